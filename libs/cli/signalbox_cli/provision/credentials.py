@@ -1,0 +1,158 @@
+"""Passwords of this installation, and the files that servers and services read them from.
+
+One directory per service holds what that service may know, as files for `<NAME>_FILE` settings.
+"""
+
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from signalbox_cli.provision.permissions import USERS, of_user, redis_rules
+from signalbox_common.contracts.base import SERVICES
+from signalbox_common.contracts.streams import MAX_PAYLOAD
+
+DATABASE = "signalbox"
+KNOWS_SECRET_KEY = frozenset({"gateway", "auth"})
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Where the servers are: `host:port`, or a whole URL that somebody brought along."""
+
+    postgres: str
+    redis: str
+    nats: str
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Everything secret about an installation."""
+
+    secret_key: str
+    admin_password: str
+    passwords: dict[str, dict[str, str]]
+    """By server and user."""
+
+    @staticmethod
+    def load_or_make(path: Path) -> "Credentials":
+        """Reads the file, or writes a new one (0600) with passwords that nobody chose."""
+        if path.exists():
+            return Credentials(**json.loads(path.read_text(encoding="utf-8")))
+        made = Credentials(
+            secret_key=os.environ.get("SECRET_KEY") or secrets.token_urlsafe(32),
+            admin_password=secrets.token_urlsafe(15),
+            passwords={
+                server: {user: secrets.token_urlsafe(24) for user in USERS}
+                for server in ("postgres", "redis", "nats")
+            },
+        )
+        write_secret(path, json.dumps(made.__dict__, indent=2))
+        return made
+
+    def nats_url(self, endpoints: Endpoints, user: str) -> str:
+        return _url("nats", endpoints.nats, user, self.passwords["nats"][user])
+
+    def redis_url(self, endpoints: Endpoints, user: str) -> str:
+        return _url("redis", endpoints.redis, user, self.passwords["redis"][user], "/0")
+
+    def database_url(self, endpoints: Endpoints, user: str) -> str:
+        return _url(
+            "postgresql",
+            endpoints.postgres,
+            database_role(user),
+            self.passwords["postgres"][user],
+            f"/{DATABASE}",
+        )
+
+
+def database_role(user: str) -> str:
+    return f"signalbox_{user}"
+
+
+def _url(scheme: str, where: str, user: str, password: str, path: str = "") -> str:
+    if "://" in where:
+        return where
+    return f"{scheme}://{quote(user)}:{quote(password)}@{where}{path}"
+
+
+def write_secret(path: Path, text: str) -> None:
+    """Replaces the file at once, readable by its owner only."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = path.with_name(f".{path.name}.new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    draft.replace(path)
+
+
+def write_service_files(directory: Path, credentials: Credentials, endpoints: Endpoints) -> None:
+    """`<directory>/<service>/{nats-url,redis-url,database-url,secret-key,admin-password}`."""
+    for service in SERVICES:
+        own = directory / service
+        write_secret(own / "nats-url", credentials.nats_url(endpoints, service))
+        write_secret(own / "redis-url", credentials.redis_url(endpoints, service))
+        if service != "gateway":
+            write_secret(own / "database-url", credentials.database_url(endpoints, service))
+        if service in KNOWS_SECRET_KEY:
+            write_secret(own / "secret-key", credentials.secret_key)
+    write_secret(directory / "auth" / "admin-password", credentials.admin_password)
+
+
+def service_environment(directory: Path, service: str) -> dict[str, str]:
+    """The settings that point a service at its files."""
+    own = directory / service
+    names = {
+        "NATS_URL_FILE": own / "nats-url",
+        "REDIS_URL_FILE": own / "redis-url",
+        "DATABASE_URL_FILE": own / "database-url",
+        "SECRET_KEY_FILE": own / "secret-key",
+        "SIGNALBOX_ADMIN_PASSWORD_FILE": own / "admin-password",
+    }
+    return {name: str(path) for name, path in names.items() if path.exists()}
+
+
+def nats_config(credentials: Credentials, *, listen: str, store: str, monitor: str | None = None) -> str:
+    """The server's configuration, users and permissions included."""
+    users = [_nats_user(user, credentials.passwords["nats"][user]) for user in USERS]
+    lines = [
+        f"listen: {json.dumps(listen)}",
+        "server_name: signalbox",
+        f"max_payload: {MAX_PAYLOAD}",
+        "jetstream {",
+        f"  store_dir: {json.dumps(store)}",
+        "  sync_interval: always",
+        "  max_file_store: 16GB",
+        "}",
+        "authorization {",
+        "  timeout: 5",
+        "  users: [",
+        *(f"    {user}" for user in users),
+        "  ]",
+        "}",
+    ]
+    if monitor is not None:
+        lines.insert(1, f"http: {json.dumps(monitor)}")
+    return "\n".join(lines) + "\n"
+
+
+def _nats_user(user: str, password: str) -> str:
+    permissions = of_user(user)
+    entry: dict[str, object] = {"user": user, "password": password}
+    if permissions.publish is not None and permissions.subscribe is not None:
+        entry["permissions"] = {
+            "publish": {"allow": permissions.publish, "deny": permissions.deny_publish},
+            "subscribe": {"allow": permissions.subscribe},
+            "allow_responses": {"max": 1, "expires": "2m"},
+        }
+    return json.dumps(entry)
+
+
+def redis_acl(credentials: Credentials) -> str:
+    lines = ["user default off"]
+    for user in USERS:
+        rules = " ".join(redis_rules(user))
+        lines.append(f"user {user} on >{credentials.passwords['redis'][user]} {rules}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,116 @@
+"""Database, roles, schemas and migrations.
+
+A stable NOLOGIN role owns the objects of each service; the role that the service logs in with may only
+read and write them.
+"""
+
+from sqlalchemy import Connection, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from signalbox_cli.provision.credentials import DATABASE, Credentials, database_role
+from signalbox_cli.provision.errors import ProvisionError
+from signalbox_common.contracts.base import OWNERS
+from signalbox_common.contracts.streams import GENERATION
+from signalbox_common.migrate import upgrade
+
+_LOCK = "select pg_advisory_lock(hashtext('signalbox provision'))"
+
+
+async def provision(admin_url: str, credentials: Credentials) -> list[str]:
+    """Brings the database server to what this version needs; answers what was changed."""
+    url = make_url(admin_url).set(drivername="postgresql+asyncpg")
+    changes = await _ensure_database(url)
+    engine = create_async_engine(url.set(database=DATABASE), isolation_level="AUTOCOMMIT")
+    try:
+        async with engine.connect() as connection:
+            await connection.execute(text(_LOCK))
+            await _check_generation(connection)
+            for service in OWNERS:
+                await _ensure_roles(connection, service, credentials.passwords["postgres"][service])
+            for service in OWNERS:
+                changes += await _migrate(connection, service)
+            await connection.execute(
+                text("update signalbox.generation set generation = :g where generation < :g"),
+                {"g": GENERATION},
+            )
+    finally:
+        await engine.dispose()
+    return changes
+
+
+async def _ensure_database(url: URL) -> list[str]:
+    engine = create_async_engine(url, isolation_level="AUTOCOMMIT")
+    try:
+        async with engine.connect() as connection:
+            found = await connection.execute(
+                text("select 1 from pg_database where datname = :name"), {"name": DATABASE}
+            )
+            if found.first() is not None:
+                return []
+            await connection.execute(text(f"create database {DATABASE} encoding 'UTF8' template template0"))
+            return [f"database {DATABASE} created"]
+    finally:
+        await engine.dispose()
+
+
+async def _check_generation(connection: AsyncConnection) -> None:
+    await connection.execute(text("create schema if not exists signalbox"))
+    await connection.execute(
+        text("create table if not exists signalbox.generation (generation integer primary key)")
+    )
+    await connection.execute(
+        text(
+            "insert into signalbox.generation select :g where not exists (select 1 from signalbox.generation)"
+        ),
+        {"g": GENERATION},
+    )
+    there = (await connection.execute(text("select max(generation) from signalbox.generation"))).scalar_one()
+    if there > GENERATION:
+        raise ProvisionError(
+            f"this installation is of generation {there}, this program only knows {GENERATION}"
+        )
+
+
+async def _ensure_roles(connection: AsyncConnection, service: str, password: str) -> None:
+    login, owner = database_role(service), f"{database_role(service)}_owner"
+    await connection.execute(text("revoke all on schema public from public"))
+    await connection.execute(text(f"revoke connect on database {DATABASE} from public"))
+    for role, login_clause in ((owner, "nologin"), (login, "login")):
+        exists = await connection.execute(text("select 1 from pg_roles where rolname = :r"), {"r": role})
+        if exists.first() is None:
+            await connection.execute(text(f"create role {role} {login_clause}"))
+    defaults = f"alter default privileges for role {owner} in schema {service}"
+    quoted = password.replace("'", "''")
+    for statement in (
+        f"alter role {login} password '{quoted}'",
+        f"grant connect on database {DATABASE} to {login}",
+        f"grant {owner} to current_user",
+        f"create schema if not exists {service} authorization {owner}",
+        f"grant usage on schema {service} to {login}",
+        f"{defaults} grant select, insert, update, delete on tables to {login}",
+        f"{defaults} grant usage on sequences to {login}",
+    ):
+        await connection.execute(text(statement))
+
+
+async def _migrate(connection: AsyncConnection, service: str) -> list[str]:
+    """All migrations of one service in one transaction, as the owner of its schema."""
+
+    def run(sync: Connection) -> tuple[str | None, str | None]:
+        sync.execute(text("begin"))
+        try:
+            sync.execute(text(f"set local role {database_role(service)}_owner"))
+            revisions = upgrade(sync, service)
+        except BaseException:
+            sync.execute(text("rollback"))
+            raise
+        sync.execute(text("commit"))
+        return revisions
+
+    try:
+        before, after = await connection.run_sync(run)
+    except DBAPIError as error:
+        raise ProvisionError(f"the migrations of {service} failed: {error.orig}") from error
+    return [f"schema {service}: {before or 'empty'} -> {after}"] if before != after else []

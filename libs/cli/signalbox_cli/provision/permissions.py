@@ -1,0 +1,118 @@
+"""What each NATS and Redis user may do, derived from the contracts."""
+
+from dataclasses import dataclass, field
+
+from signalbox_common.contracts.base import OWNERS, SERVICES
+from signalbox_common.contracts.streams import (
+    COMMANDS,
+    DEAD_LETTERS,
+    EVENTS,
+    GRANT_KEYS,
+    KEY_BUCKET,
+    Topology,
+)
+
+ADMIN, OPERATOR = "admin", "operator"
+USERS = (ADMIN, OPERATOR, *SERVICES)
+
+
+@dataclass(frozen=True)
+class Permissions:
+    """Subjects that a NATS user may publish and subscribe to; None means all of them."""
+
+    publish: list[str] | None
+    subscribe: list[str] | None
+    deny_publish: list[str] = field(default_factory=list)
+
+
+def of_user(user: str, topology: Topology | None = None) -> Permissions:
+    topology = topology or Topology()
+    if user == ADMIN:
+        return Permissions(None, None)
+    if user == OPERATOR:
+        return _operator()
+    if user == "gateway":
+        return _gateway()
+    if user in OWNERS:
+        return _owner(user, topology)
+    raise ValueError(f"{user} is no user of the bus")
+
+
+def _operator() -> Permissions:
+    """Looks at everything, hands dead letters over again, deletes nothing else."""
+    api = "$JS.API"
+    return Permissions(
+        publish=[
+            "cmd.*.v1.redrive",
+            "qry.*.v1.health",
+            f"{api}.STREAM.INFO.*",
+            f"{api}.STREAM.NAMES",
+            f"{api}.STREAM.LIST",
+            f"{api}.CONSUMER.INFO.*.*",
+            f"{api}.CONSUMER.LIST.*",
+            f"{api}.STREAM.MSG.GET.*",
+            f"{api}.DIRECT.GET.>",
+            f"{api}.STREAM.MSG.DELETE.{DEAD_LETTERS.name}",
+            f"{api}.CONSUMER.CREATE.{EVENTS.name}.>",
+            f"{api}.CONSUMER.MSG.NEXT.{EVENTS.name}.*",
+            f"{api}.CONSUMER.DELETE.{EVENTS.name}.*",
+            "$JS.FC.>",
+        ],
+        subscribe=["evt.>", "dlq.>", "reply.*.*", "_INBOX.operator.>"],
+    )
+
+
+def _gateway() -> Permissions:
+    return Permissions(
+        publish=["cmd.>", "ask.>", "qry.>", f"$JS.API.DIRECT.GET.{GRANT_KEYS.name}.>"],
+        subscribe=["reply.*.*", "_INBOX.gateway.>"],
+        deny_publish=["cmd.*.v1.redrive"],
+    )
+
+
+def _owner(service: str, topology: Topology) -> Permissions:
+    api = "$JS.API"
+    publish = [
+        "reply.*.*",
+        f"evt.*.{service}.>",
+        f"dlq.cmd.{service}.>",
+        f"outbox.{service}.poke",
+        f"{api}.DIRECT.GET.{GRANT_KEYS.name}.>",
+    ]
+    letters = [f"dlq.cmd.{service}.>"]
+    for subject in topology.commands:
+        if subject.split(".")[1] == service:
+            publish += _consumer(COMMANDS.name, subject.removeprefix("cmd.").replace(".", "-"))
+    for fact in topology.facts:
+        if fact.service == service:
+            publish += [*_consumer(EVENTS.name, fact.name), f"dlq.{fact.name}.>"]
+            letters.append(f"dlq.{fact.name}.>")
+    redrive = f"{service}-redrive"
+    publish += [f"{api}.CONSUMER.CREATE.{DEAD_LETTERS.name}.{redrive}.{letter}" for letter in letters]
+    publish += [
+        f"{api}.CONSUMER.MSG.NEXT.{DEAD_LETTERS.name}.{redrive}",
+        f"{api}.CONSUMER.DELETE.{DEAD_LETTERS.name}.{redrive}",
+    ]
+    if service == "auth":
+        publish.append(f"$KV.{KEY_BUCKET}.>")
+    return Permissions(
+        publish=publish,
+        subscribe=[f"_INBOX.{service}.>", f"ask.{service}.>", f"qry.{service}.>", f"outbox.{service}.poke"],
+    )
+
+
+def _consumer(stream: str, name: str) -> list[str]:
+    return [
+        f"$JS.API.CONSUMER.INFO.{stream}.{name}",
+        f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}",
+        f"$JS.ACK.{stream}.{name}.>",
+    ]
+
+
+def redis_rules(user: str) -> list[str]:
+    """The ACL of a Redis user: the gateway serves live streams, the others keep to their own names."""
+    if user in {ADMIN, OPERATOR}:
+        return ["~*", "&*", "+@all"]
+    if user == "gateway":
+        return ["~*", "&*", "+@all", "-@admin", "-@dangerous", "+info"]
+    return [f"~{user}:*", f"&{user}:*", "+@all", "-@admin", "-@dangerous", "+info"]

@@ -1,0 +1,131 @@
+"""Streams and durable consumers, as the contracts describe them."""
+
+import secrets
+from typing import Any
+
+import nats
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DeliverPolicy,
+    DiscardPolicy,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+)
+from nats.js.errors import NotFoundError
+
+from signalbox_cli.provision.errors import ProvisionError
+from signalbox_common.contracts.streams import GENERATION, Consumer, Stream, Topology
+
+_GENERATION_KEY = "signalbox-generation"
+_EPOCH_KEY = "signalbox-epoch"
+MINIMUM_SERVER = (2, 12, 7)
+
+
+async def provision(url: str, topology: Topology | None = None) -> list[str]:
+    """Adds what is missing and brings the rest up to date; answers what was changed."""
+    topology = topology or Topology()
+    client = await nats.connect(url, name="signalbox-provision", max_reconnect_attempts=3, connect_timeout=3)
+    try:
+        server = client.connected_server_version
+        version = (server.major, server.minor, server.patch)
+        if version < MINIMUM_SERVER:
+            raise ProvisionError("nats-server is older than 2.12.7")
+        jetstream = client.jetstream(timeout=5)
+        changes = []
+        for stream in topology.streams:
+            changes += await _ensure_stream(jetstream, stream)
+        for consumer in topology.consumers():
+            changes += await _ensure_consumer(jetstream, consumer)
+        return changes
+    finally:
+        await client.close()
+
+
+async def _ensure_stream(jetstream: Any, stream: Stream) -> list[str]:
+    wanted = _stream_config(stream)
+    try:
+        there = (await jetstream.stream_info(stream.name)).config
+    except NotFoundError:
+        metadata = {_GENERATION_KEY: str(GENERATION), _EPOCH_KEY: secrets.token_hex(8)}
+        await jetstream.add_stream(wanted.evolve(metadata=metadata))
+        return [f"stream {stream.name} created"]
+    metadata = dict(there.metadata or {})
+    generation = int(metadata.get(_GENERATION_KEY, "0"))
+    if generation > GENERATION:
+        raise ProvisionError(
+            f"stream {stream.name} is of generation {generation}, this program only knows {GENERATION}"
+        )
+    metadata |= {_GENERATION_KEY: str(GENERATION)}
+    metadata.setdefault(_EPOCH_KEY, secrets.token_hex(8))
+    if _differs(there, wanted) or generation != GENERATION:
+        await jetstream.update_stream(wanted.evolve(metadata=metadata))
+        return [f"stream {stream.name} updated"]
+    return []
+
+
+def _stream_config(stream: Stream) -> StreamConfig:
+    return StreamConfig(
+        name=stream.name,
+        description=stream.description,
+        subjects=list(stream.subjects),
+        retention=RetentionPolicy.WORK_QUEUE if stream.work_queue else RetentionPolicy.LIMITS,
+        storage=StorageType.FILE,
+        discard=DiscardPolicy.NEW if stream.discard_new else DiscardPolicy.OLD,
+        max_age=stream.max_age,
+        max_bytes=stream.max_bytes,
+        max_msgs_per_subject=stream.max_per_subject,
+        duplicate_window=stream.duplicate_window,
+        num_replicas=1,
+        deny_delete=not stream.allow_delete,
+        deny_purge=True,
+        allow_rollup_hdrs=False,
+        allow_direct=True,
+        allow_msg_ttl=stream.allow_ttl,
+        allow_msg_schedules=False,
+    )
+
+
+_COMPARED = (
+    "description",
+    "subjects",
+    "discard",
+    "max_age",
+    "max_bytes",
+    "max_msgs_per_subject",
+    "duplicate_window",
+    "deny_delete",
+    "deny_purge",
+    "allow_direct",
+)
+
+
+def _differs(there: StreamConfig, wanted: StreamConfig) -> bool:
+    return any(getattr(there, name) != getattr(wanted, name) for name in _COMPARED)
+
+
+async def _ensure_consumer(jetstream: Any, consumer: Consumer) -> list[str]:
+    wanted = ConsumerConfig(
+        durable_name=consumer.name,
+        filter_subject=consumer.subject,
+        ack_policy=AckPolicy.EXPLICIT,
+        deliver_policy=DeliverPolicy.ALL,
+        ack_wait=consumer.ack_wait,
+        max_deliver=-1,
+        max_ack_pending=consumer.max_ack_pending,
+    )
+    try:
+        there = (await jetstream.consumer_info(consumer.stream, consumer.name)).config
+    except NotFoundError:
+        await jetstream.add_consumer(consumer.stream, wanted)
+        return [f"consumer {consumer.name} created"]
+    if there.filter_subject != consumer.subject:
+        raise ProvisionError(
+            f"consumer {consumer.name} listens to {there.filter_subject}, not {consumer.subject}: "
+            "a verb that moves needs a new version"
+        )
+    if (there.ack_wait, there.max_ack_pending) != (consumer.ack_wait, consumer.max_ack_pending):
+        await jetstream.add_consumer(consumer.stream, wanted)
+        return [f"consumer {consumer.name} updated"]
+    return []

@@ -1,0 +1,51 @@
+"""What the supervisor starts: a command line, its surroundings, and how to tell that it is ready."""
+
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Ready = Callable[[], Awaitable[bool]]
+
+
+async def at_once() -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class Program:
+    name: str
+    kind: Literal["server", "service"]
+    argv: list[str]
+    ready: Ready
+    env: dict[str, str] = field(default_factory=dict)
+    cwd: Path | None = None
+    user: str | None = None
+    """Run as this user; only root can."""
+    pass_fds: tuple[int, ...] = ()
+    stop_signal: int = signal.SIGTERM
+    stop_patience: float = 15.0
+    orphan_name: str | None = None
+    """The name of child processes that may outlive a killed parent and would be in the way."""
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def listening_socket(host: str, port: int) -> socket.socket:
+    """A socket that is held here, so that nobody takes its port while the program restarts."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(512)
+    except OSError:
+        listener.close()
+        raise
+    return listener

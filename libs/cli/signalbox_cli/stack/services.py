@@ -1,0 +1,75 @@
+"""The six services as programs of the native stack."""
+
+import asyncio
+import os
+import socket
+import sys
+from pathlib import Path
+
+from signalbox_cli.provision.credentials import service_environment
+from signalbox_cli.stack.program import Program, listening_socket
+from signalbox_common.contracts.base import SERVICES
+
+
+class Sockets:
+    """Listening sockets that outlive their programs: a restart refuses no connection."""
+
+    def __init__(self) -> None:
+        self._open: list[socket.socket] = []
+
+    def listen(self, port: int = 0, host: str = "127.0.0.1") -> tuple[int, int]:
+        """The descriptor and the port of a new one."""
+        listener = listening_socket(host, port)
+        listener.set_inheritable(True)
+        self._open.append(listener)
+        return listener.fileno(), int(listener.getsockname()[1])
+
+    def close(self) -> None:
+        for listener in self._open:
+            listener.close()
+
+
+def programs(credentials: Path, sockets: Sockets, *, gateway_fd: int) -> list[Program]:
+    """Each service with its own credentials, and with none of anybody else's."""
+    return [_program(service, credentials, sockets, gateway_fd) for service in SERVICES]
+
+
+def _program(service: str, credentials: Path, sockets: Sockets, gateway_fd: int) -> Program:
+    health_fd, health_port = sockets.listen()
+    fds = (health_fd, gateway_fd) if service == "gateway" else (health_fd,)
+    env = {
+        # What names the servers for the supervisor is not for the services: they have files of their own.
+        **dict.fromkeys(("DATABASE_URL", "REDIS_URL", "NATS_URL", "SECRET_KEY"), ""),
+        **service_environment(credentials, service),
+        "SIGNALBOX_HEALTH_FD": str(health_fd),
+    }
+    if service == "gateway":
+        env["SIGNALBOX_LISTEN_FD"] = str(gateway_fd)
+
+    async def ready() -> bool:
+        return await _http_ok(health_port, "/health/ready")
+
+    return Program(
+        name=service,
+        kind="service",
+        argv=[sys.executable, "-m", f"signalbox_{service}.app"],
+        env=env,
+        pass_fds=fds,
+        ready=ready,
+        stop_patience=float(os.environ.get("SIGNALBOX_SHUTDOWN_GRACE", "10")) + 5,
+    )
+
+
+async def _http_ok(port: int, path: str) -> bool:
+    try:
+        reader, writer = await asyncio.wait_for(asyncio.open_connection("127.0.0.1", port), 1)
+    except (OSError, TimeoutError):
+        return False
+    try:
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        status = await asyncio.wait_for(reader.readline(), 2)
+    except (OSError, TimeoutError):
+        return False
+    finally:
+        writer.close()
+    return b" 200 " in status

@@ -1,0 +1,77 @@
+"""What a running stack looks like; whatever cannot be asked is null."""
+
+import asyncio
+from typing import Any
+
+from signalbox_cli.operator import Operator
+from signalbox_cli.stack.home import Home
+from signalbox_common.contracts.base import OWNERS
+from signalbox_common.contracts.streams import DEAD_LETTERS
+
+PATIENCE = 0.5
+
+
+async def read(home: Home) -> dict[str, Any] | None:
+    """None where no supervisor lives."""
+    state = await asyncio.to_thread(home.read_state)
+    if state is None or not home.is_locked():
+        return None
+    operator = Operator(home)
+    streams, outbox = await asyncio.gather(
+        _within(_streams(operator)), _within(_outbox(operator)), return_exceptions=False
+    )
+    letters = None
+    for stream in streams or ():
+        if stream["name"] == DEAD_LETTERS.name:
+            letters = stream["messages"]
+    return {
+        "phase": state["phase"],
+        "url": state["url"],
+        "supervisor": state["pid"],
+        "services": state["services"],
+        "servers": state["servers"],
+        "streams": streams,
+        "outbox": outbox if outbox is not None else dict.fromkeys(OWNERS),
+        "deadLetters": letters,
+    }
+
+
+async def _within(work: Any) -> Any:
+    try:
+        return await asyncio.wait_for(work, PATIENCE)
+    except Exception:  # noqa: BLE001 - a server that is down is one of the things that status shows
+        return None
+
+
+async def _streams(operator: Operator) -> list[dict[str, Any]]:
+    async with operator.nats() as client:
+        jetstream = client.jetstream(timeout=PATIENCE)
+        infos = await jetstream.streams_info()
+        found = []
+        for info in sorted(infos, key=lambda info: str(info.config.name)):
+            consumers = await jetstream.consumers_info(str(info.config.name))
+            found.append(
+                {
+                    "name": info.config.name,
+                    "messages": info.state.messages,
+                    "bytes": info.state.bytes,
+                    "consumers": [
+                        {
+                            "name": consumer.name,
+                            "pending": consumer.num_pending,
+                            "unacknowledged": consumer.num_ack_pending,
+                            "redelivered": consumer.num_redelivered,
+                        }
+                        for consumer in sorted(consumers, key=lambda consumer: consumer.name)
+                    ],
+                }
+            )
+        return found
+
+
+async def _outbox(operator: Operator) -> dict[str, int]:
+    async with operator.database() as connection:
+        return {
+            service: await connection.fetchval(f"select count(*) from {service}.outbox")  # noqa: S608 - our own names
+            for service in OWNERS
+        }

@@ -1,0 +1,179 @@
+"""Brings the whole stack up, keeps it up, and takes it down again."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from rich.console import Console
+
+from signalbox_cli.provision import database as database_provision
+from signalbox_cli.provision import streams as streams_provision
+from signalbox_cli.provision.credentials import Credentials, write_secret, write_service_files
+from signalbox_cli.stack import leftovers, services
+from signalbox_cli.stack.child import Child
+from signalbox_cli.stack.console import LogView
+from signalbox_cli.stack.home import Home
+from signalbox_cli.stack.program import Program
+from signalbox_cli.stack.servers import Postgres, Servers
+
+START_PATIENCE = 60.0
+START_DEATHS = 5
+
+
+class StartFailed(Exception):
+    """Says in one sentence what did not start."""
+
+
+class Supervisor:
+    """One stack in one home; the home's lock is held by the caller."""
+
+    def __init__(self, home: Home, *, host: str, port: int, console: Console) -> None:
+        self.home = home
+        self._host = host
+        self._port = port
+        self._view = LogView(console, home.logs)
+        self._children: dict[str, Child] = {}
+        self._sockets = services.Sockets()
+        self._phase = "starting"
+        self._url: str | None = None
+        self._stop = asyncio.Event()
+        self._began = time.monotonic()
+
+    async def run(self, *, on_ready: Callable[["Supervisor"], None]) -> None:
+        """Returns when everything is stopped again; raises StartFailed where it does not come up."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self._stop.set)
+        viewing = asyncio.create_task(self._show_logs())
+        servers: Servers | None = None
+        try:
+            ended = await asyncio.to_thread(leftovers.end, self.home)
+            if ended:
+                self._view.say(f"cleaned up {ended} processes of a stack that was killed", "yellow")
+            starting = asyncio.create_task(self._start())
+            stopping = asyncio.create_task(self._stop.wait())
+            await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                servers = starting.result()
+                self._phase = "ready"
+                self._save()
+                on_ready(self)
+                await stopping
+            else:
+                starting.cancel()
+                with suppress(asyncio.CancelledError):
+                    await starting
+            stopping.cancel()
+        finally:
+            await self._take_down(servers)
+            viewing.cancel()
+            self._view.show_new()
+
+    @property
+    def url(self) -> str:
+        return self._url or ""
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    # -- up ----------------------------------------------------------------------------------------
+
+    async def _start(self) -> Servers:
+        try:
+            gateway_fd, port = self._sockets.listen(self._port, self._host)
+        except OSError as error:
+            raise StartFailed(
+                f"port {self._port} is taken ({error.strerror}): "
+                "set SIGNALBOX_PORT to another one, or to 0 for any free one"
+            ) from error
+        self._url = f"http://{self._host}:{port}"
+        write_secret(self.home.url_file, self._url)
+        self.home.url_file.chmod(0o644)
+        credentials = Credentials.load_or_make(self.home.credentials / "secrets.json")
+        write_secret(self.home.admin_password_file, credentials.admin_password)
+        servers = Servers.plan(self.home.data, credentials)
+        for server in servers.own:
+            await asyncio.to_thread(server.prepare)
+            self._add(server.program())
+        write_service_files(self.home.credentials, credentials, servers.endpoints)
+        await self._all_ready("server")
+        changes = await asyncio.gather(
+            database_provision.provision(servers.postgres_admin_url, credentials),
+            streams_provision.provision(servers.nats_admin_url),
+        )
+        for change in (*changes[0], *changes[1]):
+            self._view.say(change, "dim")
+        for program in services.programs(self.home.credentials, self._sockets, gateway_fd=gateway_fd):
+            self._add(program)
+        await self._all_ready("service")
+        return servers
+
+    def _add(self, program: Program) -> None:
+        self._view.skip_to_end(program.name)
+        child = Child(
+            program, self.home, self._view.file(program.name), changed=self._save, say=self._view.say
+        )
+        self._children[program.name] = child
+        child.start()
+
+    async def _all_ready(self, kind: str) -> None:
+        waiting = [child for child in self._children.values() if child.program.kind == kind]
+        deadline = time.monotonic() + START_PATIENCE
+        while not all(child.ready.is_set() for child in waiting):
+            hopeless = [child for child in waiting if child.restarts > START_DEATHS]
+            if hopeless:
+                names = ", ".join(child.program.name for child in hopeless)
+                raise StartFailed(f"{names} cannot start; see the log above and {self.home.logs}")
+            if time.monotonic() > deadline:
+                names = ", ".join(child.program.name for child in waiting if not child.ready.is_set())
+                raise StartFailed(f"not ready after {START_PATIENCE:.0f} s: {names}")
+            await asyncio.sleep(0.02)
+
+    # -- down --------------------------------------------------------------------------------------
+
+    async def _take_down(self, servers: Servers | None) -> None:
+        """The edge first, then the services, then what they stand on."""
+        self._phase = "stopping"
+        self._save()
+        for group in (_is_gateway, _is_service, _is_server):
+            await asyncio.gather(*(c.stop() for c in self._children.values() if group(c)))
+        await asyncio.to_thread(leftovers.end, self.home)
+        self._sockets.close()
+        for server in servers.own if servers is not None else ():
+            if isinstance(server, Postgres):
+                server.close()
+        self.home.state_file.unlink(missing_ok=True)
+
+    # -- telling -----------------------------------------------------------------------------------
+
+    async def _show_logs(self) -> None:
+        while True:
+            self._view.show_new()
+            await asyncio.sleep(0.1)
+
+    def _save(self) -> None:
+        state: dict[str, Any] = {
+            "phase": self._phase,
+            "pid": os.getpid(),
+            "url": self._url,
+            "services": [c.describe() for c in self._children.values() if c.program.kind == "service"],
+            "servers": [c.describe() for c in self._children.values() if c.program.kind == "server"],
+        }
+        self.home.write_state(state)
+
+
+def _is_gateway(child: Child) -> bool:
+    return child.program.name == "gateway"
+
+
+def _is_service(child: Child) -> bool:
+    return child.program.kind == "service" and not _is_gateway(child)
+
+
+def _is_server(child: Child) -> bool:
+    return child.program.kind == "server"

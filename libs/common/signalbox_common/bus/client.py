@@ -1,0 +1,232 @@
+"""The sending side of the bus."""
+
+import asyncio
+import uuid
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast
+
+from nats.aio.msg import Msg
+from nats.errors import NoRespondersError, OutboundBufferLimitError
+from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import NoStreamResponseError as NoStream
+
+from signalbox_common import cloudevents, telemetry
+from signalbox_common.bus import headers as h
+from signalbox_common.bus.connection import Connection
+from signalbox_common.contracts.base import Ask, Command, Event, Failure, Query, Reply
+from signalbox_common.contracts.streams import COMMANDS, EVENTS, KEY_BUCKET
+from signalbox_common.errors import OutcomeUnknown, SignalboxError, Unavailable
+from signalbox_common.keys import uuid7
+from signalbox_common.principal import KeyRing, decode_key, encode_key
+from signalbox_common.settings import ServiceSettings
+
+R = TypeVar("R", bound=Reply)
+log = telemetry.get_logger()
+
+REQUEST_TIMEOUT = 5.0
+RECONNECT_PATIENCE = 3.0
+STORE_TIMEOUT = 1.5
+STORE_PATIENCE = 5.0
+_FULL = frozenset({10077, 10047})  # maximum bytes reached, insufficient resources
+
+
+@dataclass(frozen=True)
+class Answer(Generic[R]):
+    """An answer as it came; decoded only where somebody looks inside."""
+
+    content: bytes
+    reply: type[R]
+
+    def value(self) -> R:
+        return self.reply.model_validate_json(self.content)
+
+
+@dataclass(frozen=True)
+class Sending:
+    """What travels with a command beside its body."""
+
+    command_id: uuid.UUID
+    digest: str
+    grant: str | None = None
+    operation: str | None = None
+
+
+class Bus:
+    """Sends typed messages; what is served is added by `ServiceBus`."""
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self.settings = settings
+        self.connection = Connection(settings)
+        self.keys = KeyRing(self._fetch_key)
+        self._reply_prefix = f"reply.{settings.instance}"
+        self._listening = False
+        self._waiting: dict[str, asyncio.Future[Msg]] = {}
+
+    async def start(self) -> None:
+        await self.connection.connect()
+
+    async def stop(self) -> None:
+        await self.connection.broker.stop()
+
+    # -- reads and secrets ---------------------------------------------------------------------------
+
+    async def query(
+        self,
+        query: Query[R],
+        *,
+        grant: str | None = None,
+        service: str | None = None,
+        timeout: float = REQUEST_TIMEOUT,  # noqa: ASYNC109 - the deadline is part of the contract
+    ) -> Answer[R]:
+        """Asks for data. Nothing changes, so whatever goes wrong may be tried again."""
+        try:
+            return await self._request(query, query.subject_for(service), h.outgoing(grant), timeout)
+        except TimeoutError as error:
+            raise Unavailable("The service did not answer in time.") from error
+
+    async def ask(self, ask: Ask[R], sending: Sending) -> Answer[R]:
+        """Asks for a change that must not be stored on the way: done at once, or not known."""
+        headers = h.outgoing(sending.grant) | {
+            h.COMMAND_ID: str(sending.command_id),
+            h.DIGEST: sending.digest,
+        }
+        try:
+            return await self._request(ask, ask.subject_for(), headers, REQUEST_TIMEOUT)
+        except TimeoutError as error:
+            raise OutcomeUnknown from error
+
+    async def _request(
+        self,
+        request: Query[R] | Ask[R],
+        subject: str,
+        headers: dict[str, str],
+        timeout: float,  # noqa: ASYNC109 - as above
+    ) -> Answer[R]:
+        await self.connection.ready(RECONNECT_PATIENCE)
+        try:
+            message = await self.connection.client.request(
+                subject, request.encode(), timeout=timeout, headers=headers
+            )
+        except (NoRespondersError, OutboundBufferLimitError) as error:
+            raise Unavailable from error
+        return self._answer(type(request), message)
+
+    # -- commands ------------------------------------------------------------------------------------
+
+    async def send(
+        self, command: Command[R], sending: Sending, *, service: str | None = None, patience: float = 5.0
+    ) -> Answer[R] | None:
+        """Stores a command and waits for its answer; None where it is accepted but not answered yet."""
+        await self._listen_for_replies()
+        token = uuid.uuid4().hex
+        headers = h.outgoing(sending.grant) | {
+            cloudevents.MESSAGE_ID: uuid.uuid4().hex,
+            h.COMMAND_ID: str(sending.command_id),
+            h.DIGEST: sending.digest,
+            h.REPLY_TO: f"{self._reply_prefix}.{token}",
+        }
+        if sending.operation is not None:
+            headers[h.OPERATION] = sending.operation
+        answered: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
+        self._waiting[token] = answered
+        try:
+            await self._store_command(command.subject_for(service), command.encode(), headers)
+            message = await asyncio.wait_for(answered, patience)
+        except TimeoutError:
+            return None
+        finally:
+            self._waiting.pop(token, None)
+        return self._answer(type(command), message)
+
+    async def _store_command(self, subject: str, body: bytes, headers: dict[str, str]) -> None:
+        """Publishes until the stream confirms, under one message id, so that a repeat is stored once."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + STORE_PATIENCE
+        sent = False
+        while (left := deadline - loop.time()) > 0:
+            try:
+                await self.connection.ready(left)
+            except Unavailable:
+                break
+            try:
+                sent = True
+                await self.connection.jetstream.publish(
+                    subject, body, timeout=min(STORE_TIMEOUT, left), stream=COMMANDS.name, headers=headers
+                )
+            except NoStream:
+                await asyncio.sleep(0.1)  # JetStream is still starting
+            except (TimeoutError, OutboundBufferLimitError) as error:
+                log.warning("command not confirmed yet", subject=subject, reason=repr(error))
+            except APIError as error:
+                if error.err_code in _FULL:
+                    raise Unavailable(
+                        "Too many commands are waiting.", code="queue_full", retry_after=5
+                    ) from error
+                log.warning("command not confirmed yet", subject=subject, reason=repr(error))
+                await asyncio.sleep(0.1)
+            else:
+                return
+        if not sent:
+            raise Unavailable("The message bus is not reachable.")
+        raise OutcomeUnknown("The command may have been accepted, or not.", status=503)
+
+    async def _listen_for_replies(self) -> None:
+        """Only those who send commands may, and need to, hear replies."""
+        if not self._listening:
+            self._listening = True
+            await self.connection.ready(RECONNECT_PATIENCE)
+            await self.connection.client.subscribe(f"{self._reply_prefix}.*", cb=self._on_reply)
+
+    async def _on_reply(self, message: Msg) -> None:
+        waiting = self._waiting.get(message.subject.rpartition(".")[2])
+        if waiting is not None and not waiting.done():
+            waiting.set_result(message)
+
+    @staticmethod
+    def _answer(contract: type[Any], message: Msg) -> Answer[Any]:
+        if (message.headers or {}).get(h.STATUS) == h.OK:
+            return Answer(message.data, contract.reply)
+        raise SignalboxError.of(Failure.model_validate_json(message.data))
+
+    # -- events --------------------------------------------------------------------------------------
+
+    async def publish(
+        self, event: Event, *, project: uuid.UUID | None, operation: str | None = None
+    ) -> uuid.UUID:
+        """Publishes progress straight to the stream. Facts go through the outbox instead."""
+        event_id = uuid7()
+        headers = cloudevents.headers_of(event, event_id, operation=operation)
+        await self.store_event(event.subject_in(project), event.encode(), headers)
+        return event_id
+
+    async def store_event(self, subject: str, body: bytes, headers: dict[str, str]) -> bool:
+        """Stores an encoded event; tells whether the stream had it already."""
+        await self.connection.wait_up()
+        ack = await self.connection.jetstream.publish(
+            subject, body, timeout=STORE_TIMEOUT, stream=EVENTS.name, headers=headers
+        )
+        return bool(ack.duplicate)
+
+    # -- keys ----------------------------------------------------------------------------------------
+
+    async def publish_key(self, kid: str, public_key: bytes) -> None:
+        """Makes a public key known to everybody; only auth may."""
+        await self.connection.ready(RECONNECT_PATIENCE)
+        try:
+            await self.connection.jetstream.publish(
+                f"$KV.{KEY_BUCKET}.{kid}", encode_key(public_key).encode(), timeout=STORE_TIMEOUT
+            )
+        except (TimeoutError, NoStream) as error:
+            raise Unavailable("The key bucket does not answer.") from error
+
+    async def _fetch_key(self, kid: str) -> bytes | None:
+        await self.connection.ready(RECONNECT_PATIENCE)
+        try:
+            stored = await self.connection.jetstream.get_last_msg(
+                f"KV_{KEY_BUCKET}", f"$KV.{KEY_BUCKET}.{kid}", direct=True
+            )
+        except NotFoundError:
+            return None
+        except (TimeoutError, NoRespondersError, APIError) as error:
+            raise Unavailable("Keys cannot be checked at the moment.") from error
+        return decode_key(cast("bytes", stored.data).decode())

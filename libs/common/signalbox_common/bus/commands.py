@@ -1,0 +1,101 @@
+"""Durable commands, each verb behind its own durable consumer."""
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from signalbox_common import telemetry
+from signalbox_common.bus import headers as h
+from signalbox_common.bus.calls import Call, Handler, Translate
+from signalbox_common.bus.connection import Connection
+from signalbox_common.bus.durable import Delivery, DurableConsumer, Hopeless
+from signalbox_common.contracts.base import Command, GrantScope, consumer_of
+from signalbox_common.contracts.streams import COMMANDS
+from signalbox_common.errors import SignalboxError
+from signalbox_common.inbox import Inbox, Outcome, RequestKey
+from signalbox_common.principal import GrantVerifier
+from signalbox_common.settings import ServiceSettings
+
+
+class CommandConsumer(DurableConsumer):
+    """Hands one verb to its handler: inbox first, then reply, then ack."""
+
+    stream = COMMANDS.name
+
+    def __init__(
+        self,
+        connection: Connection,
+        settings: ServiceSettings,
+        inbox: Inbox,
+        contract: type[Command[Any]],
+        handler: Handler,
+        *,
+        grants: GrantVerifier,
+        translate: Translate,
+    ) -> None:
+        super().__init__(connection, settings, inbox)
+        self.contract = contract
+        self.subject = contract.subject_for(settings.service)
+        self.consumer = consumer_of(self.subject)
+        self._handler = handler
+        self._grants = grants
+        self._translate = translate
+
+    async def handle(self, delivery: Delivery) -> None:
+        await self.inbox.checkpoint("received")
+        outcome = await self.outcome_of(delivery)
+        await reply(self.connection, delivery, outcome)
+        await self.inbox.checkpoint("replied")
+
+    async def outcome_of(self, delivery: Delivery) -> Outcome[Any]:
+        """The answer of a command: from its handler, from the inbox, or a final error."""
+        try:
+            command = self.contract.model_validate_json(delivery.body)
+        except ValidationError as error:
+            raise Hopeless(
+                "malformed", f"{error.error_count()} errors: {error.errors()[0]['msg']}"
+            ) from error
+        try:
+            call = await self._call(delivery)
+            handled = await self._handler(call, command)
+        except SignalboxError as error:
+            if not error.final:
+                raise
+            return Outcome.failure(error)
+        return handled if isinstance(handled, Outcome) else Outcome.of(handled)
+
+    async def _call(self, delivery: Delivery) -> Call:
+        if delivery.message.command_id is None:
+            raise Hopeless("malformed", "the message carries no command id")
+        principal = None
+        if self.contract.grant is not GrantScope.NONE:
+            # What counts is the moment when the stream took the command, not when we come to it.
+            principal = await self._grants.verify(
+                delivery.headers.get(h.GRANT), self.contract.grant, at=delivery.accepted_at
+            )
+            if principal.project_id is not None:
+                telemetry.project_id.set(str(principal.project_id))
+        key = RequestKey(
+            command_id=delivery.message.command_id,
+            subject=self.subject,
+            digest=delivery.headers.get(h.DIGEST, ""),
+            user_id=principal.user_id if principal else None,
+            project_id=principal.project_id if principal else None,
+        )
+        return Call(
+            self.subject,
+            principal,
+            self._translate,
+            inbox=self.inbox,
+            key=key,
+            operation=delivery.headers.get(h.OPERATION),
+        )
+
+
+async def reply(connection: Connection, delivery: Delivery, outcome: Outcome[Any]) -> None:
+    """Answers this delivery on its own reply subject; before the ack, so that an answer is never lost."""
+    reply_to = delivery.headers.get(h.REPLY_TO, "")
+    if h.is_reply_subject(reply_to):
+        await connection.client.publish(
+            reply_to, outcome.body, headers={h.STATUS: h.FAILED if outcome.failed else h.OK}
+        )

@@ -1,0 +1,95 @@
+"""Our connection to NATS: it never gives up, and says once what is wrong with it."""
+
+import asyncio
+from typing import Any
+
+from faststream.middlewares import AckPolicy
+from faststream.nats import NatsBroker
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+
+from signalbox_common import telemetry
+from signalbox_common.errors import Unavailable
+from signalbox_common.settings import ServiceSettings
+
+log = telemetry.get_logger()
+
+RECONNECT_PAUSE: Any = 0.1  # seconds; nats-py types it as whole ones but sleeps any number
+PING_INTERVAL = 5
+
+
+class Connection:
+    """A FastStream broker and whether its connection stands."""
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self.inbox_prefix = f"_INBOX.{settings.service}"
+        self._up = asyncio.Event()
+        self._last_error = ""
+        self.broker = NatsBroker(
+            settings.nats_url.get_secret_value(),
+            name=f"signalbox-{settings.service}-{settings.instance}",
+            inbox_prefix=self.inbox_prefix,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=RECONNECT_PAUSE,
+            ping_interval=PING_INTERVAL,
+            max_outstanding_pings=2,
+            connect_timeout=2,
+            graceful_timeout=settings.shutdown_grace,
+            ack_policy=AckPolicy.MANUAL,
+            apply_types=False,
+            logger=None,
+            error_cb=self._on_error,
+            disconnected_cb=self._on_disconnect,
+            reconnected_cb=self._on_reconnect,
+        )
+
+    async def connect(self) -> None:
+        while True:
+            try:
+                await self.broker.connect()
+            except OSError as error:
+                await self._on_error(error)
+                await asyncio.sleep(RECONNECT_PAUSE)
+            else:
+                break
+        self._up.set()
+
+    @property
+    def client(self) -> Client:
+        connection: Client = self.broker.config.connection_state.connection
+        return connection
+
+    @property
+    def jetstream(self) -> JetStreamContext:
+        jetstream: JetStreamContext = self.broker.config.connection_state.stream
+        return jetstream
+
+    @property
+    def is_up(self) -> bool:
+        return self._up.is_set()
+
+    async def ready(self, patience: float) -> None:
+        """Returns when the connection stands; raises Unavailable after that many seconds."""
+        if self._up.is_set():
+            return
+        try:
+            await asyncio.wait_for(self._up.wait(), patience)
+        except TimeoutError as error:
+            raise Unavailable("The message bus is not reachable.") from error
+
+    async def wait_up(self) -> None:
+        await self._up.wait()
+
+    async def _on_error(self, error: Exception) -> None:
+        text = f"{type(error).__name__}: {error}"
+        if text != self._last_error:  # a server that is away says the same ten times a second
+            self._last_error = text
+            log.warning("nats", error=text[:300])
+
+    async def _on_disconnect(self) -> None:
+        self._up.clear()
+
+    async def _on_reconnect(self) -> None:
+        self._last_error = ""
+        self._up.set()
+        log.info("nats is back")

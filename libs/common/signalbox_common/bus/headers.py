@@ -1,0 +1,54 @@
+"""The names of our message headers, and what is checked about their values."""
+
+import re
+from collections.abc import Mapping
+
+from signalbox_common import telemetry
+
+COMMAND_ID = "Signalbox-Command-Id"
+DIGEST = "Signalbox-Digest"
+REPLY_TO = "Signalbox-Reply-To"
+GRANT = "Signalbox-Grant"
+OPERATION = "Signalbox-Operation"
+CORRELATION = "Signalbox-Correlation-Id"
+STATUS = "Signalbox-Status"
+
+# Of a dead letter.
+ORIGINAL_SUBJECT = "Signalbox-Original-Subject"
+ACCEPTED_AT = "Signalbox-Accepted-At"
+REASON = "Signalbox-Reason"
+ATTEMPTS = "Signalbox-Attempts"
+ERROR = "Signalbox-Error"
+CONSUMER = "Signalbox-Consumer"
+SEQUENCE = "Signalbox-Sequence"
+
+OK, FAILED = "ok", "failed"
+
+_REPLY_SUBJECT = re.compile(r"reply\.[a-z0-9]{8,32}\.[A-Za-z0-9]{8,40}")
+_CORRELATION = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+def is_reply_subject(subject: str) -> bool:
+    """Whether a reply may be published there: a subject of the sender's choice would lend it our rights."""
+    return _REPLY_SUBJECT.fullmatch(subject) is not None
+
+
+def is_correlation_id(text: str) -> bool:
+    return _CORRELATION.fullmatch(text) is not None
+
+
+def outgoing(grant: str | None = None) -> dict[str, str]:
+    """What every request carries: correlation, trace and who asks."""
+    headers: dict[str, str] = {}
+    if grant is not None:
+        headers[GRANT] = grant
+    if (correlation := telemetry.correlation_id.get()) is not None:
+        headers[CORRELATION] = correlation
+    telemetry.inject(headers)
+    return headers
+
+
+def adopt_correlation(headers: Mapping[str, str]) -> None:
+    """Goes on under the correlation id of the message, if it has a sound one."""
+    correlation = headers.get(CORRELATION, headers.get("ce-correlationid", ""))
+    telemetry.correlation_id.set(correlation if is_correlation_id(correlation) else None)

@@ -1,0 +1,150 @@
+"""Serves asks and queries over plain nats-py."""
+
+import asyncio
+import time
+import uuid
+from typing import Any
+
+from nats.aio.msg import Msg
+from opentelemetry.trace import SpanKind
+from pydantic import ValidationError
+
+from signalbox_common import telemetry
+from signalbox_common.bus import headers as h
+from signalbox_common.bus.calls import Call, Handled, Handler, Translate
+from signalbox_common.bus.connection import Connection
+from signalbox_common.contracts.base import Ask, GrantScope, Query, Request
+from signalbox_common.db import is_contention, is_outage
+from signalbox_common.errors import Invalid, SignalboxError, Unavailable, invalid
+from signalbox_common.inbox import Inbox, Outcome, RequestKey
+from signalbox_common.keys import is_canonical_uuid
+from signalbox_common.principal import GrantVerifier
+
+log = telemetry.get_logger()
+
+
+class RequestServer:
+    """Answers requests at once, many at a time, and drains what it holds when it stops."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        service: str,
+        *,
+        grants: GrantVerifier,
+        translate: Translate,
+        inbox: Inbox | None,
+        concurrency: int,
+    ) -> None:
+        self._connection = connection
+        self._service = service
+        self._grants = grants
+        self._translate = translate
+        self._inbox = inbox
+        self._slots = asyncio.Semaphore(concurrency)
+        self._backlog_limit = concurrency * 16
+        self._running: set[asyncio.Task[None]] = set()
+        self._handlers: dict[str, tuple[type[Request[Any]], Handler]] = {}
+        self._subscriptions: list[Any] = []
+
+    def add(self, contract: type[Request[Any]], handler: Handler) -> None:
+        self._handlers[contract.subject_for(self._service)] = (contract, handler)
+
+    async def start(self) -> None:
+        for subject in self._handlers:
+            self._subscriptions.append(
+                await self._connection.client.subscribe(subject, queue=self._service, cb=self._accept)
+            )
+
+    async def stop(self, grace: float) -> None:
+        for subscription in self._subscriptions:
+            await subscription.unsubscribe()
+        if self._running:
+            await asyncio.wait(self._running, timeout=grace)
+
+    async def _accept(self, message: Msg) -> None:
+        task = asyncio.create_task(self._serve(message))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _serve(self, message: Msg) -> None:
+        contract, handler = self._handlers[message.subject]
+        sent = dict(message.headers or {})
+        h.adopt_correlation(sent)
+        started = time.perf_counter()
+        with telemetry.tracer.start_as_current_span(
+            message.subject, context=telemetry.extract(sent), kind=SpanKind.SERVER
+        ):
+            if len(self._running) > self._backlog_limit:
+                outcome = Outcome.failure(Unavailable("The service is overloaded.", code="overloaded"))
+            else:
+                async with self._slots:
+                    outcome = await self._answer(contract, handler, message.data, sent)
+        await self._respond(message, outcome)
+        telemetry.HANDLING.labels(message.subject).observe(time.perf_counter() - started)
+        telemetry.HANDLED.labels(message.subject, "failed" if outcome.failed else "ok").inc()
+
+    async def _respond(self, message: Msg, outcome: Outcome[Any]) -> None:
+        if message.reply:
+            await self._connection.client.publish(
+                message.reply, outcome.body, headers={h.STATUS: h.FAILED if outcome.failed else h.OK}
+            )
+
+    async def _answer(
+        self, contract: type[Request[Any]], handler: Handler, body: bytes, sent: dict[str, str]
+    ) -> Outcome[Any]:
+        try:
+            return await self._handle(contract, handler, body, sent)
+        except Exception as error:
+            known = error if isinstance(error, SignalboxError) else self._translate(error)
+            if known is None and (is_outage(error) or is_contention(error)):
+                known = Unavailable("The data is not reachable at the moment.")
+            if known is None:
+                log.exception("request failed", subject=contract.subject)
+                known = SignalboxError()
+            return Outcome.failure(known)
+
+    async def _handle(
+        self, contract: type[Request[Any]], handler: Handler, body: bytes, sent: dict[str, str]
+    ) -> Outcome[Any]:
+        try:
+            request = contract.model_validate_json(body)
+        except ValidationError as error:
+            raise invalid(error) from error
+        call = await self._call(contract, sent)
+        if issubclass(contract, Query):
+            handled = await self._read(handler, call, request)
+        else:
+            handled = await handler(call, request)
+        return handled if isinstance(handled, Outcome) else Outcome.of(handled)
+
+    @staticmethod
+    async def _read(handler: Handler, call: Call, request: Request[Any]) -> Handled:
+        """A read that met a connection of before the database's restart is simply read again."""
+        try:
+            return await handler(call, request)
+        except Exception as error:
+            if isinstance(error, SignalboxError) or not is_outage(error):
+                raise
+            return await handler(call, request)
+
+    async def _call(self, contract: type[Request[Any]], sent: dict[str, str]) -> Call:
+        principal = None
+        if contract.grant is not GrantScope.NONE:
+            principal = await self._grants.verify(sent.get(h.GRANT), contract.grant)
+            if principal.project_id is not None:
+                telemetry.project_id.set(str(principal.project_id))
+        if not issubclass(contract, Ask):
+            return Call(contract.subject, principal, self._translate)
+        command_id = sent.get(h.COMMAND_ID, "")
+        if not is_canonical_uuid(command_id):
+            raise Invalid("The request has no command id.")
+        key = RequestKey(
+            command_id=uuid.UUID(command_id),
+            subject=contract.subject,
+            digest=sent.get(h.DIGEST, ""),
+            user_id=principal.user_id if principal else None,
+            project_id=principal.project_id if principal else None,
+            keep_reply=False,
+        )
+        return Call(contract.subject, principal, self._translate, inbox=self._inbox, key=key)

@@ -1,0 +1,174 @@
+"""The serving side of the bus: contracts in, handlers behind them."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+
+from signalbox_common.bus.calls import Call, FactHandler, Handler, Translate
+from signalbox_common.bus.client import Bus
+from signalbox_common.bus.commands import CommandConsumer
+from signalbox_common.bus.facts import FactConsumer
+from signalbox_common.bus.redrive import RedriveConsumer
+from signalbox_common.bus.requests import RequestServer
+from signalbox_common.contracts.base import (
+    Ask,
+    Command,
+    Event,
+    GetOperation,
+    OperationReport,
+    OperationStatus,
+    Query,
+    consumer_of,
+)
+from signalbox_common.contracts.streams import COMMANDS
+from signalbox_common.contracts.streams import FactConsumer as FactRow
+from signalbox_common.db import Database
+from signalbox_common.errors import Unavailable
+from signalbox_common.inbox import Inbox
+from signalbox_common.outbox import Relay
+from signalbox_common.principal import GrantVerifier
+from signalbox_common.settings import ServiceSettings
+
+IN_FLIGHT = timedelta(seconds=15)
+"""How long a command that nobody knows may still be on its way."""
+
+
+def _untranslated(_error: Exception) -> None:
+    return None
+
+
+class ServiceBus(Bus):
+    """The bus as a service that owns data uses it."""
+
+    def __init__(
+        self,
+        settings: ServiceSettings,
+        database: Database,
+        inbox: Inbox,
+        *,
+        translate: Translate = _untranslated,
+    ) -> None:
+        super().__init__(settings)
+        self._database = database
+        self._inbox = inbox
+        self._translate = translate
+        self._grants = GrantVerifier(self.keys, settings.service)
+        self._requests = RequestServer(
+            self.connection,
+            settings.service,
+            grants=self._grants,
+            translate=translate,
+            inbox=inbox,
+            concurrency=settings.request_concurrency,
+        )
+        self._durable: dict[str, CommandConsumer | FactConsumer] = {}
+        self.relay = Relay(database, self.store_event, self._poke)
+        database.after_emit = self.relay.after_emit
+        self._requests.add(GetOperation, self._operation)
+
+    # -- what handlers register with ---------------------------------------------------------------
+
+    def on_query(self, contract: type[Query[Any]]) -> Callable[[Handler], Handler]:
+        return self._on_request(contract)
+
+    def on_ask(self, contract: type[Ask[Any]]) -> Callable[[Handler], Handler]:
+        return self._on_request(contract)
+
+    def on_command(self, contract: type[Command[Any]]) -> Callable[[Handler], Handler]:
+        def register(handler: Handler) -> Handler:
+            consumer = CommandConsumer(
+                self.connection,
+                self.settings,
+                self._inbox,
+                contract,
+                handler,
+                grants=self._grants,
+                translate=self._translate,
+            )
+            self._durable[consumer.consumer] = consumer
+            return handler
+
+        return register
+
+    def on_fact(self, contract: type[Event], row: FactRow) -> Callable[[FactHandler], FactHandler]:
+        def register(handler: FactHandler) -> FactHandler:
+            self._durable[row.name] = FactConsumer(
+                self.connection,
+                self.settings,
+                self._inbox,
+                contract,
+                row.name,
+                handler,
+                database=self._database,
+            )
+            return handler
+
+        return register
+
+    def _on_request(self, contract: type[Ask[Any]] | type[Query[Any]]) -> Callable[[Handler], Handler]:
+        def register(handler: Handler) -> Handler:
+            self._requests.add(contract, handler)
+            return handler
+
+        return register
+
+    # -- life --------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        await super().start()
+        for consumer in self._durable.values():
+            consumer.subscribe()
+        RedriveConsumer(self.connection, self.settings, self._inbox, self._durable).subscribe()
+        await self.connection.client.subscribe(self._poke_subject, cb=self._on_poke)
+        await self._requests.start()
+        await self.connection.broker.start()
+        self.relay.start()
+
+    async def stop(self) -> None:
+        """Takes nothing new, finishes what is held, and publishes what that has put into the outbox."""
+        await self._requests.stop(self.settings.shutdown_grace)
+        for subscriber in self.connection.broker.subscribers:
+            subscriber.running = False
+        await asyncio.gather(*(subscriber.stop() for subscriber in self.connection.broker.subscribers))
+        await self.relay.flush()
+        await self.relay.stop()
+        await super().stop()
+
+    # -- what every owner answers ------------------------------------------------------------------
+
+    async def _operation(self, _call: Call, query: GetOperation) -> OperationReport:
+        found = await self._inbox.report(query.command_id)
+        if found is None and await self._nothing_waits(query):
+            # It may have been handled between our two looks.
+            found = await self._inbox.report(query.command_id)
+            if found is None:
+                return OperationReport(status=OperationStatus.NOT_ACCEPTED, command=query.command)
+        return found or OperationReport(status=OperationStatus.PENDING, command=query.command)
+
+    async def _nothing_waits(self, query: GetOperation) -> bool:
+        if datetime.now(UTC) - query.accepted_before < IN_FLIGHT:
+            return False
+        consumer = consumer_of(query.command)
+        if consumer not in self._durable:
+            return True
+        try:
+            info = await self.connection.jetstream.consumer_info(COMMANDS.name, consumer)
+        except (NatsError, TimeoutError) as error:
+            raise Unavailable("The command stream cannot be asked.") from error
+        return not info.num_pending and not info.num_ack_pending
+
+    # -- the outbox --------------------------------------------------------------------------------
+
+    @property
+    def _poke_subject(self) -> str:
+        return f"outbox.{self.settings.service}.poke"
+
+    async def _poke(self) -> None:
+        await self.connection.client.publish(self._poke_subject, b"")
+
+    async def _on_poke(self, _message: Msg) -> None:
+        self.relay.poked()

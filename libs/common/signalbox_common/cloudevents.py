@@ -1,0 +1,63 @@
+"""CloudEvents 1.0 in NATS binary mode: attributes in headers, data as the body."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from signalbox_common import telemetry
+from signalbox_common.contracts.base import Event
+from signalbox_common.keys import is_canonical_uuid
+
+MESSAGE_ID = "Nats-Msg-Id"
+
+
+@dataclass(frozen=True)
+class EventContext:
+    """What the headers of a received event say, checked."""
+
+    id: uuid.UUID
+    type: str
+    correlation_id: str | None
+    actor: uuid.UUID | None
+    operation: str | None
+
+
+def headers_of(
+    event: Event, event_id: uuid.UUID, *, actor: uuid.UUID | None = None, operation: str | None = None
+) -> dict[str, str]:
+    service = event.service()
+    headers = {
+        MESSAGE_ID: f"{service}:{event_id}",
+        "ce-specversion": "1.0",
+        "ce-id": str(event_id),
+        "ce-type": event.type(),
+        "ce-source": f"/signalbox/{service}",
+        "ce-time": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "ce-dataschema": event.schema_uri(),
+        "content-type": "application/json",
+    }
+    if actor is not None:
+        headers["ce-actorid"] = str(actor)
+    if operation is not None:
+        headers["ce-operation"] = operation
+    if (correlation := telemetry.correlation_id.get()) is not None:
+        headers["ce-correlationid"] = correlation
+    telemetry.inject(headers)
+    return headers
+
+
+def context_of(headers: dict[str, str]) -> EventContext:
+    """Raises ValueError where the headers are no CloudEvent of ours."""
+    if headers.get("ce-specversion") != "1.0" or not headers.get("ce-type"):
+        raise ValueError("the message is no CloudEvent")
+    event_id = headers.get("ce-id", "")
+    if not is_canonical_uuid(event_id):
+        raise ValueError("ce-id is no canonical UUID")
+    actor = headers.get("ce-actorid")
+    return EventContext(
+        id=uuid.UUID(event_id),
+        type=headers["ce-type"],
+        correlation_id=headers.get("ce-correlationid"),
+        actor=uuid.UUID(actor) if actor and is_canonical_uuid(actor) else None,
+        operation=headers.get("ce-operation"),
+    )

@@ -1,0 +1,297 @@
+"""Typed messages that carry their own subject and reply.
+
+A contract class is the only place where a subject is written down. `v1` only grows: readers ignore
+fields that they do not know, and a break is a `v2` beside `v1`.
+"""
+
+import json
+import re
+import uuid
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+SERVICES = ("gateway", "auth", "catalog", "tasks", "sandbox", "git")
+OWNERS = SERVICES[1:]
+"""The services that own data; the gateway owns none."""
+
+PLATFORM = "_"
+"""Stands for the project in the subject of an event that belongs to no project."""
+
+MAX_BODY = 512 * 1024
+"""The largest JSON body of a message, in bytes."""
+
+TOKEN = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+_REQUEST = re.compile(r"(cmd|ask|qry)\.([a-z]+|\*)\.v([1-9][0-9]*)\.([a-z0-9-]+)")
+_EVENT = re.compile(r"evt\.\*\.([a-z]+)\.([a-z0-9-]+)\.([a-z0-9-]+)")
+
+
+class ContractError(ValueError):
+    """A contract or an id that would make a wrong subject."""
+
+
+def _printable(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("text must not contain NUL characters")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_printable)]
+"""Text that a database can store: no NUL (lone surrogates are refused by pydantic itself)."""
+
+
+class Message(BaseModel):
+    """Anything that travels: camelCase on the wire, unknown fields ignored, immutable."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    secret_fields: ClassVar[frozenset[str]] = frozenset()
+    """Fields that never enter a digest, a log, a table in clear, or a stream."""
+
+    def encode(self) -> bytes:
+        """The JSON body that travels, secrets included."""
+        if not self.secret_fields:
+            return self.model_dump_json(by_alias=True).encode()
+        body = self.model_dump(mode="json", by_alias=True)
+        for name in self.secret_fields:
+            body[to_camel(name)] = getattr(self, name).get_secret_value()
+        return json.dumps(body).encode()
+
+    def public_body(self) -> dict[str, Any]:
+        """The JSON body without its secrets, for digests."""
+        return self.model_dump(mode="json", by_alias=True, exclude=set(self.secret_fields))
+
+
+class Reply(Message):
+    """What a request is answered with."""
+
+
+class Done(Reply):
+    """The answer of a request that has nothing to say."""
+
+
+R = TypeVar("R", bound=Reply)
+
+
+class GrantScope(StrEnum):
+    """Which proof of identity a request must bring."""
+
+    NONE = "none"
+    PERSON = "person"
+    PROJECT = "project"
+
+
+class Request(Message, Generic[R]):
+    """A message to the one service that owns a subject, answered with `R`."""
+
+    kind: ClassVar[str]
+    subject: ClassVar[str]
+    grant: ClassVar[GrantScope] = GrantScope.PERSON
+    reply: ClassVar[type[Reply]]
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if "subject" not in cls.__dict__:
+            return
+        match = _REQUEST.fullmatch(cls.subject)
+        if match is None or match.group(1) != cls.kind:
+            raise ContractError(f"{cls.__name__}: {cls.subject!r} is no {cls.kind}.<service>.v<n>.<verb>")
+        for base in cls.__mro__:
+            arguments = base.__dict__.get("__pydantic_generic_metadata__", {}).get("args", ())
+            if arguments:
+                cls.reply = arguments[0]
+                break
+        else:
+            raise ContractError(f"{cls.__name__} does not say what it is answered with")
+        if cls.kind == "cmd" and cls.secret_fields:
+            raise ContractError(f"{cls.__name__} would store a secret in a stream: make it an Ask")
+        _register(cls)
+
+    @classmethod
+    def subject_for(cls, service: str | None = None) -> str:
+        """The subject to send to; contracts that every owner answers name the service here."""
+        if "*" not in cls.subject:
+            return cls.subject
+        if service not in OWNERS:
+            raise ContractError(f"{cls.__name__} must be addressed to one of {', '.join(OWNERS)}")
+        return cls.subject.replace("*", service)
+
+    @classmethod
+    def service(cls) -> str:
+        return cls.subject.split(".")[1]
+
+    @classmethod
+    def verb(cls) -> str:
+        return cls.subject.split(".")[3]
+
+
+class Command(Request[R], Generic[R]):
+    """Asks the owner to change something; durable: stored, retried, taking effect once."""
+
+    kind: ClassVar[str] = "cmd"
+
+    @classmethod
+    def consumer(cls, service: str | None = None) -> str:
+        """The name of the durable consumer that hands this verb to its owner."""
+        return consumer_of(cls.subject_for(service))
+
+
+class Ask(Request[R], Generic[R]):
+    """A change that carries a secret: answered at once or not at all, never stored in a stream."""
+
+    kind: ClassVar[str] = "ask"
+    once: ClassVar[bool] = True
+    """Whether an `Idempotency-Key` makes a repeat harmless; signing in ignores it."""
+
+
+class Query(Request[R], Generic[R]):
+    """A read; never changes anything."""
+
+    kind: ClassVar[str] = "qry"
+
+
+class Event(Message):
+    """A fact, a CloudEvent on the wire: `evt.<project>.<service>.<entity>.<past tense>`."""
+
+    subject: ClassVar[str]
+    version: ClassVar[int] = 1
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if "subject" not in cls.__dict__:
+            return
+        if _EVENT.fullmatch(cls.subject) is None:
+            raise ContractError(
+                f"{cls.__name__}: {cls.subject!r} is no evt.*.<service>.<entity>.<past tense>"
+            )
+        _register(cls)
+
+    @classmethod
+    def type(cls) -> str:
+        """The CloudEvents type: `<service>.<entity>.<past tense>`."""
+        return cls.subject.removeprefix("evt.*.")
+
+    @classmethod
+    def service(cls) -> str:
+        return cls.subject.split(".")[2]
+
+    @classmethod
+    def schema_uri(cls) -> str:
+        return f"urn:signalbox:{cls.type()}:v{cls.version}"
+
+    @classmethod
+    def subject_in(cls, project: uuid.UUID | None) -> str:
+        return cls.subject.replace("*", str(project) if project is not None else PLATFORM, 1)
+
+
+REGISTRY: dict[str, type[Message]] = {}
+"""Every contract of this installation by its subject."""
+
+
+def _register(contract: type[Request[Any]] | type[Event]) -> None:
+    known = REGISTRY.get(contract.subject)
+    if known is not None and known.__qualname__ != contract.__qualname__:
+        raise ContractError(f"{contract.subject} belongs to {known.__name__} already")
+    REGISTRY[contract.subject] = contract
+
+
+def contracts_of(kind: type[Message]) -> list[Any]:
+    """All registered contracts of one kind, in the order of their subjects."""
+    return [REGISTRY[subject] for subject in sorted(REGISTRY) if issubclass(REGISTRY[subject], kind)]
+
+
+def consumer_of(command_subject: str) -> str:
+    """`cmd.auth.v1.create-project` is handed over by the durable consumer `auth-v1-create-project`."""
+    return command_subject.removeprefix("cmd.").replace(".", "-")
+
+
+class OperationStatus(StrEnum):
+    PENDING = "pending"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    NOT_ACCEPTED = "not_accepted"
+
+
+class FieldError(Message):
+    """One field of a refused request, and why it was refused."""
+
+    field: str
+    message: str
+    code: str
+
+
+class Failure(Message):
+    """The wire form of an error; the gateway makes a problem of it."""
+
+    code: str
+    status: int
+    detail: str
+    errors: tuple[FieldError, ...] = ()
+    resource: str | None = None
+    retry_after: int | None = None
+
+
+class HealthReport(Reply):
+    """How one service is."""
+
+    service: str
+    status: str
+    version: str
+    instance: str
+    checks: dict[str, str] = Field(default_factory=dict)
+    degraded: dict[str, str] = Field(default_factory=dict)
+
+
+class Health(Query[HealthReport]):
+    subject = "qry.*.v1.health"
+    grant = GrantScope.NONE
+
+
+class OperationReport(Reply):
+    """What the owner of a command knows about it."""
+
+    status: OperationStatus
+    command: str
+    resource: str | None = None
+    error: Failure | None = None
+    finished_at: datetime | None = None
+
+
+class GetOperation(Query[OperationReport]):
+    """Asked by the gateway only, which has checked who may know."""
+
+    subject = "qry.*.v1.operation"
+    grant = GrantScope.NONE
+
+    command_id: uuid.UUID
+    command: str
+    accepted_before: datetime
+    """When the gateway handed the command over, by its own clock."""
+
+
+class Redriven(Reply):
+    """What became of a dead letter that was handed to its handler again."""
+
+    sequence: int
+    outcome: str
+    failure: Failure | None = None
+
+
+class Redrive(Command[Redriven]):
+    """Sent by operators only: no other NATS user may publish it."""
+
+    subject = "cmd.*.v1.redrive"
+    grant = GrantScope.NONE
+
+    sequence: int = Field(ge=1)

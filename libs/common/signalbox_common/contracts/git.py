@@ -1,0 +1,1 @@
+"""Contracts of the git service; it answers the contracts of every owner and has none of its own yet."""

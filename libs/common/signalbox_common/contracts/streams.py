@@ -1,0 +1,127 @@
+"""The streams and durable consumers of the bus, as data; provisioning makes them so."""
+
+from dataclasses import dataclass, field
+
+from signalbox_common.contracts.base import OWNERS, Command, consumer_of, contracts_of
+
+DAY = 24 * 3600.0
+MIB = 1024 * 1024
+
+GENERATION = 1
+"""Grows whenever provisioning changes; an older program refuses to provision a newer installation."""
+
+KEY_BUCKET = "grant-keys"
+
+MAX_PAYLOAD = 2 * MIB
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One JetStream stream. None of them allows rollup, purge or message schedules."""
+
+    name: str
+    subjects: tuple[str, ...]
+    max_bytes: int
+    max_age: float = 0
+    work_queue: bool = False
+    discard_new: bool = False
+    duplicate_window: float = 120.0
+    allow_delete: bool = False
+    allow_ttl: bool = False
+    max_per_subject: int = -1
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Consumer:
+    """One durable pull consumer with exactly one subject."""
+
+    stream: str
+    name: str
+    subject: str
+    ack_wait: float = 5.0
+    max_ack_pending: int = 20_000
+
+
+COMMANDS = Stream(
+    "COMMANDS",
+    ("cmd.>",),
+    max_bytes=1024 * MIB,
+    work_queue=True,
+    discard_new=True,
+    description="Commands, kept until their owner has handled them",
+)
+EVENTS = Stream(
+    "EVENTS",
+    ("evt.>",),
+    max_bytes=4096 * MIB,
+    max_age=7 * DAY,
+    duplicate_window=600.0,
+    allow_ttl=True,
+    description="What happened, and how it goes on",
+)
+EXTERNAL = Stream(
+    "EXTERNAL",
+    ("ext.>",),
+    max_bytes=512 * MIB,
+    max_age=7 * DAY,
+    duplicate_window=0.1,
+    description="What services outside publish, before it is checked",
+)
+DEAD_LETTERS = Stream(
+    "DEAD_LETTERS",
+    ("dlq.>",),
+    max_bytes=1024 * MIB,
+    max_age=30 * DAY,
+    duplicate_window=600.0,
+    allow_delete=True,
+    description="What could not be handled, with why, how often and where",
+)
+GRANT_KEYS = Stream(
+    f"KV_{KEY_BUCKET}",
+    (f"$KV.{KEY_BUCKET}.>",),
+    max_bytes=16 * MIB,
+    max_per_subject=1,
+    description="Public keys that grants and access tokens are checked with; only auth writes here",
+)
+STREAMS = (COMMANDS, EVENTS, EXTERNAL, DEAD_LETTERS, GRANT_KEYS)
+
+
+@dataclass(frozen=True)
+class FactConsumer:
+    """A service's interest in a fact of another service."""
+
+    service: str
+    handler: str
+    subject: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.service}-on-{self.handler}"
+
+
+FACT_CONSUMERS: tuple[FactConsumer, ...] = ()
+"""Who reads whose facts; a row here becomes a durable consumer and the permissions for it."""
+
+
+def command_subjects() -> tuple[str, ...]:
+    """Every command subject; a contract that each owner answers gives one for each of them."""
+    subjects = []
+    for command in contracts_of(Command):
+        shared = "*" in command.subject
+        subjects += [command.subject_for(owner) for owner in OWNERS] if shared else [command.subject]
+    return tuple(sorted(subjects))
+
+
+@dataclass(frozen=True)
+class Topology:
+    """All that provisioning creates."""
+
+    streams: tuple[Stream, ...] = STREAMS
+    facts: tuple[FactConsumer, ...] = FACT_CONSUMERS
+    commands: tuple[str, ...] = field(default_factory=command_subjects)
+
+    def consumers(self) -> list[Consumer]:
+        return [Consumer(COMMANDS.name, consumer_of(subject), subject) for subject in self.commands] + [
+            Consumer(EVENTS.name, fact.name, fact.subject) for fact in self.facts
+        ]

@@ -1,0 +1,137 @@
+"""One engine per service, its transactions, and what counts as the database being away."""
+
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+from sqlalchemy import event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from signalbox_common import telemetry
+from signalbox_common.settings import ServiceSettings
+
+log = telemetry.get_logger()
+
+# Server shutdown, crash and start-up, connection failures: the server's word for "come back later".
+_OUTAGE_STATES = ("08", "57P01", "57P02", "57P03", "53300")
+_RETRY_STATES = ("40001", "40P01", "55P03")
+
+
+class Transaction:
+    """An open transaction, and on whose behalf it changes things."""
+
+    def __init__(
+        self, connection: AsyncConnection, *, actor: uuid.UUID | None = None, operation: str | None = None
+    ) -> None:
+        self.connection = connection
+        self.actor = actor
+        self.operation = operation
+        self.emitted = False
+
+
+class Database:
+    """The service's own schema, through its own role."""
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        url = make_url(settings.database_url.get_secret_value()).set(drivername="postgresql+asyncpg")
+        self.schema = settings.service
+        self.engine: AsyncEngine = create_async_engine(
+            url,
+            pool_size=settings.db_pool_size,
+            max_overflow=settings.db_pool_overflow,
+            pool_timeout=settings.db_pool_timeout,
+            pool_recycle=1800,
+            pool_use_lifo=True,
+            connect_args={
+                "timeout": 3,
+                "command_timeout": 15,
+                "server_settings": {
+                    "application_name": f"signalbox-{settings.service}",
+                    "idle_in_transaction_session_timeout": "30000",
+                },
+            },
+        )
+        self._reading = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self.after_emit: Callable[[], None] = lambda: None
+        """Called after the commit of a transaction that put something into the outbox."""
+        _record_slow_statements(self.engine, settings.db_slow_query)
+
+    @asynccontextmanager
+    async def transaction(
+        self, *, actor: uuid.UUID | None = None, operation: str | None = None
+    ) -> AsyncIterator[Transaction]:
+        async with self.engine.begin() as connection:
+            transaction = Transaction(connection, actor=actor, operation=operation)
+            yield transaction
+        if transaction.emitted:
+            self.after_emit()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for single statements, without the round trips of a transaction."""
+        async with self._reading.connect() as connection:
+            yield connection
+
+    async def check(self) -> None:
+        async with self.reading() as connection:
+            await connection.execute(text("select 1"))
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether the database, not our code or the request, is the reason."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, PoolTimeout | ConnectionError | asyncpg.PostgresConnectionError):
+            return True
+        if isinstance(seen, DBAPIError) and (
+            seen.connection_invalidated or _state(seen).startswith(_OUTAGE_STATES)
+        ):
+            return True
+        if isinstance(seen, InterfaceError | OperationalError) and not _state(seen):
+            return True
+        if isinstance(seen, asyncpg.PostgresError) and (seen.sqlstate or "").startswith(_OUTAGE_STATES):
+            return True
+        if isinstance(seen, OSError | asyncpg.InterfaceError):
+            return True
+        seen = seen.__cause__
+    return False
+
+
+def is_contention(error: BaseException) -> bool:
+    """Whether another transaction was merely in the way."""
+    return isinstance(error, DBAPIError) and _state(error).startswith(_RETRY_STATES)
+
+
+def _state(error: DBAPIError) -> str:
+    return str(getattr(error.orig, "sqlstate", None) or "")
+
+
+def _record_slow_statements(engine: AsyncEngine, limit: float) -> None:
+    @event.listens_for(engine.sync_engine, "before_cursor_execute")
+    def _start(
+        _connection: Any, _cursor: Any, _statement: str, _parameters: Any, context: Any, _many: bool
+    ) -> None:
+        context.signalbox_started = time.perf_counter()
+
+    @event.listens_for(engine.sync_engine, "after_cursor_execute")
+    def _end(
+        _connection: Any, _cursor: Any, statement: str, _parameters: Any, context: Any, _many: bool
+    ) -> None:
+        seconds = time.perf_counter() - context.signalbox_started
+        if seconds >= limit:
+            telemetry.SLOW_QUERIES.inc()
+            log.warning(
+                "slow query",
+                seconds=round(seconds, 4),
+                statement=" ".join(statement.split())[:500],
+                project_id=telemetry.project_id.get(),
+            )

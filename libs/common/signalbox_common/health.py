@@ -1,0 +1,103 @@
+"""Health and metrics of one process, on a private port."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from signalbox_common import __version__, telemetry
+from signalbox_common.contracts.base import HealthReport
+from signalbox_common.settings import ServiceSettings
+
+Check = Callable[[], Awaitable[None]]
+CHECK_LIMIT = 1.0
+
+
+class Health:
+    """Looks at each dependency when asked; a service is ready when all of them answer."""
+
+    def __init__(self, settings: ServiceSettings, checks: dict[str, Check]) -> None:
+        self._settings = settings
+        self._checks = checks
+        self.started = False
+
+    async def report(self) -> HealthReport:
+        results = dict(
+            zip(self._checks, await asyncio.gather(*map(_outcome, self._checks.values())), strict=True)
+        )
+        ready = self.started and all(result == "ok" for result in results.values())
+        degraded = {"telemetry": telemetry.state.degraded} if telemetry.state.degraded else {}
+        return HealthReport(
+            service=self._settings.service,
+            status="ok" if ready else "unavailable",
+            version=__version__,
+            instance=self._settings.instance,
+            checks=results,
+            degraded=degraded,
+        )
+
+
+async def _outcome(check: Check) -> str:
+    try:
+        await asyncio.wait_for(check(), CHECK_LIMIT)
+    except TimeoutError:
+        return "no answer within a second"
+    except Exception as error:  # noqa: BLE001 - the report is the place where it shows
+        return type(error).__name__
+    return "ok"
+
+
+class HealthServer:
+    """`/health` (alive), `/health/ready` (and of use), `/metrics`."""
+
+    def __init__(self, settings: ServiceSettings, health: Health) -> None:
+        async def alive(_request: Request) -> Response:
+            return JSONResponse({"status": "ok"})
+
+        async def ready(_request: Request) -> Response:
+            report = await health.report()
+            status = 200 if report.status == "ok" else 503
+            return Response(report.encode(), status, media_type="application/json")
+
+        async def metrics(_request: Request) -> Response:
+            return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+        app = Starlette(
+            routes=[Route("/health", alive), Route("/health/ready", ready), Route("/metrics", metrics)]
+        )
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
+        )
+        self._server = uvicorn.Server(config)
+        self._socket = _listen(settings)
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def port(self) -> int:
+        return int(self._socket.getsockname()[1])
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._server._serve([self._socket]))  # noqa: SLF001 - `serve` would take over our signals
+
+    async def stop(self) -> None:
+        self._server.should_exit = True
+        if self._task is not None:
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+
+def _listen(settings: ServiceSettings) -> socket.socket:
+    if settings.health_fd is not None:
+        return socket.socket(fileno=settings.health_fd)
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((settings.health_host, settings.health_port))
+    listener.listen(64)
+    return listener

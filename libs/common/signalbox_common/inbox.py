@@ -1,0 +1,314 @@
+"""The inbox: a request that comes twice takes effect once, and is answered the same both times."""
+
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    delete,
+    func,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import UUID, insert
+
+from signalbox_common.contracts.base import Failure, OperationReport, OperationStatus, Reply
+from signalbox_common.db import Database, Transaction
+from signalbox_common.errors import IdempotencyKeyReused, SignalboxError
+
+R = TypeVar("R", bound=Reply)
+Work = Callable[[Transaction], Awaitable[R]]
+Checkpoint = Callable[[str], Awaitable[None]]
+"""Called at the named steps of a request's way; fault tests stop the process there."""
+
+KEPT_DAYS = 45
+
+
+async def no_checkpoint(_step: str) -> None:
+    """Nothing happens between the steps."""
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[R]):
+    """The encoded answer of a request, as it was stored or as it goes out."""
+
+    body: bytes
+    failed: bool = False
+    replayed: bool = False
+
+    @staticmethod
+    def of(reply: R) -> "Outcome[R]":
+        return Outcome(reply.encode())
+
+    @staticmethod
+    def failure(error: SignalboxError, *, replayed: bool = False) -> "Outcome[Any]":
+        return Outcome(error.failure().encode(), failed=True, replayed=replayed)
+
+
+@dataclass(frozen=True)
+class RequestKey:
+    """What makes two requests the same one."""
+
+    command_id: uuid.UUID
+    subject: str
+    digest: str
+    user_id: uuid.UUID | None
+    project_id: uuid.UUID | None
+    keep_reply: bool = True
+    """False where the reply may hold secrets: only the outcome is kept then."""
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """One message of a stream, however often it is handed over."""
+
+    consumer: str
+    sequence: int
+    stored_at: datetime
+    command_id: uuid.UUID | None
+
+
+class Inbox:
+    """The tables `inbox`, `seen_facts` and `deliveries` of one service."""
+
+    def __init__(self, database: Database, checkpoint: Checkpoint = no_checkpoint) -> None:
+        self._database = database
+        self.checkpoint = checkpoint
+        metadata = MetaData(schema=database.schema)
+        self._inbox = Table(
+            "inbox",
+            metadata,
+            Column("command_id", UUID(as_uuid=True), primary_key=True),
+            Column("subject", Text),
+            Column("digest", Text),
+            Column("user_id", UUID(as_uuid=True)),
+            Column("project_id", UUID(as_uuid=True)),
+            Column("status", Text),
+            Column("reply", LargeBinary),
+            Column("resource", Text),
+            Column("finished_at", DateTime(timezone=True)),
+        )
+        self._facts = Table(
+            "seen_facts",
+            metadata,
+            Column("handler", Text, primary_key=True),
+            Column("event_id", UUID(as_uuid=True), primary_key=True),
+            Column("seen_at", DateTime(timezone=True)),
+        )
+        self._deliveries = Table(
+            "deliveries",
+            metadata,
+            Column("consumer", Text, primary_key=True),
+            Column("sequence", BigInteger, primary_key=True),
+            Column("stored_at", DateTime(timezone=True), primary_key=True),
+            Column("command_id", UUID(as_uuid=True)),
+            Column("attempts", Integer),
+            Column("error", Text),
+            Column("dead", Boolean),
+            Column("updated_at", DateTime(timezone=True)),
+        )
+
+    async def once(self, key: RequestKey, work: Work[R], *, operation: str | None = None) -> Outcome[R]:
+        """Runs the work in one transaction with its inbox row, or answers what it answered before.
+
+        A final error undoes the work and is stored as the answer; any other error undoes everything.
+        """
+        async with self._database.transaction(actor=key.user_id, operation=operation) as transaction:
+            connection = transaction.connection
+            mine = await connection.execute(
+                insert(self._inbox)
+                .values(
+                    command_id=key.command_id,
+                    subject=key.subject,
+                    digest=key.digest,
+                    user_id=key.user_id,
+                    project_id=key.project_id,
+                    status=OperationStatus.PENDING,
+                )
+                .on_conflict_do_nothing()
+                .returning(self._inbox.c.command_id)
+            )
+            if mine.first() is None:
+                return await self._replay(transaction, key)
+            resource: str | None = None
+            try:
+                async with connection.begin_nested():
+                    reply = await work(transaction)
+            except SignalboxError as error:
+                if not error.final:
+                    raise
+                transaction.emitted = False
+                outcome: Outcome[R] = Outcome.failure(error)
+            else:
+                outcome = Outcome.of(reply)
+                resource = _resource(reply)
+            await connection.execute(
+                update(self._inbox)
+                .where(self._inbox.c.command_id == key.command_id)
+                .values(
+                    status=OperationStatus.FAILED if outcome.failed else OperationStatus.SUCCEEDED,
+                    reply=outcome.body if key.keep_reply or outcome.failed else None,
+                    resource=resource,
+                    finished_at=func.now(),
+                )
+            )
+            await self.checkpoint("in_transaction")
+        await self.checkpoint("committed")
+        return outcome
+
+    async def _replay(self, transaction: Transaction, key: RequestKey) -> Outcome[R]:
+        row = (
+            await transaction.connection.execute(
+                select(self._inbox).where(self._inbox.c.command_id == key.command_id)
+            )
+        ).one()
+        if row.digest != key.digest or row.subject != key.subject:
+            return Outcome.failure(IdempotencyKeyReused(), replayed=True)
+        if row.reply is None:
+            done = SignalboxError(
+                "This was done already, by an earlier request with the same Idempotency-Key.",
+                code="already_done",
+                status=409,
+                resource=row.resource,
+            )
+            return Outcome.failure(done, replayed=True)
+        return Outcome(bytes(row.reply), failed=row.status == OperationStatus.FAILED, replayed=True)
+
+    async def first_sight(self, transaction: Transaction, handler: str, event_id: uuid.UUID) -> bool:
+        """Whether this handler sees this fact for the first time; remembered with the transaction."""
+        result = await transaction.connection.execute(
+            insert(self._facts)
+            .values(handler=handler, event_id=event_id, seen_at=func.now())
+            .on_conflict_do_nothing()
+            .returning(self._facts.c.event_id)
+        )
+        return result.first() is not None
+
+    async def count_delivery(self, message: Delivered, delivered: int) -> tuple[int, str | None]:
+        """Counts a repeated delivery before its handler runs; answers the count and the last error."""
+        async with self._database.transaction() as transaction:
+            row = (
+                await transaction.connection.execute(
+                    insert(self._deliveries)
+                    .values(**self._identity(message), attempts=2, dead=False, updated_at=func.now())
+                    .on_conflict_do_update(
+                        index_elements=["consumer", "sequence", "stored_at"],
+                        set_={
+                            "attempts": func.least(self._deliveries.c.attempts + 1, delivered),
+                            "updated_at": func.now(),
+                        },
+                    )
+                    .returning(self._deliveries.c.attempts, self._deliveries.c.error)
+                )
+            ).one()
+        return int(row.attempts), row.error
+
+    async def note_failure(self, message: Delivered, error: str) -> None:
+        """Keeps why the handler raised, for the dead letter that may come of it."""
+        async with self._database.transaction() as transaction:
+            await transaction.connection.execute(
+                insert(self._deliveries)
+                .values(**self._identity(message), attempts=1, error=error, dead=False, updated_at=func.now())
+                .on_conflict_do_update(
+                    index_elements=["consumer", "sequence", "stored_at"],
+                    set_={"error": error, "updated_at": func.now()},
+                )
+            )
+
+    async def bury(self, message: Delivered, error: str) -> None:
+        await self._set_dead(message, error=error, dead=True)
+
+    async def unearth(self, message: Delivered) -> None:
+        """A dead letter is being handled again: its operation is pending."""
+        await self._set_dead(message, error=None, dead=False)
+
+    async def _set_dead(self, message: Delivered, *, error: str | None, dead: bool) -> None:
+        values = {"dead": dead, "updated_at": func.now()} | ({"error": error} if error is not None else {})
+        async with self._database.transaction() as transaction:
+            await transaction.connection.execute(
+                insert(self._deliveries)
+                .values(**self._identity(message), attempts=1, **values)
+                .on_conflict_do_update(index_elements=["consumer", "sequence", "stored_at"], set_=values)
+            )
+
+    async def forget(self, message: Delivered) -> None:
+        async with self._database.transaction() as transaction:
+            await transaction.connection.execute(
+                delete(self._deliveries).where(
+                    self._deliveries.c.consumer == message.consumer,
+                    self._deliveries.c.sequence == message.sequence,
+                    self._deliveries.c.stored_at == message.stored_at,
+                )
+            )
+
+    async def report(self, command_id: uuid.UUID) -> OperationReport | None:
+        """What became of a command; None where nothing is known of it."""
+        async with self._database.reading() as connection:
+            row = (
+                await connection.execute(select(self._inbox).where(self._inbox.c.command_id == command_id))
+            ).first()
+            if row is not None:
+                failed = row.status == OperationStatus.FAILED
+                return OperationReport(
+                    status=OperationStatus(row.status),
+                    command=row.subject,
+                    resource=row.resource,
+                    error=Failure.model_validate_json(row.reply) if failed else None,
+                    finished_at=row.finished_at,
+                )
+            dead = (
+                await connection.execute(
+                    select(self._deliveries)
+                    .where(self._deliveries.c.command_id == command_id, self._deliveries.c.dead)
+                    .limit(1)
+                )
+            ).first()
+        if dead is None:
+            return None
+        return OperationReport(
+            status=OperationStatus.FAILED,
+            command=dead.consumer,
+            error=Failure(
+                code="dead_lettered",
+                status=500,
+                detail="The command could not be handled; an operator can hand it over again.",
+            ),
+            finished_at=dead.updated_at,
+        )
+
+    async def tidy(self) -> None:
+        """Forgets what is older than any message that could still come again."""
+        limit = text(f"now() - interval '{KEPT_DAYS} days'")
+        async with self._database.transaction() as transaction:
+            for old, column in (
+                (self._inbox, self._inbox.c.finished_at),
+                (self._facts, self._facts.c.seen_at),
+                (self._deliveries, self._deliveries.c.updated_at),
+            ):
+                await transaction.connection.execute(delete(old).where(column < limit))
+
+    @staticmethod
+    def _identity(message: Delivered) -> dict[str, Any]:
+        return {
+            "consumer": message.consumer,
+            "sequence": message.sequence,
+            "stored_at": message.stored_at,
+            "command_id": message.command_id,
+        }
+
+
+def _resource(reply: Reply) -> str | None:
+    identifier = getattr(reply, "id", None)
+    return str(identifier) if identifier is not None else None

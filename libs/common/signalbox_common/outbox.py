@@ -1,0 +1,178 @@
+"""The transactional outbox: facts leave through the transaction that made them true.
+
+Rows are ordered by an identity column that is assigned while the entity is locked, so the events of one
+entity keep their order. One relay per service publishes at a time, oldest first, and starts again from
+the oldest after any error; the stream drops what it has seen already.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import lru_cache
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Identity,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    delete,
+    func,
+    insert,
+    select,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB, UUID
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from signalbox_common import cloudevents, telemetry
+from signalbox_common.contracts.base import MAX_BODY, Event
+from signalbox_common.db import Database, Transaction
+from signalbox_common.errors import Invalid
+from signalbox_common.keys import uuid7
+
+log = telemetry.get_logger()
+
+BATCH = 200
+POLL = 1.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
+
+Publish = Callable[[str, bytes, dict[str, str]], Awaitable[bool]]
+"""Stores one event in the stream; tells whether the stream had it already."""
+
+
+@lru_cache
+def table(schema: str) -> Table:
+    return Table(
+        "outbox",
+        MetaData(schema=schema),
+        Column("id", BigInteger, Identity(always=True), primary_key=True),
+        Column("event_id", UUID(as_uuid=True)),
+        Column("subject", Text),
+        Column("headers", JSONB),
+        Column("body", LargeBinary),
+    )
+
+
+async def emit(
+    transaction: Transaction, schema: str, event: Event, *, project: uuid.UUID | None
+) -> uuid.UUID:
+    """Puts a fact into the outbox; the entity that it is about must be locked by this transaction."""
+    body = event.encode()
+    if len(body) > MAX_BODY:
+        raise Invalid(f"The event {event.type()} would be larger than {MAX_BODY} bytes.", code="too_large")
+    event_id = uuid7()
+    headers = cloudevents.headers_of(
+        event, event_id, actor=transaction.actor, operation=transaction.operation
+    )
+    await transaction.connection.execute(
+        insert(table(schema)).values(
+            event_id=event_id, subject=event.subject_in(project), headers=headers, body=body
+        )
+    )
+    transaction.emitted = True
+    return event_id
+
+
+class Relay:
+    """Publishes the outbox of one service; any number may run, one at a time works."""
+
+    def __init__(
+        self, database: Database, publish: Publish, poke_others: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._database = database
+        self._table = table(database.schema)
+        self._publish = publish
+        self._poke_others = poke_others
+        self._wake = asyncio.Event()
+        self._leading = False
+        self._task: asyncio.Task[None] | None = None
+        self._pokes: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="outbox relay")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def flush(self, patience: float = 2.0) -> None:
+        """Waits until the outbox is empty, so that a stopping service leaves nothing for the next one."""
+        with suppress(Exception):  # what is left is published by the next relay
+            async with asyncio.timeout(patience):
+                while await self.backlog():
+                    self._wake.set()
+                    await asyncio.sleep(0.02)
+
+    def poked(self) -> None:
+        """Another process, or this one, has put something into the outbox."""
+        self._wake.set()
+
+    def after_emit(self) -> None:
+        if self._leading:
+            self._wake.set()
+            return
+        poke = asyncio.create_task(self._poke())
+        self._pokes.add(poke)
+        poke.add_done_callback(self._pokes.discard)
+
+    async def _poke(self) -> None:
+        with suppress(Exception):  # whoever leads polls too; a poke only makes it faster
+            await self._poke_others()
+
+    async def backlog(self) -> int:
+        async with self._database.reading() as connection:
+            return int((await connection.execute(select(func.count()).select_from(self._table))).scalar_one())
+
+    async def _run(self) -> None:
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                async with self._database.engine.execution_options(
+                    isolation_level="AUTOCOMMIT"
+                ).connect() as connection:
+                    if await self._lead(connection):
+                        pause = _FIRST_PAUSE
+                        await self._publish_all(connection)
+                    await asyncio.sleep(POLL)
+            except Exception as error:  # noqa: BLE001 - whatever broke, the relay starts again from the oldest
+                log.warning("outbox relay starts again", reason=repr(error)[:300], pause=pause)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+            finally:
+                self._leading = False
+
+    async def _lead(self, connection: AsyncConnection) -> bool:
+        """One relay per service at a time; the lock goes with the connection."""
+        lock = text("select pg_try_advisory_lock(hashtext('signalbox outbox'), hashtext(:schema))")
+        return bool((await connection.execute(lock, {"schema": self._database.schema})).scalar_one())
+
+    async def _publish_all(self, connection: AsyncConnection) -> None:
+        newest = (await connection.execute(select(func.coalesce(func.max(self._table.c.id), 0)))).scalar_one()
+        self._leading = True
+        while True:
+            self._wake.clear()
+            rows = (
+                await connection.execute(select(self._table).order_by(self._table.c.id).limit(BATCH))
+            ).all()
+            published: list[int] = []
+            try:
+                for row in rows:
+                    duplicate = await self._publish(row.subject, row.body, row.headers)
+                    if duplicate and row.id > newest:
+                        # Nobody can have published this row before us.
+                        telemetry.SURPRISING_DUPLICATES.inc()
+                        log.error("the stream called a new event a duplicate", event_id=str(row.event_id))
+                    published.append(row.id)
+            finally:
+                if published:
+                    await connection.execute(delete(self._table).where(self._table.c.id.in_(published)))
+                    telemetry.PUBLISHED.inc(len(published))
+            if len(rows) < BATCH:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), POLL)

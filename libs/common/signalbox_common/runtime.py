@@ -1,0 +1,118 @@
+"""The life of a service process: start in order, run until told to stop, finish what is held."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import uvloop
+
+from signalbox_common import telemetry
+from signalbox_common.bus import Call, ServiceBus
+from signalbox_common.bus.calls import Translate
+from signalbox_common.contracts import base
+from signalbox_common.db import Database, is_outage
+from signalbox_common.errors import SignalboxError, Unavailable
+from signalbox_common.health import Health, HealthServer
+from signalbox_common.inbox import Checkpoint, Inbox, no_checkpoint
+from signalbox_common.settings import ServiceSettings
+
+log = telemetry.get_logger()
+
+TIDY_EVERY = 3600.0
+START_PAUSE = 0.2
+
+
+def _untranslated(_error: Exception) -> SignalboxError | None:
+    return None
+
+
+class Service:
+    """A service that owns a schema: its database, its bus and its health."""
+
+    def __init__(
+        self,
+        settings: ServiceSettings,
+        *,
+        translate: Translate = _untranslated,
+        checkpoint: Checkpoint = no_checkpoint,
+    ) -> None:
+        telemetry.configure(settings.service, settings.instance, settings.log_level, settings.otel_endpoint)
+        self.settings = settings
+        self.database = Database(settings)
+        self.inbox = Inbox(self.database, checkpoint)
+        self.bus = ServiceBus(settings, self.database, self.inbox, translate=translate)
+        self.health = Health(settings, {"database": self.database.check, "nats": self._check_nats})
+        self.prepare: Callable[[], Awaitable[None]] = _nothing
+        """What must be done, with database and bus at hand, before the first message is taken."""
+        self._stopping = asyncio.Event()
+
+        @self.bus.on_query(base.Health)
+        async def health(_call: Call, _query: base.Health) -> base.HealthReport:
+            return await self.health.report()
+
+    async def _check_nats(self) -> None:
+        if not self.bus.connection.is_up:
+            raise Unavailable
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    async def run(self, *, started: Callable[[], object] | None = None) -> None:
+        """Serves until `stop`, then finishes what is held."""
+        server = HealthServer(self.settings, self.health)
+        server.start()
+        tidying = asyncio.create_task(self._tidy())
+        try:
+            await self.bus.connection.connect()
+            await self._prepare()
+            await self.bus.start()
+            self.health.started = True
+            log.info("started", health_port=server.port)
+            if started is not None:
+                started()
+            await self._stopping.wait()
+            log.info("stopping")
+        finally:
+            tidying.cancel()
+            with suppress(Exception):
+                await asyncio.wait_for(self.bus.stop(), self.settings.shutdown_grace + 2)
+            await self.database.close()
+            await server.stop()
+            telemetry.shutdown()
+        log.info("stopped")
+
+    async def _prepare(self) -> None:
+        while True:
+            try:
+                return await self.prepare()
+            except Exception as error:
+                if not (is_outage(error) or isinstance(error, Unavailable)):
+                    raise
+                log.warning("not ready to start yet", reason=repr(error)[:300])
+                await asyncio.sleep(START_PAUSE)
+
+    async def _tidy(self) -> None:
+        while True:
+            await asyncio.sleep(TIDY_EVERY)
+            try:
+                await self.inbox.tidy()
+            except Exception as error:  # noqa: BLE001 - tidied up an hour later then
+                log.warning("tidying failed", reason=repr(error)[:300])
+
+
+async def _nothing() -> None:
+    """Most services have nothing to prepare."""
+
+
+def run(build: Callable[[], Service]) -> None:
+    """The main function of every service process."""
+
+    async def main() -> None:
+        service = build()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, service.stop)
+        await service.run()
+
+    uvloop.run(main())

@@ -1,0 +1,116 @@
+"""The environment that every service reads; each service adds its own names.
+
+Every setting is an environment variable; `<NAME>_FILE` names a file that holds the value instead.
+"""
+
+import os
+import uuid
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+DEVELOPMENT_SECRET = "signalbox-development-only"  # noqa: S105 - refused outside development
+
+
+class FileSource(PydanticBaseSettingsSource):
+    """Reads `<NAME>_FILE` for each setting."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        for name in _names(field, field_name):
+            path = os.environ.get(f"{name}_FILE")
+            if path:
+                return Path(path).read_text(encoding="utf-8").strip(), field_name, False
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        found = {}
+        for name, field in self.settings_cls.model_fields.items():
+            value, _key, _ = self.get_field_value(field, name)
+            if value is not None:
+                found[field.validation_alias if isinstance(field.validation_alias, str) else name] = value
+        return found
+
+
+def _names(field: FieldInfo, field_name: str) -> list[str]:
+    alias = field.validation_alias
+    if isinstance(alias, str):
+        return [alias]
+    return [f"SIGNALBOX_{field_name.upper()}"]
+
+
+class EnvironmentSettings(BaseSettings):
+    """The base of everything that is configured through the environment."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SIGNALBOX_",
+        env_ignore_empty=True,
+        extra="ignore",
+        populate_by_name=True,
+        hide_input_in_errors=True,
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the environment only, no .env files
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - `<NAME>_FILE` instead
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, FileSource(settings_cls), env_settings
+
+
+class ServiceSettings(EnvironmentSettings):
+    """What every service process needs to know."""
+
+    service: str
+    env: Literal["development", "staging", "production"] = "development"
+    instance: str = Field(default_factory=lambda: uuid.uuid4().hex[:12])
+
+    nats_url: SecretStr = Field(default=SecretStr("nats://127.0.0.1:4222"), validation_alias="NATS_URL")
+    redis_url: SecretStr = Field(default=SecretStr("redis://127.0.0.1:6379/0"), validation_alias="REDIS_URL")
+    database_url: SecretStr = Field(
+        default=SecretStr("postgresql://127.0.0.1:5432/signalbox"), validation_alias="DATABASE_URL"
+    )
+
+    health_host: str = "127.0.0.1"
+    health_port: int = 0
+    health_fd: int | None = None
+    """A listening socket handed down by the supervisor; wins over host and port."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    otel_endpoint: str | None = Field(default=None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
+    shutdown_grace: float = 10.0
+    """Seconds that a stopping service gives to what it holds."""
+
+    db_pool_size: int = 8
+    db_pool_overflow: int = 8
+    db_pool_timeout: float = 3.0
+    db_slow_query: float = 0.25
+    """Seconds after which a statement is recorded as slow."""
+
+    command_workers: int = 4
+    """Commands of one verb that one process handles at the same time."""
+    command_attempts: int = 6
+    """Counted deliveries after which a command becomes a dead letter."""
+    retry_base: float = 0.5
+    retry_max: float = 30.0
+    request_concurrency: int = 64
+    """Asks and queries that one process handles at the same time."""
+
+    @model_validator(mode="after")
+    def _refuse_defaults_outside_development(self) -> "ServiceSettings":
+        if self.env == "development":
+            return self
+        for name, field in type(self).model_fields.items():
+            if (
+                SecretStr in (field.annotation, *get_args(field.annotation))
+                and name not in self.model_fields_set
+            ):
+                variable = _names(field, name)[0]
+                raise ValueError(f"{variable} (or {variable}_FILE) must be set when SIGNALBOX_ENV={self.env}")
+        return self

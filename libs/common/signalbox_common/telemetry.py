@@ -1,0 +1,140 @@
+"""Structured logs, traces and metrics, the same in every process."""
+
+import logging
+import sys
+from collections.abc import Sequence
+from contextvars import ContextVar
+from typing import Any
+
+import structlog
+from opentelemetry import propagate, trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from prometheus_client import Counter, Histogram
+from structlog.typing import EventDict, WrappedLogger
+
+correlation_id: ContextVar[str | None] = ContextVar("correlation_id", default=None)
+project_id: ContextVar[str | None] = ContextVar("project_id", default=None)
+
+tracer = trace.get_tracer("signalbox")
+
+HANDLED = Counter("signalbox_messages_total", "Messages handled", ["subject", "outcome"])
+HANDLING = Histogram("signalbox_message_seconds", "Time to handle a message", ["subject"])
+DEAD_LETTERED = Counter("signalbox_dead_letters_total", "Messages given up", ["subject", "reason"])
+PUBLISHED = Counter("signalbox_outbox_published_total", "Events confirmed by the stream")
+SURPRISING_DUPLICATES = Counter(
+    "signalbox_outbox_surprising_duplicates_total", "Events that the stream called duplicates at first sight"
+)
+SLOW_QUERIES = Counter("signalbox_slow_queries_total", "Statements over the slow-query limit")
+
+_SECRET_KEYS = frozenset({"password", "token", "grant", "secret", "authorization", "cookie"})
+
+
+class TelemetryState:
+    """Whether traces reach a collector, and if not, why."""
+
+    def __init__(self) -> None:
+        self.degraded: str | None = "not started"
+
+
+state = TelemetryState()
+
+
+class _RecordingExporter(SpanExporter):
+    """Passes spans on and remembers why that did not work; never raises."""
+
+    def __init__(self, inner: SpanExporter, endpoint: str) -> None:
+        self._inner = inner
+        self._endpoint = endpoint
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        try:
+            result = self._inner.export(spans)
+        except Exception as error:  # noqa: BLE001 - telemetry must never hurt the work that it watches
+            state.degraded = f"collector at {self._endpoint}: {type(error).__name__}"
+            return SpanExportResult.FAILURE
+        reached = result is SpanExportResult.SUCCESS
+        state.degraded = None if reached else f"collector at {self._endpoint} does not take our spans"
+        return result
+
+    def shutdown(self) -> None:
+        self._inner.shutdown()
+
+
+def _context(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Adds what the current message is about, and blots out what must not be written down."""
+    if (value := correlation_id.get()) is not None:
+        event.setdefault("correlation_id", value)
+    if (value := project_id.get()) is not None:
+        event.setdefault("project_id", value)
+    span = trace.get_current_span().get_span_context()
+    if span.is_valid:
+        event["trace_id"] = trace.format_trace_id(span.trace_id)
+    for key in _SECRET_KEYS & event.keys():
+        event[key] = "[redacted]"
+    return event
+
+
+def configure(service: str, instance: str, level: str, otel_endpoint: str | None) -> None:
+    """Sets up logging and tracing for this process; called once, first."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _context,
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.processors.JSONRenderer()],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(service=service, instance=instance)
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for noisy in ("httpx", "uvicorn.access", "opentelemetry.exporter", "nats"):
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
+
+    provider = TracerProvider(
+        resource=Resource.create({"service.name": f"signalbox-{service}", "service.instance.id": instance})
+    )
+    if otel_endpoint:
+        exporter = OTLPSpanExporter(endpoint=f"{otel_endpoint.rstrip('/')}/v1/traces", timeout=3)
+        provider.add_span_processor(BatchSpanProcessor(_RecordingExporter(exporter, otel_endpoint)))
+        state.degraded = None
+    else:
+        state.degraded = "no collector is configured (OTEL_EXPORTER_OTLP_ENDPOINT)"
+    trace.set_tracer_provider(provider)
+
+
+def shutdown() -> None:
+    provider = trace.get_tracer_provider()
+    if isinstance(provider, TracerProvider):
+        provider.shutdown()
+
+
+def inject(headers: dict[str, str]) -> None:
+    """Adds `traceparent` to the headers of a message."""
+    propagate.inject(headers)
+
+
+def extract(headers: dict[str, str]) -> Any:
+    return propagate.extract(headers)
+
+
+def get_logger() -> Any:
+    return structlog.get_logger()

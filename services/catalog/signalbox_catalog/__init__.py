@@ -1,0 +1,1 @@
+"""The resources that describe agents."""

@@ -1,0 +1,125 @@
+"""Composition root of the gateway."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+import uvicorn
+import uvloop
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from redis.asyncio import Redis
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import HTMLResponse
+
+from signalbox_common import __version__, telemetry
+from signalbox_common.bus import Bus
+from signalbox_common.errors import Unavailable
+from signalbox_common.health import Health, HealthServer
+from signalbox_gateway import problems
+from signalbox_gateway.clients import Clients
+from signalbox_gateway.edge import Edge
+from signalbox_gateway.routes import auth, health, operations, projects
+from signalbox_gateway.settings import GatewaySettings
+
+log = telemetry.get_logger()
+
+EXPOSED = ["Location", "X-Operation-ID", "X-Request-ID", "X-Correlation-ID", "Retry-After"]
+
+
+def build(settings: GatewaySettings, *, started: Callable[[], object] | None = None) -> FastAPI:
+    telemetry.configure(settings.service, settings.instance, settings.log_level, settings.otel_endpoint)
+    bus = Bus(settings)
+    redis = Redis.from_url(
+        settings.redis_url.get_secret_value(), socket_timeout=1.0, socket_connect_timeout=1.0
+    )
+
+    async def check_nats() -> None:
+        if not bus.connection.is_up:
+            raise Unavailable
+
+    async def check_redis() -> None:
+        await redis.ping()
+
+    report = Health(settings, {"nats": check_nats, "redis": check_redis})
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        server = HealthServer(settings, report)
+        server.start()
+        connecting = asyncio.create_task(bus.start())
+        connecting.add_done_callback(_started)
+        if started is not None:
+            started()
+        try:
+            yield
+        finally:
+            connecting.cancel()
+            with suppress(Exception):
+                await bus.stop()
+            await redis.aclose()
+            await server.stop()
+            telemetry.shutdown()
+
+    def _started(task: "asyncio.Task[None]") -> None:
+        report.started = not task.cancelled() and task.exception() is None
+        if report.started:
+            log.info("started")
+
+    app = FastAPI(
+        title="Signalbox",
+        version=__version__,
+        description="A self-hosted control plane for AI coding agents.",
+        lifespan=lifespan,
+        openapi_url="/openapi.json" if settings.docs else None,
+        docs_url="/docs" if settings.docs else None,
+        redoc_url="/redoc" if settings.docs else None,
+    )
+    app.state.health = report
+    app.state.clients = Clients(
+        bus, settings.secret_key.get_secret_value(), command_patience=settings.command_patience
+    )
+    problems.install(app)
+    for module in (health, auth, projects, operations):
+        app.include_router(module.routes)
+    if settings.docs:
+        app.add_api_route("/api/docs", _api_docs, include_in_schema=False)
+    app.add_middleware(GZipMiddleware, minimum_size=1024)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=[origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()],
+        allow_credentials=True,
+        allow_methods=["*"],
+        allow_headers=["*"],
+        expose_headers=EXPOSED,
+    )
+    app.add_middleware(Edge, max_body=settings.max_body)
+    return app
+
+
+async def _api_docs() -> HTMLResponse:
+    return get_swagger_ui_html(openapi_url="/openapi.json", title="Signalbox")
+
+
+def main() -> None:
+    settings = GatewaySettings()
+    config = uvicorn.Config(
+        build(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.shutdown_grace),
+        timeout_keep_alive=75,
+        ws="none",
+    )
+    server = uvicorn.Server(config)
+    sockets = [socket.socket(fileno=settings.listen_fd)] if settings.listen_fd is not None else None
+    uvloop.run(server.serve(sockets))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""Typed calls of the gateway to the services behind it."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from fastapi import Request
+from starlette.responses import JSONResponse, Response
+
+from signalbox_common.bus import Answer, Bus, Sending
+from signalbox_common.contracts.base import (
+    Ask,
+    Command,
+    GetOperation,
+    GrantScope,
+    OperationReport,
+    OperationStatus,
+    Query,
+    Reply,
+)
+from signalbox_common.errors import Invalid, NotFound, SignalboxError, Unavailable
+from signalbox_common.keys import CommandIds, OperationIds, OperationRef, uuid7
+from signalbox_gateway.identity import Asker, Identity
+
+R = TypeVar("R", bound=Reply)
+
+NOBODY = uuid.UUID(int=0)
+MAX_KEY = 255
+OPERATION_HEADER = "X-Operation-ID"
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """The parts of an HTTP request that make its command what it is."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    idempotency_key: str | None
+
+    @staticmethod
+    def of(request: Request) -> "Incoming":
+        key = request.headers.get("idempotency-key")
+        if key is not None and not (0 < len(key) <= MAX_KEY and key.isascii() and key.isprintable()):
+            raise Invalid(
+                f"An Idempotency-Key has 1 to {MAX_KEY} printable ASCII characters.",
+                code="bad_idempotency_key",
+            )
+        return Incoming(request.method, request.url.path, dict(request.query_params), key)
+
+
+class Clients:
+    """Everything that routes do goes through here."""
+
+    def __init__(self, bus: Bus, secret_key: str, *, command_patience: float) -> None:
+        self.bus = bus
+        self.identity = Identity(bus)
+        self._command_ids = CommandIds(secret_key)
+        self._operation_ids = OperationIds(secret_key)
+        self._patience = command_patience
+
+    async def query(self, asker: Asker, query: Query[R], *, project: uuid.UUID | None = None) -> Answer[R]:
+        grant = None
+        if query.grant is not GrantScope.NONE:
+            grant = await self.identity.grant(asker, query.service(), project)
+        return await self.bus.query(query, grant=grant)
+
+    async def ask(self, request: Request, ask: Ask[R], asker: Asker | None = None) -> Answer[R]:
+        incoming = Incoming.of(request)
+        grant = await self.identity.grant(asker, ask.service()) if asker is not None else None
+        return await self.bus.ask(ask, self._sending(incoming, ask, asker, None, grant, once=ask.once))
+
+    async def command(
+        self,
+        request: Request,
+        asker: Asker,
+        command: Command[R],
+        *,
+        status: int,
+        project: uuid.UUID | None = None,
+    ) -> Response:
+        """Sends a command and renders its answer; 202 with its operation where none came in time."""
+        incoming = Incoming.of(request)
+        grant = await self.identity.grant(asker, command.service(), project)
+        sending = self._sending(incoming, command, asker, project, grant, once=True)
+        created_at = datetime.now(UTC)
+        operation_id = self._operation_ids.mint(
+            OperationRef(sending.command_id, asker.user_id, project, command.subject, created_at)
+        )
+        headers = {OPERATION_HEADER: operation_id}
+        location = {"Location": f"/api/v1/operations/{operation_id}"}
+        try:
+            answer = await self.bus.send(
+                command,
+                Sending(sending.command_id, sending.digest, grant, operation_id),
+                patience=self._patience,
+            )
+        except SignalboxError as error:
+            unknown = error.code == "outcome_unknown"
+            request.state.error_headers = headers | (location if unknown else {})
+            raise
+        if answer is None:
+            return JSONResponse(
+                operation_body(operation_id, command.subject, OperationStatus.PENDING, created_at),
+                202,
+                headers=headers | location,
+            )
+        return Response(answer.content, status, headers=headers, media_type="application/json")
+
+    async def operation(self, asker: Asker, operation_id: str) -> dict[str, object]:
+        """What became of a command; to everybody else than its sender's project it does not exist."""
+        ref = self._operation_ids.read(operation_id)
+        missing = NotFound("There is no such operation.", code="operation_not_found")
+        if ref is None:
+            raise missing
+        if ref.user_id != asker.user_id:
+            if ref.project_id is None:
+                raise missing
+            try:
+                await self.identity.grant(asker, ref.service, ref.project_id)
+            except SignalboxError as error:
+                if error.status >= 500:
+                    raise
+                raise missing from error
+        question = GetOperation(
+            command_id=ref.command_id, command=ref.command, accepted_before=ref.created_at
+        )
+        try:
+            report = (await self.bus.query(question, service=ref.service)).value()
+        except Unavailable:
+            report = OperationReport(status=OperationStatus.PENDING, command=ref.command)
+        return operation_body(operation_id, ref.command, report.status, ref.created_at, report)
+
+    def _sending(
+        self,
+        incoming: Incoming,
+        message: Command[R] | Ask[R],
+        asker: Asker | None,
+        project: uuid.UUID | None,
+        grant: str | None,
+        *,
+        once: bool,
+    ) -> Sending:
+        command_id = uuid7()
+        if once and incoming.idempotency_key is not None:
+            command_id = self._command_ids.for_key(
+                str(asker.user_id if asker else NOBODY),
+                incoming.method,
+                incoming.path,
+                incoming.idempotency_key,
+            )
+        digest = self._command_ids.digest(incoming.path, incoming.query, project, message.public_body())
+        return Sending(command_id, digest, grant)
+
+
+def operation_body(
+    operation_id: str,
+    command: str,
+    status: OperationStatus,
+    created_at: datetime,
+    report: OperationReport | None = None,
+) -> dict[str, object]:
+    error = report.error.model_dump(mode="json", by_alias=True) if report and report.error else None
+    finished = report.finished_at.isoformat() if report and report.finished_at else None
+    _, service, _, verb = command.split(".")
+    return {
+        "id": operation_id,
+        "command": f"{service}.{verb}",
+        "status": str(status),
+        "resource": report.resource if report else None,
+        "error": error,
+        "createdAt": created_at.isoformat(),
+        "finishedAt": finished,
+    }

@@ -1,0 +1,129 @@
+"""What every request passes first: ids, bounds, security headers, and the last word on errors."""
+
+import time
+from collections.abc import Callable
+
+from opentelemetry.trace import SpanKind
+from prometheus_client import Counter, Histogram
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from signalbox_common import telemetry
+from signalbox_common.bus.headers import is_correlation_id
+from signalbox_common.keys import uuid7
+from signalbox_gateway.problems import problem
+
+log = telemetry.get_logger()
+
+REQUESTS = Counter("signalbox_http_requests_total", "HTTP requests", ["method", "route", "status"])
+SECONDS = Histogram("signalbox_http_seconds", "Time to answer an HTTP request", ["method", "route"])
+
+SECURITY_HEADERS = {
+    "Strict-Transport-Security": "max-age=63072000; includeSubDomains",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "X-XSS-Protection": "0",
+    "Referrer-Policy": "no-referrer",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+STRICT_CSP = "default-src 'none'; frame-ancestors 'none'"
+DOCS_CSP = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net; "
+    "style-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net; img-src 'self' data: https:; "
+    "worker-src 'self' blob:; frame-ancestors 'none'"
+)
+DOCS_PATHS = frozenset({"/docs", "/redoc", "/api/docs"})
+
+
+class _TooLarge(Exception):
+    """The body went over the limit while it was read."""
+
+
+class Edge:
+    """Pure ASGI, outermost."""
+
+    def __init__(self, app: ASGIApp, *, max_body: int) -> None:
+        self._app = app
+        self._max_body = max_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        request_id = _taken_or_minted(headers.get("x-request-id"))
+        correlation_id = _taken_or_minted(headers.get("x-correlation-id"), request_id)
+        telemetry.correlation_id.set(correlation_id)
+        started = time.perf_counter()
+        status = 0
+
+        async def send_on(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                out = MutableHeaders(scope=message)
+                out["X-Request-ID"] = request_id
+                out["X-Correlation-ID"] = correlation_id
+                out["Content-Security-Policy"] = DOCS_CSP if scope["path"] in DOCS_PATHS else STRICT_CSP
+                for name, value in SECURITY_HEADERS.items():
+                    out[name] = value
+            await send(message)
+
+        with telemetry.tracer.start_as_current_span(
+            f"{scope['method']} {scope['path']}",
+            context=telemetry.extract({"traceparent": headers.get("traceparent", "")}),
+            kind=SpanKind.SERVER,
+        ) as span:
+            await self._guarded(scope, receive, send_on, headers, lambda: status)
+            span.set_attribute("http.response.status_code", status)
+        route = getattr(scope.get("route"), "path", "unmatched")
+        REQUESTS.labels(scope["method"], route, status).inc()
+        SECONDS.labels(scope["method"], route).observe(time.perf_counter() - started)
+
+    async def _guarded(
+        self, scope: Scope, receive: Receive, send: Send, headers: Headers, status: Callable[[], int]
+    ) -> None:
+        length = headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > self._max_body:
+            await self._too_large(scope, receive, send)
+            return
+        try:
+            await self._app(scope, self._bounded(receive), send)
+        except _TooLarge:
+            if not status():
+                await self._too_large(scope, receive, send)
+        except Exception:
+            log.exception("request failed", method=scope["method"], path=scope["path"])
+            if status():
+                raise
+            failed = problem(500, "internal", "Something went wrong on our side.")
+            await failed(scope, receive, send)
+
+    def _bounded(self, receive: Receive) -> Receive:
+        seen = 0
+
+        async def bounded() -> Message:
+            nonlocal seen
+            message = await receive()
+            if message["type"] == "http.request":
+                seen += len(message.get("body", b""))
+                if seen > self._max_body:
+                    raise _TooLarge
+            return message
+
+        return bounded
+
+    async def _too_large(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = problem(
+            413,
+            "body_too_large",
+            f"The request body may have at most {self._max_body} bytes.",
+            headers={"Connection": "close"},
+        )
+        await answer(scope, receive, send)
+
+
+def _taken_or_minted(given: str | None, fallback: str | None = None) -> str:
+    if given is not None and is_correlation_id(given):
+        return given
+    return fallback or str(uuid7())

@@ -1,0 +1,133 @@
+"""Errors as RFC 9457 problems: a stable code, never a stack trace, SQL or an internal name."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from signalbox_common import telemetry
+from signalbox_common.contracts.base import FieldError
+from signalbox_common.errors import SignalboxError
+
+MEDIA_TYPE = "application/problem+json"
+
+_HTTP_CODES = {
+    400: ("bad_request", "The request cannot be read."),
+    404: ("route_not_found", "There is nothing at this address."),
+    405: ("method_not_allowed", "This address does not take this method."),
+    413: ("body_too_large", "The request body is too large."),
+    415: ("unsupported_media_type", "The request body must be JSON (application/json)."),
+}
+_TITLES = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    409: "Conflict",
+    413: "Content Too Large",
+    415: "Unsupported Media Type",
+    422: "Unprocessable Content",
+    429: "Too Many Requests",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+}
+
+
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    errors: Sequence[FieldError] = (),
+    extra: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    body: dict[str, Any] = {
+        "type": f"urn:signalbox:problem:{code}",
+        "title": _TITLES.get(status, "Error"),
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "correlationId": telemetry.correlation_id.get(),
+    }
+    if errors:
+        body["errors"] = [error.model_dump(by_alias=True) for error in errors]
+    body |= extra or {}
+    return Response(json.dumps(body), status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+def of_error(error: SignalboxError, headers: Mapping[str, str] | None = None) -> Response:
+    all_headers = dict(headers or {})
+    if error.retry_after is not None:
+        all_headers["Retry-After"] = str(error.retry_after)
+    if error.status == 401:
+        all_headers["WWW-Authenticate"] = "Bearer"
+    extra = {"resource": error.resource} if error.resource else None
+    return problem(
+        error.status, error.code, error.detail, errors=error.errors, extra=extra, headers=all_headers
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Every error of this application leaves as a problem."""
+
+    async def ours(request: Request, error: Exception) -> Response:
+        assert isinstance(error, SignalboxError)  # noqa: S101 - registered for this type below
+        return of_error(error, getattr(request.state, "error_headers", None))
+
+    async def invalid(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
+        found = error.errors()
+        if any(item["type"] == "json_invalid" for item in found):
+            return problem(400, "invalid_json", "The request body is not valid JSON.")
+        fields = [
+            FieldError(
+                field=".".join(str(part) for part in item["loc"] if part != "body") or "body",
+                message=str(item["msg"]).removeprefix("Value error, "),
+                code=item["type"],
+            )
+            for item in found
+        ]
+        return problem(422, "validation_failed", "The request does not fit what is expected.", errors=fields)
+
+    async def http(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101 - as above
+        code, detail = _HTTP_CODES.get(error.status_code, ("http_error", str(error.detail)))
+        return problem(error.status_code, code, detail, headers=error.headers)
+
+    app.add_exception_handler(SignalboxError, ours)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, http)
+
+
+SCHEMA: dict[str, Any] = {
+    "title": "Problem",
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "code"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "code": {"type": "string"},
+        "correlationId": {"type": ["string", "null"]},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "field": {"type": "string"},
+                    "message": {"type": "string"},
+                    "code": {"type": "string"},
+                },
+            },
+        },
+    },
+}
+"""The schema of every error answer, for the OpenAPI document."""

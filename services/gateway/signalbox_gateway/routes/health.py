@@ -1,0 +1,77 @@
+"""How the installation is: alive, ready, and in detail."""
+
+import asyncio
+import time
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse, Response
+
+from signalbox_common import __version__, telemetry
+from signalbox_common.contracts.base import OWNERS, Health
+from signalbox_common.errors import SignalboxError
+from signalbox_gateway.clients import Clients
+from signalbox_gateway.routes.common import errors
+
+routes = APIRouter(tags=["health"])
+
+DETAIL_PATIENCE = 1.5
+
+
+@routes.get("/", summary="Where am I")
+async def root() -> dict[str, Any]:
+    return {
+        "name": "Signalbox",
+        "version": __version__,
+        "docs": "/docs",
+        "openapi": "/openapi.json",
+        "health": "/health",
+        "api": "/api/v1",
+    }
+
+
+@routes.get("/health")
+@routes.get("/api/v1/health")
+@routes.get("/api/v1/liveness")
+async def alive() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "ok"}
+
+
+@routes.get("/api/v1/readiness", responses=errors(503))
+@routes.get("/api/v1/health/ready", responses=errors(503))
+async def ready(request: Request) -> Response:
+    """The gateway reaches what it cannot work without."""
+    report = await request.app.state.health.report()
+    body = {"status": report.status, "checks": report.checks}
+    return JSONResponse(body, 200 if report.status == "ok" else 503)
+
+
+@routes.get("/api/v1/health/detailed")
+async def detailed(request: Request) -> dict[str, Any]:
+    """Each dependency and service: its state, how fast it answered, and why it is degraded."""
+    clients: Clients = request.app.state.clients
+    own = await request.app.state.health.report()
+    services = dict(zip(OWNERS, await asyncio.gather(*(_look(clients, s) for s in OWNERS)), strict=True))
+    healthy = own.status == "ok" and all(service["state"] == "ok" for service in services.values())
+    return {
+        "status": "ok" if healthy else "degraded",
+        "version": __version__,
+        "dependencies": own.checks,
+        "services": services,
+        "degraded": {"telemetry": telemetry.state.degraded} if telemetry.state.degraded else {},
+    }
+
+
+async def _look(clients: Clients, service: str) -> dict[str, Any]:
+    started = time.perf_counter()
+    try:
+        report = (await clients.bus.query(Health(), service=service, timeout=DETAIL_PATIENCE)).value()
+    except SignalboxError as error:
+        return {"state": "unavailable", "latencyMs": None, "why": error.detail}
+    return {
+        "state": report.status,
+        "latencyMs": round((time.perf_counter() - started) * 1000, 2),
+        "checks": report.checks,
+        "degraded": report.degraded,
+    }

@@ -1,0 +1,1 @@
+"""Checkouts, commits, branches and pull requests."""

@@ -1,0 +1,1 @@
+"""Isolated sandboxes that runs work in."""
