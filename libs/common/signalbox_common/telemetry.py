@@ -8,7 +8,6 @@ from typing import Any
 
 import structlog
 from opentelemetry import propagate, trace
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
@@ -113,6 +112,10 @@ def configure(service: str, instance: str, level: str, otel_endpoint: str | None
         resource=Resource.create({"service.name": f"signalbox-{service}", "service.instance.id": instance})
     )
     if otel_endpoint:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415 - 10 MB that most never need
+            OTLPSpanExporter,
+        )
+
         exporter = OTLPSpanExporter(endpoint=f"{otel_endpoint.rstrip('/')}/v1/traces", timeout=3)
         provider.add_span_processor(BatchSpanProcessor(_RecordingExporter(exporter, otel_endpoint)))
         state.degraded = None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from signalbox_cli.provision.permissions import USERS, of_user, redis_rules
+from signalbox_cli.provision.permissions import ADMIN, USERS, of_user, redis_rules
 from signalbox_common.contracts.base import SERVICES
 from signalbox_common.contracts.streams import MAX_PAYLOAD
 
@@ -86,6 +86,24 @@ def write_secret(path: Path, text: str) -> None:
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
     draft.replace(path)
+
+
+def write_server_files(directory: Path, credentials: Credentials, endpoints: Endpoints) -> None:
+    """What servers in containers start with, and the administrator's URLs for provisioning."""
+    nats_port = endpoints.nats.rpartition(":")[2]
+    config = nats_config(credentials, listen=f"0.0.0.0:{nats_port}", store="/data", monitor="0.0.0.0:8222")
+    write_secret(directory / "nats" / "nats.conf", config)
+    write_secret(directory / "redis" / "users.acl", redis_acl(credentials))
+    write_secret(directory / "postgres" / "password", credentials.passwords["postgres"][ADMIN])
+    write_secret(directory / "provision" / "nats-url", credentials.nats_url(endpoints, ADMIN))
+    write_secret(
+        directory / "provision" / "database-url", postgres_admin_url(credentials, endpoints.postgres)
+    )
+    write_secret(directory / "provision" / "secrets.json", json.dumps(credentials.__dict__))
+
+
+def postgres_admin_url(credentials: Credentials, where: str) -> str:
+    return f"postgresql://{ADMIN}:{credentials.passwords['postgres'][ADMIN]}@{where}/postgres"
 
 
 def write_service_files(directory: Path, credentials: Credentials, endpoints: Endpoints) -> None:

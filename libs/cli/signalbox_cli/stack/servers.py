@@ -19,6 +19,7 @@ from signalbox_cli.provision.credentials import (
     Credentials,
     Endpoints,
     nats_config,
+    postgres_admin_url,
     redis_acl,
     write_secret,
 )
@@ -185,7 +186,7 @@ class Postgres:
 
     @property
     def admin_url(self) -> str:
-        return f"postgresql://{ADMIN}:{self.credentials.passwords['postgres'][ADMIN]}@127.0.0.1:{self.port}/postgres"
+        return postgres_admin_url(self.credentials, f"127.0.0.1:{self.port}")
 
     def close(self) -> None:
         if self._private_copy is not None:

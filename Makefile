@@ -1,0 +1,63 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+PYTHON ?= python3.11
+BIN := .venv/bin
+UV_VERSION := 0.13.8
+PYTEST_ARGS ?=
+
+.PHONY: help
+help: ## Show what there is to make
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[36m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: .venv/.ready ## Install everything into .venv (needs Python 3.11 with venv; servers are wheels)
+
+.venv/.ready: uv.lock pyproject.toml $(wildcard libs/*/pyproject.toml services/*/pyproject.toml)
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || python3 -m venv .venv
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@$(BIN)/uv sync --locked --quiet
+	@touch $@
+
+.PHONY: up
+up: setup ## Start the whole stack in the foreground; Ctrl-C stops it
+	@exec $(BIN)/signalbox up
+
+.PHONY: down
+down: setup ## Stop the stack, wherever it was started
+	@$(BIN)/signalbox down
+
+.PHONY: demo
+demo: setup ## Run a first slice through the whole stack, live
+	@$(BIN)/signalbox demo
+
+.PHONY: test
+test: setup ## Run all tests against real servers (about 5 minutes on two cores)
+	@$(BIN)/pytest -m "not chaos" $(PYTEST_ARGS)
+
+.PHONY: chaos
+chaos: setup ## Kill everything at random under load, and count (about 2 minutes)
+	@$(BIN)/pytest -m chaos -s tests/chaos $(PYTEST_ARGS)
+
+.PHONY: lint
+lint: setup ## Check style, types, import rules, contracts and the compose file
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy libs services tests bench
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python -m tests.contracts.compose
+	@$(BIN)/signalbox docs --check
+
+.PHONY: fmt
+fmt: setup ## Format the code and sort imports
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+.PHONY: docs
+docs: setup ## Write the API and event references into docs/
+	@$(BIN)/signalbox docs
+
+.PHONY: bench
+bench: setup ## Measure the figures of docs/benchmarks.md side by side
+	@$(BIN)/python -m bench
