@@ -46,8 +46,8 @@ lint: setup ## Check style, types, import rules, contracts and the compose file
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy libs services tests bench
 	@$(BIN)/lint-imports --no-cache
-	@$(BIN)/python -m tests.contracts.compose
-	@$(BIN)/signalbox docs --check
+	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	@$(BIN)/python -m signalbox_cli.reference --check
 
 .PHONY: fmt
 fmt: setup ## Format the code and sort imports
@@ -56,7 +56,8 @@ fmt: setup ## Format the code and sort imports
 
 .PHONY: docs
 docs: setup ## Write the API and event references into docs/
-	@$(BIN)/signalbox docs
+	@$(BIN)/python -m signalbox_cli.reference
+	@$(BIN)/python -m tests.contracts.snapshots
 
 .PHONY: bench
 bench: setup ## Measure the figures of docs/benchmarks.md side by side

@@ -1,25 +1,8 @@
 """The `signalbox` command."""
 
-import asyncio
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import psutil
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from signalbox_cli.stack import leftovers
-from signalbox_cli.stack.home import MARK, AlreadyRunning, Home
-
-if TYPE_CHECKING:
-    from signalbox_cli.stack.supervisor import Supervisor
+from signalbox_cli.commands import demo, dlq, installation, stack
 
 app = typer.Typer(
     name="signalbox",
@@ -28,210 +11,20 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
-
-HomeOption = Annotated[
-    Path | None, typer.Option("--home", envvar="SIGNALBOX_HOME", help="The folder that holds all state.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="For scripts.")]
-DETACH_PATIENCE = 90.0
-DOWN_PATIENCE = 60.0
+for command in (
+    stack.up,
+    stack.down,
+    stack.status,
+    demo.demo,
+    installation.credentials,
+    installation.provision,
+):
+    app.command()(command)
+app.add_typer(dlq.app, name="dlq")
 
 
 def main() -> None:
     app()
-
-
-def _fail(message: str, code: int = 1) -> typer.Exit:
-    errors.print(f"[bold red]signalbox:[/] {message}", soft_wrap=True)
-    return typer.Exit(code)
-
-
-@app.command()
-def up(
-    home: HomeOption = None,
-    port: Annotated[
-        int, typer.Option(envvar="SIGNALBOX_PORT", help="0 takes a free one, until `down`.")
-    ] = 8000,
-    host: Annotated[str, typer.Option(envvar="SIGNALBOX_HOST")] = "127.0.0.1",
-    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when all is ready.")] = False,
-) -> None:
-    """Start PostgreSQL, Valkey, NATS and the six services; Ctrl-C stops them cleanly."""
-    from signalbox_cli.provision.errors import ProvisionError
-    from signalbox_cli.stack.servers import MissingServer
-    from signalbox_cli.stack.supervisor import StartFailed, Supervisor
-
-    place = Home.find(home)
-    place.make()
-    if detach:
-        _detach(place, host, port)
-        return
-    os.umask(0o077)
-    try:
-        with place.lock():
-            os.environ[MARK] = place.mark
-
-            async def run() -> None:
-                await Supervisor(place, host=host, port=port, console=console).run(on_ready=_announce)
-
-            asyncio.run(run())
-    except AlreadyRunning:
-        state = place.read_state() or {}
-        raise _fail(
-            f"already running at {state.get('url')} ({place.path}); `signalbox down` stops it"
-        ) from None
-    except (StartFailed, MissingServer, ProvisionError) as error:
-        raise _fail(str(error)) from None
-    console.print("stopped; the data is kept", style="dim")
-
-
-def _already_running(place: Home) -> typer.Exit:
-    url = (place.read_state() or {}).get("url")
-    return _fail(f"already running at {url} ({place.path}); `signalbox down` stops it")
-
-
-def _announce(supervisor: "Supervisor") -> None:
-    password = supervisor.home.admin_password_file.read_text(encoding="utf-8")
-    console.print(
-        f"\n[bold green]Signalbox is up[/] after {supervisor.seconds:.1f} s: [bold]{supervisor.url}[/]\n"
-        f"  first admin   admin / {password}\n"
-        f"  API           {supervisor.url}/docs\n"
-        "  try next      signalbox demo   signalbox status   signalbox dlq list\n"
-        "  stop          Ctrl-C, or `signalbox down`\n",
-        soft_wrap=True,
-    )
-
-
-def _detach(place: Home, host: str, port: int) -> None:
-    """Starts a supervisor of its own and waits until all is ready."""
-    if place.is_locked():
-        raise _already_running(place)
-    log = place.logs / "supervisor.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "signalbox_cli.main", "up", "--host", host, "--port", str(port)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            env={**os.environ, "SIGNALBOX_HOME": str(place.path)},
-        )
-    deadline = time.monotonic() + DETACH_PATIENCE
-    while time.monotonic() < deadline:
-        running = place.read_state()
-        if running is not None and running["pid"] == process.pid and running["phase"] == "ready":
-            console.print(f"Signalbox is up: [bold]{running['url']}[/]  (`signalbox down` stops it)")
-            return
-        if process.poll() is not None:
-            tail = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-15:]
-            raise _fail("it did not start:\n" + "\n".join(tail))
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    process.wait()
-    raise _fail(f"not ready after {DETACH_PATIENCE:.0f} s; see {log}")
-
-
-@app.command()
-def down(home: HomeOption = None) -> None:
-    """Stop the stack; returns when nothing of it is left. The data stays."""
-    place = Home.find(home)
-    state = place.read_state()
-    if place.is_locked() and state is not None:
-        try:
-            supervisor = psutil.Process(state["pid"])
-            supervisor.terminate()
-            supervisor.wait(DOWN_PATIENCE)
-        except psutil.NoSuchProcess:
-            pass
-        except psutil.TimeoutExpired:
-            errors.print("the supervisor does not stop: killed", style="yellow")
-            supervisor.kill()
-            supervisor.wait(5)
-        console.print("stopped; the data is kept")
-        left = leftovers.end(place)
-    else:
-        left = leftovers.end(place)
-        console.print(
-            f"cleaned up {left} processes of a stack that was killed" if left else "nothing was running"
-        )
-    if place.path.exists():
-        place.state_file.unlink(missing_ok=True)
-
-
-@app.command()
-def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Services, servers, streams, outbox backlog and dead letters."""
-    from signalbox_cli.stack import status as stack_status
-
-    place = Home.find(home)
-    found = asyncio.run(stack_status.read(place))
-    if found is None:
-        if as_json:
-            print(json.dumps({"phase": "down"}))
-            raise typer.Exit(3)
-        raise _fail(f"nothing is running in {place.path}", 3)
-    if as_json:
-        print(json.dumps(found, indent=2))
-        return
-    console.print(f"[bold]{found['url']}[/]  {found['phase']}  (supervisor {found['supervisor']})\n")
-    table = Table("name", "state", "pid", "restarts", box=None, header_style="dim")
-    for row in (*found["services"], *found["servers"]):
-        colour = "green" if row["state"] == "running" else "yellow"
-        table.add_row(row["name"], f"[{colour}]{row['state']}[/]", str(row["pid"]), str(row["restarts"]))
-    console.print(table)
-    console.print()
-    table = Table("stream", "messages", "consumer", "pending", "unacknowledged", box=None, header_style="dim")
-    for stream in found["streams"] or ():
-        table.add_row(stream["name"], str(stream["messages"]), "", "", "")
-        for consumer in stream["consumers"]:
-            lag = (str(consumer["pending"]), str(consumer["unacknowledged"]))
-            table.add_row("", "", consumer["name"], *lag)
-    console.print(table)
-    backlog = "  ".join(f"{name} {'?' if n is None else n}" for name, n in found["outbox"].items())
-    console.print(f"\noutbox        {backlog}")
-    letters = "?" if found["deadLetters"] is None else found["deadLetters"]
-    console.print(f"dead letters  {letters}")
-
-
-@app.command()
-def credentials(
-    directory: Annotated[Path, typer.Option("--dir", help="Where to write them.")],
-    postgres: Annotated[str, typer.Option(help="host:port as the services see it.")] = "postgres:5432",
-    redis: Annotated[str, typer.Option(help="host:port")] = "redis:6379",
-    nats: Annotated[str, typer.Option(help="host:port")] = "nats:4222",
-    shared: Annotated[
-        bool, typer.Option("--shared", help="Readable by all: for volumes that are mounted part by part.")
-    ] = False,
-) -> None:
-    """Make the passwords of an installation in containers: a folder for each service and server."""
-    from signalbox_cli.provision import credentials as made
-
-    endpoints = made.Endpoints(postgres=postgres, redis=redis, nats=nats)
-    secrets = made.Credentials.load_or_make(directory / "provision" / "secrets.json")
-    made.write_server_files(directory, secrets, endpoints)
-    made.write_service_files(directory, secrets, endpoints)
-    if shared:
-        for path in directory.rglob("*"):
-            path.chmod(0o755 if path.is_dir() else 0o644)
-    console.print(f"credentials are in {directory}")
-
-
-@app.command()
-def provision(
-    directory: Annotated[Path, typer.Option("--dir", help="What `signalbox credentials` has written.")],
-    patience: Annotated[float, typer.Option(help="Seconds to wait for the servers.")] = 60.0,
-) -> None:
-    """Create roles, schemas, streams and consumers, and migrate. Only adds; safe to repeat."""
-    from signalbox_cli.provision import run
-
-    try:
-        changes = asyncio.run(run.provision(directory, patience))
-    except run.ProvisionError as error:
-        raise _fail(str(error)) from None
-    for change in changes:
-        console.print(change)
-    console.print("provisioned" if changes else "everything was there already")
 
 
 if __name__ == "__main__":

@@ -76,6 +76,16 @@ def _context(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDic
     return event
 
 
+class _Stdout:
+    """One line per event, to wherever standard output is at that moment."""
+
+    def msg(self, line: str) -> None:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+    log = debug = info = warn = warning = err = error = critical = fatal = exception = msg
+
+
 def configure(service: str, instance: str, level: str, otel_endpoint: str | None) -> None:
     """Sets up logging and tracing for this process; called once, first."""
     shared: list[Any] = [
@@ -88,7 +98,7 @@ def configure(service: str, instance: str, level: str, otel_endpoint: str | None
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stdout),
+        logger_factory=lambda *_: _Stdout(),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(service=service, instance=instance)

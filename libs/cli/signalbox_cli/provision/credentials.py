@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from signalbox_cli.provision.permissions import ADMIN, USERS, of_user, redis_rules
+from signalbox_cli.provision.permissions import ADMIN, USERS, Permissions, of_user, redis_rules
 from signalbox_common.contracts.base import SERVICES
-from signalbox_common.contracts.streams import MAX_PAYLOAD
+from signalbox_common.contracts.streams import MAX_PAYLOAD, Topology
 
 DATABASE = "signalbox"
 KNOWS_SECRET_KEY = frozenset({"gateway", "auth"})
@@ -58,13 +58,13 @@ class Credentials:
     def redis_url(self, endpoints: Endpoints, user: str) -> str:
         return _url("redis", endpoints.redis, user, self.passwords["redis"][user], "/0")
 
-    def database_url(self, endpoints: Endpoints, user: str) -> str:
+    def database_url(self, endpoints: Endpoints, user: str, database: str = DATABASE) -> str:
         return _url(
             "postgresql",
             endpoints.postgres,
             database_role(user),
             self.passwords["postgres"][user],
-            f"/{DATABASE}",
+            f"/{database}",
         )
 
 
@@ -132,9 +132,16 @@ def service_environment(directory: Path, service: str) -> dict[str, str]:
     return {name: str(path) for name, path in names.items() if path.exists()}
 
 
-def nats_config(credentials: Credentials, *, listen: str, store: str, monitor: str | None = None) -> str:
+def nats_config(
+    credentials: Credentials,
+    *,
+    listen: str,
+    store: str,
+    monitor: str | None = None,
+    topology: Topology | None = None,
+) -> str:
     """The server's configuration, users and permissions included."""
-    users = [_nats_user(user, credentials.passwords["nats"][user]) for user in USERS]
+    users = [_nats_user(user, credentials.passwords["nats"][user], of_user(user, topology)) for user in USERS]
     lines = [
         f"listen: {json.dumps(listen)}",
         "server_name: signalbox",
@@ -156,8 +163,7 @@ def nats_config(credentials: Credentials, *, listen: str, store: str, monitor: s
     return "\n".join(lines) + "\n"
 
 
-def _nats_user(user: str, password: str) -> str:
-    permissions = of_user(user)
+def _nats_user(user: str, password: str, permissions: Permissions) -> str:
     entry: dict[str, object] = {"user": user, "password": password}
     if permissions.publish is not None and permissions.subscribe is not None:
         entry["permissions"] = {

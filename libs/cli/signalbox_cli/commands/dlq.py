@@ -1,0 +1,114 @@
+"""`signalbox dlq`: list, show, redrive, drop."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar
+
+import nats.errors
+import typer
+from nats.aio.client import Client
+from rich.table import Table
+
+from signalbox_cli import deadletters
+from signalbox_cli.commands.common import HomeOption, JsonOption, console, fail
+from signalbox_cli.operator import NoStack, Operator
+from signalbox_cli.stack.home import Home
+from signalbox_common.contracts.base import Failure
+
+app = typer.Typer(help="Dead letters: what could not be handled, and why.", no_args_is_help=True)
+T = TypeVar("T")
+
+Numbers = Annotated[list[int], typer.Argument(help="Numbers as `dlq list` shows them.")]
+
+
+@app.command("list")
+def list_letters(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """All dead letters, oldest first."""
+
+    async def collect(client: Client) -> list[deadletters.Letter]:
+        return [letter async for letter in deadletters.read_all(client)]
+
+    letters = _with_client(home, collect)
+    if as_json:
+        print(json.dumps([letter.summary() for letter in letters], indent=2))
+        return
+    if not letters:
+        console.print("no dead letters")
+        return
+    table = Table("number", "when", "subject", "reason", "attempts", "error", box=None, header_style="dim")
+    for letter in letters:
+        last_line = str(letter.about["error"]).strip().splitlines()[-1:] or [""]
+        table.add_row(
+            str(letter.number),
+            letter.time[:19],
+            letter.about["subject"],
+            letter.about["reason"],
+            str(letter.about["attempts"]),
+            last_line[0][:80],
+        )
+    console.print(table)
+
+
+@app.command()
+def show(number: int, home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """One dead letter with its body and the stack of its last failure."""
+    letter = _with_client(home, lambda client: deadletters.read(client, number))
+    if as_json:
+        print(json.dumps(letter.full(), indent=2))
+        return
+    for key, value in letter.full().items():
+        if key == "error":
+            continue
+        console.print(f"[dim]{key:<15}[/] {json.dumps(value) if isinstance(value, dict) else value}")
+    console.print(f"\n{letter.about['error']}", markup=False)
+
+
+@app.command()
+def redrive(numbers: Numbers, home: HomeOption = None) -> None:
+    """Hand dead letters to their handlers again, under the time and the person of their acceptance."""
+
+    async def each(client: Client) -> bool:
+        fine = True
+        for number in numbers:
+            result = await deadletters.redrive(client, number)
+            if isinstance(result, Failure):
+                console.print(f"{number}: [red]{result.code}[/] {result.detail}")
+                fine = False
+            elif result.outcome == "failed":
+                why = result.failure.detail if result.failure else ""
+                console.print(f"{number}: [red]still failing[/] {why}", soft_wrap=True)
+                fine = False
+            else:
+                console.print(f"{number}: [green]{result.outcome}[/]")
+        return fine
+
+    if not _with_client(home, each):
+        raise typer.Exit(1)
+
+
+@app.command()
+def drop(numbers: Numbers, home: HomeOption = None) -> None:
+    """Delete dead letters for good."""
+
+    async def each(client: Client) -> None:
+        for number in numbers:
+            await deadletters.drop(client, number)
+            console.print(f"{number}: dropped")
+
+    _with_client(home, each)
+
+
+def _with_client(home: HomeOption, work: Callable[[Client], Awaitable[T]]) -> T:
+    async def run() -> T:
+        async with Operator(Home.find(home)).nats() as client:
+            return await work(client)
+
+    try:
+        return asyncio.run(run())
+    except (NoStack, deadletters.NoSuchLetter) as error:
+        raise fail(str(error)) from None
+    except TimeoutError:
+        raise fail("no answer: is the service that owns it running? `signalbox status` tells") from None
+    except (OSError, nats.errors.Error) as error:
+        raise fail(f"NATS is not reachable: {error or type(error).__name__}") from None

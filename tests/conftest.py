@@ -1,0 +1,56 @@
+"""Servers once per run, an isolated installation per test."""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import lab  # noqa: F401 - registers the contracts of the lab before anything reads them
+from tests.support.installation import Installation
+from tests.support.servers import TestServers, docker_servers, start_native
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests are marked by the tier that they live in."""
+    for item in items:
+        for tier in ("integration", "security", "e2e", "chaos"):
+            if f"tests/{tier}/" in item.path.as_posix():
+                item.add_marker("integration" if tier == "security" else tier)
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[TestServers]:
+    folder = Path(tempfile.mkdtemp(prefix="signalbox-test-"))
+    if os.environ.get("SIGNALBOX_TEST_SERVERS") == "docker":
+        with docker_servers(folder) as containers:
+            asyncio.run(containers.make_template())
+            yield containers
+        return
+    native = asyncio.run(start_native(folder))
+    try:
+        yield native
+    finally:
+        asyncio.run(native.stop())
+
+
+@pytest.fixture
+async def installation(servers: TestServers) -> AsyncIterator[Installation]:
+    await servers.fresh_streams()
+    async with servers.fresh_database() as database:
+        yield Installation(servers, database)
+
+
+@pytest.fixture
+async def own_installation() -> AsyncIterator[Installation]:
+    """Servers for one test alone: it is going to kill them."""
+    folder = Path(tempfile.mkdtemp(prefix="signalbox-test-own-"))
+    servers = await start_native(folder)
+    try:
+        await servers.fresh_streams()
+        async with servers.fresh_database() as database:
+            yield Installation(servers, database)
+    finally:
+        await servers.stop()

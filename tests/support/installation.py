@@ -1,0 +1,171 @@
+"""One isolated installation on running servers: an empty database, empty streams, and its settings."""
+
+import contextlib
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import asyncpg
+import httpx
+import nats
+from fastapi import FastAPI
+from nats.aio.client import Client
+from pydantic import SecretStr
+
+from signalbox_auth.app import build as build_auth
+from signalbox_auth.settings import AuthSettings
+from signalbox_cli.provision.permissions import ADMIN
+from signalbox_common.bus import Bus
+from signalbox_common.runtime import Service
+from signalbox_common.settings import ServiceSettings
+from signalbox_gateway.app import build as build_gateway
+from signalbox_gateway.settings import GatewaySettings
+from tests.support.lab import LabSettings
+from tests.support.servers import TestServers
+
+S = TypeVar("S", bound=ServiceSettings)
+PASSWORD = "correct horse battery staple"
+
+
+@dataclass
+class Installation:
+    servers: TestServers
+    database: str
+
+    def settings(self, kind: type[S], service: str | None = None, **changes: Any) -> S:
+        name = service or kind.model_fields["service"].default
+        credentials, endpoints = self.servers.credentials, self.servers.endpoints
+        given: dict[str, Any] = {
+            "service": name,
+            "nats_url": SecretStr(credentials.nats_url(endpoints, name)),
+            "redis_url": SecretStr(credentials.redis_url(endpoints, name)),
+            "database_url": SecretStr(credentials.database_url(endpoints, name, self.database)),
+            "log_level": "warning",
+            "retry_base": 0.05,
+            "shutdown_grace": 5.0,
+        }
+        if "secret_key" in kind.model_fields:
+            given["secret_key"] = SecretStr(credentials.secret_key)
+        if kind is AuthSettings:
+            given |= {"argon2_memory_kib": 64, "argon2_time": 1}  # the machine is for other things
+        return kind(**(given | changes))
+
+    def lab(self, service: str = "tasks", **changes: Any) -> LabSettings:
+        return self.settings(LabSettings, service, **changes)
+
+    def auth(self, **changes: Any) -> Service:
+        return build_auth(self.settings(AuthSettings, **changes))
+
+    def environment(self, service: str) -> dict[str, str]:
+        """The same as variables, for a service in a process of its own."""
+        credentials, endpoints = self.servers.credentials, self.servers.endpoints
+        return {
+            "NATS_URL": credentials.nats_url(endpoints, service),
+            "REDIS_URL": credentials.redis_url(endpoints, service),
+            "DATABASE_URL": credentials.database_url(endpoints, service, self.database),
+            "SECRET_KEY": credentials.secret_key,
+            "SIGNALBOX_LOG_LEVEL": "info",
+            "SIGNALBOX_ARGON2_MEMORY_KIB": "64",
+            "SIGNALBOX_ARGON2_TIME": "1",
+            "SIGNALBOX_RETRY_BASE": "0.05",
+        }
+
+    @asynccontextmanager
+    async def gateway(self, **changes: Any) -> AsyncIterator["Http"]:
+        app = build_gateway(self.settings(GatewaySettings, **changes))
+        async with (
+            lifespan(app),
+            httpx.AsyncClient(
+                transport=httpx.ASGITransport(app=app), base_url="http://gateway", timeout=30
+            ) as client,
+        ):
+            yield Http(client)
+
+    @asynccontextmanager
+    async def bus(self, service: str = "gateway") -> AsyncIterator[Bus]:
+        bus = Bus(self.settings(LabSettings, service))
+        await bus.start()
+        try:
+            yield bus
+        finally:
+            await bus.stop()
+
+    @asynccontextmanager
+    async def nats(self, user: str = ADMIN, **options: Any) -> AsyncIterator[Client]:
+        url = self.servers.credentials.nats_url(self.servers.endpoints, user)
+        client = await nats.connect(url, inbox_prefix=f"_INBOX.{user}", **options)
+        try:
+            yield client
+        finally:
+            await client.close()
+
+    @asynccontextmanager
+    async def sql(self) -> AsyncIterator[Any]:
+        """The database as the administrator sees it."""
+        url = self.servers.postgres_admin_url.rsplit("/", 1)[0] + f"/{self.database}"
+        connection = await asyncpg.connect(url)
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    async def count(self, table: str, where: str = "true") -> int:
+        async with self.sql() as connection:
+            return int(await connection.fetchval(f"select count(*) from {table} where {where}"))
+
+    async def messages(self, stream: str, subject: str = ">") -> list[Any]:
+        """What a stream holds, oldest first."""
+        found = []
+        async with self.nats() as client:
+            jetstream = client.jetstream()
+            state = (await jetstream.stream_info(stream)).state
+            if not state.messages:
+                return []
+            sequence = state.first_seq
+            while sequence <= state.last_seq:
+                with contextlib.suppress(nats.js.errors.NotFoundError):
+                    message = await jetstream.get_msg(stream, sequence, direct=True)
+                    if _matches(subject, str(message.subject)):
+                        found.append(message)
+                sequence += 1
+        return found
+
+
+def _matches(pattern: str, subject: str) -> bool:
+    wanted, given = pattern.split("."), subject.split(".")
+    for index, token in enumerate(wanted):
+        if token == ">":
+            return True
+        if index >= len(given) or token not in ("*", given[index]):
+            return False
+    return len(wanted) == len(given)
+
+
+class Http:
+    """A client of the gateway with the few steps that most tests begin with."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self.client = client
+        self.get = client.get
+        self.post = client.post
+        self.request = client.request
+
+    async def sign_up(self, name: str | None = None, password: str = PASSWORD) -> dict[str, str]:
+        """Registers somebody new; answers the headers that speak for them."""
+        name = name or f"user-{uuid.uuid4().hex[:10]}"
+        body = {"username": name, "email": f"{name}@example.com", "password": password}
+        registered = await self.post("/api/v1/auth/register", json=body)
+        assert registered.status_code == 201, registered.text
+        session = await self.post("/api/v1/auth/login", json={"username": name, "password": password})
+        assert session.status_code == 200, session.text
+        return {"Authorization": f"Bearer {session.json()['accessToken']}"}
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Starts and stops the application as a server would, and waits until it reaches the bus."""
+    async with app.router.lifespan_context(app):
+        await app.state.clients.bus.connection.wait_up()
+        yield

@@ -1,0 +1,132 @@
+"""A service made for tests: its handlers do whatever a test wants to see survived."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from pydantic import SecretStr
+
+from signalbox_common import outbox
+from signalbox_common.bus import Call, FactCall
+from signalbox_common.contracts.auth import ProjectCreated
+from signalbox_common.contracts.base import Ask, Command, Event, GrantScope, Query, Reply
+from signalbox_common.contracts.streams import FactConsumer, Topology
+from signalbox_common.db import Transaction
+from signalbox_common.inbox import Checkpoint, Outcome, no_checkpoint
+from signalbox_common.runtime import Service
+from signalbox_common.settings import ServiceSettings
+
+
+class Noted(Reply):
+    id: str
+    handled: int
+
+
+class Note(Command[Noted]):
+    subject = "cmd.tasks.v1.lab-note"
+    grant = GrantScope.NONE
+
+    text: str
+
+
+class OtherNote(Command[Noted]):
+    subject = "cmd.tasks.v1.lab-other-note"
+    grant = GrantScope.NONE
+
+    text: str
+
+
+class Whisper(Ask[Noted]):
+    subject = "ask.tasks.v1.lab-whisper"
+    grant = GrantScope.NONE
+    secret_fields: ClassVar[frozenset[str]] = frozenset({"secret"})
+
+    text: str
+    secret: SecretStr
+
+
+class Recall(Query[Noted]):
+    subject = "qry.tasks.v1.lab-recall"
+    grant = GrantScope.NONE
+
+
+class NoteTaken(Event):
+    subject = "evt.*.tasks.lab.taken"
+
+    text: str
+
+
+ON_PROJECT = FactConsumer("catalog", "lab-project-created", "evt.*.auth.project.created")
+ON_NOTE = FactConsumer("catalog", "lab-note-taken", "evt.*.tasks.lab.taken")
+TOPOLOGY = Topology(facts=(ON_PROJECT, ON_NOTE))
+
+
+class LabSettings(ServiceSettings):
+    service: str = "tasks"
+
+
+async def succeed(_text: str) -> None:
+    """What a healthy handler does."""
+
+
+@dataclass
+class Lab:
+    """What the handlers of one lab service have seen, and what they do about it."""
+
+    act: Callable[[str], Awaitable[None]] = succeed
+    """Called inside the handler's transaction; may raise, wait or kill."""
+    started: Counter[str] = field(default_factory=Counter)
+    finished: list[str] = field(default_factory=list)
+    facts: list[str] = field(default_factory=list)
+    entered: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def service(self, settings: LabSettings, *, checkpoint: Checkpoint = no_checkpoint) -> Service:
+        app = Service(settings, checkpoint=checkpoint)
+
+        async def note(call: Call, text: str) -> Outcome[Noted]:
+            self.started[text] += 1
+
+            async def work(transaction: Transaction) -> Noted:
+                self.entered.set()
+                await self.act(text)
+                await outbox.emit(transaction, settings.service, NoteTaken(text=text), project=None)
+                return Noted(id=text, handled=self.started[text])
+
+            outcome = await call.once(work)
+            self.finished.append(text)
+            return outcome
+
+        @app.bus.on_command(Note)
+        async def on_note(call: Call, command: Note) -> Outcome[Noted]:
+            return await note(call, command.text)
+
+        @app.bus.on_command(OtherNote)
+        async def on_other(call: Call, command: OtherNote) -> Outcome[Noted]:
+            return await note(call, command.text)
+
+        @app.bus.on_ask(Whisper)
+        async def on_whisper(call: Call, ask: Whisper) -> Outcome[Noted]:
+            return await note(call, ask.text)
+
+        @app.bus.on_query(Recall)
+        async def on_recall(_call: Call, _query: Recall) -> Noted:
+            return Noted(id="all", handled=len(self.finished))
+
+        return app
+
+    def reader(self, settings: LabSettings) -> Service:
+        """A service that reads the facts of others, each once."""
+        app = Service(settings)
+
+        @app.bus.on_fact(NoteTaken, ON_NOTE)
+        async def on_note(_call: FactCall, event: NoteTaken) -> None:
+            await self.act(event.text)
+            self.facts.append(event.text)
+
+        @app.bus.on_fact(ProjectCreated, ON_PROJECT)
+        async def on_project(_call: FactCall, event: ProjectCreated) -> None:
+            self.facts.append(str(event.id))
+
+        return app
