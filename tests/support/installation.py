@@ -21,6 +21,7 @@ from signalbox_common.bus import Bus
 from signalbox_common.runtime import Service
 from signalbox_common.settings import ServiceSettings
 from signalbox_gateway.app import build as build_gateway
+from signalbox_gateway.clients import Clients
 from signalbox_gateway.settings import GatewaySettings
 from tests.support.lab import LabSettings
 from tests.support.servers import TestServers
@@ -81,7 +82,7 @@ class Installation:
                 transport=httpx.ASGITransport(app=app), base_url="http://gateway", timeout=30
             ) as client,
         ):
-            yield Http(client)
+            yield Http(client, app.state.clients)
 
     @asynccontextmanager
     async def bus(self, service: str = "gateway") -> AsyncIterator[Bus]:
@@ -146,8 +147,8 @@ def _matches(pattern: str, subject: str) -> bool:
 class Http:
     """A client of the gateway with the few steps that most tests begin with."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
-        self.client = client
+    def __init__(self, client: httpx.AsyncClient, clients: Clients) -> None:
+        self.clients = clients
         self.get = client.get
         self.post = client.post
         self.request = client.request

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nats.aio.client import Client
-from nats.js.errors import NotFoundError
+from nats.js.errors import APIError, NotFoundError
 
 from signalbox_common.bus import headers as h
 from signalbox_common.bus.durable import describe
@@ -18,6 +18,7 @@ from signalbox_common.contracts.streams import COMMANDS, DEAD_LETTERS
 from signalbox_common.keys import uuid7
 
 REPLY_PATIENCE = 10.0
+_NO_SUCH_MESSAGE = frozenset({10037, 10043, 10057})
 
 
 class NoSuchLetter(Exception):
@@ -114,7 +115,9 @@ async def redrive(client: Client, number: int) -> Redriven | Failure:
 async def drop(client: Client, number: int) -> None:
     try:
         await client.jetstream(timeout=2).delete_msg(DEAD_LETTERS.name, number)
-    except NotFoundError as error:
+    except APIError as error:
+        if error.err_code not in _NO_SUCH_MESSAGE:
+            raise
         raise NoSuchLetter(f"there is no dead letter {number}") from error
 
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from signalbox_common import __version__
+from signalbox_common import __version__, contracts
 from signalbox_common.contracts.base import (
     OWNERS,
     REGISTRY,
@@ -41,14 +41,13 @@ def asyncapi(service: str) -> dict[str, Any]:
     channels: dict[str, Any] = {}
     operations: dict[str, Any] = {}
     schemas: dict[str, Any] = {}
-    for subject in sorted(REGISTRY):
-        contract = REGISTRY[subject]
+    for contract in _ours():
         if issubclass(contract, Request) and _serves(service, contract):
             _add_request(service, contract, channels, operations, schemas)
         elif issubclass(contract, Event) and contract.service() == service:
             _add_event(contract, channels, operations, schemas)
     if service == "gateway":
-        for contract in REGISTRY.values():
+        for contract in _ours():
             if issubclass(contract, Request) and "*" not in contract.subject:
                 _add_request(service, contract, channels, operations, schemas, action="send")
     return {
@@ -60,6 +59,15 @@ def asyncapi(service: str) -> dict[str, Any]:
         "operations": operations,
         "components": {"schemas": dict(sorted(schemas.items()))},
     }
+
+
+def _ours() -> list[type[Message]]:
+    """The contracts of this product, in the order of their subjects; others may have registered theirs."""
+    return [
+        REGISTRY[subject]
+        for subject in sorted(REGISTRY)
+        if REGISTRY[subject].__module__.startswith(contracts.__name__)
+    ]
 
 
 def _serves(service: str, contract: type[Request[Any]]) -> bool:

@@ -58,7 +58,7 @@ class Clients:
         self.bus = bus
         self.identity = Identity(bus)
         self._command_ids = CommandIds(secret_key)
-        self._operation_ids = OperationIds(secret_key)
+        self.operation_ids = OperationIds(secret_key)
         self._patience = command_patience
 
     async def query(self, asker: Asker, query: Query[R], *, project: uuid.UUID | None = None) -> Answer[R]:
@@ -86,7 +86,7 @@ class Clients:
         grant = await self.identity.grant(asker, command.service(), project)
         sending = self._sending(incoming, command, asker, project, grant, once=True)
         created_at = datetime.now(UTC)
-        operation_id = self._operation_ids.mint(
+        operation_id = self.operation_ids.mint(
             OperationRef(sending.command_id, asker.user_id, project, command.subject, created_at)
         )
         headers = {OPERATION_HEADER: operation_id}
@@ -111,7 +111,7 @@ class Clients:
 
     async def operation(self, asker: Asker, operation_id: str) -> dict[str, object]:
         """What became of a command; to everybody else than its sender's project it does not exist."""
-        ref = self._operation_ids.read(operation_id)
+        ref = self.operation_ids.read(operation_id)
         missing = NotFound("There is no such operation.", code="operation_not_found")
         if ref is None:
             raise missing

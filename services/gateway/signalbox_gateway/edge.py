@@ -6,6 +6,7 @@ from collections.abc import Callable
 from opentelemetry.trace import SpanKind
 from prometheus_client import Counter, Histogram
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from signalbox_common import telemetry
@@ -35,8 +36,8 @@ DOCS_CSP = (
 DOCS_PATHS = frozenset({"/docs", "/redoc", "/api/docs"})
 
 
-class _TooLarge(Exception):
-    """The body went over the limit while it was read."""
+class _TooLarge(HTTPException):
+    """The body went over the limit while it was read; passes through whoever was reading."""
 
 
 class Edge:
@@ -89,9 +90,6 @@ class Edge:
             return
         try:
             await self._app(scope, self._bounded(receive), send)
-        except _TooLarge:
-            if not status():
-                await self._too_large(scope, receive, send)
         except Exception:
             log.exception("request failed", method=scope["method"], path=scope["path"])
             if status():
@@ -108,7 +106,7 @@ class Edge:
             if message["type"] == "http.request":
                 seen += len(message.get("body", b""))
                 if seen > self._max_body:
-                    raise _TooLarge
+                    raise _TooLarge(413)
             return message
 
         return bounded

@@ -16,7 +16,7 @@ from signalbox_common.errors import SignalboxError
 MEDIA_TYPE = "application/problem+json"
 
 _HTTP_CODES = {
-    400: ("bad_request", "The request cannot be read."),
+    400: ("invalid_json", "The request body is not valid JSON in UTF-8."),
     404: ("route_not_found", "There is nothing at this address."),
     405: ("method_not_allowed", "This address does not take this method."),
     413: ("body_too_large", "The request body is too large."),
@@ -84,8 +84,6 @@ def install(app: FastAPI) -> None:
     async def invalid(_request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
         found = error.errors()
-        if any(item["type"] == "json_invalid" for item in found):
-            return problem(400, "invalid_json", "The request body is not valid JSON.")
         fields = [
             FieldError(
                 field=".".join(str(part) for part in item["loc"] if part != "body") or "body",

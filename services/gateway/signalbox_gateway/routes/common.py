@@ -1,5 +1,6 @@
 """What routes share: strict JSON bodies, the clients, and the documented errors."""
 
+import json
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, TypeVar
 
@@ -20,6 +21,16 @@ FORM_PATHS = frozenset({"/api/v1/auth/login"})
 _FORM = "application/x-www-form-urlencoded"
 
 
+class StrictRequest(Request):
+    """Takes JSON in UTF-8 only, and none that is nested or long beyond reason."""
+
+    async def json(self) -> Any:
+        try:
+            return json.loads((await self.body()).decode("utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise HTTPException(400) from error
+
+
 class StrictRoute(APIRoute):
     """Refuses bodies that are not JSON in UTF-8 before anything reads them."""
 
@@ -29,7 +40,7 @@ class StrictRoute(APIRoute):
         async def strict(request: Request) -> Response:
             if request.method in ("POST", "PUT", "PATCH"):
                 _check_content_type(request)
-            return await handle(request)
+            return await handle(StrictRequest(request.scope, request.receive))
 
         return strict
 

@@ -1,0 +1,168 @@
+"""What the services owe each other, and the rules that every contract keeps."""
+
+import json
+from typing import Any, ClassVar
+
+import jsonschema
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from signalbox_cli import reference
+from signalbox_cli.provision.permissions import of_user
+from signalbox_common.contracts import auth, base, streams
+from signalbox_common.contracts.base import (
+    OWNERS,
+    REGISTRY,
+    Command,
+    ContractError,
+    Done,
+    Event,
+    Query,
+    Request,
+)
+from tests.contracts import snapshots
+
+
+def test_contracts_are_as_committed() -> None:
+    committed = {path.name: path.read_text(encoding="utf-8") for path in snapshots.FOLDER.iterdir()}
+    current = snapshots.current()
+    assert set(committed) == set(current), "run `make docs`"
+    for name, text in current.items():
+        assert json.loads(committed[name]) == json.loads(text), f"{name} changed: run `make docs`"
+
+
+def test_references_are_as_committed() -> None:
+    for path, text in reference.documents().items():
+        assert path.read_text(encoding="utf-8") == text, f"{path} is out of date: run `make docs`"
+
+
+def test_a_contract_says_its_subject_in_the_right_form() -> None:
+    for subject in (
+        "cmd.auth.create",
+        "cmd.auth.v1.Create",
+        "qry.auth.v1.x",
+        "cmd.auth.v1.*",
+        "cmd.a.b.v1.c",
+    ):
+        with pytest.raises(ContractError):
+            type("Wrong", (Command[Done],), {"subject": subject, "__module__": __name__})
+    with pytest.raises(ContractError):
+        type("Wrong", (Event,), {"subject": "evt.x.auth.user.made", "__module__": __name__})
+
+
+def test_a_command_never_carries_a_secret() -> None:
+    with pytest.raises(ContractError, match="make it an Ask"):
+
+        class Secretive(Command[Done]):
+            subject = "cmd.auth.v1.secretive"
+            secret_fields: ClassVar[frozenset[str]] = frozenset({"password"})
+
+            password: SecretStr
+
+
+def test_two_contracts_cannot_share_a_subject() -> None:
+    with pytest.raises(ContractError, match="belongs to"):
+
+        class Another(Query[Done]):
+            subject = "qry.auth.v1.me"
+
+
+def test_subjects_are_addressed_and_never_guessed() -> None:
+    assert base.Health.subject_for("git") == "qry.git.v1.health"
+    for nobody in (None, "gateway", "*", ">", "git.v1"):
+        with pytest.raises(ContractError):
+            base.Health.subject_for(nobody)
+
+
+def test_secrets_travel_but_are_not_shown() -> None:
+    ask = auth.Login(username="dev", password=SecretStr("hunter2"))
+    assert json.loads(ask.encode())["password"] == "hunter2"
+    assert "password" not in ask.public_body()
+    assert "hunter2" not in repr(ask)
+    with pytest.raises(ValidationError) as error:
+        auth.Register.model_validate({"username": "x", "email": "x", "password": "hunter2"})
+    assert "hunter2" not in str(error.value)
+
+
+def test_readers_ignore_what_they_do_not_know() -> None:
+    project = auth.CreateProject.model_validate_json('{"name": "x", "inventedLater": 7}')
+    assert project.name == "x"
+
+
+@pytest.mark.parametrize("service", OWNERS)
+def test_one_durable_consumer_per_command(service: str) -> None:
+    consumers = {c.subject: c.name for c in streams.Topology().consumers()}
+    for command in base.contracts_of(Command):
+        if command.service() in (service, "*"):
+            subject = command.subject_for(service)
+            assert consumers[subject] == subject.removeprefix("cmd.").replace(".", "-")
+    assert len(set(consumers.values())) == len(consumers)
+
+
+def test_streams_refuse_what_would_lose_messages() -> None:
+    by_name = {stream.name: stream for stream in streams.STREAMS}
+    assert by_name["COMMANDS"].work_queue
+    assert by_name["COMMANDS"].discard_new
+    assert by_name["COMMANDS"].max_age == 0
+    assert by_name["EVENTS"].duplicate_window == 600
+    assert [s.name for s in streams.STREAMS if s.allow_delete] == ["DEAD_LETTERS"]
+
+
+def test_permissions_follow_from_the_contracts() -> None:
+    auth_rights = of_user("auth")
+    assert auth_rights.publish is not None
+    assert "evt.*.auth.>" in auth_rights.publish
+    assert "$JS.API.CONSUMER.MSG.NEXT.COMMANDS.auth-v1-create-project" in auth_rights.publish
+    assert not any("tasks" in subject for subject in auth_rights.publish)
+    with pytest.raises(ValueError, match="no user"):
+        of_user("mallory")
+
+
+def _resolve(document: dict[str, Any], reference: str) -> Any:
+    found: Any = document
+    for part in reference.removeprefix("#/").split("/"):
+        found = found[part]
+    return found
+
+
+def _references(node: Any) -> list[str]:
+    if isinstance(node, dict):
+        own = [node["$ref"]] if isinstance(node.get("$ref"), str) else []
+        return own + [r for value in node.values() for r in _references(value)]
+    if isinstance(node, list):
+        return [r for value in node for r in _references(value)]
+    return []
+
+
+def test_every_reference_in_the_documents_leads_somewhere() -> None:
+    for text in reference.documents().values():
+        document = json.loads(text)
+        for found in _references(document):
+            assert _resolve(document, found)
+
+
+def test_openapi_shows_what_the_contracts_say() -> None:
+    document = reference.openapi()
+    create = document["paths"]["/api/v1/projects"]["post"]
+    assert set(create["responses"]) >= {"201", "202", "401", "409", "422", "503"}
+    schema = document["components"]["schemas"]["Project"]
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert set(schema["properties"]) == {
+        "id",
+        "name",
+        "slug",
+        "description",
+        "role",
+        "createdAt",
+        "updatedAt",
+    }
+    for path, operations in document["paths"].items():
+        assert path in ("/", "/health") or path.startswith("/api/v1/"), path
+        for operation in operations.values():
+            assert operation["responses"]
+
+
+def test_every_request_has_a_reply() -> None:
+    for contract in REGISTRY.values():
+        if issubclass(contract, Request):
+            assert issubclass(contract.reply, base.Reply), contract

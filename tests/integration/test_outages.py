@@ -1,0 +1,192 @@
+"""Servers that die in the middle of traffic and come back."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+
+import pytest
+
+from signalbox_common import outbox
+from signalbox_common.bus import Bus, Sending
+from signalbox_common.contracts.auth import Me
+from signalbox_common.errors import SignalboxError
+from signalbox_common.keys import uuid7
+from signalbox_common.testing import eventually, running
+from tests.support.installation import Installation
+from tests.support.lab import Lab, Note, NoteTaken, Recall
+
+RECOVERY = 5.0
+
+
+@dataclass
+class Traffic:
+    """Commands at a steady pace; each is repeated under its id until it is answered."""
+
+    bus: Bus
+    answered: set[str] = field(default_factory=set)
+    last_answer: float = 0.0
+    _tasks: list["asyncio.Task[None]"] = field(default_factory=list)
+
+    async def run(self, count: int, rate: float) -> None:
+        for number in range(count):
+            self._tasks.append(asyncio.create_task(self._until_answered(f"note {number}")))
+            await asyncio.sleep(1 / rate)
+
+    async def finish(self) -> None:
+        await asyncio.wait_for(asyncio.gather(*self._tasks), 30)
+
+    async def _until_answered(self, text: str) -> None:
+        sending = Sending(uuid7(), text)
+        while True:
+            try:
+                if await self.bus.send(Note(text=text), sending, patience=2.0) is not None:
+                    break
+            except SignalboxError as error:
+                if error.final:
+                    raise
+                await asyncio.sleep(0.05)
+        self.answered.add(text)
+        self.last_answer = time.monotonic()
+
+    async def answered_after(self, moment: float) -> None:
+        async def one() -> bool:
+            return self.last_answer > moment
+
+        await eventually(one, within=RECOVERY, what="an answer after the restart")
+
+
+@pytest.mark.parametrize("server", ["nats", "postgres", "redis"])
+async def test_sigkill_of_a_server_in_the_middle_of_traffic(
+    own_installation: Installation, server: str
+) -> None:
+    installation = own_installation
+    writer, reader = Lab(), Lab()
+    victim = installation.servers.processes[server]
+    async with (
+        running(writer.service(installation.lab())),
+        running(reader.reader(installation.lab("catalog"))),
+        installation.bus() as bus,
+    ):
+        traffic = Traffic(bus)
+        running_traffic = asyncio.create_task(traffic.run(count=160, rate=40))
+
+        async def under_way() -> bool:
+            return len(traffic.answered) >= 40
+
+        await eventually(under_way)
+        victim.kill()
+        await victim.start()
+        back = time.monotonic()
+        await traffic.answered_after(back)
+        await running_traffic
+        await traffic.finish()
+
+        async def all_published() -> bool:
+            return await installation.count("tasks.outbox") == 0 and len(set(reader.facts)) == 160
+
+        await eventually(all_published, within=RECOVERY, what="every event read by its consumer")
+        assert len(reader.facts) == 160, "downstream of the inbox, each event is seen once"
+        assert await installation.count("tasks.inbox", "status = 'succeeded'") == 160
+        assert await installation.messages("DEAD_LETTERS") == []
+        assert (await bus.query(Recall())).value().handled >= 160
+
+
+async def test_the_gateway_recovers_from_each_server(own_installation: Installation) -> None:
+    installation = own_installation
+    async with running(installation.auth()), installation.gateway() as http:
+        me = await http.sign_up()
+        for name in ("postgres", "nats", "redis"):
+            victim = installation.servers.processes[name]
+            victim.kill()
+            await victim.start()
+            back = time.monotonic()
+
+            async def answers() -> bool:
+                return (await http.get("/api/v1/auth/me", headers=me)).status_code == 200
+
+            async def ready() -> bool:
+                return (await http.get("/api/v1/health/ready")).status_code == 200
+
+            await eventually(answers, within=RECOVERY, what=f"/auth/me after {name}")
+            await eventually(ready, within=RECOVERY, what=f"readiness after {name}")
+            assert time.monotonic() - back < RECOVERY
+
+
+async def test_an_outage_of_the_database_is_no_attempt(own_installation: Installation) -> None:
+    installation = own_installation
+    lab = Lab()
+    database = installation.servers.processes["postgres"]
+    async with running(lab.service(installation.lab(command_attempts=2))), installation.bus() as bus:
+        database.kill()
+        sending = Sending(uuid7(), "d")
+        assert await bus.send(Note(text="patient"), sending, patience=0.1) is None
+
+        async def handed_over_often() -> bool:
+            async with installation.nats() as client:
+                info = await client.jetstream().consumer_info("COMMANDS", "tasks-v1-lab-note")
+                return (info.delivered.consumer_seq if info.delivered else 0) > 4
+
+        await eventually(handed_over_often, within=15, what="more deliveries than attempts are allowed")
+        await database.start()
+        answer = await bus.send(Note(text="patient"), sending)
+        assert answer is not None
+        assert await installation.messages("DEAD_LETTERS") == []
+
+
+async def test_events_of_a_time_without_broker_leave_in_order(own_installation: Installation) -> None:
+    installation = own_installation
+    lab = Lab()
+    broker = installation.servers.processes["nats"]
+    service = lab.service(installation.lab())
+    async with running(service):
+        broker.kill()
+        for number in range(50):
+            async with service.database.transaction() as transaction:
+                await outbox.emit(transaction, "tasks", NoteTaken(text=str(number)), project=None)
+        assert await installation.count("tasks.outbox") == 50
+        await broker.start()
+
+        async def all_there() -> bool:
+            return len(await installation.messages("EVENTS", "evt._.tasks.>")) == 50
+
+        await eventually(all_there, within=RECOVERY)
+        events = await installation.messages("EVENTS", "evt._.tasks.>")
+        texts = [NoteTaken.model_validate_json(event.data).text for event in events]
+        assert texts == [str(number) for number in range(50)]
+        assert await eventually(lambda: _empty(installation))
+
+
+async def _empty(installation: Installation) -> bool:
+    return await installation.count("tasks.outbox") == 0
+
+
+async def test_queries_without_their_owner_fail_fast(installation: Installation) -> None:
+    async with installation.bus() as bus:
+        started = time.monotonic()
+        with pytest.raises(SignalboxError) as refused:
+            await bus.query(Me())
+        assert refused.value.status == 503
+        assert time.monotonic() - started < 1.0
+
+
+async def test_two_instances_share_the_work_and_one_relay_publishes(installation: Installation) -> None:
+    first, second = Lab(), Lab()
+    async with (
+        running(first.service(installation.lab())),
+        running(second.service(installation.lab())),
+        installation.bus() as bus,
+    ):
+        answers = await asyncio.gather(
+            *(bus.send(Note(text=f"note {n}"), Sending(uuid7(), "d")) for n in range(60))
+        )
+        assert all(answer is not None for answer in answers)
+        assert len(first.finished) + len(second.finished) == 60
+        assert first.finished
+        assert second.finished
+
+        async def published() -> bool:
+            return len(await installation.messages("EVENTS", "evt._.tasks.>")) == 60
+
+        await eventually(published, within=5)
+        ids = [m.headers["ce-id"] for m in await installation.messages("EVENTS", "evt._.tasks.>")]
+        assert len(set(ids)) == 60

@@ -1,0 +1,175 @@
+"""Each service may do only its own part, on the bus and in the databases."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+import nats
+import nats.errors
+import pytest
+import redis.asyncio
+from nats.aio.client import Client
+
+from signalbox_common.contracts.base import OWNERS
+from tests.support.installation import Installation
+
+
+class Watched:
+    """A client of which we hear what the server refuses."""
+
+    def __init__(self, client: Client, complaints: list[str]) -> None:
+        self.client = client
+        self._complaints = complaints
+
+    async def refuses_publish(self, subject: str) -> bool:
+        await self.client.publish(subject, b"{}")
+        return await self._complained(f'publish to "{subject}"')
+
+    async def refuses_subscribe(self, subject: str) -> bool:
+        await self.client.subscribe(subject)
+        return await self._complained(f'subscription to "{subject}"')
+
+    async def _complained(self, about: str) -> bool:
+        """The server complains before it answers the ping; the callback may run a little later."""
+        await self.client.flush()
+        await self.client.flush()
+        return any(about.lower() in complaint for complaint in self._complaints)
+
+
+@asynccontextmanager
+async def watched(installation: Installation, user: str) -> AsyncIterator[Watched]:
+    complaints: list[str] = []
+
+    async def on_error(error: Exception) -> None:
+        complaints.append(str(error).lower())
+
+    async with installation.nats(user, error_cb=on_error) as client:
+        yield Watched(client, complaints)
+
+
+@pytest.mark.parametrize("service", OWNERS)
+async def test_an_owner_publishes_only_its_own(installation: Installation, service: str) -> None:
+    other = next(name for name in OWNERS if name != service)
+    project = "0192f1a0-0000-7000-8000-000000000000"
+    async with watched(installation, service) as client:
+        for subject in (
+            f"evt.{project}.{other}.thing.done",
+            f"cmd.{other}.v1.redrive",
+            f"cmd.{service}.v1.redrive",
+            f"dlq.cmd.{other}.v1.x",
+            f"qry.{other}.v1.health",
+            "_INBOX.gateway.abc",
+            f"outbox.{other}.poke",
+            "$JS.API.STREAM.DELETE.EVENTS",
+            "$JS.API.STREAM.PURGE.EVENTS",
+            "$JS.API.STREAM.MSG.GET.DEAD_LETTERS",
+            "$JS.API.DIRECT.GET.DEAD_LETTERS",
+            f"$JS.API.CONSUMER.CREATE.DEAD_LETTERS.{service}-redrive.dlq.cmd.{other}.>",
+            f"$JS.API.CONSUMER.MSG.NEXT.COMMANDS.{other}-v1-redrive",
+        ):
+            assert await client.refuses_publish(subject), subject
+        assert not await client.refuses_publish(f"evt.{project}.{service}.thing.done")
+        assert await client.refuses_publish("$KV.grant-keys.kx") is (service != "auth")
+
+
+@pytest.mark.parametrize("service", OWNERS)
+async def test_an_owner_hears_only_its_own(installation: Installation, service: str) -> None:
+    other = next(name for name in OWNERS if name != service)
+    async with watched(installation, service) as client:
+        for subject in (
+            ">",
+            "_INBOX.>",
+            "_INBOX.gateway.>",
+            f"_INBOX.{other}.>",
+            f"qry.{other}.>",
+            f"ask.{other}.>",
+            "ask.>",
+            "cmd.>",
+            "evt.>",
+            "reply.>",
+            "$JS.>",
+        ):
+            assert await client.refuses_subscribe(subject), subject
+
+
+async def test_the_gateway_redrives_nothing_and_hears_no_requests(installation: Installation) -> None:
+    async with watched(installation, "gateway") as client:
+        for subject in ("cmd.auth.v1.redrive", "evt._.auth.user.registered", "dlq.x", "$KV.grant-keys.kx"):
+            assert await client.refuses_publish(subject), subject
+        for subject in ("ask.>", "qry.>", "_INBOX.auth.>", ">"):
+            assert await client.refuses_subscribe(subject), subject
+
+
+async def test_streams_cannot_be_purged_or_rolled_up_even_by_the_administrator(
+    installation: Installation,
+) -> None:
+    async with installation.nats() as client:
+        jetstream = client.jetstream()
+        await jetstream.publish("evt._.auth.user.registered", b"{}")
+        purge = await client.request("$JS.API.STREAM.PURGE.EVENTS", b"")
+        assert "error" in json.loads(purge.data)
+        delete = await client.request("$JS.API.STREAM.MSG.DELETE.EVENTS", b'{"seq": 1}')
+        assert "error" in json.loads(delete.data)
+        rollup = await client.request(
+            "evt._.auth.user.registered", b"{}", headers={"Nats-Rollup": "all", "Nats-Msg-Id": "r"}
+        )
+        assert "error" in json.loads(rollup.data)
+        schedule = await client.request(
+            "evt._.auth.user.registered",
+            b"{}",
+            headers={"Nats-Schedule": "@at 2030-01-01T00:00:00Z", "Nats-Schedule-Target": "evt.x.y.z.z"},
+        )
+        assert "error" in json.loads(schedule.data)
+
+
+@pytest.mark.parametrize("service", OWNERS)
+async def test_a_database_role_reaches_its_own_schema_only(installation: Installation, service: str) -> None:
+    other = next(name for name in OWNERS if name != service)
+    url = installation.servers.credentials.database_url(
+        installation.servers.endpoints, service, installation.database
+    )
+    connection = await asyncpg.connect(url)
+    try:
+        assert await connection.fetchval(f"select count(*) from {service}.outbox") == 0
+        for statement in (
+            f"select * from {other}.outbox",
+            f"create table {service}.mine (id int)",
+            "create table public.mine (id int)",
+            f"drop table {service}.outbox",
+            f"set role signalbox_{service}_owner",
+            f"set role signalbox_{other}",
+            "copy (select 1) to program 'true'",
+        ):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def test_redis_users_keep_to_their_own_names(installation: Installation) -> None:
+    credentials, endpoints = installation.servers.credentials, installation.servers.endpoints
+    client = redis.asyncio.Redis.from_url(credentials.redis_url(endpoints, "tasks"))
+    try:
+        assert await client.set("tasks:x", "1")
+        for command in (("GET", "auth:x"), ("FLUSHALL",), ("CONFIG", "GET", "*"), ("ACL", "LIST")):
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                await client.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py's own
+    finally:
+        await client.aclose()
+
+
+async def test_nobody_comes_in_without_a_password(installation: Installation) -> None:
+    endpoints = installation.servers.endpoints
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        await asyncpg.connect(f"postgresql://admin:wrong@{endpoints.postgres}/postgres")
+    anonymous = redis.asyncio.Redis.from_url(f"redis://{endpoints.redis}")
+    with pytest.raises(redis.exceptions.AuthenticationError):
+        await anonymous.ping()
+    await anonymous.aclose()
+    with pytest.raises((nats.errors.Error, nats.errors.NoServersError)):
+        await nats.connect(f"nats://{endpoints.nats}", allow_reconnect=False, error_cb=_ignore)
+
+
+async def _ignore(_error: Exception) -> None:
+    return None
