@@ -19,7 +19,7 @@ from signalbox_auth.settings import AuthSettings
 from signalbox_cli.provision.permissions import ADMIN
 from signalbox_common.bus import Bus
 from signalbox_common.runtime import Service
-from signalbox_common.settings import ServiceSettings
+from signalbox_common.settings import OwnerSettings, ServiceSettings
 from signalbox_gateway.app import build as build_gateway
 from signalbox_gateway.clients import Clients
 from signalbox_gateway.settings import GatewaySettings
@@ -42,11 +42,12 @@ class Installation:
             "service": name,
             "nats_url": SecretStr(credentials.nats_url(endpoints, name)),
             "redis_url": SecretStr(credentials.redis_url(endpoints, name)),
-            "database_url": SecretStr(credentials.database_url(endpoints, name, self.database)),
             "log_level": "warning",
-            "retry_base": 0.05,
             "shutdown_grace": 5.0,
         }
+        if issubclass(kind, OwnerSettings):
+            url = credentials.database_url(endpoints, name, self.database)
+            given |= {"database_url": SecretStr(url), "retry_base": 0.05}
         if "secret_key" in kind.model_fields:
             given["secret_key"] = SecretStr(credentials.secret_key)
         if kind is AuthSettings:

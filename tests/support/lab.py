@@ -16,7 +16,7 @@ from signalbox_common.contracts.streams import FactConsumer, Topology
 from signalbox_common.db import Transaction
 from signalbox_common.inbox import Checkpoint, Outcome, no_checkpoint
 from signalbox_common.runtime import Service
-from signalbox_common.settings import ServiceSettings
+from signalbox_common.settings import OwnerSettings
 
 
 class Noted(Reply):
@@ -63,7 +63,7 @@ ON_NOTE = FactConsumer("catalog", "lab-note-taken", "evt.*.tasks.lab.taken")
 TOPOLOGY = Topology(facts=(ON_PROJECT, ON_NOTE))
 
 
-class LabSettings(ServiceSettings):
+class LabSettings(OwnerSettings):
     service: str = "tasks"
 
 

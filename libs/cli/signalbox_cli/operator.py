@@ -31,14 +31,10 @@ class Operator:
         if not self._secrets.exists():
             raise NoStack(f"no stack was ever started in {home.path}")
 
-    @property
-    def nats_url(self) -> str:
-        """As a service would reach it, but as the operator."""
-        return self._swapped("nats-url", "nats", OPERATOR)
-
-    def _swapped(self, file: str, server: str, user: str, path: str = "") -> str:
-        service_url = (self._folder / "auth" / file).read_text(encoding="utf-8")
-        where = urlsplit(service_url)
+    def url_of(self, server: str, user: str, path: str = "") -> str:
+        """Where the services find a server, but for another of its users."""
+        file = {"nats": "nats-url", "postgres": "database-url"}[server]
+        where = urlsplit((self._folder / "auth" / file).read_text(encoding="utf-8"))
         password = self._credentials.passwords[server][user]
         return f"{where.scheme}://{user}:{password}@{where.hostname}:{where.port}{path}"
 
@@ -49,7 +45,7 @@ class Operator:
     @asynccontextmanager
     async def nats(self) -> AsyncIterator[Client]:
         client = await nats.connect(
-            self.nats_url,
+            self.url_of("nats", OPERATOR),
             name="signalbox-operator",
             inbox_prefix=INBOX,
             allow_reconnect=False,
@@ -63,7 +59,7 @@ class Operator:
 
     @asynccontextmanager
     async def database(self) -> AsyncIterator[Any]:
-        url = self._swapped("database-url", "postgres", ADMIN, f"/{DATABASE}")
+        url = self.url_of("postgres", ADMIN, f"/{DATABASE}")
         connection = await asyncpg.connect(url, timeout=1)
         try:
             yield connection

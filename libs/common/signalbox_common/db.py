@@ -14,7 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from signalbox_common import telemetry
-from signalbox_common.settings import ServiceSettings
+from signalbox_common.settings import OwnerSettings
 
 log = telemetry.get_logger()
 
@@ -38,7 +38,7 @@ class Transaction:
 class Database:
     """The service's own schema, through its own role."""
 
-    def __init__(self, settings: ServiceSettings) -> None:
+    def __init__(self, settings: OwnerSettings) -> None:
         url = make_url(settings.database_url.get_secret_value()).set(drivername="postgresql+asyncpg")
         self.schema = settings.service
         self.engine: AsyncEngine = create_async_engine(

@@ -15,7 +15,7 @@ from signalbox_common.db import Database, is_outage
 from signalbox_common.errors import SignalboxError, Unavailable
 from signalbox_common.health import Health, HealthServer
 from signalbox_common.inbox import Checkpoint, Inbox, no_checkpoint
-from signalbox_common.settings import ServiceSettings
+from signalbox_common.settings import OwnerSettings
 
 log = telemetry.get_logger()
 
@@ -32,7 +32,7 @@ class Service:
 
     def __init__(
         self,
-        settings: ServiceSettings,
+        settings: OwnerSettings,
         *,
         translate: Translate = _untranslated,
         checkpoint: Checkpoint = no_checkpoint,

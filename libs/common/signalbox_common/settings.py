@@ -73,10 +73,6 @@ class ServiceSettings(EnvironmentSettings):
 
     nats_url: SecretStr = Field(default=SecretStr("nats://127.0.0.1:4222"), validation_alias="NATS_URL")
     redis_url: SecretStr = Field(default=SecretStr("redis://127.0.0.1:6379/0"), validation_alias="REDIS_URL")
-    database_url: SecretStr = Field(
-        default=SecretStr("postgresql://127.0.0.1:5432/signalbox"), validation_alias="DATABASE_URL"
-    )
-
     health_host: str = "127.0.0.1"
     health_port: int = 0
     health_fd: int | None = None
@@ -86,6 +82,27 @@ class ServiceSettings(EnvironmentSettings):
     otel_endpoint: str | None = Field(default=None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
     shutdown_grace: float = 10.0
     """Seconds that a stopping service gives to what it holds."""
+
+    @model_validator(mode="after")
+    def _refuse_defaults_outside_development(self) -> "ServiceSettings":
+        if self.env == "development":
+            return self
+        for name, field in type(self).model_fields.items():
+            if (
+                SecretStr in (field.annotation, *get_args(field.annotation))
+                and name not in self.model_fields_set
+            ):
+                variable = _names(field, name)[0]
+                raise ValueError(f"{variable} (or {variable}_FILE) must be set when SIGNALBOX_ENV={self.env}")
+        return self
+
+
+class OwnerSettings(ServiceSettings):
+    """What a service that owns data needs to know beside that."""
+
+    database_url: SecretStr = Field(
+        default=SecretStr("postgresql://127.0.0.1:5432/signalbox"), validation_alias="DATABASE_URL"
+    )
 
     db_pool_size: int = 8
     db_pool_overflow: int = 8
@@ -101,16 +118,3 @@ class ServiceSettings(EnvironmentSettings):
     retry_max: float = 30.0
     request_concurrency: int = 64
     """Asks and queries that one process handles at the same time."""
-
-    @model_validator(mode="after")
-    def _refuse_defaults_outside_development(self) -> "ServiceSettings":
-        if self.env == "development":
-            return self
-        for name, field in type(self).model_fields.items():
-            if (
-                SecretStr in (field.annotation, *get_args(field.annotation))
-                and name not in self.model_fields_set
-            ):
-                variable = _names(field, name)[0]
-                raise ValueError(f"{variable} (or {variable}_FILE) must be set when SIGNALBOX_ENV={self.env}")
-        return self

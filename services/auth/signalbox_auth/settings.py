@@ -4,10 +4,10 @@ from typing import Literal
 
 from pydantic import Field, SecretStr
 
-from signalbox_common.settings import DEVELOPMENT_SECRET, ServiceSettings
+from signalbox_common.settings import DEVELOPMENT_SECRET, OwnerSettings
 
 
-class AuthSettings(ServiceSettings):
+class AuthSettings(OwnerSettings):
     service: Literal["auth"] = "auth"
     secret_key: SecretStr = Field(default=SecretStr(DEVELOPMENT_SECRET), validation_alias="SECRET_KEY")
     """Wraps the signing keys at rest."""

@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from signalbox_common.settings import ServiceSettings
+from signalbox_common.settings import OwnerSettings
 
 
-class CatalogSettings(ServiceSettings):
+class CatalogSettings(OwnerSettings):
     service: Literal["catalog"] = "catalog"

@@ -11,9 +11,6 @@ class GatewaySettings(ServiceSettings):
     service: Literal["gateway"] = "gateway"
     secret_key: SecretStr = Field(default=SecretStr(DEVELOPMENT_SECRET), validation_alias="SECRET_KEY")
     """Command ids, request digests and operation ids are derived from it."""
-    database_url: SecretStr = Field(default=SecretStr(""), exclude=True)
-    """The gateway has no database."""
-
     host: str = "127.0.0.1"
     port: int = 8000
     listen_fd: int | None = None

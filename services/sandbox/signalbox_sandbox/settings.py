@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from signalbox_common.settings import ServiceSettings
+from signalbox_common.settings import OwnerSettings
 
 
-class SandboxSettings(ServiceSettings):
+class SandboxSettings(OwnerSettings):
     service: Literal["sandbox"] = "sandbox"

@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from signalbox_common.settings import ServiceSettings
+from signalbox_common.settings import OwnerSettings
 
 
-class TasksSettings(ServiceSettings):
+class TasksSettings(OwnerSettings):
     service: Literal["tasks"] = "tasks"

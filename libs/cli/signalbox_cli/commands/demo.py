@@ -1,68 +1,28 @@
-"""`signalbox demo`: a first slice through the whole stack, live."""
+"""`signalbox demo`."""
 
 import asyncio
-import json
 import os
-import secrets
-import time
-from collections.abc import Callable
-from typing import Any
-
-import httpx
-from nats.aio.client import Client
-from nats.aio.msg import Msg
-from rich.live import Live
-from rich.panel import Panel
-from rich.table import Table
-from rich.text import Text
 
 from signalbox_cli.commands import stack
 from signalbox_cli.commands.common import HomeOption, console, fail
-from signalbox_cli.operator import Operator, read_url
 from signalbox_cli.stack.home import Home
 from signalbox_cli.stack.program import listening_socket
-
-EVENT_PATIENCE = 5.0
-
-
-class Screen:
-    """Steps on top, events as they pass below."""
-
-    def __init__(self) -> None:
-        self._steps: list[tuple[str, str, str, float | None]] = []
-        self._events: list[Text] = []
-
-    def begin(self, step: str) -> None:
-        self._steps.append(("…", step, "", None))
-
-    def end(self, outcome: str, seconds: float, *, good: bool = True) -> None:
-        _, step, _, _ = self._steps[-1]
-        self._steps[-1] = ("[green]✓[/]" if good else "[red]✗[/]", step, outcome, seconds)
-
-    def event(self, line: Text) -> None:
-        self._events.append(line)
-
-    def __rich__(self) -> Panel:
-        table = Table.grid(padding=(0, 2))
-        for mark, step, outcome, seconds in self._steps:
-            took = "" if seconds is None else f"[dim]{seconds * 1000:7.1f} ms[/]"
-            table.add_row(mark, step, took, outcome)
-        table.add_row("", "", "", "")
-        for line in self._events[-8:]:
-            table.add_row("[cyan]»[/]", "event", "", line)
-        return Panel(table, title="signalbox demo", border_style="dim")
 
 
 def demo(home: HomeOption = None) -> None:
     """Register, log in, create a project twice under one key, and watch the events pass."""
+    import httpx
+
+    from signalbox_cli import demo as slice_of_the_stack
+
     place = Home.find(home)
     place.make()
     if not place.is_locked():
         console.print("Nothing is running yet: starting the stack …")
         stack.up(place.path, port=_port(), detach=True)
     try:
-        asyncio.run(_run(place))
-    except (httpx.HTTPError, DemoFailed) as error:
+        asyncio.run(slice_of_the_stack.run(place))
+    except (httpx.HTTPError, slice_of_the_stack.DemoFailed) as error:
         raise fail(f"the demo failed: {error}") from None
     except TimeoutError:
         raise fail("the demo failed: an event did not come") from None
@@ -77,100 +37,3 @@ def _port() -> int:
         console.print(f"port {wanted} is taken: using a free one", style="dim")
         return 0
     return wanted
-
-
-class DemoFailed(Exception):
-    """An answer that was not expected."""
-
-
-async def _run(place: Home) -> None:
-    screen = Screen()
-    url = read_url(place)
-    seen: asyncio.Queue[Msg] = asyncio.Queue()
-    async with Operator(place).nats() as operator, httpx.AsyncClient(base_url=url, timeout=15) as http:
-        await _watch(operator, screen, seen)
-        with Live(screen, console=console, refresh_per_second=20):
-            await _steps(screen, http, seen)
-    console.print(f"\nYour stack goes on at [bold]{url}[/] (pages at {url}/docs). `signalbox down` stops it.")
-
-
-async def _watch(operator: Client, screen: Screen, seen: "asyncio.Queue[Msg]") -> None:
-    async def on_event(message: Msg) -> None:
-        headers = message.headers or {}
-        screen.event(
-            Text.assemble((headers.get("ce-type", ""), "bold"), "  ", (message.data.decode()[:90], "dim"))
-        )
-        seen.put_nowait(message)
-
-    await operator.subscribe("evt.>", cb=on_event)
-    await operator.flush()
-
-
-async def _steps(screen: Screen, http: httpx.AsyncClient, seen: "asyncio.Queue[Msg]") -> None:
-    name = f"demo-{secrets.token_hex(4)}"
-    password = secrets.token_urlsafe(16)
-
-    async def step(
-        title: str, call: Callable[[], Any], expected: int, show: Callable[[dict[str, Any]], str]
-    ) -> dict[str, Any]:
-        screen.begin(title)
-        started = time.perf_counter()
-        response: httpx.Response = await call()
-        took = time.perf_counter() - started
-        if response.status_code != expected:
-            screen.end(f"[red]{response.status_code}[/] {response.text[:120]}", took, good=False)
-            raise DemoFailed(f"{title}: {response.status_code} {response.text[:300]}")
-        body: dict[str, Any] = response.json()
-        screen.end(show(body), took)
-        return body
-
-    await step(
-        "POST /api/v1/auth/register",
-        lambda: http.post(
-            "/api/v1/auth/register",
-            json={"username": name, "email": f"{name}@example.com", "password": password},
-        ),
-        201,
-        lambda user: f"user [bold]{user['username']}[/]",
-    )
-    session = await step(
-        "POST /api/v1/auth/login",
-        lambda: http.post("/api/v1/auth/login", json={"username": name, "password": password}),
-        200,
-        lambda session: f"access token for {session['expiresIn'] // 60} min",
-    )
-    http.headers["Authorization"] = f"Bearer {session['accessToken']}"
-    await step(
-        "GET  /api/v1/auth/me", lambda: http.get("/api/v1/auth/me"), 200, lambda user: str(user["email"])
-    )
-
-    def create() -> Any:
-        return http.post(
-            "/api/v1/projects", json={"name": f"Project of {name}"}, headers={"Idempotency-Key": name}
-        )
-
-    project = await step(
-        "POST /api/v1/projects", create, 201, lambda project: f"slug [bold]{project['slug']}[/]"
-    )
-    again = await step(
-        "the same again, same key", create, 201, lambda _: "the same project, no second effect"
-    )
-    if again["id"] != project["id"]:
-        raise DemoFailed("the same Idempotency-Key made two projects")
-    await step(
-        "GET  /api/v1/projects",
-        lambda: http.get("/api/v1/projects"),
-        200,
-        lambda page: f"{len(page['items'])} project",
-    )
-    screen.begin("its event on the bus")
-    started = time.perf_counter()
-    subject = await asyncio.wait_for(_event_of(seen, project["id"]), EVENT_PATIENCE)
-    screen.end(f"[dim]{subject}[/]", time.perf_counter() - started)
-
-
-async def _event_of(seen: "asyncio.Queue[Msg]", project: str) -> str:
-    while True:
-        message = await seen.get()
-        if json.loads(message.data).get("id") == project and "project.created" in message.subject:
-            return message.subject

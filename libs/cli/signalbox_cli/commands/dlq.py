@@ -3,18 +3,18 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
-import nats.errors
 import typer
-from nats.aio.client import Client
 from rich.table import Table
 
-from signalbox_cli import deadletters
 from signalbox_cli.commands.common import HomeOption, JsonOption, console, fail
-from signalbox_cli.operator import NoStack, Operator
 from signalbox_cli.stack.home import Home
-from signalbox_common.contracts.base import Failure
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+
+    from signalbox_cli.deadletters import Letter
 
 app = typer.Typer(help="Dead letters: what could not be handled, and why.", no_args_is_help=True)
 T = TypeVar("T")
@@ -25,8 +25,9 @@ Numbers = Annotated[list[int], typer.Argument(help="Numbers as `dlq list` shows 
 @app.command("list")
 def list_letters(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """All dead letters, oldest first."""
+    from signalbox_cli import deadletters
 
-    async def collect(client: Client) -> list[deadletters.Letter]:
+    async def collect(client: "Client") -> "list[Letter]":
         return [letter async for letter in deadletters.read_all(client)]
 
     letters = _with_client(home, collect)
@@ -53,6 +54,8 @@ def list_letters(home: HomeOption = None, as_json: JsonOption = False) -> None:
 @app.command()
 def show(number: int, home: HomeOption = None, as_json: JsonOption = False) -> None:
     """One dead letter with its body and the stack of its last failure."""
+    from signalbox_cli import deadletters
+
     letter = _with_client(home, lambda client: deadletters.read(client, number))
     if as_json:
         print(json.dumps(letter.full(), indent=2))
@@ -67,8 +70,10 @@ def show(number: int, home: HomeOption = None, as_json: JsonOption = False) -> N
 @app.command()
 def redrive(numbers: Numbers, home: HomeOption = None) -> None:
     """Hand dead letters to their handlers again, under the time and the person of their acceptance."""
+    from signalbox_cli import deadletters
+    from signalbox_common.contracts.base import Failure
 
-    async def each(client: Client) -> bool:
+    async def each(client: "Client") -> bool:
         fine = True
         for number in numbers:
             result = await deadletters.redrive(client, number)
@@ -90,8 +95,9 @@ def redrive(numbers: Numbers, home: HomeOption = None) -> None:
 @app.command()
 def drop(numbers: Numbers, home: HomeOption = None) -> None:
     """Delete dead letters for good."""
+    from signalbox_cli import deadletters
 
-    async def each(client: Client) -> None:
+    async def each(client: "Client") -> None:
         for number in numbers:
             await deadletters.drop(client, number)
             console.print(f"{number}: dropped")
@@ -99,7 +105,12 @@ def drop(numbers: Numbers, home: HomeOption = None) -> None:
     _with_client(home, each)
 
 
-def _with_client(home: HomeOption, work: Callable[[Client], Awaitable[T]]) -> T:
+def _with_client(home: HomeOption, work: "Callable[[Client], Awaitable[T]]") -> T:
+    import nats.errors
+
+    from signalbox_cli import deadletters
+    from signalbox_cli.operator import NoStack, Operator
+
     async def run() -> T:
         async with Operator(Home.find(home)).nats() as client:
             return await work(client)

@@ -22,12 +22,10 @@ def credentials(
     from signalbox_cli.provision import credentials as made
 
     endpoints = made.Endpoints(postgres=postgres, redis=redis, nats=nats)
-    secrets = made.Credentials.load_or_make(directory / "provision" / "secrets.json")
-    made.write_server_files(directory, secrets, endpoints)
-    made.write_service_files(directory, secrets, endpoints)
-    if shared:
-        for path in directory.rglob("*"):
-            path.chmod(0o755 if path.is_dir() else 0o644)
+    mode = 0o644 if shared else 0o600
+    secrets = made.Credentials.load_or_make(directory / "provision" / "secrets.json", mode)
+    made.write_server_files(directory, secrets, endpoints, mode)
+    made.write_service_files(directory, secrets, endpoints, mode)
     console.print(f"credentials are in {directory}")
 
 

@@ -8,6 +8,7 @@ import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from signalbox_cli.provision.permissions import ADMIN, USERS, Permissions, of_user, redis_rules
@@ -37,19 +38,19 @@ class Credentials:
     """By server and user."""
 
     @staticmethod
-    def load_or_make(path: Path) -> "Credentials":
-        """Reads the file, or writes a new one (0600) with passwords that nobody chose."""
-        if path.exists():
-            return Credentials(**json.loads(path.read_text(encoding="utf-8")))
+    def load_or_make(path: Path, mode: int = 0o600) -> "Credentials":
+        """Reads the file, and adds to it, with passwords that nobody chose, what is not there yet."""
+        there: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        known: dict[str, dict[str, str]] = there.get("passwords", {})
         made = Credentials(
-            secret_key=os.environ.get("SECRET_KEY") or secrets.token_urlsafe(32),
-            admin_password=secrets.token_urlsafe(15),
+            secret_key=there.get("secret_key") or os.environ.get("SECRET_KEY") or secrets.token_urlsafe(32),
+            admin_password=there.get("admin_password") or secrets.token_urlsafe(15),
             passwords={
-                server: {user: secrets.token_urlsafe(24) for user in USERS}
+                server: {user: known.get(server, {}).get(user) or secrets.token_urlsafe(24) for user in USERS}
                 for server in ("postgres", "redis", "nats")
             },
         )
-        write_secret(path, json.dumps(made.__dict__, indent=2))
+        write_secret(path, json.dumps(made.__dict__, indent=2), mode)
         return made
 
     def nats_url(self, endpoints: Endpoints, user: str) -> str:
@@ -78,45 +79,52 @@ def _url(scheme: str, where: str, user: str, password: str, path: str = "") -> s
     return f"{scheme}://{quote(user)}:{quote(password)}@{where}{path}"
 
 
-def write_secret(path: Path, text: str) -> None:
-    """Replaces the file at once, readable by its owner only."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+def write_secret(path: Path, text: str, mode: int = 0o600) -> None:
+    """Replaces the file at once, readable by its owner only; leaves it alone where nothing changed."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=mode | ((mode & 0o444) >> 2))
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return
     draft = path.with_name(f".{path.name}.new")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        os.fchmod(file.fileno(), mode)
         file.write(text)
     draft.replace(path)
 
 
-def write_server_files(directory: Path, credentials: Credentials, endpoints: Endpoints) -> None:
+def write_server_files(
+    directory: Path, credentials: Credentials, endpoints: Endpoints, mode: int = 0o600
+) -> None:
     """What servers in containers start with, and the administrator's URLs for provisioning."""
     nats_port = endpoints.nats.rpartition(":")[2]
     config = nats_config(credentials, listen=f"0.0.0.0:{nats_port}", store="/data", monitor="0.0.0.0:8222")
-    write_secret(directory / "nats" / "nats.conf", config)
-    write_secret(directory / "redis" / "users.acl", redis_acl(credentials))
-    write_secret(directory / "postgres" / "password", credentials.passwords["postgres"][ADMIN])
-    write_secret(directory / "provision" / "nats-url", credentials.nats_url(endpoints, ADMIN))
+    write_secret(directory / "nats" / "nats.conf", config, mode)
+    write_secret(directory / "redis" / "users.acl", redis_acl(credentials), mode)
+    write_secret(directory / "postgres" / "password", credentials.passwords["postgres"][ADMIN], mode)
+    write_secret(directory / "provision" / "nats-url", credentials.nats_url(endpoints, ADMIN), mode)
     write_secret(
         directory / "provision" / "database-url", postgres_admin_url(credentials, endpoints.postgres)
     )
-    write_secret(directory / "provision" / "secrets.json", json.dumps(credentials.__dict__))
+    write_secret(directory / "provision" / "secrets.json", json.dumps(credentials.__dict__), mode)
 
 
 def postgres_admin_url(credentials: Credentials, where: str) -> str:
     return f"postgresql://{ADMIN}:{credentials.passwords['postgres'][ADMIN]}@{where}/postgres"
 
 
-def write_service_files(directory: Path, credentials: Credentials, endpoints: Endpoints) -> None:
+def write_service_files(
+    directory: Path, credentials: Credentials, endpoints: Endpoints, mode: int = 0o600
+) -> None:
     """`<directory>/<service>/{nats-url,redis-url,database-url,secret-key,admin-password}`."""
     for service in SERVICES:
         own = directory / service
-        write_secret(own / "nats-url", credentials.nats_url(endpoints, service))
-        write_secret(own / "redis-url", credentials.redis_url(endpoints, service))
+        write_secret(own / "nats-url", credentials.nats_url(endpoints, service), mode)
+        write_secret(own / "redis-url", credentials.redis_url(endpoints, service), mode)
         if service != "gateway":
-            write_secret(own / "database-url", credentials.database_url(endpoints, service))
+            write_secret(own / "database-url", credentials.database_url(endpoints, service), mode)
         if service in KNOWS_SECRET_KEY:
-            write_secret(own / "secret-key", credentials.secret_key)
-    write_secret(directory / "auth" / "admin-password", credentials.admin_password)
+            write_secret(own / "secret-key", credentials.secret_key, mode)
+    write_secret(directory / "auth" / "admin-password", credentials.admin_password, mode)
 
 
 def service_environment(directory: Path, service: str) -> dict[str, str]:

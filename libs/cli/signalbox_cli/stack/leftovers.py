@@ -9,6 +9,7 @@ import psutil
 from signalbox_cli.stack.home import MARK, Home
 
 PATIENCE = 8.0
+_SERVERS = frozenset({"postgres", "valkey-server", "redis-server", "nats-server"})
 
 
 def find(home: Home) -> list[psutil.Process]:
@@ -19,11 +20,18 @@ def find(home: Home) -> list[psutil.Process]:
         if process.pid in ours:
             continue
         try:
-            if process.environ().get(MARK) == home.mark and process.status() != psutil.STATUS_ZOMBIE:
+            if process.status() != psutil.STATUS_ZOMBIE and _belongs(process, home):
                 found.append(process)
         except (psutil.Error, OSError):
             continue  # not ours to look into, or gone
     return found
+
+
+def _belongs(process: psutil.Process, home: Home) -> bool:
+    """By its mark; servers that write their title over their environment never leave their folder."""
+    if process.environ().get(MARK) == home.mark:
+        return True
+    return _name(process) in _SERVERS and Path(process.cwd()).is_relative_to(home.data)
 
 
 def end(home: Home) -> int:

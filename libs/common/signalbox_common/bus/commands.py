@@ -14,7 +14,7 @@ from signalbox_common.contracts.streams import COMMANDS
 from signalbox_common.errors import SignalboxError
 from signalbox_common.inbox import Inbox, Outcome, RequestKey
 from signalbox_common.principal import GrantVerifier
-from signalbox_common.settings import ServiceSettings
+from signalbox_common.settings import OwnerSettings
 
 
 class CommandConsumer(DurableConsumer):
@@ -25,7 +25,7 @@ class CommandConsumer(DurableConsumer):
     def __init__(
         self,
         connection: Connection,
-        settings: ServiceSettings,
+        settings: OwnerSettings,
         inbox: Inbox,
         contract: type[Command[Any]],
         handler: Handler,

@@ -28,7 +28,7 @@ from signalbox_common.db import is_contention, is_outage
 from signalbox_common.errors import SignalboxError
 from signalbox_common.inbox import Delivered, Inbox
 from signalbox_common.keys import is_canonical_uuid
-from signalbox_common.settings import ServiceSettings
+from signalbox_common.settings import OwnerSettings
 
 log = telemetry.get_logger()
 
@@ -89,7 +89,7 @@ class DurableConsumer:
     subject: str
     dead_letter_prefix = "dlq"
 
-    def __init__(self, connection: Connection, settings: ServiceSettings, inbox: Inbox) -> None:
+    def __init__(self, connection: Connection, settings: OwnerSettings, inbox: Inbox) -> None:
         self.connection = connection
         self.settings = settings
         self.inbox = inbox

@@ -13,7 +13,7 @@ from signalbox_common.contracts.streams import EVENTS
 from signalbox_common.db import Database
 from signalbox_common.inbox import Inbox
 from signalbox_common.keys import is_canonical_uuid
-from signalbox_common.settings import ServiceSettings
+from signalbox_common.settings import OwnerSettings
 
 
 class FactConsumer(DurableConsumer):
@@ -24,7 +24,7 @@ class FactConsumer(DurableConsumer):
     def __init__(
         self,
         connection: Connection,
-        settings: ServiceSettings,
+        settings: OwnerSettings,
         inbox: Inbox,
         contract: type[Event],
         name: str,

@@ -19,7 +19,7 @@ from signalbox_common.contracts.base import Failure, Redrive, Redriven, consumer
 from signalbox_common.contracts.streams import COMMANDS, DEAD_LETTERS
 from signalbox_common.errors import NotFound, SignalboxError, Unavailable
 from signalbox_common.inbox import Delivered, Inbox, Outcome
-from signalbox_common.settings import ServiceSettings
+from signalbox_common.settings import OwnerSettings
 
 
 class RedriveConsumer(DurableConsumer):
@@ -30,7 +30,7 @@ class RedriveConsumer(DurableConsumer):
     def __init__(
         self,
         connection: Connection,
-        settings: ServiceSettings,
+        settings: OwnerSettings,
         inbox: Inbox,
         targets: Mapping[str, CommandConsumer | FactConsumer],
     ) -> None:

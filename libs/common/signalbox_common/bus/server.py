@@ -31,7 +31,7 @@ from signalbox_common.errors import Unavailable
 from signalbox_common.inbox import Inbox
 from signalbox_common.outbox import Relay
 from signalbox_common.principal import GrantVerifier
-from signalbox_common.settings import ServiceSettings
+from signalbox_common.settings import OwnerSettings
 
 IN_FLIGHT = timedelta(seconds=15)
 """How long a command that nobody knows may still be on its way."""
@@ -46,13 +46,14 @@ class ServiceBus(Bus):
 
     def __init__(
         self,
-        settings: ServiceSettings,
+        settings: OwnerSettings,
         database: Database,
         inbox: Inbox,
         *,
         translate: Translate = _untranslated,
     ) -> None:
         super().__init__(settings)
+        self._owner = settings
         self._database = database
         self._inbox = inbox
         self._translate = translate
@@ -82,7 +83,7 @@ class ServiceBus(Bus):
         def register(handler: Handler) -> Handler:
             consumer = CommandConsumer(
                 self.connection,
-                self.settings,
+                self._owner,
                 self._inbox,
                 contract,
                 handler,
@@ -98,7 +99,7 @@ class ServiceBus(Bus):
         def register(handler: FactHandler) -> FactHandler:
             self._durable[row.name] = FactConsumer(
                 self.connection,
-                self.settings,
+                self._owner,
                 self._inbox,
                 contract,
                 row.name,
@@ -122,7 +123,7 @@ class ServiceBus(Bus):
         await super().start()
         for consumer in self._durable.values():
             consumer.subscribe()
-        RedriveConsumer(self.connection, self.settings, self._inbox, self._durable).subscribe()
+        RedriveConsumer(self.connection, self._owner, self._inbox, self._durable).subscribe()
         await self.connection.client.subscribe(self._poke_subject, cb=self._on_poke)
         await self._requests.start()
         await self.connection.broker.start()

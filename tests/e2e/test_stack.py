@@ -1,0 +1,307 @@
+"""`signalbox up`, `status` and `down`, as people and scripts use them."""
+
+import asyncio
+import json
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+import time
+from pathlib import Path
+
+import nats
+import psutil
+import pytest
+
+from signalbox_cli.operator import Operator
+from signalbox_cli.stack.servers import Postgres
+from signalbox_common.contracts.base import OWNERS, SERVICES
+from signalbox_common.testing import eventually
+from tests.support.installation import PASSWORD, Http
+from tests.support.processes import Running
+from tests.support.servers import new_credentials
+from tests.support.stack import Stack, new_home
+
+SERVERS = ("postgres", "redis", "nats")
+
+
+async def sign_in_as_admin(stack: Stack) -> int:
+    password = stack.home.admin_password_file.read_text()
+    async with stack.client() as http:
+        body = {"username": "admin", "password": password}
+        return (await http.post("/api/v1/auth/login", json=body)).status_code
+
+
+async def test_what_scripts_rely_on(stack: Stack) -> None:
+    assert stack.url.startswith("http://127.0.0.1:")
+    assert stat.S_IMODE(stack.home.admin_password_file.stat().st_mode) == 0o600
+    for secret in (stack.home.credentials / "secrets.json", stack.home.credentials / "auth" / "secret-key"):
+        assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    assert await sign_in_as_admin(stack) == 200
+    started = time.monotonic()
+    status = stack.status()
+    assert time.monotonic() - started < 2.0
+    assert [service["name"] for service in status["services"]] == list(SERVICES)
+    assert {server["name"] for server in status["servers"]} == set(SERVERS)
+    for each in status["services"] + status["servers"]:
+        assert each["state"] == "running"
+        assert psutil.pid_exists(each["pid"])
+    assert set(status["outbox"]) == set(OWNERS)
+    assert isinstance(status["deadLetters"], int)
+    assert {stream["name"] for stream in status["streams"]} >= {"COMMANDS", "EVENTS", "DEAD_LETTERS"}
+    commands = next(stream for stream in status["streams"] if stream["name"] == "COMMANDS")
+    assert {"name", "pending", "unacknowledged", "redelivered"} == set(commands["consumers"][0])
+    shown = stack.run("status")
+    assert shown.returncode == 0
+    assert "gateway" in shown.stdout
+
+
+async def test_a_second_up_says_that_it_is_running(stack: Stack) -> None:
+    for arguments in (["up"], ["up", "--detach"]):
+        again = stack.run(*arguments)
+        assert again.returncode == 1
+        assert "already running" in again.stderr
+        assert stack.url in again.stderr
+
+
+async def test_the_demo_runs_and_runs_again(stack: Stack) -> None:
+    for _ in range(2):
+        done = stack.run("demo")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "auth.project.created" in done.stdout
+
+
+async def test_dead_letters_from_the_command_line(stack: Stack) -> None:
+    async def letters() -> int:
+        return int(stack.status()["deadLetters"])
+
+    before = await letters()
+
+    client = await nats.connect(Operator(stack.home).url_of("nats", "admin"))
+    await client.jetstream().publish("cmd.auth.v1.create-project", b"{not json")
+    await client.close()
+
+    async def one_more() -> bool:
+        return await letters() == before + 1
+
+    await eventually(one_more)
+    listed = json.loads(stack.run("dlq", "list", "--json").stdout)
+    number = str(listed[-1]["number"])
+    assert listed[-1]["reason"] == "malformed"
+    assert "malformed" in stack.run("dlq", "list").stdout
+    shown = json.loads(stack.run("dlq", "show", number, "--json").stdout)
+    assert shown["body"] == "{not json"
+    assert "cmd.auth.v1.create-project" in stack.run("dlq", "show", number).stdout
+    still = stack.run("dlq", "redrive", number)
+    assert still.returncode == 1
+    assert "still failing" in still.stdout
+    assert stack.run("dlq", "drop", number).returncode == 0
+    assert await letters() == before
+    missing = stack.run("dlq", "show", number)
+    assert missing.returncode == 1
+    assert "no dead letter" in missing.stderr
+
+
+@pytest.mark.parametrize("victim", [*SERVICES, *SERVERS])
+async def test_what_dies_is_started_again(stack: Stack, victim: str) -> None:
+    before = stack.pid(victim)
+    os.kill(before, signal.SIGKILL)
+
+    async def back() -> bool:
+        state = stack.home.read_state() or {}
+        child = next(c for c in state["services"] + state["servers"] if c["name"] == victim)
+        return child["pid"] not in (None, before) and child["state"] == "running"
+
+    await eventually(back, within=15, what=f"{victim} runs again")
+    async with stack.client() as http:
+
+        async def works() -> bool:
+            return bool((await http.get("/api/v1/health/detailed")).json()["status"] == "ok")
+
+        await eventually(works, within=10, what="everything is well again")
+
+
+async def test_a_service_that_hangs_is_reported_and_not_killed(own_stack: Stack) -> None:
+    own_stack.up()
+    pid = own_stack.pid("git")
+    os.kill(pid, signal.SIGSTOP)
+
+    async def reported() -> bool:
+        return any(
+            s["name"] == "git" and s["state"] == "unresponsive" for s in own_stack.status()["services"]
+        )
+
+    await eventually(reported, within=20)
+    assert own_stack.pid("git") == pid
+    os.kill(pid, signal.SIGCONT)
+
+    async def well() -> bool:
+        return all(s["state"] == "running" for s in own_stack.status()["services"])
+
+    await eventually(well, within=10)
+
+
+async def test_status_answers_whatever_is_down(own_stack: Stack) -> None:
+    own_stack.up()
+    for server in ("nats", "postgres"):
+        os.kill(own_stack.pid(server), signal.SIGSTOP)
+    try:
+        started = time.monotonic()
+        status = own_stack.status()
+        assert time.monotonic() - started < 3.0
+        assert status["streams"] is None
+        assert status["deadLetters"] is None
+        assert set(status["outbox"].values()) == {None}
+    finally:
+        for server in ("nats", "postgres"):
+            os.kill(own_stack.pid(server), signal.SIGCONT)
+    assert own_stack.down().returncode == 0
+    down = own_stack.run("status", "--json")
+    assert down.returncode == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_ctrl_c_stops_everything_and_the_data_survives(own_stack: Stack, number: int) -> None:
+    process = own_stack.foreground()
+    await own_stack.wait_ready()
+    async with own_stack.client() as client:
+        registered = await client.post(
+            "/api/v1/auth/register",
+            json={"username": "keeper", "email": "k@example.com", "password": PASSWORD},
+        )
+        assert registered.status_code == 201
+    process.send_signal(number)
+    output, _ = await asyncio.to_thread(process.communicate, None, 30)
+    assert process.returncode == 0, output
+    assert "Signalbox is up" in output
+    assert "stopped; the data is kept" in output
+    assert own_stack.processes() == []
+    own_stack.up()
+    async with own_stack.client() as client:
+        again = await client.post("/api/v1/auth/login", json={"username": "keeper", "password": PASSWORD})
+        assert again.status_code == 200
+
+
+async def test_a_stop_in_the_middle_of_starting_leaves_nothing(own_stack: Stack) -> None:
+    process = own_stack.foreground()
+
+    async def starting() -> bool:
+        return any(c["pid"] for c in (own_stack.home.read_state() or {}).get("servers", ()))
+
+    await eventually(starting, within=20)
+    process.send_signal(signal.SIGTERM)
+    output, _ = await asyncio.to_thread(process.communicate, None, 30)
+    assert process.returncode == 0, output
+    assert own_stack.processes() == []
+
+
+@pytest.mark.parametrize("cleaner", ["down", "up"])
+async def test_a_killed_supervisor_leaves_nothing_that_cannot_be_cleaned(
+    own_stack: Stack, cleaner: str
+) -> None:
+    own_stack.up()
+    state = own_stack.home.read_state()
+    assert state is not None
+    os.kill(state["pid"], signal.SIGKILL)
+
+    async def unlocked() -> bool:
+        return not own_stack.home.is_locked()
+
+    await eventually(unlocked)
+    orphans = {process.pid for process in own_stack.processes()}
+    assert len(orphans) >= 9
+    assert own_stack.run("status", "--json").returncode == 3
+    if cleaner == "down":
+        assert "cleaned up" in own_stack.down().stdout
+        assert own_stack.processes() == []
+    own_stack.up()
+    assert orphans.isdisjoint(process.pid for process in own_stack.processes())
+    assert await sign_in_as_admin(own_stack) == 200
+
+
+async def test_two_stacks_do_not_meet(stack: Stack, own_stack: Stack) -> None:
+    own_stack.up()
+    assert own_stack.url != stack.url
+    async with stack.client() as one, own_stack.client() as other:
+        body = {"username": "only-here", "email": "o@example.com", "password": PASSWORD}
+        assert (await one.post("/api/v1/auth/register", json=body)).status_code == 201
+        token = (await one.post("/api/v1/auth/login", json=body)).json()["accessToken"]
+        assert (await other.post("/api/v1/auth/login", json=body)).status_code == 401
+        me = await other.get("/api/v1/auth/me", headers={"Authorization": f"Bearer {token}"})
+        assert (me.status_code, me.json()["code"]) == (401, "unknown_key")
+    assert own_stack.down().returncode == 0
+    assert stack.status()["phase"] == "ready"
+
+
+async def test_a_taken_port_is_named(own_stack: Stack, stack: Stack) -> None:
+    own_stack.env["SIGNALBOX_PORT"] = stack.url.rpartition(":")[2]
+    refused = own_stack.run("up")
+    assert refused.returncode == 1
+    assert "is taken" in refused.stderr
+    assert "SIGNALBOX_PORT" in refused.stderr
+    assert own_stack.processes() == []
+
+
+async def test_without_a_stack_commands_say_so(own_stack: Stack) -> None:
+    assert own_stack.run("status").returncode == 3
+    assert "nothing was running" in own_stack.down().stdout
+    letters = own_stack.run("dlq", "list")
+    assert letters.returncode == 1
+    assert "no stack was ever started" in letters.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+async def test_an_ordinary_user_can_run_it() -> None:
+    nobody = pwd.getpwnam("nobody")
+    home = new_home()
+    os.chown(home.parent, nobody.pw_uid, nobody.pw_gid)
+    stack = Stack(home, user=nobody.pw_uid, env={"HOME": str(home.parent)})
+    readable = subprocess.run(["test", "-x", shutil.which("python3") or ""], user=nobody.pw_uid, check=False)
+    if readable.returncode:
+        pytest.skip("this machine's Python is closed to ordinary users")
+    try:
+        stack.up()
+        assert await sign_in_as_admin(stack) == 200
+        assert stack.down().returncode == 0
+        assert stack.processes() == []
+    finally:
+        stack.down()
+        shutil.rmtree(home.parent, ignore_errors=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's folders are closed to PostgreSQL's user")
+async def test_root_can_run_it_from_a_folder_that_only_root_can_enter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Programs and data both lie behind a door that PostgreSQL's user cannot pass."""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    credentials = new_credentials()
+    install = Postgres(tmp_path / "unused", credentials).bin.parent
+    behind = closed / install.parent.name / install.name
+    shutil.copytree(install, behind, ignore=shutil.ignore_patterns("include", "*.a"))
+    libraries = install.parent.parent / f"{install.parent.name}.libs"
+    if libraries.exists():
+        shutil.copytree(libraries, closed / libraries.name)
+    monkeypatch.setenv("SIGNALBOX_POSTGRES_SERVER", str(behind / "bin" / "postgres"))
+    postgres = Postgres(closed / "data", credentials)
+    postgres.prepare()
+    assert not postgres.bin.is_relative_to(closed)
+    running = Running(postgres.program(), tmp_path / "postgres.log")
+    await running.start()
+    await running.stop()
+    postgres.close()
+    assert not postgres.bin.exists()
+
+
+async def test_requests_go_on_while_the_gateway_restarts(stack: Stack) -> None:
+    async with stack.client() as client:
+        me = await Http(client, None).sign_up()  # type: ignore[arg-type]  # nothing here looks inside
+        pid = stack.pid("gateway")
+        os.kill(pid, signal.SIGKILL)
+        # The listening socket is the supervisor's: the connection waits instead of being refused.
+        async with stack.client() as fresh:
+            assert (await fresh.get("/api/v1/auth/me", headers=me)).status_code == 200
+        assert stack.pid("gateway") != pid
