@@ -1,12 +1,14 @@
 """What the services owe each other, and the rules that every contract keeps."""
 
 import json
+from pathlib import Path
 from typing import Any, ClassVar
 
 import jsonschema
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from signalbox_auth.settings import AuthSettings
 from signalbox_cli import reference
 from signalbox_cli.provision.permissions import of_user
 from signalbox_common.contracts import auth, base, streams
@@ -20,6 +22,8 @@ from signalbox_common.contracts.base import (
     Query,
     Request,
 )
+from signalbox_common.settings import OwnerSettings, ServiceSettings
+from signalbox_gateway.settings import GatewaySettings
 from tests.contracts import snapshots
 
 
@@ -166,3 +170,14 @@ def test_every_request_has_a_reply() -> None:
     for contract in REGISTRY.values():
         if issubclass(contract, Request):
             assert issubclass(contract.reply, base.Reply), contract
+
+
+def test_every_setting_is_in_the_example_file() -> None:
+    text = Path(".env.example").read_text(encoding="utf-8")
+    for kind in (ServiceSettings, OwnerSettings, AuthSettings, GatewaySettings):
+        for name, field in kind.model_fields.items():
+            if name in {"service", "instance", "health_fd", "listen_fd"}:
+                continue  # given by whoever starts the process
+            alias = field.validation_alias
+            variable = alias if isinstance(alias, str) else f"SIGNALBOX_{name.upper()}"
+            assert variable in text, f"{variable} is missing in .env.example"

@@ -6,7 +6,7 @@ Every setting is an environment variable; `<NAME>_FILE` names a file that holds 
 import os
 import uuid
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic.fields import FieldInfo

@@ -1,0 +1,74 @@
+"""Names, slugs and passwords."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from signalbox_auth import domain, errors
+from signalbox_auth.passwords import Passwords
+from signalbox_auth.settings import AuthSettings
+from signalbox_common.errors import SignalboxError
+
+QUICK = AuthSettings(argon2_memory_kib=64, argon2_time=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "slug"),
+    [
+        ("Hello World", "hello-world"),
+        ("  Ünïcödé  ", "unicode"),
+        ("日本語", "project"),
+        ("---", "project"),
+        ("default", "project"),
+        ("a" * 100, "a" * 63),
+        ("x/../y", "x-y"),
+    ],
+)
+def test_slugs_are_derived_from_names(name: str, slug: str) -> None:
+    assert domain.slug_of(name) == slug
+
+
+@given(st.text(max_size=300), st.from_regex(r"[0-9a-f]{8}", fullmatch=True))
+def test_derived_slugs_are_always_good(name: str, suffix: str) -> None:
+    slug = domain.slug_of(name)
+    for found in (slug, domain.suffixed(slug, suffix)):
+        assert 0 < len(found) <= domain.SLUG_LENGTH
+        assert found == found.strip("-")
+        assert set(found) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
+    assert domain.suffixed(slug, suffix).endswith(suffix)
+
+
+def test_a_reserved_slug_is_refused() -> None:
+    with pytest.raises(domain.SlugReserved):
+        domain.checked_slug("default")
+    assert domain.checked_slug("mine") == "mine"
+
+
+def test_names_are_compared_without_case_and_width() -> None:
+    assert domain.folded("DEV") == domain.folded("dev") == domain.folded("ｄｅｖ")
+
+
+def test_every_error_of_the_domain_has_a_name_on_the_wire() -> None:
+    for kind in domain.DomainError.__subclasses__():
+        translated = errors.translate(kind())
+        assert isinstance(translated, SignalboxError), kind
+        assert translated.final
+    assert errors.translate(ValueError("not ours")) is None
+
+
+async def test_passwords_verify_and_know_when_they_are_outdated() -> None:
+    passwords = Passwords(QUICK)
+    stored = await passwords.hash("correct horse")
+    assert "correct" not in stored
+    assert await passwords.verify(stored, "correct horse")
+    assert not await passwords.verify(stored, "wrong")
+    assert not await passwords.verify(None, "nobody has this password")
+    assert not await passwords.verify("no hash at all", "x")
+    assert not passwords.outdated(stored)
+    assert Passwords(AuthSettings(argon2_memory_kib=128, argon2_time=2)).outdated(stored)
+
+
+def test_the_parameters_are_what_owasp_asks_for() -> None:
+    settings = AuthSettings()
+    assert settings.argon2_memory_kib >= 19 * 1024
+    assert settings.argon2_time >= 2
