@@ -88,10 +88,7 @@ class ServiceSettings(EnvironmentSettings):
         if self.env == "development":
             return self
         for name, field in type(self).model_fields.items():
-            if (
-                SecretStr in (field.annotation, *get_args(field.annotation))
-                and name not in self.model_fields_set
-            ):
+            if field.annotation is SecretStr and name not in self.model_fields_set:
                 variable = _names(field, name)[0]
                 raise ValueError(f"{variable} (or {variable}_FILE) must be set when SIGNALBOX_ENV={self.env}")
         return self

@@ -86,6 +86,13 @@ class _Stdout:
     log = debug = info = warn = warning = err = error = critical = fatal = exception = msg
 
 
+class _StdoutHandler(logging.Handler):
+    """Sends what libraries log the same way."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _Stdout().msg(self.format(record))
+
+
 def configure(service: str, instance: str, level: str, otel_endpoint: str | None) -> None:
     """Sets up logging and tracing for this process; called once, first."""
     shared: list[Any] = [
@@ -102,7 +109,7 @@ def configure(service: str, instance: str, level: str, otel_endpoint: str | None
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(service=service, instance=instance)
-    handler = logging.StreamHandler(sys.stdout)
+    handler = _StdoutHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
