@@ -20,6 +20,7 @@ log = telemetry.get_logger()
 
 # Server shutdown, crash and start-up, connection failures: the server's word for "come back later".
 _OUTAGE_STATES = ("08", "57P01", "57P02", "57P03", "53300")
+_ABOUT_FILES = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
 _RETRY_STATES = ("40001", "40P01", "55P03")
 
 
@@ -88,22 +89,28 @@ class Database:
 
 def is_outage(error: BaseException) -> bool:
     """Whether the database, not our code or the request, is the reason."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, PoolTimeout | ConnectionError | asyncpg.PostgresConnectionError):
+    link: BaseException | None = error
+    while link is not None:
+        if _says_outage(link):
             return True
-        if isinstance(seen, DBAPIError) and (
-            seen.connection_invalidated or _state(seen).startswith(_OUTAGE_STATES)
-        ):
-            return True
-        if isinstance(seen, InterfaceError | OperationalError) and not _state(seen):
-            return True
-        if isinstance(seen, asyncpg.PostgresError) and (seen.sqlstate or "").startswith(_OUTAGE_STATES):
-            return True
-        if isinstance(seen, OSError | asyncpg.InterfaceError):
-            return True
-        seen = seen.__cause__
+        link = link.__cause__
     return False
+
+
+def _says_outage(error: BaseException) -> bool:
+    match error:
+        case DBAPIError():
+            state = _state(error)
+            unreachable = isinstance(error, InterfaceError | OperationalError) and not state
+            return error.connection_invalidated or unreachable or state.startswith(_OUTAGE_STATES)
+        case asyncpg.PostgresError():
+            return (error.sqlstate or "").startswith(_OUTAGE_STATES)
+        case PoolTimeout() | asyncpg.InterfaceError():
+            return True
+        case OSError():
+            return not isinstance(error, _ABOUT_FILES)
+        case _:
+            return False
 
 
 def is_contention(error: BaseException) -> bool:

@@ -92,6 +92,7 @@ class _Driver(Exception):
         (DBAPIError("s", {}, _Driver(None), connection_invalidated=True), True),
         (IntegrityError("s", {}, _Driver("23505")), False),
         (DBAPIError("s", {}, _Driver("40001")), False),
+        (FileNotFoundError("ours"), False),
         (ValueError("ours"), False),
         (KeyError("ours"), False),
     ],

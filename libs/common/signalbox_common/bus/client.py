@@ -60,6 +60,7 @@ class Bus:
         self.keys = KeyRing(self._fetch_key)
         self._reply_prefix = f"reply.{settings.instance}"
         self._listening = False
+        self._listening_lock = asyncio.Lock()
         self._waiting: dict[str, asyncio.Future[Msg]] = {}
 
     async def start(self) -> None:
@@ -117,7 +118,8 @@ class Bus:
         self, command: Command[R], sending: Sending, *, service: str | None = None, patience: float = 5.0
     ) -> Answer[R] | None:
         """Stores a command and waits for its answer; None where it is accepted but not answered yet."""
-        await self._listen_for_replies()
+        if not self._listening:
+            await self._listen_for_replies()
         token = uuid.uuid4().hex
         headers = h.outgoing(sending.grant) | {
             cloudevents.MESSAGE_ID: uuid.uuid4().hex,
@@ -172,10 +174,11 @@ class Bus:
 
     async def _listen_for_replies(self) -> None:
         """Only those who send commands may, and need to, hear replies."""
-        if not self._listening:
-            self._listening = True
-            await self.connection.ready(RECONNECT_PATIENCE)
-            await self.connection.client.subscribe(f"{self._reply_prefix}.*", cb=self._on_reply)
+        async with self._listening_lock:
+            if not self._listening:
+                await self.connection.ready(RECONNECT_PATIENCE)
+                await self.connection.client.subscribe(f"{self._reply_prefix}.*", cb=self._on_reply)
+                self._listening = True
 
     async def _on_reply(self, message: Msg) -> None:
         waiting = self._waiting.get(message.subject.rpartition(".")[2])

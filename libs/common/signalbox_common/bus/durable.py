@@ -48,6 +48,10 @@ class Hopeless(Exception):
         self.reason = reason
 
 
+class TooSlow(Exception):
+    """A handler that did not come to an end."""
+
+
 @dataclass(frozen=True)
 class Delivery:
     """One delivery of one stored message."""
@@ -88,11 +92,13 @@ class DurableConsumer:
     stream: str
     subject: str
     dead_letter_prefix = "dlq"
+    workers: int
 
     def __init__(self, connection: Connection, settings: OwnerSettings, inbox: Inbox) -> None:
         self.connection = connection
         self.settings = settings
         self.inbox = inbox
+        self.workers = settings.command_workers
 
     async def handle(self, delivery: Delivery) -> None:
         """Takes effect, or raises; `Hopeless` for what no retry can help."""
@@ -100,7 +106,7 @@ class DurableConsumer:
 
     def subscribe(self) -> None:
         """One pull loop per worker: a slow message holds back nobody but itself."""
-        for _ in range(self.settings.command_workers):
+        for _ in range(self.workers):
             subscriber = self.connection.broker.subscriber(
                 self.subject,
                 stream=JStream(self.stream, declare=False),
@@ -135,8 +141,7 @@ class DurableConsumer:
                     return await self._give_up(
                         raw, delivery, "attempts_exhausted", attempts - 1, last or _STARTED_TOO_OFTEN
                     )
-            async with asyncio.timeout(HANDLER_LIMIT):
-                await self.handle(delivery)
+            await self._handle_in_time(delivery)
             await raw.ack()
             if attempts > 1:
                 with suppress(Exception):  # a leftover count harms nobody and is tidied away
@@ -146,6 +151,15 @@ class DurableConsumer:
             return await self._give_up(raw, delivery, error.reason, attempts, str(error))
         except Exception as error:  # noqa: BLE001 - the one place where a handler's errors end
             return await self._try_later(raw, delivery, attempts, error)
+
+    async def _handle_in_time(self, delivery: Delivery) -> None:
+        try:
+            async with asyncio.timeout(HANDLER_LIMIT) as limit:
+                await self.handle(delivery)
+        except TimeoutError as error:
+            if limit.expired():
+                raise TooSlow(f"the handler took longer than {HANDLER_LIMIT:.0f} s") from error
+            raise
 
     async def _try_later(self, raw: Msg, delivery: Delivery, attempts: int, error: Exception) -> str:
         if is_outage(error) or (isinstance(error, SignalboxError) and not error.final):

@@ -1,6 +1,5 @@
 """Dead letters, handed to their handlers again."""
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -23,7 +22,7 @@ from signalbox_common.settings import OwnerSettings
 
 
 class RedriveConsumer(DurableConsumer):
-    """Hands a dead letter of this service to its handler again, through the inbox."""
+    """Hands a dead letter of this service to its handler again, through the inbox; one at a time."""
 
     stream = COMMANDS.name
 
@@ -37,8 +36,8 @@ class RedriveConsumer(DurableConsumer):
         super().__init__(connection, settings, inbox)
         self.subject = Redrive.subject_for(settings.service)
         self.consumer = consumer_of(self.subject)
+        self.workers = 1
         self._targets = targets
-        self._one_at_a_time = asyncio.Lock()
 
     async def handle(self, delivery: Delivery) -> None:
         await reply(self.connection, delivery, await self._outcome_of(delivery))
@@ -48,8 +47,7 @@ class RedriveConsumer(DurableConsumer):
             sequence = Redrive.model_validate_json(delivery.body).sequence
         except ValidationError as error:
             raise Hopeless("malformed", "no sequence") from error
-        async with self._one_at_a_time:
-            letter = await self._read(sequence)
+        letter = await self._read(sequence)
         if letter is None:
             return Outcome.failure(NotFound(f"This service has no dead letter {sequence}."))
         target = self._targets.get(letter.message.consumer)

@@ -6,6 +6,7 @@ import uuid
 from typing import Any
 
 from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
 from opentelemetry.trace import SpanKind
 from pydantic import ValidationError
 
@@ -85,10 +86,14 @@ class RequestServer:
         telemetry.HANDLED.labels(message.subject, "failed" if outcome.failed else "ok").inc()
 
     async def _respond(self, message: Msg, outcome: Outcome[Any]) -> None:
-        if message.reply:
+        if not message.reply:
+            return
+        try:
             await self._connection.client.publish(
                 message.reply, outcome.body, headers={h.STATUS: h.FAILED if outcome.failed else h.OK}
             )
+        except NatsError as error:
+            log.warning("answer not sent", subject=message.subject, reason=repr(error))
 
     async def _answer(
         self, contract: type[Request[Any]], handler: Handler, body: bytes, sent: dict[str, str]
