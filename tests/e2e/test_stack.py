@@ -286,8 +286,12 @@ async def test_root_can_run_it_from_a_folder_that_only_root_can_enter(
     if libraries.exists():
         shutil.copytree(libraries, closed / libraries.name)
     monkeypatch.setenv("SIGNALBOX_POSTGRES_SERVER", str(behind / "bin" / "postgres"))
-    postgres = Postgres(closed / "data", credentials)
-    postgres.prepare()
+    before = os.umask(0o077)  # as `signalbox up` sets it
+    try:
+        postgres = Postgres(closed / "data", credentials)
+        postgres.prepare()
+    finally:
+        os.umask(before)
     assert not postgres.bin.is_relative_to(closed)
     running = Running(postgres.program(), tmp_path / "postgres.log")
     await running.start()

@@ -80,7 +80,6 @@ class Postgres:
 
     def __post_init__(self) -> None:
         self.port = self.port or free_port()
-        self._private_copy: Path | None = None
 
     @cached_property
     def bin(self) -> Path:
@@ -102,15 +101,27 @@ class Postgres:
 
     def _copied(self, postgres: Path) -> Path:
         """The programs in a place that an unprivileged user can enter, when ours is closed to it."""
-        self._private_copy = Path(tempfile.mkdtemp(prefix="signalbox-postgres-"))
-        self._private_copy.chmod(0o755)
+        self._remove_copy()  # of a run that was killed
+        place = Path(tempfile.mkdtemp(prefix="signalbox-postgres-"))
+        self._copy_record.write_text(str(place), encoding="utf-8")
         install = postgres.parent.parent
-        copy = self._private_copy / install.parent.name / install.name
+        copy = place / install.parent.name / install.name
         shutil.copytree(install, copy, ignore=shutil.ignore_patterns("include", "*.a"))
         libraries = install.parent.parent / f"{install.parent.name}.libs"
         if libraries.exists():
-            shutil.copytree(libraries, self._private_copy / libraries.name)
+            shutil.copytree(libraries, place / libraries.name)
+        for folder in (place, copy.parent):
+            folder.chmod(0o755)  # whatever our umask says
         return copy / "bin" / postgres.name
+
+    @property
+    def _copy_record(self) -> Path:
+        return self.data.with_name(f"{self.data.name}-programs")
+
+    def _remove_copy(self) -> None:
+        if self._copy_record.exists():
+            shutil.rmtree(self._copy_record.read_text(encoding="utf-8"), ignore_errors=True)
+            self._copy_record.unlink()
 
     def prepare(self) -> None:
         """Creates the cluster on first use."""
@@ -194,8 +205,8 @@ class Postgres:
         return postgres_admin_url(self.credentials, f"127.0.0.1:{self.port}")
 
     def close(self) -> None:
-        if self._private_copy is not None:
-            shutil.rmtree(self._private_copy, ignore_errors=True)
+        """When it runs no more."""
+        self._remove_copy()
 
 
 def _here(path: Path) -> str:

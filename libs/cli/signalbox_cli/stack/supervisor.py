@@ -38,6 +38,7 @@ class Supervisor:
         self._view = LogView(console, home.logs)
         self._children: dict[str, Child] = {}
         self._sockets = services.Sockets()
+        self._servers: Servers | None = None
         self._phase = "starting"
         self._url: str | None = None
         self._stop = asyncio.Event()
@@ -49,7 +50,6 @@ class Supervisor:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._stop.set)
         viewing = asyncio.create_task(self._show_logs())
-        servers: Servers | None = None
         try:
             ended = await asyncio.to_thread(leftovers.end, self.home)
             if ended:
@@ -58,7 +58,7 @@ class Supervisor:
             stopping = asyncio.create_task(self._stop.wait())
             await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
-                servers = starting.result()
+                starting.result()
                 self._phase = "ready"
                 self._save()
                 on_ready(self)
@@ -69,7 +69,7 @@ class Supervisor:
                     await starting
             stopping.cancel()
         finally:
-            await self._take_down(servers)
+            await self._take_down()
             viewing.cancel()
             self._view.show_new()
 
@@ -83,7 +83,7 @@ class Supervisor:
 
     # -- up ----------------------------------------------------------------------------------------
 
-    async def _start(self) -> Servers:
+    async def _start(self) -> None:
         try:
             gateway_fd, port = self._sockets.listen(self._port, self._host)
         except OSError as error:
@@ -96,7 +96,7 @@ class Supervisor:
         self.home.url_file.chmod(0o644)
         credentials = Credentials.load_or_make(self.home.credentials / "secrets.json")
         write_secret(self.home.admin_password_file, credentials.admin_password)
-        servers = Servers.plan(self.home.data, credentials)
+        servers = self._servers = Servers.plan(self.home.data, credentials)
         for server in servers.own:
             await asyncio.to_thread(server.prepare)
             self._add(server.program())
@@ -111,7 +111,6 @@ class Supervisor:
         for program in services.programs(self.home.credentials, self._sockets, gateway_fd=gateway_fd):
             self._add(program)
         await self._all_ready("service")
-        return servers
 
     def _add(self, program: Program) -> None:
         self._view.skip_to_end(program.name)
@@ -136,7 +135,7 @@ class Supervisor:
 
     # -- down --------------------------------------------------------------------------------------
 
-    async def _take_down(self, servers: Servers | None) -> None:
+    async def _take_down(self) -> None:
         """The edge first, then the services, then what they stand on."""
         self._phase = "stopping"
         self._save()
@@ -144,7 +143,7 @@ class Supervisor:
             await asyncio.gather(*(c.stop() for c in self._children.values() if group(c)))
         await asyncio.to_thread(leftovers.end, self.home)
         self._sockets.close()
-        for server in servers.own if servers is not None else ():
+        for server in self._servers.own if self._servers is not None else ():
             if isinstance(server, Postgres):
                 server.close()
         self.home.state_file.unlink(missing_ok=True)
