@@ -8,17 +8,15 @@ from contextlib import asynccontextmanager, suppress
 import uvicorn
 import uvloop
 from fastapi import FastAPI
-from fastapi.openapi.docs import get_swagger_ui_html
 from redis.asyncio import Redis
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.responses import HTMLResponse
 
 from signalbox_common import __version__, telemetry
 from signalbox_common.bus import Bus
 from signalbox_common.errors import Unavailable
 from signalbox_common.health import Health, HealthServer
-from signalbox_gateway import problems
+from signalbox_gateway import pages, problems
 from signalbox_gateway.clients import Clients
 from signalbox_gateway.edge import Edge
 from signalbox_gateway.routes import auth, health, operations, projects
@@ -73,9 +71,9 @@ def build(settings: GatewaySettings, *, started: Callable[[], object] | None = N
         version=__version__,
         description="A self-hosted control plane for AI coding agents.",
         lifespan=lifespan,
-        openapi_url="/openapi.json" if settings.docs else None,
-        docs_url="/docs" if settings.docs else None,
-        redoc_url="/redoc" if settings.docs else None,
+        openapi_url=pages.OPENAPI if settings.docs else None,
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.health = report
     app.state.clients = Clients(
@@ -85,7 +83,7 @@ def build(settings: GatewaySettings, *, started: Callable[[], object] | None = N
     for module in (health, auth, projects, operations):
         app.include_router(module.routes)
     if settings.docs:
-        app.add_api_route("/api/docs", _api_docs, include_in_schema=False)
+        pages.install(app)
     app.add_middleware(GZipMiddleware, minimum_size=1024)
     app.add_middleware(
         CORSMiddleware,
@@ -97,10 +95,6 @@ def build(settings: GatewaySettings, *, started: Callable[[], object] | None = N
     )
     app.add_middleware(Edge, max_body=settings.max_body)
     return app
-
-
-async def _api_docs() -> HTMLResponse:
-    return get_swagger_ui_html(openapi_url="/openapi.json", title="Signalbox")
 
 
 def main() -> None:

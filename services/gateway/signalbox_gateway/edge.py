@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from signalbox_common import telemetry
 from signalbox_common.bus.headers import is_correlation_id
 from signalbox_common.keys import uuid7
+from signalbox_gateway import pages
 from signalbox_gateway.problems import problem
 
 log = telemetry.get_logger()
@@ -28,12 +29,6 @@ SECURITY_HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
 STRICT_CSP = "default-src 'none'; frame-ancestors 'none'"
-DOCS_CSP = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net; "
-    "style-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net; img-src 'self' data: https:; "
-    "worker-src 'self' blob:; frame-ancestors 'none'"
-)
-DOCS_PATHS = frozenset({"/docs", "/redoc", "/api/docs"})
 
 
 class _TooLarge(HTTPException):
@@ -65,7 +60,7 @@ class Edge:
                 out = MutableHeaders(scope=message)
                 out["X-Request-ID"] = request_id
                 out["X-Correlation-ID"] = correlation_id
-                out["Content-Security-Policy"] = DOCS_CSP if scope["path"] in DOCS_PATHS else STRICT_CSP
+                out["Content-Security-Policy"] = pages.CSP if scope["path"] in pages.PATHS else STRICT_CSP
                 for name, value in SECURITY_HEADERS.items():
                     out[name] = value
             await send(message)

@@ -25,6 +25,6 @@ ACCEPTED: dict[int | str, dict[str, Any]] = {
 }
 
 
-@routes.get("/{operation_id}", response_model=Operation, responses=errors(401, 404, 503))
+@routes.get("/{operation_id}", response_model=Operation, responses=errors(401, 404, 422, 503))
 async def get_operation(operation_id: str, asker: CurrentAsker, clients: ClientsHere) -> dict[str, Any]:
     return await clients.operation(asker, operation_id)
