@@ -190,3 +190,28 @@ async def test_two_instances_share_the_work_and_one_relay_publishes(installation
         await eventually(published, within=5)
         ids = [m.headers["ce-id"] for m in await installation.messages("EVENTS", "evt._.tasks.>")]
         assert len(set(ids)) == 60
+
+
+async def test_a_first_command_that_met_an_outage_leaves_nobody_deaf(own_installation: Installation) -> None:
+    """Whoever could not listen for replies then must listen at the next command."""
+    installation = own_installation
+    broker = installation.servers.processes["nats"]
+    async with running(installation.auth()), installation.gateway() as http:
+        me = await http.sign_up()
+        assert (await http.get("/api/v1/auth/me", headers=me)).status_code == 200  # the grant is kept now
+        broker.kill()
+
+        async def noticed() -> bool:
+            return not http.clients.bus.connection.is_up
+
+        await eventually(noticed)
+        refused = await http.post("/api/v1/projects", json={"name": "In the dark"}, headers=me)
+        assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+        await broker.start()
+
+        async def created() -> bool:
+            return (
+                await http.post("/api/v1/projects", json={"name": "Light"}, headers=me)
+            ).status_code == 201
+
+        await eventually(created, within=RECOVERY)

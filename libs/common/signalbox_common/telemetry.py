@@ -122,6 +122,7 @@ def configure(service: str, instance: str, level: str, otel_endpoint: str | None
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     for noisy in ("httpx", "uvicorn.access", "opentelemetry.exporter", "nats"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
 

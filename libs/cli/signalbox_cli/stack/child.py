@@ -128,26 +128,29 @@ class Child:
         """Until it dies: tells when it is ready, and when it stops answering."""
         assert self._process is not None  # noqa: S101 - only called after _spawn
         dead = asyncio.create_task(self._process.wait())
-        silent = 0
+        probing = asyncio.create_task(self._probe())
         try:
-            while not dead.done():
-                answers = await self._answers()
-                if dead.done():
-                    break
-                if answers:
-                    silent = 0
-                    self.ready.set()
-                    self._set("running")
-                elif self.ready.is_set():
-                    silent += 1
-                    if silent == HANGS_AFTER:
-                        self._say(f"{self.program.name} does not answer", "yellow")
-                        self._set("unresponsive")
-                pause = WATCH_EVERY if self.ready.is_set() else READY_POLL
-                await asyncio.wait([dead], timeout=pause)
-            return dead.result()
+            await dead  # nothing is waited for beside it: a death is noticed at once
         finally:
-            dead.cancel()
+            for task in (dead, probing):
+                task.cancel()
+            with suppress(asyncio.CancelledError):
+                await probing
+        return dead.result()
+
+    async def _probe(self) -> None:
+        silent = 0
+        while True:
+            if await self._answers():
+                silent = 0
+                self.ready.set()
+                self._set("running")
+            elif self.ready.is_set():
+                silent += 1
+                if silent == HANGS_AFTER:
+                    self._say(f"{self.program.name} does not answer", "yellow")
+                    self._set("unresponsive")
+            await asyncio.sleep(WATCH_EVERY if self.ready.is_set() else READY_POLL)
 
     async def _answers(self) -> bool:
         try:

@@ -35,14 +35,16 @@ def _belongs(process: psutil.Process, home: Home) -> bool:
 
 
 def end(home: Home) -> int:
-    """Asks them to stop, and kills what does not; answers how many there were."""
+    """Services first, then what they stand on; what does not stop when asked is killed."""
     processes = find(home)
-    for process in processes:
-        _signal(process, signal.SIGINT if _is_postgres(process) else signal.SIGTERM)
-    _, alive = psutil.wait_procs(processes, timeout=PATIENCE)
-    for process in alive:
-        _signal(process, signal.SIGKILL)
-    psutil.wait_procs(alive, timeout=2)
+    servers = [process for process in processes if _name(process) in _SERVERS]
+    for group in ([process for process in processes if process not in servers], servers):
+        for process in group:
+            _signal(process, signal.SIGINT if _is_postgres(process) else signal.SIGTERM)
+        _, alive = psutil.wait_procs(group, timeout=PATIENCE)
+        for process in alive:
+            _signal(process, signal.SIGKILL)
+        psutil.wait_procs(alive, timeout=2)
     return len(processes)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 PROBE_PATIENCE = 1.5
+BACKLOG = 4096
 
 Ready = Callable[[], Awaitable[bool]]
 
@@ -43,7 +44,7 @@ def listening_socket(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-        listener.listen(512)
+        listener.listen(BACKLOG)
     except OSError:
         listener.close()
         raise

@@ -32,7 +32,8 @@ from signalbox_common.settings import OwnerSettings
 
 log = telemetry.get_logger()
 
-FETCH_PATIENCE = 2.0
+FETCH_PATIENCE = 1.0
+BURY_PATIENCE = 2.0
 HEARTBEAT = 2.0
 HANDLER_LIMIT = 60.0
 OUTAGE_PAUSE = 1.0
@@ -188,7 +189,7 @@ class DurableConsumer:
                 f"{self.dead_letter_prefix}.{delivery.subject}",
                 delivery.body,
                 stream=DEAD_LETTERS.name,
-                timeout=FETCH_PATIENCE,
+                timeout=BURY_PATIENCE,
                 headers={
                     **{k: v for k, v in delivery.headers.items() if k not in (MESSAGE_ID, h.REPLY_TO)},
                     MESSAGE_ID: f"{self.consumer}:{delivery.message.sequence}",
