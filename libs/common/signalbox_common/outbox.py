@@ -15,10 +15,12 @@ from sqlalchemy import (
     BigInteger,
     Column,
     Identity,
+    Insert,
     LargeBinary,
     MetaData,
     Table,
     Text,
+    bindparam,
     delete,
     func,
     insert,
@@ -57,6 +59,12 @@ def table(schema: str) -> Table:
     )
 
 
+@lru_cache
+def _insertion(schema: str) -> Insert:
+    names = ("event_id", "subject", "headers", "body")
+    return insert(table(schema)).values({name: bindparam(name) for name in names}).inline()
+
+
 async def emit(
     transaction: Transaction, schema: str, event: Event, *, project: uuid.UUID | None
 ) -> uuid.UUID:
@@ -69,9 +77,8 @@ async def emit(
         event, event_id, actor=transaction.actor, operation=transaction.operation
     )
     await transaction.connection.execute(
-        insert(table(schema)).values(
-            event_id=event_id, subject=event.subject_in(project), headers=headers, body=body
-        )
+        _insertion(schema),
+        {"event_id": event_id, "subject": event.subject_in(project), "headers": headers, "body": body},
     )
     transaction.emitted = True
     return event_id

@@ -2,6 +2,7 @@
 
 import base64
 import uuid
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,8 @@ from signalbox_common.errors import Forbidden, Unauthenticated
 ISSUER = "signalbox"
 GRANT_LIFE = timedelta(seconds=60)
 ACCESS_AUDIENCE = "signalbox-api"
+CACHED = 2_000
+"""Tokens whose signature is remembered as good: a grant comes with every request of its minute."""
 _LEEWAY = timedelta(seconds=5)
 
 FetchKey = Callable[[str], Awaitable[bytes | None]]
@@ -88,9 +91,22 @@ class TokenVerifier:
         self._keys = keys
         self._typ = typ
         self._audience = audience
+        self._signed: OrderedDict[str, dict[str, Any]] = OrderedDict()
 
     async def verify(self, token: str, *, at: datetime | None = None) -> dict[str, Any]:
         """The claims of a token that was valid at that time (now, unless said otherwise)."""
+        claims = self._signed.get(token)
+        if claims is None:
+            claims = await self._verify_signature(token)
+            self._signed[token] = claims
+            if len(self._signed) > CACHED:
+                self._signed.popitem(last=False)
+        if not _within(claims, at or datetime.now(UTC)):
+            raise Unauthenticated("The token has expired.", code="token_expired")
+        return claims
+
+    async def _verify_signature(self, token: str) -> dict[str, Any]:
+        """Everything about a token that does not change with time, so that it is checked once."""
         try:
             header = jwt.get_unverified_header(token)
         except jwt.PyJWTError as error:
@@ -110,9 +126,6 @@ class TokenVerifier:
             )
         except jwt.PyJWTError as error:
             raise Unauthenticated("The token is not valid.") from error
-        moment = at or datetime.now(UTC)
-        if not _within(claims, moment):
-            raise Unauthenticated("The token has expired.", code="token_expired")
         return claims
 
 

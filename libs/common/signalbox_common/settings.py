@@ -101,8 +101,9 @@ class OwnerSettings(ServiceSettings):
         default=SecretStr("postgresql://127.0.0.1:5432/signalbox"), validation_alias="DATABASE_URL"
     )
 
-    db_pool_size: int = 8
-    db_pool_overflow: int = 8
+    db_pool_size: int = 10
+    db_pool_overflow: int = 0
+    """Connections beyond the pool; each is opened and closed for one use."""
     db_pool_timeout: float = 3.0
     db_slow_query: float = 0.25
     """Seconds after which a statement is recorded as slow."""

@@ -11,6 +11,7 @@ from opentelemetry import propagate, trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, DEFAULT_ON
 from prometheus_client import Counter, Histogram
 from structlog.typing import EventDict, WrappedLogger
 
@@ -127,7 +128,9 @@ def configure(service: str, instance: str, level: str, otel_endpoint: str | None
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
 
     provider = TracerProvider(
-        resource=Resource.create({"service.name": f"signalbox-{service}", "service.instance.id": instance})
+        # Without a collector nobody reads spans: ids are made and passed on, nothing is recorded.
+        sampler=DEFAULT_ON if otel_endpoint else ALWAYS_OFF,
+        resource=Resource.create({"service.name": f"signalbox-{service}", "service.instance.id": instance}),
     )
     if otel_endpoint:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415 - 10 MB that most never need

@@ -20,6 +20,7 @@ KEY = SigningKey("k1", Ed25519PrivateKey.generate())
 ABOUT = {"sub": str(uuid7()), "usr": "dev", "rol": "user"}
 IN_PROJECT = ABOUT | {"prj": str(uuid7()), "prr": "owner"}
 MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
 
 
 async def fetch(kid: str) -> bytes | None:
@@ -34,7 +35,7 @@ def forged(
     claims: dict[str, Any] | None = None, key: Any = None, algorithm: str = "EdDSA", **header: Any
 ) -> str:
     now = datetime.now(UTC)
-    body = {"iss": "signalbox", "aud": "auth", "iat": now, "exp": now + MINUTE} | ABOUT | (claims or {})
+    body = {"iss": "signalbox", "aud": "auth", "iat": now, "exp": now + HOUR} | ABOUT | (claims or {})
     headers = {"typ": "grant+jwt", "kid": "k1"} | header
     return jwt.encode(body, key or KEY._private, algorithm=algorithm, headers=headers)
 
@@ -53,7 +54,7 @@ def _unsigned(header: dict[str, Any], signature: str = "") -> str:
         return base64.urlsafe_b64encode(json.dumps(data).encode()).rstrip(b"=").decode()
 
     now = int(datetime.now(UTC).timestamp())
-    claims = {"iss": "signalbox", "aud": "auth", "iat": now, "exp": now + 60} | ABOUT
+    claims = {"iss": "signalbox", "aud": "auth", "iat": now, "exp": now + 3600} | ABOUT
     return f"{part({'typ': 'grant+jwt', 'kid': 'k1'} | header)}.{part(claims)}.{signature}"
 
 
@@ -77,8 +78,8 @@ FORGERIES = {
     "another issuer": forged({"iss": "mallory"}),
     "another kind": forged(typ="at+jwt"),
     "expired": forged({"exp": datetime.now(UTC) - MINUTE}),
-    "not yet": forged({"iat": datetime.now(UTC) + MINUTE}),
-    "not before": forged({"nbf": datetime.now(UTC) + MINUTE}),
+    "not yet": forged({"iat": datetime.now(UTC) + HOUR}),
+    "not before": forged({"nbf": datetime.now(UTC) + HOUR}),
     "no end": forged({"exp": None}),
     "endless": forged({"exp": 10**30}),
     "no person": forged({"sub": "not a uuid"}),

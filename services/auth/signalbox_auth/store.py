@@ -4,7 +4,20 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, DateTime, LargeBinary, MetaData, Row, Table, Text, func, or_, select, text
+from sqlalchemy import (
+    Column,
+    DateTime,
+    LargeBinary,
+    MetaData,
+    Row,
+    Table,
+    Text,
+    bindparam,
+    func,
+    or_,
+    select,
+    text,
+)
 from sqlalchemy.dialects.postgresql import UUID, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -55,6 +68,21 @@ _keys = Table(
     Column("sealed", LargeBinary),
     Column("created_at", DateTime(timezone=True)),
 )
+
+
+# Built once: putting a statement together takes longer than sending it.
+_USER_BY_ID = select(_users).where(_users.c.id == bindparam("user_id"))
+_VISIBLE = select(_projects, _members.c.role).join(
+    _members, (_members.c.project_id == _projects.c.id) & (_members.c.user_id == bindparam("user_id"))
+)
+_VISIBLE_PROJECT = _VISIBLE.where(_projects.c.id == bindparam("project_id"))
+_ADD_PROJECT = (
+    insert(_projects)
+    .values({column.name: bindparam(column.name) for column in _projects.c})
+    .on_conflict_do_nothing(index_elements=["slug"])
+    .returning(_projects.c.id)
+)
+_ADD_MEMBER = insert(_members).values({column.name: bindparam(column.name) for column in _members.c})
 
 
 @dataclass(frozen=True)
@@ -108,7 +136,7 @@ class Store:
         return (_user(row), row.password_hash) if row is not None else None
 
     async def user(self, connection: AsyncConnection, user_id: uuid.UUID) -> User | None:
-        row = (await connection.execute(select(_users).where(_users.c.id == user_id))).first()
+        row = (await connection.execute(_USER_BY_ID, {"user_id": user_id})).first()
         return _user(row) if row is not None else None
 
     async def set_password_hash(
@@ -124,18 +152,16 @@ class Store:
         """Inserts the project and so locks it; False where its slug is taken."""
         row = (
             await transaction.connection.execute(
-                insert(_projects)
-                .values(
-                    id=project.id,
-                    name=project.name,
-                    slug=project.slug,
-                    description=project.description,
-                    created_by=created_by,
-                    created_at=project.created_at,
-                    updated_at=project.updated_at,
-                )
-                .on_conflict_do_nothing(index_elements=["slug"])
-                .returning(_projects.c.id)
+                _ADD_PROJECT,
+                {
+                    "id": project.id,
+                    "name": project.name,
+                    "slug": project.slug,
+                    "description": project.description,
+                    "created_by": created_by,
+                    "created_at": project.created_at,
+                    "updated_at": project.updated_at,
+                },
             )
         ).first()
         return row is not None
@@ -144,7 +170,7 @@ class Store:
         self, transaction: Transaction, project_id: uuid.UUID, user_id: uuid.UUID, role: ProjectRole
     ) -> None:
         await transaction.connection.execute(
-            insert(_members).values(project_id=project_id, user_id=user_id, role=role)
+            _ADD_MEMBER, {"project_id": project_id, "user_id": user_id, "role": role}
         )
 
     async def role_in(
@@ -162,7 +188,9 @@ class Store:
     async def project(
         self, connection: AsyncConnection, project_id: uuid.UUID, user_id: uuid.UUID
     ) -> Project | None:
-        row = (await connection.execute(_visible_to(user_id).where(_projects.c.id == project_id))).first()
+        row = (
+            await connection.execute(_VISIBLE_PROJECT, {"user_id": user_id, "project_id": project_id})
+        ).first()
         return _project(row) if row is not None else None
 
     async def projects_of(

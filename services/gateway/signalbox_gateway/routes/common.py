@@ -62,7 +62,7 @@ def _check_content_type(request: Request) -> None:
         raise HTTPException(415)
 
 
-def _clients(request: Request) -> Clients:
+async def _clients(request: Request) -> Clients:
     clients: Clients = request.app.state.clients
     return clients
 

@@ -1,0 +1,1 @@
+"""Measures what the architecture costs: queries, durable commands, and startup."""
