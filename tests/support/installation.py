@@ -1,5 +1,6 @@
 """One isolated installation on running servers: an empty database, empty streams, and its settings."""
 
+import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncIterator
@@ -102,6 +103,7 @@ class Installation:
             yield client
         finally:
             await client.close()
+            await asyncio.sleep(0)  # nats-py does not wait until its transport is closed
 
     @asynccontextmanager
     async def sql(self) -> AsyncIterator[Any]:

@@ -83,6 +83,7 @@ class TestServers:
                 await jetstream.delete_stream(str(info.config.name))
         finally:
             await client.close()
+            await asyncio.sleep(0)  # nats-py does not wait until its transport is closed
         await streams_provision.provision(self.nats_admin_url, lab.TOPOLOGY)
 
     async def make_template(self) -> None:
