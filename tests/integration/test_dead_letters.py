@@ -93,11 +93,12 @@ async def test_what_makes_no_sense_goes_straight_to_the_dead_letters(installatio
         await jetstream.publish(Note.subject, b"\xff\xfe\x00", headers={h.COMMAND_ID: str(uuid7())})
         await jetstream.publish(Note.subject, b'{"text": "no id"}')
         await jetstream.publish(Note.subject, b'{"text": "odd id"}', headers={h.COMMAND_ID: "*.>"})
+        await jetstream.publish(Note.subject, b"{", headers={"Nats-Expected-Last-Msg-Id": ""} | good)
 
-        async def all_five() -> bool:
-            return len(await letters(installation)) == 5
+        async def all_six() -> bool:
+            return len(await letters(installation)) == 6
 
-        await eventually(all_five)
+        await eventually(all_six)
         assert {letter.headers[h.REASON] for letter in await letters(installation)} == {"malformed"}
         assert {letter.headers[h.ATTEMPTS] for letter in await letters(installation)} == {"1"}
         assert lab.started == {}

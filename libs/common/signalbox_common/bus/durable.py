@@ -191,7 +191,7 @@ class DurableConsumer:
                 stream=DEAD_LETTERS.name,
                 timeout=BURY_PATIENCE,
                 headers={
-                    **{k: v for k, v in delivery.headers.items() if k not in (MESSAGE_ID, h.REPLY_TO)},
+                    **_kept(delivery.headers),
                     MESSAGE_ID: f"{self.consumer}:{delivery.message.sequence}",
                     h.ORIGINAL_SUBJECT: delivery.subject,
                     h.ACCEPTED_AT: delivery.accepted_at.isoformat(),
@@ -233,6 +233,15 @@ async def _heartbeats(raw: Msg) -> AsyncIterator[None]:
         yield
     finally:
         task.cancel()
+
+
+def _kept(headers: dict[str, str]) -> dict[str, str]:
+    """What goes along into a dead letter: nothing that would tell the server what to do."""
+    return {
+        name: value
+        for name, value in headers.items()
+        if name != h.REPLY_TO and not name.lower().startswith("nats-")
+    }
 
 
 def _one_line(text: str) -> str:
