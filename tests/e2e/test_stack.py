@@ -10,18 +10,19 @@ import stat
 import subprocess
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import nats
 import psutil
 import pytest
 
-from signalbox_cli.operator import Operator
+from signalbox_cli.provision.credentials import Credentials, Endpoints
 from signalbox_cli.stack.servers import Postgres
 from signalbox_common.contracts.base import OWNERS, SERVICES
 from signalbox_common.testing import eventually
 from tests.support.installation import PASSWORD, Http
 from tests.support.processes import Running
-from tests.support.servers import new_credentials
+from tests.support.servers import TestServers, new_credentials
 from tests.support.stack import Stack, new_home
 
 SERVERS = ("postgres", "redis", "nats")
@@ -79,7 +80,11 @@ async def test_dead_letters_from_the_command_line(stack: Stack) -> None:
 
     before = await letters()
 
-    client = await nats.connect(Operator(stack.home).url_of("nats", "admin"))
+    secrets = Credentials(**json.loads((stack.home.credentials / "secrets.json").read_text()))
+    endpoint = urlsplit((stack.home.credentials / "operator" / "nats-url").read_text()).netloc.rpartition(
+        "@"
+    )[2]
+    client = await nats.connect(secrets.nats_url(Endpoints("", "", endpoint), "admin"))
     await client.jetstream().publish("cmd.auth.v1.create-project", b"{not json")
     await client.close()
 
@@ -309,3 +314,23 @@ async def test_requests_go_on_while_the_gateway_restarts(stack: Stack) -> None:
         async with stack.client() as fresh:
             assert (await fresh.get("/api/v1/auth/me", headers=me)).status_code == 200
         assert stack.pid("gateway") != pid
+
+
+async def test_servers_that_are_there_already_are_used(own_stack: Stack, servers: TestServers) -> None:
+    """Named by the URLs that users of such systems already set; roles and schemas are made there."""
+    own_stack.env |= {
+        "DATABASE_URL": servers.postgres_admin_url,
+        "REDIS_URL": servers.credentials.redis_url(servers.endpoints, "admin"),
+        "NATS_URL": servers.nats_admin_url,
+    }
+    await servers.fresh_streams()
+    try:
+        own_stack.up()
+        status = own_stack.status()
+        assert status["servers"] == []
+        assert status["outbox"] == dict.fromkeys(OWNERS, 0)
+        demo = own_stack.run("demo")
+        assert demo.returncode == 0, demo.stdout + demo.stderr
+        assert own_stack.down().returncode == 0
+    finally:
+        await servers.reset_passwords()

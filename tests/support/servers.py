@@ -89,6 +89,11 @@ class TestServers:
     async def make_template(self) -> None:
         await database_provision.provision(self.postgres_admin_url, self.credentials, TEMPLATE)
 
+    async def reset_passwords(self) -> None:
+        """After somebody else has provisioned here, too."""
+        await self.make_template()
+        await self._admin("drop database if exists signalbox with (force)")
+
     @asynccontextmanager
     async def fresh_database(self) -> AsyncIterator[str]:
         """A migrated database that nobody else uses."""

@@ -1,18 +1,14 @@
 """Connections with the operator's credentials, which lie under the home."""
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import asyncpg
 import nats
 from nats.aio.client import Client
 
-from signalbox_cli.provision.credentials import DATABASE, Credentials
-from signalbox_cli.provision.permissions import ADMIN, OPERATOR
 from signalbox_cli.stack.home import Home
 
 INBOX = "_INBOX.operator"
@@ -26,26 +22,17 @@ class Operator:
     """Looks into a stack from outside."""
 
     def __init__(self, home: Home) -> None:
-        self._folder = home.credentials
-        self._secrets = home.credentials / "secrets.json"
-        if not self._secrets.exists():
+        self._folder = home.credentials / "operator"
+        if not self._folder.exists():
             raise NoStack(f"no stack was ever started in {home.path}")
 
-    def url_of(self, server: str, user: str, path: str = "") -> str:
-        """Where the services find a server, but for another of its users."""
-        file = {"nats": "nats-url", "postgres": "database-url"}[server]
-        where = urlsplit((self._folder / "auth" / file).read_text(encoding="utf-8"))
-        password = self._credentials.passwords[server][user]
-        return f"{where.scheme}://{user}:{password}@{where.hostname}:{where.port}{path}"
-
-    @property
-    def _credentials(self) -> Credentials:
-        return Credentials(**json.loads(self._secrets.read_text(encoding="utf-8")))
+    def _url(self, file: str) -> str:
+        return (self._folder / file).read_text(encoding="utf-8")
 
     @asynccontextmanager
     async def nats(self) -> AsyncIterator[Client]:
         client = await nats.connect(
-            self.url_of("nats", OPERATOR),
+            self._url("nats-url"),
             name="signalbox-operator",
             inbox_prefix=INBOX,
             allow_reconnect=False,
@@ -59,8 +46,7 @@ class Operator:
 
     @asynccontextmanager
     async def database(self) -> AsyncIterator[Any]:
-        url = self.url_of("postgres", ADMIN, f"/{DATABASE}")
-        connection = await asyncpg.connect(url, timeout=1)
+        connection = await asyncpg.connect(self._url("database-url"), timeout=1)
         try:
             yield connection
         finally:

@@ -12,6 +12,7 @@ from signalbox_cli.stack.program import listening_socket
 def demo(home: HomeOption = None) -> None:
     """Register, log in, create a project twice under one key, and watch the events pass."""
     import httpx
+    import nats.errors
 
     from signalbox_cli import demo as slice_of_the_stack
 
@@ -22,10 +23,10 @@ def demo(home: HomeOption = None) -> None:
         stack.up(place.path, port=_port(), detach=True)
     try:
         asyncio.run(slice_of_the_stack.run(place))
-    except (httpx.HTTPError, slice_of_the_stack.DemoFailed) as error:
-        raise fail(f"the demo failed: {error}") from None
     except TimeoutError:
         raise fail("the demo failed: an event did not come") from None
+    except (httpx.HTTPError, nats.errors.Error, OSError, slice_of_the_stack.DemoFailed) as error:
+        raise fail(f"the demo failed: {error}") from None
 
 
 def _port() -> int:

@@ -26,6 +26,8 @@ def credentials(
     secrets = made.Credentials.load_or_make(directory / "provision" / "secrets.json", mode)
     made.write_server_files(directory, secrets, endpoints, mode)
     made.write_service_files(directory, secrets, endpoints, mode)
+    administrator = made.postgres_admin_url(secrets, postgres)
+    made.write_operator_files(directory, secrets, endpoints, administrator, mode)
     console.print(f"credentials are in {directory}")
 
 

@@ -9,9 +9,9 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
-from signalbox_cli.provision.permissions import ADMIN, USERS, Permissions, of_user, redis_rules
+from signalbox_cli.provision.permissions import ADMIN, OPERATOR, USERS, Permissions, of_user, redis_rules
 from signalbox_common.contracts.base import SERVICES
 from signalbox_common.contracts.streams import MAX_PAYLOAD, Topology
 
@@ -106,6 +106,20 @@ def write_server_files(
         directory / "provision" / "database-url", postgres_admin_url(credentials, endpoints.postgres)
     )
     write_secret(directory / "provision" / "secrets.json", json.dumps(credentials.__dict__), mode)
+
+
+def write_operator_files(
+    directory: Path,
+    credentials: Credentials,
+    endpoints: Endpoints,
+    postgres_admin: str,
+    mode: int = 0o600,
+) -> None:
+    """What `signalbox status`, `dlq` and `demo` look into the servers with."""
+    own = directory / "operator"
+    database = urlsplit(postgres_admin)._replace(path=f"/{DATABASE}").geturl()
+    write_secret(own / "nats-url", credentials.nats_url(endpoints, OPERATOR), mode)
+    write_secret(own / "database-url", database, mode)
 
 
 def postgres_admin_url(credentials: Credentials, where: str) -> str:

@@ -12,7 +12,12 @@ from rich.console import Console
 
 from signalbox_cli.provision import database as database_provision
 from signalbox_cli.provision import streams as streams_provision
-from signalbox_cli.provision.credentials import Credentials, write_secret, write_service_files
+from signalbox_cli.provision.credentials import (
+    Credentials,
+    write_operator_files,
+    write_secret,
+    write_service_files,
+)
 from signalbox_cli.stack import leftovers, services
 from signalbox_cli.stack.child import Child
 from signalbox_cli.stack.console import LogView
@@ -100,7 +105,9 @@ class Supervisor:
         for server in servers.own:
             await asyncio.to_thread(server.prepare)
             self._add(server.program())
-        write_service_files(self.home.credentials, credentials, servers.endpoints)
+        folder = self.home.credentials
+        write_service_files(folder, credentials, servers.endpoints)
+        write_operator_files(folder, credentials, servers.endpoints, servers.postgres_admin_url)
         await self._all_ready("server")
         changes = await asyncio.gather(
             database_provision.provision(servers.postgres_admin_url, credentials),
