@@ -176,7 +176,7 @@ def test_every_setting_is_in_the_example_file() -> None:
     text = Path(".env.example").read_text(encoding="utf-8")
     for kind in (ServiceSettings, OwnerSettings, AuthSettings, GatewaySettings):
         for name, field in kind.model_fields.items():
-            if name in {"service", "instance", "health_fd", "listen_fd"}:
+            if name in {"service", "health_fd", "listen_fd"}:
                 continue  # given by whoever starts the process
             alias = field.validation_alias
             variable = alias if isinstance(alias, str) else f"SIGNALBOX_{name.upper()}"

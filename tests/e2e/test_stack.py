@@ -40,6 +40,9 @@ async def test_what_scripts_rely_on(stack: Stack) -> None:
     assert stat.S_IMODE(stack.home.admin_password_file.stat().st_mode) == 0o600
     for secret in (stack.home.credentials / "secrets.json", stack.home.credentials / "auth" / "secret-key"):
         assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    assert stat.S_IMODE(stack.home.logs.stat().st_mode) == 0o700
+    password = stack.home.admin_password_file.read_text()
+    assert all(password not in log.read_text() for log in stack.home.logs.iterdir())
     assert await sign_in_as_admin(stack) == 200
     started = time.monotonic()
     status = stack.status()
@@ -200,6 +203,52 @@ async def test_a_stop_in_the_middle_of_starting_leaves_nothing(own_stack: Stack)
     output, _ = await asyncio.to_thread(process.communicate, None, 30)
     assert process.returncode == 0, output
     assert own_stack.processes() == []
+
+
+async def test_down_in_the_first_moment_of_a_start_stops_it(own_stack: Stack) -> None:
+    process = own_stack.foreground()
+
+    async def locked() -> bool:
+        return own_stack.home.is_locked()
+
+    await eventually(locked, within=20)
+    assert own_stack.down().returncode == 0
+    output, _ = await asyncio.to_thread(process.communicate, None, 30)
+    assert own_stack.processes() == [], output
+    assert not own_stack.home.is_locked()
+
+
+async def test_a_home_may_be_called_anything() -> None:
+    stack = Stack(new_home() / 'Häuschen "eins" & [zwei]')
+    try:
+        stack.up()
+        assert await sign_in_as_admin(stack) == 200
+        assert stack.down().returncode == 0
+        assert stack.processes() == []
+    finally:
+        stack.down()
+        shutil.rmtree(stack.path.parent.parent)
+
+
+async def test_a_state_that_cannot_be_written_stops_nothing(own_stack: Stack) -> None:
+    own_stack.up()
+    pids = {process.pid for process in own_stack.processes()}
+    git = own_stack.pid("git")
+    supervisor = own_stack.home.supervisor()
+    assert supervisor is not None
+    shutil.rmtree(own_stack.home.run)
+    os.kill(git, signal.SIGKILL)
+
+    async def git_again() -> bool:
+        return any(p.pid not in pids and "signalbox_git.app" in p.cmdline() for p in own_stack.processes())
+
+    await eventually(git_again, within=15)
+    os.kill(supervisor, signal.SIGTERM)
+
+    async def gone() -> bool:
+        return own_stack.processes() == []
+
+    await eventually(gone, within=30)
 
 
 @pytest.mark.parametrize("cleaner", ["down", "up"])

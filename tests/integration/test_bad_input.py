@@ -1,5 +1,6 @@
 """Bad input gets a problem with a stable code, never a 500."""
 
+import base64
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -208,3 +209,48 @@ async def test_cors_is_for_configured_origins_only(http: Http) -> None:
     assert known.headers["access-control-allow-credentials"] == "true"
     foreign = await http.request("OPTIONS", PROJECTS, headers=ask | {"Origin": "http://evil.example"})
     assert "access-control-allow-origin" not in foreign.headers
+
+
+async def test_a_key_id_without_end_does_not_cut_the_gateway_off(http: Http) -> None:
+    """It becomes part of a subject, and the server closes the connection on one that is too long."""
+
+    def part(data: dict[str, Any]) -> str:
+        return base64.urlsafe_b64encode(json.dumps(data).encode()).rstrip(b"=").decode()
+
+    for kid in ("a" * 5000, "a" * 65, "a.b", "*", ">"):
+        token = f"{part({'typ': 'at+jwt', 'alg': 'EdDSA', 'kid': kid})}.{part({})}.AA"
+        answer = await http.get("/api/v1/auth/me", headers={"Authorization": f"Bearer {token}"})
+        assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+    assert (await http.sign_up())["Authorization"]
+
+
+async def test_an_unexpected_error_of_the_database_shows_nothing_of_the_data(
+    installation: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with running(installation.auth()), installation.gateway() as client:
+        async with installation.sql() as connection:
+            await connection.execute("revoke insert on auth.users from signalbox_auth")
+        body = {"username": "shown-nowhere", "email": "dev@example.com", "password": PASSWORD}
+        failed = await client.post(REGISTER, json=body)
+        assert (failed.status_code, failed.json()["code"]) == (500, "internal")
+    out = capsys.readouterr().out
+    assert "permission denied" in out
+    for secret in ("shown-nowhere", "argon2", PASSWORD):
+        assert secret not in out
+
+
+async def test_a_page_ends_where_an_answer_would_be_too_large(http: Http) -> None:
+    me = await http.sign_up()
+    for number in range(50):
+        project = {"name": f"Large {number}", "description": "\u65e5" * 4000}
+        assert (await http.post(PROJECTS, json=project, headers=me)).status_code == 201
+    seen: list[str] = []
+    params = {"limit": "200"}
+    while True:
+        page = (await http.get(PROJECTS, params=params, headers=me)).json()
+        seen += [item["id"] for item in page["items"]]
+        if page["nextCursor"] is None:
+            break
+        params["cursor"] = page["nextCursor"]
+    assert len(seen) == len(set(seen)) == 50
+    assert "cursor" in params, "it took more than one page"

@@ -35,8 +35,13 @@ async def letters(installation: Installation) -> list[Any]:
     return await installation.messages("DEAD_LETTERS")
 
 
-async def report(bus: Bus, command_id: uuid.UUID) -> OperationStatus:
-    question = GetOperation(command_id=command_id, command=Note.subject, accepted_before=datetime.now(UTC))
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+async def report(bus: Bus, command_id: uuid.UUID, sent_before: datetime | None = None) -> OperationStatus:
+    question = GetOperation(
+        command_id=command_id, command=Note.subject, accepted_before=sent_before or datetime.now(UTC)
+    )
     return (await bus.query(question, service="tasks")).value().status
 
 
@@ -133,8 +138,17 @@ async def test_redrive_runs_the_handler_through_the_inbox(installation: Installa
             assert len(await letters(installation)) == 1
             assert await report(bus, command_id) is OperationStatus.FAILED
 
-            lab.act = _fine
-            done = await deadletters.redrive(operator, number)
+            release = asyncio.Event()
+
+            async def wait(_text: str) -> None:
+                await release.wait()
+
+            lab.act, lab.entered = wait, asyncio.Event()
+            redriving = asyncio.create_task(deadletters.redrive(operator, number))
+            await lab.entered.wait()
+            assert await report(bus, command_id, sent_before=LONG_AGO) is OperationStatus.PENDING
+            release.set()
+            done = await redriving
             assert isinstance(done, Redriven)
             assert done.outcome == "handled"
             assert await letters(installation) == []

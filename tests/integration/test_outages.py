@@ -1,19 +1,22 @@
 """Servers that die in the middle of traffic and come back."""
 
 import asyncio
+import signal
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from signalbox_common import outbox
 from signalbox_common.bus import Bus, Sending
 from signalbox_common.contracts.auth import Me
-from signalbox_common.errors import SignalboxError
+from signalbox_common.errors import SignalboxError, Unavailable
 from signalbox_common.keys import uuid7
 from signalbox_common.testing import eventually, running
 from tests.support.installation import Installation
 from tests.support.lab import Lab, Note, NoteTaken, Recall
+from tests.support.services import process
 
 RECOVERY = 5.0
 
@@ -154,6 +157,80 @@ async def test_events_of_a_time_without_broker_leave_in_order(own_installation: 
         texts = [NoteTaken.model_validate_json(event.data).text for event in events]
         assert texts == [str(number) for number in range(50)]
         assert await eventually(lambda: _empty(installation))
+
+
+async def test_the_outbox_empties_by_itself_after_an_outage_under_load(
+    own_installation: Installation,
+) -> None:
+    """The relay's lock must go with its session, or the service locks itself out."""
+    installation = own_installation
+    lab = Lab()
+    broker = installation.servers.processes["nats"]
+    async with running(lab.service(installation.lab())) as service, installation.bus() as bus:
+        loaded = True
+
+        async def write() -> None:
+            number = 0
+            while loaded:
+                number += 1
+                async with service.database.transaction() as transaction:
+                    await outbox.emit(transaction, "tasks", NoteTaken(text=str(number)), project=None)
+
+        writers = [asyncio.create_task(write()) for _ in range(6)]
+        for _ in range(3):
+            await eventually(lambda: _published_more(installation))
+            broker.kill()
+            await broker.start()
+            back = time.monotonic()
+            await eventually(lambda: _answers(bus), within=RECOVERY)
+            assert time.monotonic() - back < RECOVERY
+        loaded = False
+        await asyncio.gather(*writers)
+        await eventually(lambda: _empty(installation), within=RECOVERY * 2, what="an empty outbox")
+
+
+async def _published_more(installation: Installation) -> bool:
+    async with installation.nats() as client:
+        return bool((await client.jetstream().stream_info("EVENTS")).state.messages)
+
+
+async def _answers(bus: Bus) -> bool:
+    try:
+        return await bus.send(Note(text="still here"), Sending(uuid7(), "d"), patience=2.0) is not None
+    except SignalboxError:
+        return False
+
+
+async def test_what_was_in_the_way_is_no_attempt(installation: Installation) -> None:
+    hindered = 0
+
+    async def hinder(_text: str) -> None:
+        nonlocal hindered
+        hindered += 1
+        if hindered <= 4:
+            raise Unavailable("Something else is away.")
+
+    lab = Lab(act=hinder)
+    async with running(lab.service(installation.lab(command_attempts=2))), installation.bus() as bus:
+        answer = await bus.send(Note(text="patient"), Sending(uuid7(), "d"), patience=20)
+        assert answer is not None
+        assert hindered == 5
+        assert await installation.messages("DEAD_LETTERS") == []
+
+
+async def test_a_service_that_waits_for_its_servers_can_be_stopped(
+    installation: Installation, tmp_path: Path
+) -> None:
+    waiting = process(installation, "catalog", tmp_path / "catalog.log")
+    waiting.program.env["NATS_URL"] = "nats://127.0.0.1:1"
+    waiting.spawn()
+
+    async def complains() -> bool:
+        return "ConnectionRefused" in waiting.log.read_text()
+
+    await eventually(complains, within=20)
+    waiting.signal(signal.SIGTERM)
+    assert await waiting.wait(within=8) == 0
 
 
 async def _empty(installation: Installation) -> bool:

@@ -3,7 +3,7 @@
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg
@@ -22,6 +22,10 @@ log = telemetry.get_logger()
 _OUTAGE_STATES = ("08", "57P01", "57P02", "57P03", "53300")
 _ABOUT_FILES = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
 _RETRY_STATES = ("40001", "40P01", "55P03")
+
+
+class CommitUncertain(Exception):
+    """The connection was lost while the commit was on its way: it may have happened, or not."""
 
 
 class Transaction:
@@ -49,6 +53,7 @@ class Database:
             pool_timeout=settings.db_pool_timeout,
             pool_recycle=1800,
             pool_use_lifo=True,
+            hide_parameters=True,  # they would stand in every log line about an error
             connect_args={
                 "timeout": 3,
                 "command_timeout": 15,
@@ -67,9 +72,21 @@ class Database:
     async def transaction(
         self, *, actor: uuid.UUID | None = None, operation: str | None = None
     ) -> AsyncIterator[Transaction]:
-        async with self.engine.begin() as connection:
+        async with self.engine.connect() as connection:
+            begun = await connection.begin()
             transaction = Transaction(connection, actor=actor, operation=operation)
-            yield transaction
+            try:
+                yield transaction
+            except BaseException:
+                with suppress(Exception):  # a connection that is gone has rolled back
+                    await begun.rollback()
+                raise
+            try:
+                await begun.commit()
+            except Exception as error:
+                if is_outage(error):
+                    raise CommitUncertain from error
+                raise
         if transaction.emitted:
             self.after_emit()
 

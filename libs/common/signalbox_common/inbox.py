@@ -10,6 +10,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     DateTime,
     Integer,
     LargeBinary,
@@ -227,6 +228,15 @@ class Inbox:
             ).one()
         return int(row.attempts), row.error
 
+    async def uncount(self, message: Delivered) -> None:
+        """Takes a counted delivery back: it was no attempt, something else was in its way."""
+        async with self._database.transaction() as transaction:
+            await transaction.connection.execute(
+                update(self._deliveries)
+                .where(*self._is(message))
+                .values(attempts=func.greatest(self._deliveries.c.attempts - 1, 1))
+            )
+
     async def note_failure(self, message: Delivered, error: str) -> None:
         """Keeps why the handler raised, for the dead letter that may come of it."""
         async with self._database.transaction() as transaction:
@@ -257,13 +267,7 @@ class Inbox:
 
     async def forget(self, message: Delivered) -> None:
         async with self._database.transaction() as transaction:
-            await transaction.connection.execute(
-                delete(self._deliveries).where(
-                    self._deliveries.c.consumer == message.consumer,
-                    self._deliveries.c.sequence == message.sequence,
-                    self._deliveries.c.stored_at == message.stored_at,
-                )
-            )
+            await transaction.connection.execute(delete(self._deliveries).where(*self._is(message)))
 
     async def report(self, command_id: uuid.UUID) -> OperationReport | None:
         """What became of a command; None where nothing is known of it."""
@@ -280,24 +284,27 @@ class Inbox:
                     error=Failure.model_validate_json(row.reply) if failed else None,
                     finished_at=row.finished_at,
                 )
-            dead = (
+            delivery = (
                 await connection.execute(
                     select(self._deliveries)
-                    .where(self._deliveries.c.command_id == command_id, self._deliveries.c.dead)
+                    .where(self._deliveries.c.command_id == command_id)
+                    .order_by(self._deliveries.c.dead)
                     .limit(1)
                 )
             ).first()
-        if dead is None:
+        if delivery is None:
             return None
+        if not delivery.dead:
+            return OperationReport(status=OperationStatus.PENDING, command=delivery.consumer)
         return OperationReport(
             status=OperationStatus.FAILED,
-            command=dead.consumer,
+            command=delivery.consumer,
             error=Failure(
                 code="dead_lettered",
                 status=500,
                 detail="The command could not be handled; an operator can hand it over again.",
             ),
-            finished_at=dead.updated_at,
+            finished_at=delivery.updated_at,
         )
 
     async def tidy(self) -> None:
@@ -310,6 +317,13 @@ class Inbox:
                 (self._deliveries, self._deliveries.c.updated_at),
             ):
                 await transaction.connection.execute(delete(old).where(column < limit))
+
+    def _is(self, message: Delivered) -> list[ColumnElement[bool]]:
+        return [
+            self._deliveries.c.consumer == message.consumer,
+            self._deliveries.c.sequence == message.sequence,
+            self._deliveries.c.stored_at == message.stored_at,
+        ]
 
     @staticmethod
     def _identity(message: Delivered) -> dict[str, Any]:

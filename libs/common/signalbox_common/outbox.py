@@ -143,9 +143,14 @@ class Relay:
                 async with self._database.engine.execution_options(
                     isolation_level="AUTOCOMMIT"
                 ).connect() as connection:
-                    if await self._lead(connection):
-                        pause = _FIRST_PAUSE
-                        await self._publish_all(connection)
+                    try:
+                        if await self._lead(connection):
+                            pause = _FIRST_PAUSE
+                            await self._publish_all(connection)
+                    except BaseException:
+                        # The lock is the session's: back in the pool, it would lock us out ourselves.
+                        await connection.invalidate()
+                        raise
                     await asyncio.sleep(POLL)
             except Exception as error:  # noqa: BLE001 - whatever broke, the relay starts again from the oldest
                 log.warning("outbox relay starts again", reason=repr(error)[:300], pause=pause)

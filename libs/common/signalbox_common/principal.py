@@ -1,12 +1,13 @@
 """Who is asking: grants that auth signs and every service checks for itself."""
 
 import base64
+import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeGuard
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -14,14 +15,16 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from signalbox_common.contracts.auth import PlatformRole, ProjectRole
 from signalbox_common.contracts.base import TOKEN, GrantScope
-from signalbox_common.errors import Forbidden, Unauthenticated
+from signalbox_common.errors import Forbidden, Unauthenticated, Unavailable
 
 ISSUER = "signalbox"
 GRANT_LIFE = timedelta(seconds=60)
 ACCESS_AUDIENCE = "signalbox-api"
 CACHED = 2_000
 """Tokens whose signature is remembered as good: a grant comes with every request of its minute."""
+KEY_ID_LENGTH = 64
 _LEEWAY = timedelta(seconds=5)
+_UNKNOWN_FOR = 2.0
 
 FetchKey = Callable[[str], Awaitable[bytes | None]]
 """Finds the raw public key of a key id; None where there is none; raises where nobody can be asked."""
@@ -65,23 +68,40 @@ class SigningKey:
         )
 
 
+class UnknownKey(Unauthenticated):
+    code = "unknown_key"
+    detail = "The token was signed with a key that is not ours."
+
+
 class KeyRing:
     """Public keys by id, fetched once and kept."""
 
     def __init__(self, fetch: FetchKey) -> None:
         self._fetch = fetch
         self._keys: dict[str, Ed25519PublicKey] = {}
+        self._unknown: OrderedDict[str, float] = OrderedDict()
+        """Ids that were asked for in vain, and until when they are not asked for again."""
 
     async def get(self, kid: str) -> Ed25519PublicKey:
         known = self._keys.get(kid)
         if known is not None:
             return known
-        raw = await self._fetch(kid)
+        raw = await self._fetch(kid) if self._unknown.get(kid, 0.0) < time.monotonic() else None
         if raw is None:
-            raise Unauthenticated("The token was signed with a key that is not ours.", code="unknown_key")
+            if self._unknown.get(kid, 0.0) < time.monotonic():
+                self._unknown[kid] = time.monotonic() + _UNKNOWN_FOR
+            if len(self._unknown) > CACHED:
+                self._unknown.popitem(last=False)
+            raise UnknownKey
+        self._unknown.pop(kid, None)
         key = Ed25519PublicKey.from_public_bytes(raw)
         self._keys[kid] = key
         return key
+
+
+def _is_key_id(kid: object) -> TypeGuard[str]:
+    """Whether it may become part of a subject; unbounded, it would break the connection to NATS."""
+    return isinstance(kid, str) and len(kid) <= KEY_ID_LENGTH and TOKEN.fullmatch(kid) is not None
 
 
 class TokenVerifier:
@@ -112,7 +132,7 @@ class TokenVerifier:
         except jwt.PyJWTError as error:
             raise Unauthenticated("The token is malformed.") from error
         kid = header.get("kid")
-        if header.get("typ") != self._typ or not isinstance(kid, str) or not TOKEN.fullmatch(kid):
+        if header.get("typ") != self._typ or not _is_key_id(kid):
             raise Unauthenticated("The token is of another kind.")
         key = await self._keys.get(kid)
         try:
@@ -147,7 +167,11 @@ class GrantVerifier:
     async def verify(self, grant: str | None, scope: GrantScope, *, at: datetime | None = None) -> Principal:
         if not grant:
             raise Unauthenticated("A grant is needed.")
-        claims = await self._tokens.verify(grant, at=at)
+        try:
+            claims = await self._tokens.verify(grant, at=at)
+        except UnknownKey as error:
+            # Grants come from auth itself: its key may be on its way here. Never a reason to refuse.
+            raise Unavailable("The key of this grant is not known here.", code="unknown_key") from error
         try:
             project = claims.get("prj")
             principal = Principal(

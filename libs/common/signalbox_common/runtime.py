@@ -63,17 +63,22 @@ class Service:
         server = HealthServer(self.settings, self.health)
         server.start()
         tidying = asyncio.create_task(self._tidy())
+        told = asyncio.create_task(self._stopping.wait())
+        starting = asyncio.create_task(self._start())
         try:
-            await self.bus.connection.connect()
-            await self._prepare()
-            await self.bus.start()
-            self.health.started = True
-            log.info("started", health_port=server.port)
-            if started is not None:
-                started()
-            await self._stopping.wait()
+            await asyncio.wait([starting, told], return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+                self.health.started = True
+                log.info("started", health_port=server.port)
+                if started is not None:
+                    started()
+                await told
             log.info("stopping")
         finally:
+            for task in (starting, told):
+                task.cancel()
+            await asyncio.wait([starting, told])
             tidying.cancel()
             with suppress(Exception):
                 await asyncio.wait_for(self.bus.stop(), self.settings.shutdown_grace + 2)
@@ -81,6 +86,11 @@ class Service:
             await server.stop()
             telemetry.shutdown()
         log.info("stopped")
+
+    async def _start(self) -> None:
+        await self.bus.connection.connect()
+        await self._prepare()
+        await self.bus.start()
 
     async def _prepare(self) -> None:
         while True:

@@ -69,7 +69,8 @@ class ServiceSettings(EnvironmentSettings):
 
     service: str
     env: Literal["development", "staging", "production"] = "development"
-    instance: str = Field(default_factory=lambda: uuid.uuid4().hex[:12])
+    instance: str = Field(default_factory=lambda: uuid.uuid4().hex[:12], pattern=r"^[a-z0-9]{8,32}$")
+    """Part of the subject that replies come back on."""
 
     nats_url: SecretStr = Field(default=SecretStr("nats://127.0.0.1:4222"), validation_alias="NATS_URL")
     redis_url: SecretStr = Field(default=SecretStr("redis://127.0.0.1:6379/0"), validation_alias="REDIS_URL")

@@ -68,7 +68,7 @@ FORGERIES = {
     "key by address": forged(
         key=Ed25519PrivateKey.generate(), jku="http://127.0.0.1/", x5u="http://127.0.0.1/"
     ),
-    "unknown key": forged(kid="k2"),
+    "key id without end": forged(kid="k" * 5000),
     "kid that climbs": forged(kid="../../k1"),
     "kid that is a subject": forged(kid="k1.>"),
     "kid that is no text": _unsigned({"alg": "EdDSA", "kid": 7}, "x"),
@@ -101,6 +101,33 @@ async def test_a_forgery_opens_nothing(name: str) -> None:
 async def test_a_grant_for_a_person_opens_no_project() -> None:
     with pytest.raises(Forbidden):
         await verifier().verify(forged(), GrantScope.PROJECT)
+
+
+async def test_a_grant_with_an_unknown_key_is_asked_about_again_and_never_refused() -> None:
+    known: list[str] = []
+
+    async def later(kid: str) -> bytes | None:
+        return KEY.public if kid in known else None
+
+    grants = GrantVerifier(KeyRing(later), "auth")
+    with pytest.raises(Unavailable):
+        await grants.verify(forged(), GrantScope.PERSON)
+    known.append("k1")
+    assert await GrantVerifier(KeyRing(later), "auth").verify(forged(), GrantScope.PERSON)
+
+
+async def test_unknown_keys_are_not_asked_for_with_every_request() -> None:
+    asked: list[str] = []
+
+    async def nobody(kid: str) -> bytes | None:
+        asked.append(kid)
+        return None
+
+    keys = KeyRing(nobody)
+    for _ in range(5):
+        with pytest.raises(Unauthenticated):
+            await keys.get("k9")
+    assert asked == ["k9"]
 
 
 async def test_an_unreachable_key_store_is_not_the_persons_fault() -> None:

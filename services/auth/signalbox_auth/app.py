@@ -25,8 +25,13 @@ def build(settings: AuthSettings, *, checkpoint: Checkpoint = no_checkpoint) -> 
     )
     handlers.register(app.bus, service)
 
-    async def prepare() -> None:
+    async def publish_keys() -> None:
         await service.load_keys(app.bus.publish_key)
+
+    async def prepare() -> None:
+        await publish_keys()
+        # A broker that lost its data must not make everybody's tokens unknown.
+        app.bus.connection.after_reconnect = publish_keys
         if settings.admin_password is not None:
             await service.ensure_admin(settings.admin_password.get_secret_value())
 

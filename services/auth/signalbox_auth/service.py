@@ -14,7 +14,7 @@ from signalbox_auth.store import SealedKey, Store
 from signalbox_common import telemetry
 from signalbox_common.bus import Call
 from signalbox_common.contracts import auth as contract
-from signalbox_common.contracts.base import OWNERS
+from signalbox_common.contracts.base import MAX_BODY, OWNERS
 from signalbox_common.db import Database, Transaction
 from signalbox_common.errors import Invalid
 from signalbox_common.inbox import Outcome
@@ -32,6 +32,7 @@ log = telemetry.get_logger()
 
 PublishKey = Callable[[str, bytes], Awaitable[None]]
 _SLUG_TRIES = 5
+PAGE_BYTES = MAX_BODY
 
 
 class AuthService:
@@ -203,12 +204,9 @@ class AuthService:
                 before=_read_cursor(query.cursor),
                 search=query.q,
             )
-        page = found[: query.limit]
-        more = len(found) > query.limit
-        return contract.ProjectPage(
-            items=tuple(_project_reply(project) for project in page),
-            next_cursor=_cursor(page[-1].id) if more else None,
-        )
+        items = _fitting([_project_reply(project) for project in found[: query.limit]])
+        more = len(found) > len(items)
+        return contract.ProjectPage(items=items, next_cursor=_cursor(items[-1].id) if more else None)
 
     async def project(self, principal: Principal) -> contract.Project:
         async with self._database.reading() as connection:
@@ -263,6 +261,18 @@ def _project_reply(project: domain.Project) -> contract.Project:
         created_at=project.created_at,
         updated_at=project.updated_at,
     )
+
+
+def _fitting(projects: list[contract.Project]) -> tuple[contract.Project, ...]:
+    """As many as fit into a page; at least one."""
+    size = 0
+    page: list[contract.Project] = []
+    for project in projects:
+        size += len(project.encode())
+        if page and size > PAGE_BYTES:
+            break
+        page.append(project)
+    return tuple(page)
 
 
 def _cursor(last: uuid.UUID) -> str:

@@ -74,6 +74,7 @@ def build(settings: GatewaySettings, *, started: Callable[[], object] | None = N
         openapi_url=pages.OPENAPI if settings.docs else None,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # Edge traces, counts and logs
     )
     app.state.health = report

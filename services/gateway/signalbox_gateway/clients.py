@@ -41,8 +41,8 @@ class Incoming:
     idempotency_key: str | None
 
     @staticmethod
-    def of(request: Request) -> "Incoming":
-        key = request.headers.get("idempotency-key")
+    def of(request: Request, *, with_key: bool = True) -> "Incoming":
+        key = request.headers.get("idempotency-key") if with_key else None
         if key is not None and not (0 < len(key) <= MAX_KEY and key.isascii() and key.isprintable()):
             raise Invalid(
                 f"An Idempotency-Key has 1 to {MAX_KEY} printable ASCII characters.",
@@ -68,7 +68,7 @@ class Clients:
         return await self.bus.query(query, grant=grant)
 
     async def ask(self, request: Request, ask: Ask[R], asker: Asker | None = None) -> Answer[R]:
-        incoming = Incoming.of(request)
+        incoming = Incoming.of(request, with_key=ask.once)
         grant = await self.identity.grant(asker, ask.service()) if asker is not None else None
         return await self.bus.ask(ask, self._sending(incoming, ask, asker, None, grant, once=ask.once))
 

@@ -7,6 +7,7 @@ from opentelemetry.trace import SpanKind
 from prometheus_client import Counter, Histogram
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from signalbox_common import telemetry
@@ -85,6 +86,8 @@ class Edge:
             return
         try:
             await self._app(scope, self._bounded(receive), send)
+        except ClientDisconnect:
+            log.info("the client left", method=scope["method"], path=scope["path"])
         except Exception:
             log.exception("request failed", method=scope["method"], path=scope["path"])
             if status():

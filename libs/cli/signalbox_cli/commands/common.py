@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -18,5 +19,5 @@ JsonOption = Annotated[bool, typer.Option("--json", help="For scripts.")]
 
 def fail(message: str, code: int = 1) -> typer.Exit:
     """Says why, on standard error, and gives the exception to raise."""
-    errors.print(f"[bold red]signalbox:[/] {message}", soft_wrap=True)
+    errors.print(f"[bold red]signalbox:[/] {escape(message)}", soft_wrap=True)
     return typer.Exit(code)

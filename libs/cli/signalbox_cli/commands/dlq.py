@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from signalbox_cli.commands.common import HomeOption, JsonOption, console, fail
@@ -43,10 +44,10 @@ def list_letters(home: HomeOption = None, as_json: JsonOption = False) -> None:
         table.add_row(
             str(letter.number),
             letter.time[:19],
-            letter.about["subject"],
-            letter.about["reason"],
+            escape(str(letter.about["subject"])),
+            escape(str(letter.about["reason"])),
             str(letter.about["attempts"]),
-            last_line[0][:80],
+            escape(last_line[0][:80]),
         )
     console.print(table)
 
@@ -63,7 +64,8 @@ def show(number: int, home: HomeOption = None, as_json: JsonOption = False) -> N
     for key, value in letter.full().items():
         if key == "error":
             continue
-        console.print(f"[dim]{key:<15}[/] {json.dumps(value) if isinstance(value, dict) else value}")
+        shown = json.dumps(value) if isinstance(value, dict) else str(value)
+        console.print(f"[dim]{key:<15}[/] {escape(shown)}")
     console.print(f"\n{letter.about['error']}", markup=False)
 
 
@@ -78,11 +80,11 @@ def redrive(numbers: Numbers, home: HomeOption = None) -> None:
         for number in numbers:
             result = await deadletters.redrive(client, number)
             if isinstance(result, Failure):
-                console.print(f"{number}: [red]{result.code}[/] {result.detail}")
+                console.print(f"{number}: [red]{result.code}[/] {escape(result.detail)}")
                 fine = False
             elif result.outcome == "failed":
                 why = result.failure.detail if result.failure else ""
-                console.print(f"{number}: [red]still failing[/] {why}", soft_wrap=True)
+                console.print(f"{number}: [red]still failing[/] {escape(why)}", soft_wrap=True)
                 fine = False
             else:
                 console.print(f"{number}: [green]{result.outcome}[/]")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 DETACH_PATIENCE = 90.0
 DOWN_PATIENCE = 60.0
+DETACHED = "SIGNALBOX_DETACHED"
 
 
 def up(
@@ -48,7 +49,10 @@ def up(
             os.environ[MARK] = place.mark
 
             async def run() -> None:
-                await Supervisor(place, host=host, port=port, console=console).run(on_ready=_announce)
+                shown = DETACHED not in os.environ  # nobody looks, and every program has its own file
+                await Supervisor(place, host=host, port=port, console=console, show=shown).run(
+                    on_ready=_announce
+                )
 
             asyncio.run(run())
     except AlreadyRunning:
@@ -67,7 +71,9 @@ def _already_running(place: Home) -> typer.Exit:
 
 
 def _announce(supervisor: "Supervisor") -> None:
-    password = supervisor.home.admin_password_file.read_text(encoding="utf-8")
+    secret = supervisor.home.admin_password_file
+    # A password is for the eyes of whoever sits there, not for a file that keeps what we print.
+    password = secret.read_text(encoding="utf-8") if console.is_terminal else f"(in {secret})"
     console.print(
         f"\n[bold green]Signalbox is up[/] after {supervisor.seconds:.1f} s: [bold]{supervisor.url}[/]\n"
         f"  first admin   admin / {password}\n"
@@ -83,6 +89,7 @@ def _detach(place: Home, host: str, port: int) -> None:
     if place.is_locked():
         raise _already_running(place)
     log = place.logs / "supervisor.log"
+    os.umask(0o077)
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "signalbox_cli.main", "up", "--host", host, "--port", str(port)],
@@ -90,7 +97,7 @@ def _detach(place: Home, host: str, port: int) -> None:
             stdout=output,
             stderr=output,
             start_new_session=True,
-            env={**os.environ, "SIGNALBOX_HOME": str(place.path)},
+            env={**os.environ, "SIGNALBOX_HOME": str(place.path), DETACHED: "1"},
         )
     deadline = time.monotonic() + DETACH_PATIENCE
     while time.monotonic() < deadline:
@@ -110,27 +117,30 @@ def _detach(place: Home, host: str, port: int) -> None:
 def down(home: HomeOption = None) -> None:
     """Stop the stack; returns when nothing of it is left. The data stays."""
     place = Home.find(home)
-    state = place.read_state()
-    if place.is_locked() and state is not None:
-        try:
-            supervisor = psutil.Process(state["pid"])
-            supervisor.terminate()
-            supervisor.wait(DOWN_PATIENCE)
-        except psutil.NoSuchProcess:
-            pass
-        except psutil.TimeoutExpired:
-            errors.print("the supervisor does not stop: killed", style="yellow")
-            supervisor.kill()
-            supervisor.wait(5)
+    pid = place.supervisor()
+    if pid is not None:
+        _end_supervisor(pid)
         console.print("stopped; the data is kept")
-        left = leftovers.end(place)
-    else:
-        left = leftovers.end(place)
+    left = leftovers.end(place)
+    if pid is None:
         console.print(
             f"cleaned up {left} processes of a stack that was killed" if left else "nothing was running"
         )
     if place.path.exists():
         place.state_file.unlink(missing_ok=True)
+
+
+def _end_supervisor(pid: int) -> None:
+    try:
+        supervisor = psutil.Process(pid)
+        supervisor.terminate()
+        supervisor.wait(DOWN_PATIENCE)
+    except psutil.NoSuchProcess:
+        return
+    except psutil.TimeoutExpired:
+        errors.print("the supervisor does not stop: killed", style="yellow")
+        supervisor.kill()
+        supervisor.wait(5)
 
 
 def status(home: HomeOption = None, as_json: JsonOption = False) -> None:

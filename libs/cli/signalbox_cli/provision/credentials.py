@@ -26,6 +26,8 @@ class Endpoints:
     postgres: str
     redis: str
     nats: str
+    postgres_options: str = ""
+    """What follows the `?` of a URL that somebody brought along."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,9 @@ class Credentials:
         known: dict[str, dict[str, str]] = there.get("passwords", {})
         made = Credentials(
             secret_key=there.get("secret_key") or os.environ.get("SECRET_KEY") or secrets.token_urlsafe(32),
-            admin_password=there.get("admin_password") or secrets.token_urlsafe(15),
+            admin_password=there.get("admin_password")
+            or os.environ.get("SIGNALBOX_ADMIN_PASSWORD")
+            or secrets.token_urlsafe(15),
             passwords={
                 server: {user: known.get(server, {}).get(user) or secrets.token_urlsafe(24) for user in USERS}
                 for server in ("postgres", "redis", "nats")
@@ -65,7 +69,7 @@ class Credentials:
             endpoints.postgres,
             database_role(user),
             self.passwords["postgres"][user],
-            f"/{database}",
+            f"/{database}" + (f"?{endpoints.postgres_options}" if endpoints.postgres_options else ""),
         )
 
 
@@ -165,11 +169,11 @@ def nats_config(
     """The server's configuration, users and permissions included."""
     users = [_nats_user(user, credentials.passwords["nats"][user], of_user(user, topology)) for user in USERS]
     lines = [
-        f"listen: {json.dumps(listen)}",
+        f"listen: {_quoted(listen)}",
         "server_name: signalbox",
         f"max_payload: {MAX_PAYLOAD}",
         "jetstream {",
-        f"  store_dir: {json.dumps(store)}",
+        f"  store_dir: {_quoted(store)}",
         "  sync_interval: always",
         "  max_file_store: 16GB",
         "}",
@@ -181,8 +185,13 @@ def nats_config(
         "}",
     ]
     if monitor is not None:
-        lines.insert(1, f"http: {json.dumps(monitor)}")
+        lines.insert(1, f"http: {_quoted(monitor)}")
     return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    """As nats-server reads it: it knows no \\u escapes."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _nats_user(user: str, password: str, permissions: Permissions) -> str:

@@ -57,6 +57,8 @@ async def _ensure_stream(jetstream: Any, stream: Stream) -> list[str]:
         raise ProvisionError(
             f"stream {stream.name} is of generation {generation}, this program only knows {GENERATION}"
         )
+    if there.retention != wanted.retention:
+        raise ProvisionError(f"stream {stream.name} keeps its messages by {there.retention}: not one of ours")
     metadata |= {_GENERATION_KEY: str(GENERATION)}
     metadata.setdefault(_EPOCH_KEY, secrets.token_hex(8))
     if _differs(there, wanted) or generation != GENERATION:
@@ -98,11 +100,14 @@ _COMPARED = (
     "deny_delete",
     "deny_purge",
     "allow_direct",
+    "allow_rollup_hdrs",
+    "allow_msg_ttl",
+    "allow_msg_schedules",
 )
 
 
 def _differs(there: StreamConfig, wanted: StreamConfig) -> bool:
-    return any(getattr(there, name) != getattr(wanted, name) for name in _COMPARED)
+    return any((getattr(there, name) or None) != (getattr(wanted, name) or None) for name in _COMPARED)
 
 
 async def _ensure_consumer(jetstream: Any, consumer: Consumer) -> list[str]:

@@ -3,11 +3,14 @@
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+LOCK_TRIES, LOCK_PAUSE = 20, 0.01
 
 MARK = "SIGNALBOX_STACK"
 """Set in the environment of every process of a stack, so that none can hide."""
@@ -29,6 +32,7 @@ class Home:
         for folder in (self.path, self.run, self.logs, self.data):
             folder.mkdir(parents=True, exist_ok=True)
         self.run.chmod(0o700)
+        self.logs.chmod(0o700)
         self.credentials.mkdir(mode=0o700, exist_ok=True)
 
     @property
@@ -66,24 +70,40 @@ class Home:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Held while a supervisor works here; the kernel lets go of it with the process."""
-        descriptor = os.open(self.run / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = os.open(self._lock_file, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise AlreadyRunning from error
+            if not _exclusive(descriptor):
+                raise AlreadyRunning
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, str(os.getpid()).encode())
             yield
         finally:
             os.close(descriptor)
 
     def is_locked(self) -> bool:
+        """Looks without being in anybody's way for longer than a moment."""
         try:
-            with self.lock():
-                return False
-        except AlreadyRunning:
-            return True
+            descriptor = os.open(self._lock_file, os.O_RDWR)
         except FileNotFoundError:
             return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    def supervisor(self) -> int | None:
+        """The process that holds the lock."""
+        if not self.is_locked():
+            return None
+        text = self._lock_file.read_text(encoding="utf-8")
+        return int(text) if text.isdecimal() else None
+
+    @property
+    def _lock_file(self) -> Path:
+        return self.run / "lock"
 
     def read_state(self) -> dict[str, Any] | None:
         try:
@@ -96,3 +116,15 @@ class Home:
         draft = self.state_file.with_suffix(".new")
         draft.write_text(json.dumps(state, indent=2), encoding="utf-8")
         draft.replace(self.state_file)
+
+
+def _exclusive(descriptor: int) -> bool:
+    """Takes the lock; somebody who only looks holds it for a moment."""
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(LOCK_PAUSE)
+        else:
+            return True
+    return False

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -244,8 +245,8 @@ class Valkey:
                 (
                     "bind 127.0.0.1",
                     f"port {self.port}",
-                    f'dir "{self.data}"',
-                    f'aclfile "{self.data / "users.acl"}"',
+                    "dir .",  # where it is started: a path might need quoting
+                    "aclfile users.acl",
                     "appendonly no",
                     'save ""',
                     "maxmemory 256mb",
@@ -260,7 +261,7 @@ class Valkey:
         return Program(
             name="redis",
             kind="server",
-            argv=[str(self._binary()), str(self.data / "valkey.conf")],
+            argv=[str(self._binary()), "valkey.conf"],
             cwd=self.data,
             ready=self._ready,
             stop_patience=5.0,
@@ -333,7 +334,9 @@ class Servers:
         nats_url = os.environ.get("NATS_URL")
         where = {"postgres": "", "redis": redis_url or "", "nats": nats_url or ""}
         if postgres_url:
-            where["postgres"] = postgres_url.rsplit("@", 1)[-1].split("/", 1)[0]
+            given = urlsplit(postgres_url)
+            where["postgres"] = given.netloc.rpartition("@")[2]
+            where["postgres_options"] = given.query
         else:
             postgres = Postgres(data / "postgres", credentials)
             postgres_url, where["postgres"] = postgres.admin_url, f"127.0.0.1:{postgres.port}"

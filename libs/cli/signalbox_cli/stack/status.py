@@ -16,10 +16,7 @@ async def read(home: Home) -> dict[str, Any] | None:
     state = await asyncio.to_thread(home.read_state)
     if state is None or not home.is_locked():
         return None
-    operator = Operator(home)
-    streams, outbox = await asyncio.gather(
-        _within(_streams(operator)), _within(_outbox(operator)), return_exceptions=False
-    )
+    streams, outbox = await asyncio.gather(_within(_streams(home)), _within(_outbox(home)))
     letters = None
     for stream in streams or ():
         if stream["name"] == DEAD_LETTERS.name:
@@ -43,8 +40,8 @@ async def _within(work: Any) -> Any:
         return None
 
 
-async def _streams(operator: Operator) -> list[dict[str, Any]]:
-    async with operator.nats() as client:
+async def _streams(home: Home) -> list[dict[str, Any]]:
+    async with Operator(home).nats() as client:
         jetstream = client.jetstream(timeout=PATIENCE)
         infos = await jetstream.streams_info()
         found = []
@@ -69,8 +66,8 @@ async def _streams(operator: Operator) -> list[dict[str, Any]]:
         return found
 
 
-async def _outbox(operator: Operator) -> dict[str, int]:
-    async with operator.database() as connection:
+async def _outbox(home: Home) -> dict[str, int]:
+    async with Operator(home).database() as connection:
         return {
             service: await connection.fetchval(f"select count(*) from {service}.outbox")  # noqa: S608 - our own names
             for service in OWNERS

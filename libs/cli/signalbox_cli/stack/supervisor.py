@@ -36,9 +36,10 @@ class StartFailed(Exception):
 class Supervisor:
     """One stack in one home; the home's lock is held by the caller."""
 
-    def __init__(self, home: Home, *, host: str, port: int, console: Console) -> None:
+    def __init__(self, home: Home, *, host: str, port: int, console: Console, show: bool = True) -> None:
         self.home = home
         self._host = host
+        self._show = show
         self._port = port
         self._view = LogView(console, home.logs)
         self._children: dict[str, Child] = {}
@@ -54,6 +55,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._stop.set)
+        self._save()  # whoever looks now must see us, and not what was here before
         viewing = asyncio.create_task(self._show_logs())
         try:
             ended = await asyncio.to_thread(leftovers.end, self.home)
@@ -76,7 +78,8 @@ class Supervisor:
         finally:
             await self._take_down()
             viewing.cancel()
-            self._view.show_new()
+            if self._show:
+                self._view.show_new()
 
     @property
     def url(self) -> str:
@@ -147,7 +150,8 @@ class Supervisor:
         self._phase = "stopping"
         self._save()
         for group in (_is_gateway, _is_service, _is_server):
-            await asyncio.gather(*(c.stop() for c in self._children.values() if group(c)))
+            stopping = (c.stop() for c in self._children.values() if group(c))
+            await asyncio.gather(*stopping, return_exceptions=True)  # what fails is a leftover
         await asyncio.to_thread(leftovers.end, self.home)
         self._sockets.close()
         for server in self._servers.own if self._servers is not None else ():
@@ -159,7 +163,8 @@ class Supervisor:
 
     async def _show_logs(self) -> None:
         while True:
-            self._view.show_new()
+            if self._show:
+                self._view.show_new()
             await asyncio.sleep(0.1)
 
     def _save(self) -> None:
@@ -170,7 +175,10 @@ class Supervisor:
             "services": [c.describe() for c in self._children.values() if c.program.kind == "service"],
             "servers": [c.describe() for c in self._children.values() if c.program.kind == "server"],
         }
-        self.home.write_state(state)
+        try:
+            self.home.write_state(state)
+        except OSError as error:  # a full disk must not stop us from keeping things running
+            self._view.say(f"the state cannot be written: {error}", "yellow")
 
 
 def _is_gateway(child: Child) -> bool:

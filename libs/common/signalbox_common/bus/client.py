@@ -67,6 +67,7 @@ class Bus:
         await self.connection.connect()
 
     async def stop(self) -> None:
+        self.connection.stopping = True
         await self.connection.broker.stop()
 
     # -- reads and secrets ---------------------------------------------------------------------------

@@ -1,6 +1,8 @@
 """Our connection to NATS: it never gives up, and says once what is wrong with it."""
 
 import asyncio
+import os
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from faststream.middlewares import AckPolicy
@@ -16,6 +18,7 @@ log = telemetry.get_logger()
 
 RECONNECT_PAUSE: Any = 0.1  # seconds; nats-py types it as whole ones but sleeps any number
 PING_INTERVAL = 5
+EXIT_CLOSED = 75
 
 
 class Connection:
@@ -24,6 +27,8 @@ class Connection:
     def __init__(self, settings: ServiceSettings) -> None:
         self.inbox_prefix = f"_INBOX.{settings.service}"
         self._up = asyncio.Event()
+        self.stopping = False
+        self.after_reconnect: Callable[[], Awaitable[None]] | None = None
         self._last_error = ""
         self.broker = NatsBroker(
             settings.nats_url.get_secret_value(),
@@ -40,6 +45,7 @@ class Connection:
             logger=None,
             error_cb=self._on_error,
             disconnected_cb=self._on_disconnect,
+            closed_cb=self._on_close,
             reconnected_cb=self._on_reconnect,
         )
 
@@ -93,3 +99,14 @@ class Connection:
         self._last_error = ""
         self._up.set()
         log.info("nats is back")
+        if self.after_reconnect is not None:
+            try:
+                await self.after_reconnect()
+            except Exception as error:  # noqa: BLE001 - whoever needs what it does will meet the error again
+                log.warning("after the reconnect", reason=repr(error)[:300])
+
+    async def _on_close(self) -> None:
+        """The client gives up for ever on some errors; a process without a bus is better started anew."""
+        if not self.stopping:
+            log.critical("the connection to nats was closed for good", last_error=self._last_error)
+            os._exit(EXIT_CLOSED)

@@ -37,6 +37,7 @@ BURY_PATIENCE = 2.0
 HEARTBEAT = 2.0
 HANDLER_LIMIT = 60.0
 OUTAGE_PAUSE = 1.0
+CONTENTION_PAUSE = 0.05
 _STACK_LIMIT = 8_000
 _STARTED_TOO_OFTEN = "the handler was started this often without coming to an end"
 
@@ -165,11 +166,9 @@ class DurableConsumer:
     async def _try_later(self, raw: Msg, delivery: Delivery, attempts: int, error: Exception) -> str:
         if is_outage(error) or (isinstance(error, SignalboxError) and not error.final):
             log.warning("message waits for better times", subject=self.subject, reason=repr(error)[:300])
-            await raw.nak(delay=OUTAGE_PAUSE)
-            return "outage"
+            return await self._not_counted(raw, delivery, OUTAGE_PAUSE, "outage")
         if is_contention(error):
-            await raw.nak(delay=0.05)
-            return "contention"
+            return await self._not_counted(raw, delivery, CONTENTION_PAUSE, "contention")
         stack = "".join(traceback.format_exception(error))[-_STACK_LIMIT:]
         log.error("handler failed", subject=self.subject, attempt=attempts, error=repr(error)[:300])
         try:
@@ -181,6 +180,14 @@ class DurableConsumer:
         pause = min(self.settings.retry_base * 2 ** (attempts - 1), self.settings.retry_max)
         await raw.nak(delay=pause)
         return "retry"
+
+    async def _not_counted(self, raw: Msg, delivery: Delivery, pause: float, outcome: str) -> str:
+        """Back into the queue, as if this delivery had not been."""
+        if delivery.delivered > 1:
+            with suppress(Exception):  # what could not be counted need not be taken back
+                await self.inbox.uncount(delivery.message)
+        await raw.nak(delay=pause)
+        return outcome
 
     async def _give_up(self, raw: Msg, delivery: Delivery, reason: str, attempts: int, error: str) -> str:
         """Publishes the dead letter and only then lets go of the message."""

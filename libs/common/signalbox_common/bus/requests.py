@@ -15,13 +15,18 @@ from signalbox_common.bus import headers as h
 from signalbox_common.bus.calls import Call, Handled, Handler, Translate
 from signalbox_common.bus.connection import Connection
 from signalbox_common.contracts.base import Ask, GrantScope, Query, Request
-from signalbox_common.db import is_contention, is_outage
-from signalbox_common.errors import Invalid, SignalboxError, Unavailable, invalid
+from signalbox_common.contracts.streams import MAX_PAYLOAD
+from signalbox_common.db import CommitUncertain, is_contention, is_outage
+from signalbox_common.errors import Invalid, OutcomeUnknown, SignalboxError, Unavailable, invalid
 from signalbox_common.inbox import Inbox, Outcome, RequestKey
 from signalbox_common.keys import is_canonical_uuid
 from signalbox_common.principal import GrantVerifier
 
 log = telemetry.get_logger()
+
+
+MAX_REPLY = MAX_PAYLOAD - 64 * 1024
+"""Bytes of an answer; the rest of a message is for its headers."""
 
 
 class RequestServer:
@@ -88,6 +93,9 @@ class RequestServer:
     async def _respond(self, message: Msg, outcome: Outcome[Any]) -> None:
         if not message.reply:
             return
+        if len(outcome.body) > MAX_REPLY:
+            log.error("answer too large", subject=message.subject, bytes=len(outcome.body))
+            outcome = Outcome.failure(SignalboxError("The answer is too large.", code="reply_too_large"))
         try:
             await self._connection.client.publish(
                 message.reply, outcome.body, headers={h.STATUS: h.FAILED if outcome.failed else h.OK}
@@ -102,6 +110,8 @@ class RequestServer:
             return await self._handle(contract, handler, body, sent)
         except Exception as error:
             known = error if isinstance(error, SignalboxError) else self._translate(error)
+            if known is None and isinstance(error, CommitUncertain):
+                known = OutcomeUnknown()
             if known is None and (is_outage(error) or is_contention(error)):
                 known = Unavailable("The data is not reachable at the moment.")
             if known is None:

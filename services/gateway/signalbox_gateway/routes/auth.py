@@ -9,7 +9,7 @@ from starlette.responses import Response
 from signalbox_common.contracts import auth as contract
 from signalbox_common.errors import invalid
 from signalbox_gateway.identity import CurrentAsker
-from signalbox_gateway.routes.common import ClientsHere, IdempotencyKey, errors, passed_on, router
+from signalbox_gateway.routes.common import FORM, ClientsHere, IdempotencyKey, errors, passed_on, router
 
 routes = router("/api/v1/auth", "auth")
 
@@ -64,7 +64,7 @@ async def register(
 )
 async def login(request: Request, clients: ClientsHere) -> Response:
     """Changes a password for an access token. Takes JSON, or a form as OAuth2 clients send it."""
-    form = request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
+    form = request.headers.get("content-type", "").lower().startswith(FORM)
     fields = dict(await request.form()) if form else await request.json()
     try:
         body = contract.Login.model_validate(fields)

@@ -18,7 +18,7 @@ R = TypeVar("R", bound=Reply)
 
 FORM_PATHS = frozenset({"/api/v1/auth/login"})
 """OAuth2 password clients send forms here."""
-_FORM = "application/x-www-form-urlencoded"
+FORM = "application/x-www-form-urlencoded"
 
 
 class StrictRequest(Request):
@@ -55,7 +55,7 @@ def _check_content_type(request: Request) -> None:
         return
     media, _, parameters = declared.partition(";")
     media = media.strip().lower()
-    if media == _FORM and request.url.path in FORM_PATHS:
+    if media == FORM and request.url.path in FORM_PATHS:
         return
     charset = parameters.lower().replace(" ", "").replace('"', "")
     if media != "application/json" or ("charset=" in charset and "charset=utf-8" not in charset):
