@@ -7,9 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
-import psutil
 import typer
 from rich.table import Table
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 DETACH_PATIENCE = 90.0
 DOWN_PATIENCE = 60.0
+KILL_PATIENCE = 5.0
 DETACHED = "SIGNALBOX_DETACHED"
 
 
@@ -119,7 +120,7 @@ def down(home: HomeOption = None) -> None:
     place = Home.find(home)
     pid = place.supervisor()
     if pid is not None:
-        _end_supervisor(pid)
+        _end_supervisor(place, pid)
         console.print("stopped; the data is kept")
     left = leftovers.end(place)
     if pid is None:
@@ -130,17 +131,17 @@ def down(home: HomeOption = None) -> None:
         place.state_file.unlink(missing_ok=True)
 
 
-def _end_supervisor(pid: int) -> None:
-    try:
-        supervisor = psutil.Process(pid)
-        supervisor.terminate()
-        supervisor.wait(DOWN_PATIENCE)
-    except psutil.NoSuchProcess:
-        return
-    except psutil.TimeoutExpired:
-        errors.print("the supervisor does not stop: killed", style="yellow")
-        supervisor.kill()
-        supervisor.wait(5)
+def _end_supervisor(place: Home, pid: int) -> None:
+    """Gone is who no longer holds the lock: its parent may keep a dead process listed."""
+    for number, patience in ((signal.SIGTERM, DOWN_PATIENCE), (signal.SIGKILL, KILL_PATIENCE)):
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
+            if not place.is_locked():
+                return
+            time.sleep(0.05)
+        errors.print(f"the supervisor {pid} does not stop", style="yellow")
 
 
 def status(home: HomeOption = None, as_json: JsonOption = False) -> None:

@@ -239,29 +239,25 @@ class Valkey:
     def prepare(self) -> None:
         self.data.mkdir(parents=True, exist_ok=True)
         write_secret(self.data / "users.acl", redis_acl(self.credentials))
-        write_secret(
-            self.data / "valkey.conf",
-            "\n".join(
-                (
-                    "bind 127.0.0.1",
-                    f"port {self.port}",
-                    "dir .",  # where it is started: a path might need quoting
-                    "aclfile users.acl",
-                    "appendonly no",
-                    'save ""',
-                    "maxmemory 256mb",
-                    "maxmemory-policy noeviction",
-                    "daemonize no",
-                    "",
-                )
-            ),
-        )
 
     def program(self) -> Program:
+        # Options, not a file, whose path would be taken for a pattern; what is secret is in the ACL file.
+        settings = {
+            "bind": "127.0.0.1",
+            "port": str(self.port),
+            "dir": ".",
+            "aclfile": "users.acl",
+            "appendonly": "no",
+            "save": "",
+            "maxmemory": "256mb",
+            "maxmemory-policy": "noeviction",
+            "daemonize": "no",
+        }
+        options = [part for name, value in settings.items() for part in (f"--{name}", value)]
         return Program(
             name="redis",
             kind="server",
-            argv=[str(self._binary()), "valkey.conf"],
+            argv=[str(self._binary()), *options],
             cwd=self.data,
             ready=self._ready,
             stop_patience=5.0,
