@@ -140,6 +140,13 @@ def test_the_log_view_shows_whole_lines_once_and_keeps_files_small(
     view.show_new()
     assert file.stat().st_size == 0
     assert "third" in file.with_suffix(".log.1").read_text()
+    quiet = LogView(console, tmp_path, quiet=True)
+    quiet.skip_to_end("auth")
+    with file.open("a") as more:
+        more.write("fourth\n")
+    quiet.show_new()
+    assert "fourth" not in console.export_text()
+    assert file.stat().st_size == 0, "what nobody looks at is cut, too"
 
 
 def test_what_dies_is_started_at_once_unless_it_dies_over_and_over(home: Home) -> None:

@@ -39,8 +39,9 @@ ROTATE_AT = 32 * 1024 * 1024
 class LogView:
     """Prints what the programs write to their log files, and keeps those files small."""
 
-    def __init__(self, console: Console, folder: Path) -> None:
+    def __init__(self, console: Console, folder: Path, *, quiet: bool = False) -> None:
         self._console = console
+        self._quiet = quiet
         self._folder = folder
         self._positions: dict[str, int] = {}
 
@@ -63,7 +64,7 @@ class LogView:
             complete, _, _ = chunk.rpartition(b"\n")
             if complete:
                 self._positions[name] = position + len(complete) + 1
-                for line in complete.decode(errors="replace").splitlines():
+                for line in () if self._quiet else complete.decode(errors="replace").splitlines():
                     self._console.print(render(name, line), soft_wrap=True)
             if self._positions[name] > ROTATE_AT:
                 self._rotate(name, path)

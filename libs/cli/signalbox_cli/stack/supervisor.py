@@ -39,9 +39,8 @@ class Supervisor:
     def __init__(self, home: Home, *, host: str, port: int, console: Console, show: bool = True) -> None:
         self.home = home
         self._host = host
-        self._show = show
         self._port = port
-        self._view = LogView(console, home.logs)
+        self._view = LogView(console, home.logs, quiet=not show)
         self._children: dict[str, Child] = {}
         self._sockets = services.Sockets()
         self._servers: Servers | None = None
@@ -78,8 +77,7 @@ class Supervisor:
         finally:
             await self._take_down()
             viewing.cancel()
-            if self._show:
-                self._view.show_new()
+            self._view.show_new()
 
     @property
     def url(self) -> str:
@@ -163,8 +161,7 @@ class Supervisor:
 
     async def _show_logs(self) -> None:
         while True:
-            if self._show:
-                self._view.show_new()
+            self._view.show_new()
             await asyncio.sleep(0.1)
 
     def _save(self) -> None:

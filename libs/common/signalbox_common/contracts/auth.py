@@ -12,7 +12,6 @@ from signalbox_common.contracts.base import (
     Command,
     Event,
     GrantScope,
-    Message,
     Query,
     Reply,
     Text,
@@ -159,11 +158,3 @@ class ProjectCreated(Event):
     name: str
     slug: str
     created_by: uuid.UUID
-
-
-class SigningKey(Message):
-    """A public key as it stands in the key bucket."""
-
-    kid: str
-    public_key: str
-    """Raw Ed25519 public key, base64url without padding."""

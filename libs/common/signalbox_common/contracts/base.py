@@ -130,10 +130,6 @@ class Request(Message, Generic[R]):
     def service(cls) -> str:
         return cls.subject.split(".")[1]
 
-    @classmethod
-    def verb(cls) -> str:
-        return cls.subject.split(".")[3]
-
 
 class Command(Request[R], Generic[R]):
     """Asks the owner to change something; durable: stored, retried, taking effect once."""
