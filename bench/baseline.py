@@ -17,8 +17,6 @@ from typing import cast
 import uvicorn
 import uvloop
 from fastapi import FastAPI, Request
-from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import Response
 
 from signalbox_auth.domain import DomainError
@@ -36,8 +34,7 @@ from signalbox_common.errors import SignalboxError
 from signalbox_common.keys import Sealer
 from signalbox_common.principal import KeyRing, Principal
 from signalbox_gateway import problems
-from signalbox_gateway.app import EXPOSED
-from signalbox_gateway.edge import Edge
+from signalbox_gateway.app import add_middlewares
 from signalbox_gateway.identity import Asker, CurrentAsker, Identity
 from signalbox_gateway.routes.common import ClientsHere, errors, router
 from signalbox_gateway.settings import GatewaySettings
@@ -123,16 +120,7 @@ def build(settings: AuthSettings, edge: GatewaySettings) -> FastAPI:
     app.add_exception_handler(DomainError, _problem)
     for routes in (auth, projects):
         app.include_router(routes)
-    app.add_middleware(GZipMiddleware, minimum_size=1024)
-    app.add_middleware(
-        CORSMiddleware,
-        allow_origins=edge.cors_origins.split(","),
-        allow_credentials=True,
-        allow_methods=["*"],
-        allow_headers=["*"],
-        expose_headers=EXPOSED,
-    )
-    app.add_middleware(Edge, max_body=edge.max_body)
+    add_middlewares(app, edge)
     return app
 
 

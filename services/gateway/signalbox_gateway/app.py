@@ -86,6 +86,12 @@ def build(settings: GatewaySettings, *, started: Callable[[], object] | None = N
         app.include_router(module.routes)
     if settings.docs:
         pages.install(app)
+    add_middlewares(app, settings)
+    return app
+
+
+def add_middlewares(app: FastAPI, settings: GatewaySettings) -> None:
+    """What every request passes, the last one added first."""
     app.add_middleware(GZipMiddleware, minimum_size=1024)
     app.add_middleware(
         CORSMiddleware,
@@ -96,7 +102,6 @@ def build(settings: GatewaySettings, *, started: Callable[[], object] | None = N
         expose_headers=EXPOSED,
     )
     app.add_middleware(Edge, max_body=settings.max_body)
-    return app
 
 
 def main() -> None:
