@@ -4,35 +4,40 @@ Edge, middlewares, token check with its cache, route class, use cases, database 
 product's own classes; only what belongs to the bus (grants, messages, the second process) is missing.
 """
 
+import asyncio
 import socket
 import sys
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import uvicorn
 import uvloop
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from signalbox_auth.domain import DomainError
+from signalbox_auth.domain.errors import DomainError
 from signalbox_auth.errors import translate
 from signalbox_auth.passwords import Passwords
-from signalbox_auth.service import AuthService
+from signalbox_auth.service.keys import Keys
+from signalbox_auth.service.projects import Projects
+from signalbox_auth.service.users import Users
 from signalbox_auth.settings import AuthSettings
-from signalbox_auth.store import Store
 from signalbox_common import telemetry
-from signalbox_common.bus import Bus
+from signalbox_common.bus import Bus, Call
+from signalbox_common.bus.audit import Asked
 from signalbox_common.contracts import auth as contract
-from signalbox_common.contracts.base import Reply
+from signalbox_common.contracts.base import Query, Reply
 from signalbox_common.db import Database
 from signalbox_common.errors import SignalboxError
 from signalbox_common.keys import Sealer
-from signalbox_common.principal import KeyRing, Principal
+from signalbox_common.principal import Principal
+from signalbox_common.revoked import Revoked
+from signalbox_common.secrets import KeyFile, LocalSecrets
+from signalbox_common.tokens import KeyRing, PublishedKey
 from signalbox_gateway import problems
 from signalbox_gateway.app import add_middlewares
 from signalbox_gateway.identity import Asker, CurrentAsker, Identity
@@ -44,7 +49,8 @@ from signalbox_gateway.settings import GatewaySettings
 class Here:
     """Stands where the gateway's `Clients` stand, so that its own dependencies find it."""
 
-    service: AuthService
+    users: Users
+    projects: Projects
     identity: Identity
 
 
@@ -54,25 +60,34 @@ projects = router("/api/v1/projects", "projects")
 
 @auth.get("/me", response_model=contract.User, responses=errors(401, 503))
 async def me(asker: CurrentAsker, clients: ClientsHere) -> Response:
-    return _encoded(await _service(clients).me(_principal(asker)))
+    query = contract.Me()
+    return _encoded(await _here(clients).users.me(_call(asker, query), query))
 
 
 @projects.get("/{project_id}", response_model=contract.Project, responses=errors(401, 404, 422, 503))
 async def get_project(project_id: uuid.UUID, asker: CurrentAsker, clients: ClientsHere) -> Response:
-    return _encoded(await _service(clients).project(_principal(asker, project_id)))
+    query = contract.GetProject()
+    return _encoded(await _here(clients).projects.get(_call(asker, query, project_id), query))
 
 
-def _service(here: object) -> AuthService:
+def _here(here: object) -> Here:
     assert isinstance(here, Here)
-    return here.service
+    return here
 
 
-def _principal(asker: Asker, project: uuid.UUID | None = None) -> Principal:
-    return Principal(asker.user_id, asker.username, contract.PlatformRole.USER, project)
+def _call(asker: Asker, query: Query[Any], project: uuid.UUID | None = None) -> Call:
+    principal = Principal(asker.user_id, asker.username, contract.PlatformRole.USER, project)
+    return Call(Asked(type(query), query, principal), translate)
 
 
 def _encoded(reply: Reply) -> Response:
     return Response(reply.encode(), media_type="application/json")
+
+
+async def _keep_hearing(revoked: Revoked) -> None:
+    while True:
+        revoked.heard()
+        await asyncio.sleep(0.2)
 
 
 async def _problem(_request: Request, error: Exception) -> Response:
@@ -81,29 +96,29 @@ async def _problem(_request: Request, error: Exception) -> Response:
 
 def build(settings: AuthSettings, edge: GatewaySettings) -> FastAPI:
     telemetry.configure("baseline", settings.instance, settings.log_level, settings.otel_endpoint)
-    public: dict[str, bytes] = {}
+    public: dict[str, PublishedKey] = {}
 
-    async def find(kid: str) -> bytes | None:
+    async def find(kid: str) -> PublishedKey | None:
         return public.get(kid)
 
-    async def keep(kid: str, key: bytes) -> None:
+    async def keep(kid: str, key: PublishedKey) -> None:
         public[kid] = key
 
-    keys = KeyRing(find)
+    ring = KeyRing(find)
     database = Database(settings)
-    service = AuthService(
-        database,
-        Store(),
-        Passwords(settings),
-        Sealer(settings.secret_key.get_secret_value(), "auth/signing-keys"),
-        keys,
-        access_life=timedelta(minutes=settings.access_token_minutes),
-    )
+    secret_key = settings.secret_key.get_secret_value()
+    store = LocalSecrets(database, KeyFile(settings.secrets_dir / "auth.keys", secret_key))
+    keys = Keys(database, store, keep, Sealer(secret_key, "auth/signing-keys"))
+    # Nothing is revoked here, and nobody has to be listened to.
+    revoked = Revoked()
+    users = Users(database, Passwords(settings), registration_open=True)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        await service.load_keys(keep)
+        await keys.load()
+        hearing = asyncio.create_task(_keep_hearing(revoked))
         yield
+        hearing.cancel()
         await database.close()
 
     app = FastAPI(
@@ -115,7 +130,8 @@ def build(settings: AuthSettings, edge: GatewaySettings) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     # The gateway's own check and cache of access tokens; it needs nothing of the bus but its keys.
-    app.state.clients = Here(service, Identity(cast("Bus", SimpleNamespace(keys=keys))))
+    bus = cast("Bus", SimpleNamespace(keys=ring, revoked=revoked))
+    app.state.clients = Here(users, Projects(database), Identity(bus))
     problems.install(app)
     app.add_exception_handler(DomainError, _problem)
     for routes in (auth, projects):

@@ -37,20 +37,20 @@ def servers() -> Iterator[TestServers]:
 
 
 @pytest.fixture
-async def installation(servers: TestServers) -> AsyncIterator[Installation]:
+async def installation(servers: TestServers, tmp_path: Path) -> AsyncIterator[Installation]:
     await servers.fresh_streams()
     async with servers.fresh_database() as database:
-        yield Installation(servers, database)
+        yield Installation(servers, database, tmp_path)
 
 
 @pytest.fixture
-async def own_installation() -> AsyncIterator[Installation]:
+async def own_installation(tmp_path: Path) -> AsyncIterator[Installation]:
     """Servers for one test alone: it is going to kill them."""
     folder = Path(tempfile.mkdtemp(prefix="signalbox-test-own-"))
     servers = await start_native(folder)
     try:
         await servers.fresh_streams()
         async with servers.fresh_database() as database:
-            yield Installation(servers, database)
+            yield Installation(servers, database, tmp_path)
     finally:
         await servers.stop()

@@ -39,13 +39,15 @@ class Truth:
     async def read(running: Stack) -> "Truth":
         operator = Operator(running.home)
         async with operator.database() as database:
-            projects = {str(row["id"]) for row in await database.fetch("select id from auth.projects")}
+            made = await database.fetch("select id, personal_of is null as ordered from auth.projects")
+            projects = {str(row["id"]) for row in made if row["ordered"]}
+            personal = {str(row["id"]) for row in made if not row["ordered"]}
             rows = await database.fetch(
                 "select status, count(*) from auth.inbox where subject like 'cmd.%' group by status"
             )
         async with operator.nats() as client:
             letters = [letter.summary() async for letter in deadletters.read_all(client)]
-            events, announced = await _created(client)
+            events, announced = await _created(client, personal)
         return Truth(
             projects=projects,
             inbox=Counter({row["status"]: row["count"] for row in rows}),
@@ -58,8 +60,11 @@ class Truth:
         )
 
 
-async def _created(client: Any) -> tuple[Counter[str], Counter[str]]:
-    """Every project.created of the stream, one by one, so that nothing is counted for us."""
+async def _created(client: Any, personal: set[str]) -> tuple[Counter[str], Counter[str]]:
+    """Every project.created of the stream, one by one, so that nothing is counted for us.
+
+    Personal projects come with their people, without a command; they are left out.
+    """
     jetstream = client.jetstream(timeout=5)
     events: Counter[str] = Counter()
     announced: Counter[str] = Counter()
@@ -69,6 +74,8 @@ async def _created(client: Any) -> tuple[Counter[str], Counter[str]]:
             message = await jetstream.get_msg(EVENTS.name, sequence, subject=CREATED, direct=True, next=True)
         except NotFoundError:
             return events, announced
-        events[message.headers["ce-id"]] += 1
-        announced[json.loads(message.data)["id"]] += 1
         sequence = message.seq + 1
+        project = json.loads(message.data)["id"]
+        if project not in personal:
+            events[message.headers["ce-id"]] += 1
+            announced[project] += 1

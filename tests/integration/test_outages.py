@@ -262,10 +262,10 @@ async def test_two_instances_share_the_work_and_one_relay_publishes(installation
         assert second.finished
 
         async def published() -> bool:
-            return len(await installation.messages("EVENTS", "evt._.tasks.>")) == 60
+            return len(await installation.messages("EVENTS", "evt._.tasks.lab.>")) == 60
 
         await eventually(published, within=5)
-        ids = [m.headers["ce-id"] for m in await installation.messages("EVENTS", "evt._.tasks.>")]
+        ids = [m.headers["ce-id"] for m in await installation.messages("EVENTS", "evt._.tasks.lab.>")]
         assert len(set(ids)) == 60
 
 

@@ -30,7 +30,10 @@ async def test_from_register_to_project_and_its_event(installation: Installation
         )
         assert project["role"] == "owner"
         listed = await http.get("/api/v1/projects", headers=me)
-        assert listed.json() == {"items": [project], "nextCursor": None}
+        items = listed.json()["items"]
+        assert items[0] == project
+        assert [item["personal"] for item in items] == [False, True]
+        assert items[1]["slug"] == "developer"
         assert (await http.get(f"/api/v1/projects/{project['id']}", headers=me)).json() == project
 
         operation = await http.get(f"/api/v1/operations/{created.headers['X-Operation-ID']}", headers=me)
@@ -59,7 +62,8 @@ async def test_others_see_nothing_of_a_project(installation: Installation) -> No
         assert _without_ids(there.json()) == _without_ids(missing.json())
         operation = await http.get(f"/api/v1/operations/{created.headers['X-Operation-ID']}", headers=theirs)
         assert operation.status_code == 404
-        assert (await http.get("/api/v1/projects", headers=theirs)).json()["items"] == []
+        listed = (await http.get("/api/v1/projects", headers=theirs)).json()["items"]
+        assert [item["personal"] for item in listed] == [True]
 
 
 async def test_slugs_are_unique_and_names_need_not_be(installation: Installation) -> None:
@@ -92,7 +96,8 @@ async def test_pages_and_search(installation: Installation) -> None:
             cursor = page["nextCursor"]
             if cursor is None:
                 break
-        assert seen == [f"Project {number}" for number in (4, 3, 2, 1, 0)]
+        assert seen[:5] == [f"Project {number}" for number in (4, 3, 2, 1, 0)]
+        assert len(seen) == 6  # and one's own
         found = await http.get("/api/v1/projects", params={"q": "ject 3"}, headers=me)
         assert [item["name"] for item in found.json()["items"]] == ["Project 3"]
         nothing = await http.get("/api/v1/projects", params={"q": "100%"}, headers=me)

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncpg
@@ -35,6 +36,8 @@ PASSWORD = "correct horse battery staple"
 class Installation:
     servers: TestServers
     database: str
+    folder: Path
+    """For what its services keep in files."""
 
     def settings(self, kind: type[S], service: str | None = None, **changes: Any) -> S:
         name = service or kind.model_fields["service"].default
@@ -53,6 +56,7 @@ class Installation:
             given["secret_key"] = SecretStr(credentials.secret_key)
         if kind is AuthSettings:
             given |= {"argon2_memory_kib": 64, "argon2_time": 1}  # the machine is for other things
+            given |= {"secrets_dir": self.folder}
         return kind(**(given | changes))
 
     def lab(self, service: str = "tasks", **changes: Any) -> LabSettings:
@@ -70,6 +74,7 @@ class Installation:
             "DATABASE_URL": credentials.database_url(endpoints, service, self.database),
             "SECRET_KEY": credentials.secret_key,
             "SIGNALBOX_LOG_LEVEL": "info",
+            "SIGNALBOX_SECRETS_DIR": str(self.folder),
             "SIGNALBOX_ARGON2_MEMORY_KIB": "64",
             "SIGNALBOX_ARGON2_TIME": "1",
             "SIGNALBOX_RETRY_BASE": "0.05",
@@ -154,7 +159,10 @@ class Http:
         self.clients = clients
         self.get = client.get
         self.post = client.post
+        self.patch = client.patch
+        self.delete = client.delete
         self.request = client.request
+        self.cookies = client.cookies
 
     async def sign_up(self, name: str | None = None, password: str = PASSWORD) -> dict[str, str]:
         """Registers somebody new; answers the headers that speak for them."""

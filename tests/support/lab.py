@@ -12,7 +12,7 @@ from signalbox_common import outbox
 from signalbox_common.bus import Call, FactCall
 from signalbox_common.contracts.auth import ProjectCreated
 from signalbox_common.contracts.base import Ask, Command, Event, GrantScope, Query, Reply
-from signalbox_common.contracts.streams import FactConsumer, Topology
+from signalbox_common.contracts.streams import FACT_CONSUMERS, FactConsumer, Topology
 from signalbox_common.db import Transaction
 from signalbox_common.inbox import Checkpoint, Outcome, no_checkpoint
 from signalbox_common.runtime import Service
@@ -60,7 +60,7 @@ class NoteTaken(Event):
 
 ON_PROJECT = FactConsumer("catalog", "lab-project-created", "evt.*.auth.project.created")
 ON_NOTE = FactConsumer("catalog", "lab-note-taken", "evt.*.tasks.lab.taken")
-TOPOLOGY = Topology(facts=(ON_PROJECT, ON_NOTE))
+TOPOLOGY = Topology(facts=(*FACT_CONSUMERS, ON_PROJECT, ON_NOTE))
 
 
 class LabSettings(OwnerSettings):

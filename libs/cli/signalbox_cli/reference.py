@@ -11,6 +11,7 @@ from typing import Any
 from signalbox_common import __version__, contracts
 from signalbox_common.contracts.base import (
     OWNERS,
+    PLATFORM,
     REGISTRY,
     SERVICES,
     Ask,
@@ -44,8 +45,8 @@ def asyncapi(service: str) -> dict[str, Any]:
     for contract in _ours():
         if issubclass(contract, Request) and _serves(service, contract):
             _add_request(service, contract, channels, operations, schemas)
-        elif issubclass(contract, Event) and contract.service() == service:
-            _add_event(contract, channels, operations, schemas)
+        elif issubclass(contract, Event) and service in OWNERS and contract.service() in (service, "*"):
+            _add_event(service, contract, channels, operations, schemas)
     if service == "gateway":
         for contract in _ours():
             if issubclass(contract, Request) and "*" not in contract.subject:
@@ -71,7 +72,7 @@ def _ours() -> list[type[Message]]:
 
 
 def _serves(service: str, contract: type[Request[Any]]) -> bool:
-    return service in OWNERS and contract.service() in (service, "*")
+    return service in OWNERS and contract.owner() in (service, "*")
 
 
 def _add_request(
@@ -105,6 +106,7 @@ def _add_request(
 
 
 def _add_event(
+    service: str,
     contract: type[Event],
     channels: dict[str, Any],
     operations: dict[str, Any],
@@ -113,8 +115,8 @@ def _add_event(
     name = contract.__name__
     _add_schema(contract, schemas)
     channels[name] = {
-        "address": contract.subject.replace("*", "{project}", 1),
-        "description": f"A CloudEvent of type {contract.type()}, kept in {EVENTS.name}.",
+        "address": contract.subject_in(None, service).replace(f".{PLATFORM}.", ".{project}.", 1),
+        "description": f"A CloudEvent of type {contract.type(service)}, kept in {EVENTS.name}.",
         "parameters": {"project": {"description": "The project's id, or `_` for the platform."}},
         "messages": {name: _message(contract)},
     }

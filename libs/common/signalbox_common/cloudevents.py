@@ -23,17 +23,21 @@ class EventContext:
 
 
 def headers_of(
-    event: Event, event_id: uuid.UUID, *, actor: uuid.UUID | None = None, operation: str | None = None
+    event: Event,
+    event_id: uuid.UUID,
+    service: str,
+    *,
+    actor: uuid.UUID | None = None,
+    operation: str | None = None,
 ) -> dict[str, str]:
-    service = event.service()
     headers = {
         MESSAGE_ID: f"{service}:{event_id}",
         "ce-specversion": "1.0",
         "ce-id": str(event_id),
-        "ce-type": event.type(),
+        "ce-type": event.type(service),
         "ce-source": f"/signalbox/{service}",
         "ce-time": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
-        "ce-dataschema": event.schema_uri(),
+        "ce-dataschema": event.schema_uri(service),
         "content-type": "application/json",
     }
     if actor is not None:

@@ -36,6 +36,8 @@ class Transaction:
     ) -> None:
         self.connection = connection
         self.actor = actor
+        self.actor_name: str | None = None
+        """Set with `actor` by a request that finds out itself whom it is for: signing in."""
         self.operation = operation
         self.emitted = False
 

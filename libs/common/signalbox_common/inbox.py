@@ -29,9 +29,12 @@ from sqlalchemy.dialects.postgresql import UUID, insert
 from signalbox_common.contracts.base import Failure, OperationReport, OperationStatus, Reply
 from signalbox_common.db import Database, Transaction
 from signalbox_common.errors import IdempotencyKeyReused, SignalboxError
+from signalbox_common.outbox import ROW, insertion, table
 
 R = TypeVar("R", bound=Reply)
 Work = Callable[[Transaction], Awaitable[R]]
+Audit = Callable[[Transaction, SignalboxError | None, str | None], dict[str, Any]]
+"""The outbox row that tells of a change: whether it was refused, and what it was about."""
 Checkpoint = Callable[[str], Awaitable[None]]
 """Called at the named steps of a request's way; fault tests stop the process there."""
 
@@ -70,6 +73,8 @@ class RequestKey:
     project_id: uuid.UUID | None
     keep_reply: bool = True
     """False where the reply may hold secrets: only the outcome is kept then."""
+    remembered: bool = True
+    """False where a repeat is a request of its own: signing in."""
 
 
 @dataclass(frozen=True)
@@ -129,57 +134,76 @@ class Inbox:
             .on_conflict_do_nothing()
             .returning(self._inbox.c.command_id)
         )
+        # One statement for both: the answer, and its entry in the outbox. The names of its parameters are
+        # none of columns: SQLAlchemy would set those in both tables.
         answered = ("status", "reply", "resource")
         self._answer = (
-            update(self._inbox)
-            .where(self._inbox.c.command_id == bindparam("answered"))
-            .values({name: bindparam(name) for name in answered} | {"finished_at": func.now()})
+            insert(table(database.schema))
+            .values({name: bindparam(f"entry_{name}") for name in ROW})
+            .inline()
+            .add_cte(
+                update(self._inbox)
+                .where(self._inbox.c.command_id == bindparam("answered"))
+                .values({n: bindparam(f"answer_{n}") for n in answered} | {"finished_at": func.now()})
+                .cte("answering")
+            )
         )
 
-    async def once(self, key: RequestKey, work: Work[R], *, operation: str | None = None) -> Outcome[R]:
+    async def once(
+        self, key: RequestKey, work: Work[R], audit: Audit, *, operation: str | None = None
+    ) -> Outcome[R]:
         """Runs the work in one transaction with its inbox row, or answers what it answered before.
 
         A final error undoes the work and is stored as the answer; any other error undoes everything.
+        What was answered goes into the outbox for the audit log, in the same transaction.
         """
         async with self._database.transaction(actor=key.user_id, operation=operation) as transaction:
-            connection = transaction.connection
-            mine = await connection.execute(
-                self._claim,
-                {
-                    "command_id": key.command_id,
-                    "subject": key.subject,
-                    "digest": key.digest,
-                    "user_id": key.user_id,
-                    "project_id": key.project_id,
-                    "status": OperationStatus.PENDING,
-                },
-            )
-            if mine.first() is None:
+            if key.remembered and not await self._claimed(transaction, key):
                 return await self._replay(transaction, key)
             resource: str | None = None
+            refused: SignalboxError | None = None
             try:
-                async with connection.begin_nested():
+                async with transaction.connection.begin_nested():
                     reply = await work(transaction)
             except SignalboxError as error:
                 if not error.final:
                     raise
                 transaction.emitted = False
+                refused = error
                 outcome: Outcome[R] = Outcome.failure(error)
             else:
                 outcome = Outcome.of(reply)
                 resource = _resource(reply)
-            await connection.execute(
-                self._answer,
-                {
+            entry = audit(transaction, refused, resource)
+            if key.remembered:
+                answer = {
                     "answered": key.command_id,
-                    "status": OperationStatus.FAILED if outcome.failed else OperationStatus.SUCCEEDED,
-                    "reply": outcome.body if key.keep_reply or outcome.failed else None,
-                    "resource": resource,
-                },
-            )
+                    "answer_status": OperationStatus.FAILED if outcome.failed else OperationStatus.SUCCEEDED,
+                    "answer_reply": outcome.body if key.keep_reply or outcome.failed else None,
+                    "answer_resource": resource,
+                }
+                named = {f"entry_{name}": value for name, value in entry.items()}
+                await transaction.connection.execute(self._answer, named | answer)
+            else:
+                await transaction.connection.execute(insertion(self._database.schema), entry)
             await self.checkpoint("in_transaction")
         await self.checkpoint("committed")
         return outcome
+
+    async def _claimed(self, transaction: Transaction, key: RequestKey) -> bool:
+        """Whether this request is the first with its id."""
+        mine = await transaction.connection.execute(
+            self._claim,
+            {
+                "command_id": key.command_id,
+                "subject": key.subject,
+                "digest": key.digest,
+                "user_id": key.user_id,
+                "project_id": key.project_id,
+                "status": OperationStatus.PENDING,
+            },
+        )
+        return mine.first() is not None
 
     async def _replay(self, transaction: Transaction, key: RequestKey) -> Outcome[R]:
         row = (

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import lru_cache
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -46,6 +47,10 @@ Publish = Callable[[str, bytes, dict[str, str]], Awaitable[bool]]
 """Stores one event in the stream; tells whether the stream had it already."""
 
 
+ROW = ("event_id", "subject", "headers", "body")
+"""What a row is made of; its number it gets from the database."""
+
+
 @lru_cache
 def table(schema: str) -> Table:
     return Table(
@@ -60,28 +65,35 @@ def table(schema: str) -> Table:
 
 
 @lru_cache
-def _insertion(schema: str) -> Insert:
-    names = ("event_id", "subject", "headers", "body")
-    return insert(table(schema)).values({name: bindparam(name) for name in names}).inline()
+def insertion(schema: str) -> Insert:
+    """Inserts one row of `row_of`."""
+    return insert(table(schema)).values({name: bindparam(name) for name in ROW}).inline()
 
 
 async def emit(
     transaction: Transaction, schema: str, event: Event, *, project: uuid.UUID | None
 ) -> uuid.UUID:
     """Puts a fact into the outbox; the entity that it is about must be locked by this transaction."""
+    row = row_of(transaction, schema, event, project=project)
+    await transaction.connection.execute(insertion(schema), row)
+    event_id: uuid.UUID = row["event_id"]
+    return event_id
+
+
+def row_of(
+    transaction: Transaction, schema: str, event: Event, *, project: uuid.UUID | None
+) -> dict[str, Any]:
+    """The values of a fact's row, for `insertion`."""
     body = event.encode()
     if len(body) > MAX_BODY:
         raise Invalid(f"The event {event.type()} would be larger than {MAX_BODY} bytes.", code="too_large")
     event_id = uuid7()
     headers = cloudevents.headers_of(
-        event, event_id, actor=transaction.actor, operation=transaction.operation
+        event, event_id, schema, actor=transaction.actor, operation=transaction.operation
     )
-    await transaction.connection.execute(
-        _insertion(schema),
-        {"event_id": event_id, "subject": event.subject_in(project), "headers": headers, "body": body},
-    )
+    subject = event.subject_in(project, schema)
     transaction.emitted = True
-    return event_id
+    return {"event_id": event_id, "subject": subject, "headers": headers, "body": body}
 
 
 class Relay:

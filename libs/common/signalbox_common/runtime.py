@@ -11,7 +11,7 @@ from signalbox_common import telemetry
 from signalbox_common.bus import Call, ServiceBus
 from signalbox_common.bus.calls import Translate
 from signalbox_common.contracts import base
-from signalbox_common.db import Database, is_outage
+from signalbox_common.db import Database, Transaction, is_outage
 from signalbox_common.errors import SignalboxError, Unavailable
 from signalbox_common.health import Health, HealthServer
 from signalbox_common.inbox import Checkpoint, Inbox, no_checkpoint
@@ -45,6 +45,10 @@ class Service:
         self.health = Health(settings, {"database": self.database.check, "nats": self._check_nats})
         self.prepare: Callable[[], Awaitable[None]] = _nothing
         """What must be done, with database and bus at hand, before the first message is taken."""
+        self.finish: Callable[[], Awaitable[None]] = _nothing
+        """What must be done when the last message was handled."""
+        self.tidy: Callable[[Transaction], Awaitable[None]] = _nothing_to_tidy
+        """What this service forgets, once an hour."""
         self._stopping = asyncio.Event()
 
         @self.bus.on_query(base.Health)
@@ -82,6 +86,7 @@ class Service:
             tidying.cancel()
             with suppress(Exception):
                 await asyncio.wait_for(self.bus.stop(), self.settings.shutdown_grace + 2)
+            await self.finish()
             await self.database.close()
             await server.stop()
             telemetry.shutdown()
@@ -107,12 +112,18 @@ class Service:
             await asyncio.sleep(TIDY_EVERY)
             try:
                 await self.inbox.tidy()
+                async with self.database.transaction() as transaction:
+                    await self.tidy(transaction)
             except Exception as error:  # noqa: BLE001 - tidied up an hour later then
                 log.warning("tidying failed", reason=repr(error)[:300])
 
 
 async def _nothing() -> None:
     """Most services have nothing to prepare."""
+
+
+async def _nothing_to_tidy(_transaction: Transaction) -> None:
+    """Most services forget nothing but what the inbox does."""
 
 
 def run(build: Callable[[], Service]) -> None:

@@ -36,7 +36,7 @@ def test_only_our_own_reply_subjects_are_used(subject: str, good: bool) -> None:
 def test_events_are_cloudevents_and_carry_no_grant() -> None:
     project, event_id = uuid7(), uuid7()
     event = ProjectCreated(id=project, name="n", slug="s", created_by=uuid7())
-    made = cloudevents.headers_of(event, event_id, actor=uuid7(), operation="op_1")
+    made = cloudevents.headers_of(event, event_id, "auth", actor=uuid7(), operation="op_1")
     assert made["ce-specversion"] == "1.0"
     assert made["ce-type"] == "auth.project.created"
     assert made["ce-id"] in made["Nats-Msg-Id"]
@@ -53,7 +53,7 @@ def test_events_are_cloudevents_and_carry_no_grant() -> None:
 def test_what_is_no_cloudevent_is_refused(broken: dict[str, str]) -> None:
     event = UserRegistered(id=uuid7(), username="x")
     with pytest.raises(ValueError, match=r"CloudEvent|ce-id"):
-        cloudevents.context_of(cloudevents.headers_of(event, uuid7()) | broken)
+        cloudevents.context_of(cloudevents.headers_of(event, uuid7(), "auth") | broken)
 
 
 def test_the_project_of_an_event_is_what_its_subject_says() -> None:

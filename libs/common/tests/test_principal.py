@@ -14,21 +14,25 @@ from hypothesis import strategies as st
 from signalbox_common.contracts.base import GrantScope
 from signalbox_common.errors import Forbidden, Unauthenticated, Unavailable
 from signalbox_common.keys import uuid7
-from signalbox_common.principal import GrantVerifier, KeyRing, SigningKey
+from signalbox_common.principal import GrantVerifier
+from signalbox_common.revoked import Revoked
+from signalbox_common.tokens import FetchKey, KeyRing, PublishedKey, SigningKey
 
 KEY = SigningKey("k1", Ed25519PrivateKey.generate())
-ABOUT = {"sub": str(uuid7()), "usr": "dev", "rol": "user"}
+ABOUT = {"sub": str(uuid7()), "usr": "dev", "rol": "user", "ver": 1}
 IN_PROJECT = ABOUT | {"prj": str(uuid7()), "prr": "owner"}
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 
 
-async def fetch(kid: str) -> bytes | None:
-    return KEY.public if kid == "k1" else None
+async def fetch(kid: str) -> PublishedKey | None:
+    return PublishedKey(KEY.public) if kid == "k1" else None
 
 
-def verifier(service: str = "auth") -> GrantVerifier:
-    return GrantVerifier(KeyRing(fetch), service)
+def verifier(fetch: FetchKey = fetch, service: str = "auth") -> GrantVerifier:
+    revoked = Revoked()
+    revoked.heard()
+    return GrantVerifier(KeyRing(fetch), revoked, service)
 
 
 def forged(
@@ -106,20 +110,20 @@ async def test_a_grant_for_a_person_opens_no_project() -> None:
 async def test_a_grant_with_an_unknown_key_is_asked_about_again_and_never_refused() -> None:
     known: list[str] = []
 
-    async def later(kid: str) -> bytes | None:
-        return KEY.public if kid in known else None
+    async def later(kid: str) -> PublishedKey | None:
+        return PublishedKey(KEY.public) if kid in known else None
 
-    grants = GrantVerifier(KeyRing(later), "auth")
+    grants = verifier(later)
     with pytest.raises(Unavailable):
         await grants.verify(forged(), GrantScope.PERSON)
     known.append("k1")
-    assert await GrantVerifier(KeyRing(later), "auth").verify(forged(), GrantScope.PERSON)
+    assert await verifier(later).verify(forged(), GrantScope.PERSON)
 
 
 async def test_unknown_keys_are_not_asked_for_with_every_request() -> None:
     asked: list[str] = []
 
-    async def nobody(kid: str) -> bytes | None:
+    async def nobody(kid: str) -> PublishedKey | None:
         asked.append(kid)
         return None
 
@@ -131,11 +135,11 @@ async def test_unknown_keys_are_not_asked_for_with_every_request() -> None:
 
 
 async def test_an_unreachable_key_store_is_not_the_persons_fault() -> None:
-    async def nobody(_kid: str) -> bytes | None:
+    async def nobody(_kid: str) -> PublishedKey | None:
         raise Unavailable
 
     with pytest.raises(Unavailable):
-        await GrantVerifier(KeyRing(nobody), "auth").verify(forged(), GrantScope.PERSON)
+        await verifier(nobody).verify(forged(), GrantScope.PERSON)
 
 
 async def test_what_counts_is_the_moment_of_acceptance() -> None:

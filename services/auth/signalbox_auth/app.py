@@ -1,42 +1,73 @@
 """Composition root of the auth service."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from signalbox_auth import handlers
+from signalbox_auth.domain.audit import Chain
+from signalbox_auth.domain.sessions import RefreshTokens
 from signalbox_auth.errors import translate
 from signalbox_auth.passwords import Passwords
-from signalbox_auth.service import AuthService
+from signalbox_auth.service.audit import Audit
+from signalbox_auth.service.devices import Devices
+from signalbox_auth.service.grants import Grants
+from signalbox_auth.service.keys import Keys
+from signalbox_auth.service.members import Members
+from signalbox_auth.service.projects import Projects
+from signalbox_auth.service.secrets import Secrets
+from signalbox_auth.service.sessions import Lives, Sessions
+from signalbox_auth.service.tokens import Tokens
+from signalbox_auth.service.users import Users
 from signalbox_auth.settings import AuthSettings
-from signalbox_auth.store import Store
+from signalbox_auth.store import attempts, devices, sessions
+from signalbox_common.db import Transaction
 from signalbox_common.inbox import Checkpoint, no_checkpoint
 from signalbox_common.keys import Sealer
 from signalbox_common.runtime import Service, run
+from signalbox_common.secrets import KeyFile, LocalSecrets
 
 
 def build(settings: AuthSettings, *, checkpoint: Checkpoint = no_checkpoint) -> Service:
     app = Service(settings, translate=translate, checkpoint=checkpoint)
-    service = AuthService(
-        app.database,
-        Store(),
-        Passwords(settings),
-        Sealer(settings.secret_key.get_secret_value(), "auth/signing-keys"),
-        app.bus.keys,
-        access_life=timedelta(minutes=settings.access_token_minutes),
+    secret_key = settings.secret_key.get_secret_value()
+    store = LocalSecrets(app.database, KeyFile(settings.secrets_dir / "auth.keys", secret_key))
+    passwords = Passwords(settings)
+    keys = Keys(app.database, store, app.bus.publish_key, Sealer(secret_key, "auth/signing-keys"))
+    users = Users(app.database, passwords, registration_open=settings.registration == "open")
+    sessions_of_people = Sessions(app.database, passwords, keys, RefreshTokens(secret_key), _lives(settings))
+    handlers.register_users(app.bus, users, sessions_of_people, Devices(app.database, sessions_of_people))
+    handlers.register_tokens(
+        app.bus, Tokens(app.database), Grants(app.database, keys, app.bus.keys, app.bus.revoked)
     )
-    handlers.register(app.bus, service)
-
-    async def publish_keys() -> None:
-        await service.load_keys(app.bus.publish_key)
+    handlers.register_projects(app.bus, Projects(app.database), Members(app.database))
+    handlers.register_operation(app.bus, keys, Secrets(store), Audit(app.database, Chain(secret_key)))
 
     async def prepare() -> None:
-        await publish_keys()
+        await keys.load()
         # A broker that lost its data must not make everybody's tokens unknown.
-        app.bus.connection.after_reconnect = publish_keys
+        app.bus.connection.after_reconnect = keys.publish_all
         if settings.admin_password is not None:
-            await service.ensure_admin(settings.admin_password.get_secret_value())
+            await users.ensure_admin(settings.admin_password.get_secret_value())
+        await users.ensure_personal_projects()
+        keys.follow()
 
     app.prepare = prepare
+    app.finish = keys.stop
+    app.tidy = _tidy
     return app
+
+
+def _lives(settings: AuthSettings) -> Lives:
+    return Lives(
+        access=timedelta(minutes=settings.access_token_minutes),
+        idle=timedelta(days=settings.session_idle_days),
+        longest=timedelta(days=settings.session_longest_days),
+    )
+
+
+async def _tidy(transaction: Transaction) -> None:
+    await sessions.tidy(transaction)
+    await devices.tidy(transaction)
+    await attempts.tidy(transaction, datetime.now(UTC))
 
 
 def main() -> None:

@@ -1,36 +1,82 @@
-"""Contract in, use case, contract out."""
+"""Which use case answers which contract."""
 
-from signalbox_auth.service import AuthService
-from signalbox_common.bus import Call, ServiceBus
+from signalbox_auth.service.audit import Audit
+from signalbox_auth.service.devices import Devices
+from signalbox_auth.service.grants import Grants
+from signalbox_auth.service.keys import Keys
+from signalbox_auth.service.members import Members
+from signalbox_auth.service.projects import Projects
+from signalbox_auth.service.secrets import Secrets
+from signalbox_auth.service.sessions import Sessions
+from signalbox_auth.service.tokens import Tokens
+from signalbox_auth.service.users import Users
+from signalbox_common.bus import ServiceBus
 from signalbox_common.contracts import auth as contract
-from signalbox_common.inbox import Outcome
+from signalbox_common.contracts.base import AuditRecorded
+from signalbox_common.contracts.streams import AUDIT
 
 
-def register(bus: ServiceBus, service: AuthService) -> None:
-    @bus.on_ask(contract.Register)
-    async def register_user(call: Call, ask: contract.Register) -> Outcome[contract.User]:
-        return await service.register(call, ask)
+def register_users(bus: ServiceBus, users: Users, sessions: Sessions, devices: Devices) -> None:
+    bus.on_ask(contract.Register)(users.register)
+    bus.on_ask(contract.AdminRegister)(users.admin_register)
+    bus.on_query(contract.Me)(users.me)
+    bus.on_command(contract.UpdateMe)(users.update_me)
+    bus.on_ask(contract.ChangePassword)(users.change_password)
+    bus.on_query(contract.ListUsers)(users.page)
+    bus.on_query(contract.GetUser)(users.get)
+    bus.on_command(contract.UpdateUser)(users.update)
 
-    @bus.on_ask(contract.Login)
-    async def login(_call: Call, ask: contract.Login) -> contract.Session:
-        return await service.login(ask)
+    bus.on_ask(contract.Login)(sessions.login)
+    bus.on_ask(contract.Refresh)(sessions.refresh)
+    bus.on_ask(contract.Logout)(sessions.logout)
+    bus.on_query(contract.ListSessions)(sessions.page)
+    bus.on_command(contract.RevokeSession)(sessions.revoke)
+    bus.on_command(contract.RevokeOtherSessions)(sessions.revoke_others)
 
-    @bus.on_query(contract.Me)
-    async def me(call: Call, _query: contract.Me) -> contract.User:
-        return await service.me(call.principal)
+    bus.on_ask(contract.StartDevice)(devices.start)
+    bus.on_query(contract.GetDevice)(devices.info)
+    bus.on_ask(contract.DecideDevice)(devices.decide)
+    bus.on_ask(contract.PollDevice)(devices.poll)
 
-    @bus.on_query(contract.GetGrant)
-    async def grant(_call: Call, query: contract.GetGrant) -> contract.Grant:
-        return await service.grant(query)
 
-    @bus.on_command(contract.CreateProject)
-    async def create_project(call: Call, command: contract.CreateProject) -> Outcome[contract.Project]:
-        return await service.create_project(call, command)
+def register_tokens(bus: ServiceBus, tokens: Tokens, grants: Grants) -> None:
+    bus.on_ask(contract.CreateToken)(tokens.create)
+    bus.on_query(contract.ListTokens)(tokens.page)
+    bus.on_command(contract.RevokeToken)(tokens.revoke)
+    bus.on_ask(contract.CreateServiceAccountToken)(tokens.create_for_account)
+    bus.on_query(contract.ListServiceAccountTokens)(tokens.page_of_account)
+    bus.on_command(contract.RevokeServiceAccountToken)(tokens.revoke_of_account)
 
-    @bus.on_query(contract.ListProjects)
-    async def projects(call: Call, query: contract.ListProjects) -> contract.ProjectPage:
-        return await service.projects(call.principal, query)
+    bus.on_query(contract.Identify)(grants.identify)
+    bus.on_query(contract.GetGrant)(grants.grant)
+    bus.on_ask(contract.Delegate)(grants.delegate)
+    bus.on_query(contract.DelegatedGrant)(grants.delegated)
 
-    @bus.on_query(contract.GetProject)
-    async def project(call: Call, _query: contract.GetProject) -> contract.Project:
-        return await service.project(call.principal)
+
+def register_projects(bus: ServiceBus, projects: Projects, members: Members) -> None:
+    bus.on_command(contract.CreateProject)(projects.create)
+    bus.on_query(contract.ListProjects)(projects.page)
+    bus.on_query(contract.GetProject)(projects.get)
+    bus.on_command(contract.UpdateProject)(projects.update)
+    bus.on_command(contract.DeleteProject)(projects.delete)
+    bus.on_command(contract.RestoreProject)(projects.restore)
+
+    bus.on_query(contract.ListMembers)(members.page)
+    bus.on_command(contract.AddMember)(members.add)
+    bus.on_command(contract.ChangeMember)(members.change)
+    bus.on_command(contract.RemoveMember)(members.remove)
+
+    bus.on_command(contract.CreateServiceAccount)(members.create_account)
+    bus.on_query(contract.ListServiceAccounts)(members.accounts)
+    bus.on_command(contract.DeleteServiceAccount)(members.delete_account)
+
+
+def register_operation(bus: ServiceBus, keys: Keys, secrets: Secrets, audit: Audit) -> None:
+    bus.on_query(contract.ListKeys)(keys.page)
+    bus.on_ask(contract.RotateKeys)(keys.rotate)
+    bus.on_ask(contract.RotateSecrets)(secrets.rotate)
+
+    bus.on_fact(AuditRecorded, AUDIT)(audit.record)
+    bus.on_query(contract.ListAudit)(audit.page)
+    bus.on_query(contract.ListProjectAudit)(audit.project_page)
+    bus.on_query(contract.CheckAudit)(audit.check)

@@ -1,11 +1,19 @@
-"""Argon2id, as many at a time as the machine bears."""
+"""Argon2id, as many at a time as the machine bears; bcrypt of imported users until they sign in."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
+import bcrypt
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from signalbox_auth.domain.passwords import is_bcrypt
 from signalbox_auth.settings import AuthSettings
+from signalbox_common.errors import Unavailable
+
+_BCRYPT_READS = 72
+"""Bytes of a password that bcrypt has ever looked at."""
 
 
 class Passwords:
@@ -16,11 +24,31 @@ class Passwords:
             parallelism=settings.argon2_parallelism,
         )
         self._slots = asyncio.Semaphore(settings.argon2_concurrency)
+        self._waiting = 0
+        self._queue = settings.argon2_queue
         self._nobody: str | None = None
 
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """What hashing and verifying happen in; a queue that would be too long to wait in is refused at once.
+
+        Whatever decides whether a password is looked at belongs inside: a thousand guesses that arrive
+        together are then decided about one after the other.
+        """
+        if self._waiting >= self._queue:
+            raise Unavailable("Too many people are signing in at this moment.", code="busy")
+        self._waiting += 1
+        try:
+            await self._slots.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._slots.release()
+
     async def hash(self, password: str) -> str:
-        async with self._slots:
-            return await asyncio.to_thread(self._hasher.hash, password)
+        return await asyncio.to_thread(self._hasher.hash, password)
 
     async def verify(self, stored: str | None, password: str) -> bool:
         """Takes as long for somebody unknown (None) as for anybody else."""
@@ -31,13 +59,18 @@ class Passwords:
             return False
         return await self._check(stored, password)
 
-    def outdated(self, stored: str) -> bool:
-        """Whether the hash was made with other parameters than today's."""
-        return self._hasher.check_needs_rehash(stored)
-
     async def _check(self, stored: str, password: str) -> bool:
-        async with self._slots:
+        if is_bcrypt(stored):
+            given = password.encode()[:_BCRYPT_READS]
             try:
-                return await asyncio.to_thread(self._hasher.verify, stored, password)
-            except (VerificationError, InvalidHashError):
+                return await asyncio.to_thread(bcrypt.checkpw, given, stored.encode())
+            except ValueError:
                 return False
+        try:
+            return await asyncio.to_thread(self._hasher.verify, stored, password)
+        except (VerificationError, InvalidHashError):
+            return False
+
+    def outdated(self, stored: str) -> bool:
+        """Whether the hash was made otherwise than today's are."""
+        return is_bcrypt(stored) or self._hasher.check_needs_rehash(stored)

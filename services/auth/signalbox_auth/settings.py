@@ -1,22 +1,33 @@
 """The environment of the auth service."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr
 
 from signalbox_common.settings import DEVELOPMENT_SECRET, OwnerSettings
+from signalbox_common.tokens import LONGEST_LIFE
 
 
 class AuthSettings(OwnerSettings):
     service: Literal["auth"] = "auth"
     secret_key: SecretStr = Field(default=SecretStr(DEVELOPMENT_SECRET), validation_alias="SECRET_KEY")
-    """Wraps the signing keys at rest."""
+    """Wraps the keys of the secret store, derives refresh tokens, seals the audit log."""
+    secrets_dir: Path = Path(".signalbox/secrets")
+    """Where the file lies that holds the keys of the local secret store."""
     admin_password: SecretStr | None = None
     """The password that the first admin gets when there is none yet."""
+    registration: Literal["open", "closed"] = "open"
+    """Whether people may register themselves."""
 
-    access_token_minutes: int = 15
+    access_token_minutes: int = Field(default=15, ge=1, le=int(LONGEST_LIFE.total_seconds() // 60))
+    session_idle_days: int = Field(default=30, ge=1)
+    """A session that is not used for this long is over."""
+    session_longest_days: int = Field(default=180, ge=1)
     argon2_memory_kib: int = Field(default=19_456, ge=8)
     argon2_time: int = Field(default=2, ge=1)
     argon2_parallelism: int = Field(default=1, ge=1)
     argon2_concurrency: int = Field(default=2, ge=1)
     """Passwords hashed at the same time: logins must not exhaust the machine."""
+    argon2_queue: int = Field(default=150, ge=1)
+    """Logins that may wait for that; more are refused at once with 503."""

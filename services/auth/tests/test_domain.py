@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signalbox_auth import domain, errors
+from signalbox_auth import errors
+from signalbox_auth.domain import errors as domain
+from signalbox_auth.domain import names
 from signalbox_auth.passwords import Passwords
 from signalbox_auth.settings import AuthSettings
 from signalbox_common.errors import SignalboxError
@@ -25,32 +27,33 @@ QUICK = AuthSettings(argon2_memory_kib=64, argon2_time=1)
     ],
 )
 def test_slugs_are_derived_from_names(name: str, slug: str) -> None:
-    assert domain.slug_of(name) == slug
+    assert names.slug_of(name) == slug
 
 
 @given(st.text(max_size=300), st.from_regex(r"[0-9a-f]{8}", fullmatch=True))
 def test_derived_slugs_are_always_good(name: str, suffix: str) -> None:
-    slug = domain.slug_of(name)
-    for found in (slug, domain.suffixed(slug, suffix)):
-        assert 0 < len(found) <= domain.SLUG_LENGTH
+    slug = names.slug_of(name)
+    for found in (slug, names.suffixed(slug, suffix)):
+        assert 0 < len(found) <= names.SLUG_LENGTH
         assert found == found.strip("-")
         assert set(found) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
-    assert domain.suffixed(slug, suffix).endswith(suffix)
+    assert names.suffixed(slug, suffix).endswith(suffix)
 
 
 def test_a_reserved_slug_is_refused() -> None:
     with pytest.raises(domain.SlugReserved):
-        domain.checked_slug("default")
-    assert domain.checked_slug("mine") == "mine"
+        names.checked_slug("default")
+    assert names.checked_slug("mine") == "mine"
 
 
 def test_names_are_compared_without_case_and_width() -> None:
-    assert domain.folded("DEV") == domain.folded("dev") == domain.folded("ｄｅｖ")
+    assert names.folded("DEV") == names.folded("dev") == names.folded("ｄｅｖ")
 
 
 def test_every_error_of_the_domain_has_a_name_on_the_wire() -> None:
     for kind in domain.DomainError.__subclasses__():
-        translated = errors.translate(kind())
+        given = (1,) if kind is domain.TooManyAttempts else ()
+        translated = errors.translate(kind(*given))
         assert isinstance(translated, SignalboxError), kind
         assert translated.final
     assert errors.translate(ValueError("not ours")) is None

@@ -1,7 +1,7 @@
 """Composition root of the gateway."""
 
 import asyncio
-import socket
+import socket as sockets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
@@ -17,14 +17,49 @@ from signalbox_common.bus import Bus
 from signalbox_common.errors import Unavailable
 from signalbox_common.health import Health, HealthServer
 from signalbox_gateway import pages, problems
+from signalbox_gateway.addresses import Addresses
 from signalbox_gateway.clients import Clients
+from signalbox_gateway.cookies import Cookies
 from signalbox_gateway.edge import Edge
-from signalbox_gateway.routes import auth, health, operations, projects
+from signalbox_gateway.live import socket
+from signalbox_gateway.live.tickets import Tickets
+from signalbox_gateway.live.watch import Watch
+from signalbox_gateway.origins import Origins
+from signalbox_gateway.routes import (
+    accounts,
+    audit,
+    auth,
+    devices,
+    health,
+    info,
+    keys,
+    members,
+    operations,
+    projects,
+    sessions,
+    tokens,
+    users,
+)
 from signalbox_gateway.settings import GatewaySettings
 
 log = telemetry.get_logger()
 
-EXPOSED = ["Location", "X-Operation-ID", "X-Request-ID", "X-Correlation-ID", "Retry-After"]
+ROUTES = (
+    health,
+    auth,
+    sessions,
+    tokens,
+    devices,
+    users,
+    projects,
+    members,
+    accounts,
+    audit,
+    info,
+    keys,
+    operations,
+)
+EXPOSED = ["Location", "X-Operation-ID", "X-Request-ID", "X-Correlation-ID", "Retry-After", "ETag"]
 
 
 def build(settings: GatewaySettings, *, started: Callable[[], object] | None = None) -> FastAPI:
@@ -41,6 +76,7 @@ def build(settings: GatewaySettings, *, started: Callable[[], object] | None = N
     async def check_redis() -> None:
         await redis.ping()
 
+    watch = Watch(bus.revoked)
     report = Health(settings, {"nats": check_nats, "redis": check_redis})
 
     @asynccontextmanager
@@ -49,12 +85,14 @@ def build(settings: GatewaySettings, *, started: Callable[[], object] | None = N
         server.start()
         connecting = asyncio.create_task(bus.start())
         connecting.add_done_callback(_started)
+        watch.start()
         if started is not None:
             started()
         try:
             yield
         finally:
             connecting.cancel()
+            await watch.stop()
             with suppress(Exception):
                 await bus.stop()
             await redis.aclose()
@@ -77,13 +115,20 @@ def build(settings: GatewaySettings, *, started: Callable[[], object] | None = N
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # Edge traces, counts and logs
     )
+    secret_key = settings.secret_key.get_secret_value()
+    addresses = Addresses(settings.proxies())
+    origins = Origins(secret_key, settings.origins())
     app.state.health = report
-    app.state.clients = Clients(
-        bus, settings.secret_key.get_secret_value(), command_patience=settings.command_patience
-    )
+    app.state.settings = settings
+    app.state.clients = Clients(bus, secret_key, command_patience=settings.command_patience)
+    app.state.cookies = Cookies(origins, addresses, settings.cookie_secure, settings.env == "development")
+    app.state.tickets = Tickets(redis, secret_key)
+    app.state.watch = watch
     problems.install(app)
-    for module in (health, auth, projects, operations):
+    for module in ROUTES:
         app.include_router(module.routes)
+    app.include_router(socket.routes)
+    pages.install_device_page(app)
     if settings.docs:
         pages.install(app)
     add_middlewares(app, settings)
@@ -95,13 +140,13 @@ def add_middlewares(app: FastAPI, settings: GatewaySettings) -> None:
     app.add_middleware(GZipMiddleware, minimum_size=1024)
     app.add_middleware(
         CORSMiddleware,
-        allow_origins=[origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()],
+        allow_origins=settings.origins(),
         allow_credentials=True,
         allow_methods=["*"],
         allow_headers=["*"],
         expose_headers=EXPOSED,
     )
-    app.add_middleware(Edge, max_body=settings.max_body)
+    app.add_middleware(Edge, max_body=settings.max_body, addresses=Addresses(settings.proxies()))
 
 
 def main() -> None:
@@ -115,11 +160,12 @@ def main() -> None:
         server_header=False,
         timeout_graceful_shutdown=int(settings.shutdown_grace),
         timeout_keep_alive=75,
-        ws="none",
+        ws="websockets-sansio",
+        ws_max_size=settings.max_body,
     )
     server = uvicorn.Server(config)
-    sockets = [socket.socket(fileno=settings.listen_fd)] if settings.listen_fd is not None else None
-    uvloop.run(server.serve(sockets))
+    fd = settings.listen_fd
+    uvloop.run(server.serve([sockets.socket(fileno=fd)] if fd is not None else None))
 
 
 if __name__ == "__main__":

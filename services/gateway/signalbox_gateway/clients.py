@@ -1,15 +1,18 @@
 """Typed calls of the gateway to the services behind it."""
 
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fastapi import Request
+from pydantic import SecretStr
 from starlette.responses import JSONResponse, Response
 
 from signalbox_common.bus import Answer, Bus, Sending
+from signalbox_common.contracts.auth import Identify
+from signalbox_common.contracts.auth import Identity as WhoItIs
 from signalbox_common.contracts.base import (
     Ask,
     Command,
@@ -20,11 +23,13 @@ from signalbox_common.contracts.base import (
     Query,
     Reply,
 )
+from signalbox_common.contracts.base import Request as MessageToOwner
 from signalbox_common.errors import Invalid, NotFound, SignalboxError, Unavailable
 from signalbox_common.keys import CommandIds, OperationIds, OperationRef, uuid7
 from signalbox_gateway.identity import Asker, Identity
 
 R = TypeVar("R", bound=Reply)
+T = TypeVar("T")
 
 NOBODY = uuid.UUID(int=0)
 MAX_KEY = 255
@@ -61,16 +66,52 @@ class Clients:
         self.operation_ids = OperationIds(secret_key)
         self._patience = command_patience
 
-    async def query(self, asker: Asker, query: Query[R], *, project: uuid.UUID | None = None) -> Answer[R]:
-        grant = None
-        if query.grant is not GrantScope.NONE:
-            grant = await self.identity.grant(asker, query.service(), project)
-        return await self.bus.query(query, grant=grant)
+    async def query(
+        self, asker: Asker | None, query: Query[R], *, project: uuid.UUID | None = None
+    ) -> Answer[R]:
+        async def send(grant: str | None) -> Answer[R]:
+            return await self.bus.query(query, grant=grant)
 
-    async def ask(self, request: Request, ask: Ask[R], asker: Asker | None = None) -> Answer[R]:
+        return await self._granted(asker, query, project, send)
+
+    async def identify(self, asker: Asker) -> WhoItIs:
+        """As auth knows them at this moment."""
+        return (await self.bus.query(Identify(token=SecretStr(asker.token)))).value()
+
+    async def ask(
+        self,
+        request: Request,
+        ask: Ask[R],
+        asker: Asker | None = None,
+        *,
+        project: uuid.UUID | None = None,
+    ) -> Answer[R]:
         incoming = Incoming.of(request, with_key=ask.once)
-        grant = await self.identity.grant(asker, ask.service()) if asker is not None else None
-        return await self.bus.ask(ask, self._sending(incoming, ask, asker, None, grant, once=ask.once))
+        sending = self._sending(incoming, ask, asker, project, once=ask.once)
+
+        async def send(grant: str | None) -> Answer[R]:
+            return await self.bus.ask(ask, replace(sending, grant=grant))
+
+        return await self._granted(asker, ask, project, send)
+
+    async def _granted(
+        self,
+        asker: Asker | None,
+        message: MessageToOwner[Any],
+        project: uuid.UUID | None,
+        send: Callable[[str | None], Awaitable[T]],
+    ) -> T:
+        """Sends with the grant that is at hand, or with a new one where the owner knows that it is old."""
+        if asker is None or message.grant is GrantScope.NONE:
+            return await send(None)
+        grant = await self.identity.grant(asker, message.owner(), project)
+        try:
+            return await send(grant.grant)
+        except SignalboxError as error:
+            if error.code != "grant_revoked":
+                raise
+        grant = await self.identity.grant(asker, message.owner(), project, fresh=True)
+        return await send(grant.grant)
 
     async def command(
         self,
@@ -83,20 +124,20 @@ class Clients:
     ) -> Response:
         """Sends a command and renders its answer; 202 with its operation where none came in time."""
         incoming = Incoming.of(request)
-        grant = await self.identity.grant(asker, command.service(), project)
-        sending = self._sending(incoming, command, asker, project, grant, once=True)
+        sending = self._sending(incoming, command, asker, project, once=True)
         created_at = datetime.now(UTC)
         operation_id = self.operation_ids.mint(
             OperationRef(sending.command_id, asker.user_id, project, command.subject, created_at)
         )
         headers = {OPERATION_HEADER: operation_id}
         location = {"Location": f"/api/v1/operations/{operation_id}"}
+
+        async def send(grant: str | None) -> Answer[R] | None:
+            complete = replace(sending, grant=grant, operation=operation_id)
+            return await self.bus.send(command, complete, patience=self._patience)
+
         try:
-            answer = await self.bus.send(
-                command,
-                Sending(sending.command_id, sending.digest, grant, operation_id),
-                patience=self._patience,
-            )
+            answer = await self._granted(asker, command, project, send)
         except SignalboxError as error:
             unknown = error.code == "outcome_unknown"
             request.state.error_headers = headers | (location if unknown else {})
@@ -107,6 +148,8 @@ class Clients:
                 202,
                 headers=headers | location,
             )
+        if status == 204:
+            return Response(status_code=status, headers=headers)
         return Response(answer.content, status, headers=headers, media_type="application/json")
 
     async def operation(self, asker: Asker, operation_id: str) -> dict[str, object]:
@@ -139,7 +182,6 @@ class Clients:
         message: Command[R] | Ask[R],
         asker: Asker | None,
         project: uuid.UUID | None,
-        grant: str | None,
         *,
         once: bool,
     ) -> Sending:
@@ -152,7 +194,7 @@ class Clients:
                 incoming.idempotency_key,
             )
         digest = self._command_ids.digest(incoming.path, incoming.query, project, message.public_body())
-        return Sending(command_id, digest, grant)
+        return Sending(command_id, digest)
 
 
 def operation_body(

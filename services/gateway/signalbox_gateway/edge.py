@@ -11,9 +11,10 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from signalbox_common import telemetry
-from signalbox_common.bus.headers import is_correlation_id
+from signalbox_common.bus.headers import client, is_correlation_id
 from signalbox_common.keys import uuid7
 from signalbox_gateway import pages
+from signalbox_gateway.addresses import Addresses
 from signalbox_gateway.problems import problem
 
 log = telemetry.get_logger()
@@ -39,18 +40,23 @@ class _TooLarge(HTTPException):
 class Edge:
     """Pure ASGI, outermost."""
 
-    def __init__(self, app: ASGIApp, *, max_body: int) -> None:
+    def __init__(self, app: ASGIApp, *, max_body: int, addresses: Addresses) -> None:
         self._app = app
         self._max_body = max_body
+        self._addresses = addresses
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
         request_id = _taken_or_minted(headers.get("x-request-id"))
         correlation_id = _taken_or_minted(headers.get("x-correlation-id"), request_id)
         telemetry.correlation_id.set(correlation_id)
+        client.set(self._addresses.client(scope, headers))
+        if scope["type"] == "websocket":
+            await self._app(scope, receive, send)
+            return
         started = time.perf_counter()
         status = 0
 
@@ -61,7 +67,7 @@ class Edge:
                 out = MutableHeaders(scope=message)
                 out["X-Request-ID"] = request_id
                 out["X-Correlation-ID"] = correlation_id
-                out["Content-Security-Policy"] = pages.CSP if scope["path"] in pages.PATHS else STRICT_CSP
+                out["Content-Security-Policy"] = pages.CSPS.get(scope["path"], STRICT_CSP)
                 for name, value in SECURITY_HEADERS.items():
                     out[name] = value
             await send(message)

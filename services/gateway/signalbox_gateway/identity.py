@@ -1,4 +1,4 @@
-"""Who is asking at the edge: the access token, and the grants that it is worth."""
+"""Who is asking at the edge: the token, whether it still counts, and the grants that it is worth."""
 
 import hashlib
 import time
@@ -6,22 +6,31 @@ import uuid
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Generic, TypeVar
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import SecretStr
 
 from signalbox_common.bus import Bus
-from signalbox_common.contracts.auth import GetGrant
+from signalbox_common.contracts.auth import AccessRevoked, GetGrant, Grant, Identify
 from signalbox_common.errors import Unauthenticated
-from signalbox_common.principal import ACCESS_AUDIENCE, TokenVerifier
+from signalbox_common.tokens import ACCESS, ACCESS_AUDIENCE, TokenVerifier
+from signalbox_gateway import cookies
+from signalbox_gateway.origins import Origins
+
+V = TypeVar("V")
 
 CACHED = 10_000
+API_TOKEN = "sbx_pat_"  # noqa: S105 - how such tokens begin, no secret
 _MARGIN = 5.0
 """Seconds before its end at which a grant is not used any more."""
+_IDENTITY_KEPT = 60.0
+_TOKEN_LENGTH = 8192
 
-_bearer = HTTPBearer(auto_error=False, description="An access token from `POST /api/v1/auth/login`.")
+_bearer = HTTPBearer(
+    auto_error=False, description="An access token from `POST /api/v1/auth/login`, or an API token."
+)
 
 
 @dataclass(frozen=True)
@@ -31,16 +40,25 @@ class Asker:
     user_id: uuid.UUID
     username: str
     token: str
+    expires_at: float
+    session_id: uuid.UUID | None = None
+    token_id: uuid.UUID | None = None
+
+    def stands_on(self, what: AccessRevoked) -> bool:
+        """Whether this takes the very thing back that speaks for the asker."""
+        return (self.session_id is not None and what.session_id == self.session_id) or (
+            self.token_id is not None and what.token_id == self.token_id
+        )
 
 
-class Expiring:
+class Expiring(Generic[V]):
     """A bounded map whose entries end at a time of their own; the oldest makes room."""
 
     def __init__(self, size: int = CACHED) -> None:
         self._size = size
-        self._entries: OrderedDict[object, tuple[float, object]] = OrderedDict()
+        self._entries: OrderedDict[object, tuple[float, V]] = OrderedDict()
 
-    def get(self, key: object) -> object | None:
+    def get(self, key: object) -> V | None:
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -49,56 +67,110 @@ class Expiring:
             return None
         return entry[1]
 
-    def put(self, key: object, value: object, until: float) -> None:
+    def put(self, key: object, value: V, until: float) -> None:
         self._entries[key] = (until, value)
         self._entries.move_to_end(key)
         while len(self._entries) > self._size:
             self._entries.popitem(last=False)
 
+    def drop(self, key: object) -> None:
+        self._entries.pop(key, None)
+
+    def items(self) -> list[tuple[object, V]]:
+        return [(key, value) for key, (_, value) in self._entries.items()]
+
 
 class Identity:
-    """Checks tokens and fetches grants; both are kept until they end."""
+    """Checks tokens and fetches grants. Both are kept while nothing can have been revoked unheard."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._tokens = TokenVerifier(bus.keys, "at+jwt", ACCESS_AUDIENCE)
-        self._askers = Expiring()
-        self._grants = Expiring()
+        self._revoked = bus.revoked
+        self._tokens = TokenVerifier(bus.keys, ACCESS, ACCESS_AUDIENCE)
+        self._askers: Expiring[Asker] = Expiring()
+        self._grants: Expiring[tuple[Asker, Grant]] = Expiring()
+        self._revoked.listeners.add(self._forget)
 
     async def asker(self, token: str) -> Asker:
+        if len(token) > _TOKEN_LENGTH:
+            raise Unauthenticated("The token is malformed.")
         key = hashlib.sha256(token.encode()).digest()
-        known = self._askers.get(key)
-        if isinstance(known, Asker):
-            return known
-        claims = await self._tokens.verify(token)
-        try:
-            asker = Asker(uuid.UUID(claims["sub"]), str(claims["usr"]), token)
-        except (KeyError, ValueError) as error:
-            raise Unauthenticated("The token is incomplete.") from error
-        self._askers.put(key, asker, float(claims["exp"]))
+        asker = self._askers.get(key)
+        if asker is None and not token.startswith(API_TOKEN):
+            asker = await self._of_access_token(token)
+            self._askers.put(key, asker, asker.expires_at)
+        if asker is None or not self._revoked.trusted:
+            # An API token says nothing itself; and while revocations are not heard, only auth knows.
+            asker = await self._asked(token)
+            self._askers.put(key, asker, min(asker.expires_at, time.time() + _IDENTITY_KEPT))
+        elif self._revoked.covers(session=asker.session_id, token=asker.token_id):
+            raise Unauthenticated("The session has ended.", code="session_ended")
         return asker
 
-    async def grant(self, asker: Asker, service: str, project: uuid.UUID | None = None) -> str:
+    async def _of_access_token(self, token: str) -> Asker:
+        claims = await self._tokens.verify(token)
+        try:
+            return Asker(
+                uuid.UUID(claims["sub"]),
+                str(claims["usr"]),
+                token,
+                float(claims["exp"]),
+                session_id=uuid.UUID(claims["sid"]),
+            )
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise Unauthenticated("The token is incomplete.") from error
+
+    async def _asked(self, token: str) -> Asker:
+        if not token.startswith(API_TOKEN):
+            await self._of_access_token(token)
+        found = (await self._bus.query(Identify(token=SecretStr(token)))).value()
+        return Asker(
+            found.user_id,
+            found.username,
+            token,
+            found.expires_at.timestamp() if found.expires_at is not None else float("inf"),
+            session_id=found.session_id,
+            token_id=found.token_id,
+        )
+
+    async def grant(
+        self, asker: Asker, service: str, project: uuid.UUID | None = None, *, fresh: bool = False
+    ) -> Grant:
         key = (asker.token, service, project)
-        known = self._grants.get(key)
-        if isinstance(known, str):
-            return known
+        known = None if fresh or not self._revoked.trusted else self._grants.get(key)
+        if known is not None:
+            return known[1]
         answer = await self._bus.query(
             GetGrant(token=SecretStr(asker.token), audience=service, project=project)
         )
-        fresh = answer.value()
-        until = (fresh.expires_at - datetime.now(UTC)).total_seconds() - _MARGIN
-        self._grants.put(key, fresh.grant, time.time() + until)
-        return fresh.grant
+        grant = answer.value()
+        until = (grant.expires_at - datetime.now(UTC)).total_seconds() - _MARGIN
+        self._grants.put(key, (asker, grant), time.time() + until)
+        return grant
+
+    def _forget(self, what: AccessRevoked) -> None:
+        """Drops the grants that were made before; what is asked next is asked of auth."""
+        for key, (asker, _) in self._grants.items():
+            if asker.stands_on(what) or what.user_id == asker.user_id:
+                self._grants.drop(key)
 
 
 async def current_asker(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 ) -> Asker:
-    if credentials is None:
-        raise Unauthenticated
+    """By bearer token, or else by the cookie of a browser, which must show that it is not being used."""
     identity: Identity = request.app.state.clients.identity
-    return await identity.asker(credentials.credentials)
+    if credentials is not None:
+        return await identity.asker(credentials.credentials)
+    token = request.cookies.get(cookies.ACCESS)
+    if token is None or "authorization" in request.headers:
+        raise Unauthenticated
+    asker = await identity.asker(token)
+    if asker.session_id is None:
+        raise Unauthenticated
+    origins: Origins = request.app.state.cookies.origins
+    origins.check(request.method, request.headers, asker.session_id)
+    return asker
 
 
 CurrentAsker = Annotated[Asker, Depends(current_asker)]

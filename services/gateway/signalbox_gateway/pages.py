@@ -1,4 +1,4 @@
-"""The pages that show the API, with nothing loaded from elsewhere."""
+"""The pages that are served here, with nothing loaded from elsewhere."""
 
 from importlib.resources import files
 
@@ -9,11 +9,29 @@ from starlette.staticfiles import StaticFiles
 
 ASSETS = "/assets/docs"
 OPENAPI = "/openapi.json"
-PATHS = frozenset({"/docs", "/redoc", "/api/docs"})
-CSP = (
+_DOCS_CSP = (
     "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; worker-src 'self' blob:; frame-ancestors 'none'"
 )
+DEVICE = "/device"
+_WEB = "/assets/web"
+CSPS = dict.fromkeys(("/docs", "/redoc", "/api/docs"), _DOCS_CSP) | {
+    DEVICE: "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+}
+"""What each page may load; everything else may load nothing."""
+
+
+def install_device_page(app: FastAPI) -> None:
+    """Where people approve a device that shows them a code."""
+    folder = files("signalbox_gateway") / "web"
+    app.mount(_WEB, StaticFiles(directory=str(folder)), name="web-assets")
+    page = (folder / "device.html").read_text(encoding="utf-8")
+
+    async def device() -> HTMLResponse:
+        return HTMLResponse(page, headers={"Cache-Control": "no-store"})
+
+    app.add_api_route(DEVICE, device, include_in_schema=False)
 
 
 def install(app: FastAPI) -> None:

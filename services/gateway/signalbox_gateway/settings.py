@@ -1,8 +1,9 @@
 """The environment of the gateway."""
 
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from signalbox_common.settings import DEVELOPMENT_SECRET, ServiceSettings
 
@@ -10,16 +11,39 @@ from signalbox_common.settings import DEVELOPMENT_SECRET, ServiceSettings
 class GatewaySettings(ServiceSettings):
     service: Literal["gateway"] = "gateway"
     secret_key: SecretStr = Field(default=SecretStr(DEVELOPMENT_SECRET), validation_alias="SECRET_KEY")
-    """Command ids, request digests and operation ids are derived from it."""
+    """Command ids, request digests, operation ids and CSRF tokens are derived from it."""
     host: str = "127.0.0.1"
     port: int = 8000
     listen_fd: int | None = None
     """A listening socket handed down by the supervisor; wins over host and port."""
 
+    public_url: str | None = None
+    """How people reach this gateway, where it is not how the gateway is called."""
     docs: bool = True
     """Whether `/docs`, `/redoc` and `/openapi.json` are served."""
     cors_origins: str = "http://localhost:3000"
     """Comma-separated origins that may call with credentials."""
+    trusted_proxies: str = ""
+    """Comma-separated networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed."""
+    cookie_secure: bool | None = None
+    """Whether cookies are for HTTPS only; by default everywhere but in development over HTTP."""
     max_body: int = 512 * 1024
     command_patience: float = 5.0
     """Seconds to wait for the answer of a command before it becomes 202."""
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, text: str) -> str:
+        for part in _listed(text):
+            ip_network(part, strict=False)
+        return text
+
+    def origins(self) -> list[str]:
+        return _listed(self.cors_origins)
+
+    def proxies(self) -> list[IPv4Network | IPv6Network]:
+        return [ip_network(part, strict=False) for part in _listed(self.trusted_proxies)]
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]

@@ -9,7 +9,7 @@ from signalbox_gateway.identity import Expiring
 
 
 def test_what_is_kept_ends_at_its_time_and_the_oldest_makes_room() -> None:
-    kept = Expiring(size=2)
+    kept: Expiring[int] = Expiring(size=2)
     kept.put("a", 1, time.time() + 60)
     kept.put("over", 2, time.time() - 1)
     assert kept.get("a") == 1

@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass, field
 
-from signalbox_common.contracts.base import OWNERS, SERVICES
+from signalbox_common.contracts.base import OWNERS, SERVICES, Request, contracts_of
 from signalbox_common.contracts.streams import (
     COMMANDS,
     DEAD_LETTERS,
     EVENTS,
     GRANT_KEYS,
     KEY_BUCKET,
+    REVOCATIONS,
+    SERVICE_CALLS,
     Topology,
 )
 
@@ -43,7 +45,7 @@ def _operator() -> Permissions:
     api = "$JS.API"
     return Permissions(
         publish=[
-            "cmd.*.v1.redrive",
+            *_of_operators(),
             "qry.*.v1.health",
             f"{api}.STREAM.INFO.*",
             f"{api}.STREAM.NAMES",
@@ -64,10 +66,23 @@ def _operator() -> Permissions:
 
 def _gateway() -> Permissions:
     return Permissions(
-        publish=["cmd.>", "ask.>", "qry.>", f"$JS.API.DIRECT.GET.{GRANT_KEYS.name}.>"],
+        publish=["cmd.>", "ask.>", "qry.>", *_checking_tokens()],
         subscribe=["reply.*.*", "_INBOX.gateway.>"],
-        deny_publish=["cmd.*.v1.redrive"],
+        deny_publish=_of_operators(),
     )
+
+
+def _of_operators() -> list[str]:
+    """What only an operator may ask for."""
+    return [contract.subject for contract in contracts_of(Request) if contract.operator]
+
+
+def _checking_tokens() -> list[str]:
+    """Everybody reads the public keys, and follows what was revoked."""
+    return [
+        f"$JS.API.DIRECT.GET.{GRANT_KEYS.name}.>",
+        f"$JS.API.CONSUMER.CREATE.{REVOCATIONS.name}.*.{REVOCATIONS.subjects[0]}",
+    ]
 
 
 def _owner(service: str, topology: Topology) -> Permissions:
@@ -77,7 +92,8 @@ def _owner(service: str, topology: Topology) -> Permissions:
         f"evt.*.{service}.>",
         f"dlq.cmd.{service}.>",
         f"outbox.{service}.poke",
-        f"{api}.DIRECT.GET.{GRANT_KEYS.name}.>",
+        *_checking_tokens(),
+        *(contract.subject for caller, contract in SERVICE_CALLS if caller == service),
     ]
     letters = [f"dlq.cmd.{service}.>"]
     for subject in topology.commands:
@@ -94,7 +110,7 @@ def _owner(service: str, topology: Topology) -> Permissions:
         f"{api}.CONSUMER.DELETE.{DEAD_LETTERS.name}.{redrive}",
     ]
     if service == "auth":
-        publish.append(f"$KV.{KEY_BUCKET}.>")
+        publish += [f"$KV.{KEY_BUCKET}.>", "rvk.*.auth.>"]
     return Permissions(
         publish=publish,
         subscribe=[f"_INBOX.{service}.>", f"ask.{service}.>", f"qry.{service}.>", f"outbox.{service}.poke"],

@@ -41,6 +41,7 @@ def _program(service: str, credentials: Path, sockets: Sockets, gateway_fd: int)
         **dict.fromkeys(("DATABASE_URL", "REDIS_URL", "NATS_URL", "SECRET_KEY"), ""),
         **service_environment(credentials, service),
         "SIGNALBOX_HEALTH_FD": str(health_fd),
+        "SIGNALBOX_SECRETS_DIR": str(credentials.parent / "secrets"),
     }
     if service == "gateway":
         env["SIGNALBOX_LISTEN_FD"] = str(gateway_fd)

@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from signalbox_common.bus.audit import Asked, AuditTrail
+from signalbox_common.bus.headers import NOWHERE, Client
 from signalbox_common.cloudevents import EventContext
 from signalbox_common.contracts.base import Reply
 from signalbox_common.db import Transaction
@@ -20,23 +22,29 @@ Translate = Callable[[Exception], SignalboxError | None]
 class Call:
     """A request, who sent it, and the way to take effect once."""
 
-    subject: str
-    asker: Principal | None
+    asked: Asked
     translate: Translate
+    client: Client = NOWHERE
     inbox: Inbox | None = None
     key: RequestKey | None = None
-    operation: str | None = None
+    audit: AuditTrail | None = None
 
     @property
     def principal(self) -> Principal:
-        if self.asker is None:
+        if self.asked.principal is None:
             raise Unauthenticated("A grant is needed.")
-        return self.asker
+        return self.asked.principal
 
     async def once(self, work: Work[R]) -> Outcome[R]:
-        """Runs the work in one transaction with the inbox row of this request."""
-        if self.inbox is None or self.key is None:
-            raise SignalboxError(f"{self.subject} changes nothing and has no inbox")
+        """Runs the work in one transaction with the inbox row and the audit entry of this request."""
+        trail = self.audit
+        if self.inbox is None or self.key is None or trail is None:
+            raise SignalboxError(f"{self.asked.contract.subject} changes nothing and has no inbox")
+
+        def audited(
+            transaction: Transaction, refused: SignalboxError | None, resource: str | None
+        ) -> dict[str, Any]:
+            return trail.row(transaction, self.asked, refused, resource)
 
         async def translated(transaction: Transaction) -> R:
             try:
@@ -47,7 +55,7 @@ class Call:
                     raise
                 raise known from error
 
-        return await self.inbox.once(self.key, translated, operation=self.operation)
+        return await self.inbox.once(self.key, translated, audited, operation=self.asked.operation)
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,15 @@ from nats.js.errors import NoStreamResponseError as NoStream
 from signalbox_common import cloudevents, telemetry
 from signalbox_common.bus import headers as h
 from signalbox_common.bus.connection import Connection
+from signalbox_common.bus.revocations import Follower
+from signalbox_common.contracts.auth import AccessRevoked
 from signalbox_common.contracts.base import Ask, Command, Event, Failure, Query, Reply
-from signalbox_common.contracts.streams import COMMANDS, EVENTS, KEY_BUCKET
+from signalbox_common.contracts.streams import COMMANDS, KEY_BUCKET, stream_of
 from signalbox_common.errors import OutcomeUnknown, SignalboxError, Unavailable
 from signalbox_common.keys import uuid7
-from signalbox_common.principal import KeyRing, decode_key, encode_key
+from signalbox_common.revoked import Revoked
 from signalbox_common.settings import ServiceSettings
+from signalbox_common.tokens import KeyRing, PublishedKey
 
 R = TypeVar("R", bound=Reply)
 log = telemetry.get_logger()
@@ -58,6 +61,9 @@ class Bus:
         self.settings = settings
         self.connection = Connection(settings)
         self.keys = KeyRing(self._fetch_key)
+        self.revoked = Revoked()
+        self.revoked.listeners.add(self._on_revoked)
+        self._follower = Follower(self.connection, self.revoked, settings.service)
         self._reply_prefix = f"reply.{settings.instance}"
         self._listening = False
         self._listening_lock = asyncio.Lock()
@@ -65,9 +71,11 @@ class Bus:
 
     async def start(self) -> None:
         await self.connection.connect()
+        self._follower.start()
 
     async def stop(self) -> None:
         self.connection.stopping = True
+        await self._follower.stop()
         await self.connection.broker.stop()
 
     # -- reads and secrets ---------------------------------------------------------------------------
@@ -199,31 +207,36 @@ class Bus:
     ) -> uuid.UUID:
         """Publishes progress straight to the stream. Facts go through the outbox instead."""
         event_id = uuid7()
-        headers = cloudevents.headers_of(event, event_id, operation=operation)
-        await self.store_event(event.subject_in(project), event.encode(), headers)
+        service = self.settings.service
+        headers = cloudevents.headers_of(event, event_id, service, operation=operation)
+        await self.store_event(event.subject_in(project, service), event.encode(), headers)
         return event_id
 
     async def store_event(self, subject: str, body: bytes, headers: dict[str, str]) -> bool:
         """Stores an encoded event; tells whether the stream had it already."""
         await self.connection.wait_up()
         ack = await self.connection.jetstream.publish(
-            subject, body, timeout=STORE_TIMEOUT, stream=EVENTS.name, headers=headers
+            subject, body, timeout=STORE_TIMEOUT, stream=stream_of(subject).name, headers=headers
         )
         return bool(ack.duplicate)
 
     # -- keys ----------------------------------------------------------------------------------------
 
-    async def publish_key(self, kid: str, public_key: bytes) -> None:
+    async def publish_key(self, kid: str, key: PublishedKey) -> None:
         """Makes a public key known to everybody; only auth may."""
         await self.connection.ready(RECONNECT_PATIENCE)
         try:
             await self.connection.jetstream.publish(
-                f"$KV.{KEY_BUCKET}.{kid}", encode_key(public_key).encode(), timeout=STORE_TIMEOUT
+                f"$KV.{KEY_BUCKET}.{kid}", key.encode(), timeout=STORE_TIMEOUT
             )
         except (TimeoutError, NoStream) as error:
             raise Unavailable("The key bucket does not answer.") from error
 
-    async def _fetch_key(self, kid: str) -> bytes | None:
+    def _on_revoked(self, what: AccessRevoked) -> None:
+        if what.kid is not None:
+            self.keys.look_again(what.kid)
+
+    async def _fetch_key(self, kid: str) -> PublishedKey | None:
         await self.connection.ready(RECONNECT_PATIENCE)
         try:
             stored = await self.connection.jetstream.get_last_msg(
@@ -233,4 +246,4 @@ class Bus:
             return None
         except (TimeoutError, NoRespondersError, APIError) as error:
             raise Unavailable("Keys cannot be checked at the moment.") from error
-        return decode_key(cast("bytes", stored.data).decode())
+        return PublishedKey.decode(cast("bytes", stored.data))

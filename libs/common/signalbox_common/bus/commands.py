@@ -1,11 +1,14 @@
 """Durable commands, each verb behind its own durable consumer."""
 
+import uuid
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
 
 from signalbox_common import telemetry
 from signalbox_common.bus import headers as h
+from signalbox_common.bus.audit import Asked, AuditTrail
 from signalbox_common.bus.calls import Call, Handler, Translate
 from signalbox_common.bus.connection import Connection
 from signalbox_common.bus.durable import Delivery, DurableConsumer, Hopeless
@@ -13,7 +16,7 @@ from signalbox_common.contracts.base import Command, GrantScope, consumer_of
 from signalbox_common.contracts.streams import COMMANDS
 from signalbox_common.errors import SignalboxError
 from signalbox_common.inbox import Inbox, Outcome, RequestKey
-from signalbox_common.principal import GrantVerifier
+from signalbox_common.principal import GrantVerifier, Principal, authorize
 from signalbox_common.settings import OwnerSettings
 
 
@@ -32,6 +35,7 @@ class CommandConsumer(DurableConsumer):
         *,
         grants: GrantVerifier,
         translate: Translate,
+        audit: AuditTrail,
     ) -> None:
         super().__init__(connection, settings, inbox)
         self.contract = contract
@@ -40,6 +44,7 @@ class CommandConsumer(DurableConsumer):
         self._handler = handler
         self._grants = grants
         self._translate = translate
+        self._audit = audit
 
     async def handle(self, delivery: Delivery) -> None:
         await self.inbox.checkpoint("received")
@@ -55,41 +60,41 @@ class CommandConsumer(DurableConsumer):
             raise Hopeless(
                 "malformed", f"{error.error_count()} errors: {error.errors()[0]['msg']}"
             ) from error
+        if delivery.message.command_id is None:
+            raise Hopeless("malformed", "the message carries no command id")
+        asked = Asked(self.contract, command, None, delivery.headers.get(h.OPERATION))
         try:
-            call = await self._call(delivery)
-            handled = await self._handler(call, command)
+            asked = replace(asked, principal=await self._principal(delivery))
+            if asked.principal is not None:
+                authorize(self.contract, asked.principal.standing)
+            handled = await self._handler(self._call(asked, delivery, delivery.message.command_id), command)
         except SignalboxError as error:
             if not error.final:
                 raise
+            await self._audit.refused(asked, error)
             return Outcome.failure(error)
         return handled if isinstance(handled, Outcome) else Outcome.of(handled)
 
-    async def _call(self, delivery: Delivery) -> Call:
-        if delivery.message.command_id is None:
-            raise Hopeless("malformed", "the message carries no command id")
-        principal = None
-        if self.contract.grant is not GrantScope.NONE:
-            # What counts is the moment when the stream took the command, not when we come to it.
-            principal = await self._grants.verify(
-                delivery.headers.get(h.GRANT), self.contract.grant, at=delivery.accepted_at
-            )
-            if principal.project_id is not None:
-                telemetry.project_id.set(str(principal.project_id))
+    async def _principal(self, delivery: Delivery) -> Principal | None:
+        if self.contract.grant is GrantScope.NONE:
+            return None
+        # What counts is the moment when the stream took the command, not when we come to it.
+        principal = await self._grants.verify(
+            delivery.headers.get(h.GRANT), self.contract.grant, at=delivery.accepted_at
+        )
+        if principal.project_id is not None:
+            telemetry.project_id.set(str(principal.project_id))
+        return principal
+
+    def _call(self, asked: Asked, delivery: Delivery, command_id: uuid.UUID) -> Call:
         key = RequestKey(
-            command_id=delivery.message.command_id,
+            command_id=command_id,
             subject=self.subject,
             digest=delivery.headers.get(h.DIGEST, ""),
-            user_id=principal.user_id if principal else None,
-            project_id=principal.project_id if principal else None,
+            user_id=asked.principal.user_id if asked.principal else None,
+            project_id=asked.principal.project_id if asked.principal else None,
         )
-        return Call(
-            self.subject,
-            principal,
-            self._translate,
-            inbox=self.inbox,
-            key=key,
-            operation=delivery.headers.get(h.OPERATION),
-        )
+        return Call(asked, self._translate, h.client.get(), inbox=self.inbox, key=key, audit=self._audit)
 
 
 async def reply(connection: Connection, delivery: Delivery, outcome: Outcome[Any]) -> None:

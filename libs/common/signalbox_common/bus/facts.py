@@ -10,6 +10,7 @@ from signalbox_common.bus.connection import Connection
 from signalbox_common.bus.durable import Delivery, DurableConsumer, Hopeless
 from signalbox_common.contracts.base import PLATFORM, Event
 from signalbox_common.contracts.streams import EVENTS
+from signalbox_common.contracts.streams import FactConsumer as FactRow
 from signalbox_common.db import Database
 from signalbox_common.inbox import Inbox
 from signalbox_common.keys import is_canonical_uuid
@@ -27,16 +28,16 @@ class FactConsumer(DurableConsumer):
         settings: OwnerSettings,
         inbox: Inbox,
         contract: type[Event],
-        name: str,
+        row: FactRow,
         handler: FactHandler,
         *,
         database: Database,
     ) -> None:
         super().__init__(connection, settings, inbox)
         self.contract = contract
-        self.subject = contract.subject
-        self.consumer = name
-        self.dead_letter_prefix = f"dlq.{name}"
+        self.subject = row.subject
+        self.consumer = row.name
+        self.dead_letter_prefix = f"dlq.{row.name}"
         self._handler = handler
         self._database = database
 

@@ -10,6 +10,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from pydantic import ValidationError
 
 from signalbox_common.bus import headers as h
+from signalbox_common.bus.audit import Asked, AuditTrail
 from signalbox_common.bus.commands import CommandConsumer, reply
 from signalbox_common.bus.connection import Connection
 from signalbox_common.bus.durable import Delivery, DurableConsumer, Hopeless
@@ -32,28 +33,37 @@ class RedriveConsumer(DurableConsumer):
         settings: OwnerSettings,
         inbox: Inbox,
         targets: Mapping[str, CommandConsumer | FactConsumer],
+        audit: AuditTrail,
     ) -> None:
         super().__init__(connection, settings, inbox)
         self.subject = Redrive.subject_for(settings.service)
         self.consumer = consumer_of(self.subject)
         self.workers = 1
         self._targets = targets
+        self._audit = audit
 
     async def handle(self, delivery: Delivery) -> None:
         await reply(self.connection, delivery, await self._outcome_of(delivery))
 
     async def _outcome_of(self, delivery: Delivery) -> Outcome[Any]:
         try:
-            sequence = Redrive.model_validate_json(delivery.body).sequence
+            redrive = Redrive.model_validate_json(delivery.body)
         except ValidationError as error:
             raise Hopeless("malformed", "no sequence") from error
+        sequence, asked = redrive.sequence, Asked(Redrive, redrive, None)
         letter = await self._read(sequence)
         if letter is None:
-            return Outcome.failure(NotFound(f"This service has no dead letter {sequence}."))
+            return await self._refused(asked, NotFound(f"This service has no dead letter {sequence}."))
         target = self._targets.get(letter.message.consumer)
         if target is None:
-            return Outcome.failure(NotFound(f"Nobody handles {letter.subject} any more."))
-        return Outcome.of(await self._hand_over(sequence, letter, target))
+            return await self._refused(asked, NotFound(f"Nobody handles {letter.subject} any more."))
+        redriven = await self._hand_over(sequence, letter, target)
+        await self._audit.succeeded(asked)
+        return Outcome.of(redriven)
+
+    async def _refused(self, asked: Asked, error: NotFound) -> Outcome[Any]:
+        await self._audit.refused(asked, error)
+        return Outcome.failure(error)
 
     async def _hand_over(
         self, sequence: int, letter: Delivery, target: CommandConsumer | FactConsumer

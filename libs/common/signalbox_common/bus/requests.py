@@ -3,6 +3,9 @@
 import asyncio
 import time
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from nats.aio.msg import Msg
@@ -12,6 +15,7 @@ from pydantic import ValidationError
 
 from signalbox_common import telemetry
 from signalbox_common.bus import headers as h
+from signalbox_common.bus.audit import Asked, AuditTrail
 from signalbox_common.bus.calls import Call, Handled, Handler, Translate
 from signalbox_common.bus.connection import Connection
 from signalbox_common.contracts.base import Ask, GrantScope, Query, Request
@@ -20,13 +24,31 @@ from signalbox_common.db import CommitUncertain, is_contention, is_outage
 from signalbox_common.errors import Invalid, OutcomeUnknown, SignalboxError, Unavailable, invalid
 from signalbox_common.inbox import Inbox, Outcome, RequestKey
 from signalbox_common.keys import is_canonical_uuid
-from signalbox_common.principal import GrantVerifier
+from signalbox_common.principal import GrantVerifier, Principal, authorize
 
 log = telemetry.get_logger()
 
 
 MAX_REPLY = MAX_PAYLOAD - 64 * 1024
 """Bytes of an answer; the rest of a message is for its headers."""
+
+
+class _Desk:
+    """So many at the same time, and a queue of sixteen times as many."""
+
+    def __init__(self, concurrency: int) -> None:
+        self._slots = asyncio.Semaphore(concurrency)
+        self.limit = concurrency * 16
+        self.waiting = 0
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        self.waiting += 1
+        try:
+            async with self._slots:
+                yield
+        finally:
+            self.waiting -= 1
 
 
 class RequestServer:
@@ -39,7 +61,8 @@ class RequestServer:
         *,
         grants: GrantVerifier,
         translate: Translate,
-        inbox: Inbox | None,
+        inbox: Inbox,
+        audit: AuditTrail,
         concurrency: int,
     ) -> None:
         self._connection = connection
@@ -47,8 +70,10 @@ class RequestServer:
         self._grants = grants
         self._translate = translate
         self._inbox = inbox
-        self._slots = asyncio.Semaphore(concurrency)
-        self._backlog_limit = concurrency * 16
+        self._audit = audit
+        # Apart from each other: hashing passwords must not keep anybody from being granted anything.
+        self._reads = _Desk(concurrency)
+        self._asks = _Desk(concurrency * 4)
         self._running: set[asyncio.Task[None]] = set()
         self._handlers: dict[str, tuple[type[Request[Any]], Handler]] = {}
         self._subscriptions: list[Any] = []
@@ -81,10 +106,11 @@ class RequestServer:
         with telemetry.tracer.start_as_current_span(
             message.subject, context=telemetry.extract(sent), kind=SpanKind.SERVER
         ):
-            if len(self._running) > self._backlog_limit:
+            desk = self._reads if issubclass(contract, Query) else self._asks
+            if desk.waiting > desk.limit:
                 outcome = Outcome.failure(Unavailable("The service is overloaded.", code="overloaded"))
             else:
-                async with self._slots:
+                async with desk.turn():
                     outcome = await self._answer(contract, handler, message.data, sent)
         await self._respond(message, outcome)
         telemetry.HANDLING.labels(message.subject).observe(time.perf_counter() - started)
@@ -126,11 +152,21 @@ class RequestServer:
             request = contract.model_validate_json(body)
         except ValidationError as error:
             raise invalid(error) from error
-        call = await self._call(contract, sent)
-        if issubclass(contract, Query):
-            handled = await self._read(handler, call, request)
-        else:
-            handled = await handler(call, request)
+        asked = Asked(contract, request, None)
+        try:
+            asked = replace(asked, principal=await self._principal(contract, sent))
+            if asked.principal is not None:
+                authorize(contract, asked.principal.standing)
+            call = self._call(asked, sent)
+            if issubclass(contract, Query):
+                handled = await self._read(handler, call, request)
+            else:
+                handled = await handler(call, request)
+        except Exception as error:
+            known = error if isinstance(error, SignalboxError) else self._translate(error)
+            if known is not None and known.final:
+                await self._audit.refused(asked, known)
+            raise
         return handled if isinstance(handled, Outcome) else Outcome.of(handled)
 
     @staticmethod
@@ -143,14 +179,18 @@ class RequestServer:
                 raise
             return await handler(call, request)
 
-    async def _call(self, contract: type[Request[Any]], sent: dict[str, str]) -> Call:
-        principal = None
-        if contract.grant is not GrantScope.NONE:
-            principal = await self._grants.verify(sent.get(h.GRANT), contract.grant)
-            if principal.project_id is not None:
-                telemetry.project_id.set(str(principal.project_id))
+    async def _principal(self, contract: type[Request[Any]], sent: dict[str, str]) -> Principal | None:
+        if contract.grant is GrantScope.NONE:
+            return None
+        principal = await self._grants.verify(sent.get(h.GRANT), contract.grant)
+        if principal.project_id is not None:
+            telemetry.project_id.set(str(principal.project_id))
+        return principal
+
+    def _call(self, asked: Asked, sent: dict[str, str]) -> Call:
+        contract, principal = asked.contract, asked.principal
         if not issubclass(contract, Ask):
-            return Call(contract.subject, principal, self._translate)
+            return Call(asked, self._translate, h.client.get())
         command_id = sent.get(h.COMMAND_ID, "")
         if not is_canonical_uuid(command_id):
             raise Invalid("The request has no command id.")
@@ -161,5 +201,6 @@ class RequestServer:
             user_id=principal.user_id if principal else None,
             project_id=principal.project_id if principal else None,
             keep_reply=False,
+            remembered=contract.once,
         )
-        return Call(contract.subject, principal, self._translate, inbox=self._inbox, key=key)
+        return Call(asked, self._translate, h.client.get(), inbox=self._inbox, key=key, audit=self._audit)

@@ -8,6 +8,7 @@ from typing import Any
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
+from signalbox_common.bus.audit import AuditTrail
 from signalbox_common.bus.calls import Call, FactHandler, Handler, Translate
 from signalbox_common.bus.client import Bus
 from signalbox_common.bus.commands import CommandConsumer
@@ -57,13 +58,15 @@ class ServiceBus(Bus):
         self._database = database
         self._inbox = inbox
         self._translate = translate
-        self._grants = GrantVerifier(self.keys, settings.service)
+        self._grants = GrantVerifier(self.keys, self.revoked, settings.service)
+        self._audit = AuditTrail(database)
         self._requests = RequestServer(
             self.connection,
             settings.service,
             grants=self._grants,
             translate=translate,
             inbox=inbox,
+            audit=self._audit,
             concurrency=settings.request_concurrency,
         )
         self._durable: dict[str, CommandConsumer | FactConsumer] = {}
@@ -89,6 +92,7 @@ class ServiceBus(Bus):
                 handler,
                 grants=self._grants,
                 translate=self._translate,
+                audit=self._audit,
             )
             self._durable[consumer.consumer] = consumer
             return handler
@@ -102,7 +106,7 @@ class ServiceBus(Bus):
                 self._owner,
                 self._inbox,
                 contract,
-                row.name,
+                row,
                 handler,
                 database=self._database,
             )
@@ -123,7 +127,7 @@ class ServiceBus(Bus):
         await super().start()
         for consumer in self._durable.values():
             consumer.subscribe()
-        RedriveConsumer(self.connection, self._owner, self._inbox, self._durable).subscribe()
+        RedriveConsumer(self.connection, self._owner, self._inbox, self._durable, self._audit).subscribe()
         await self.connection.client.subscribe(self._poke_subject, cb=self._on_poke)
         await self._requests.start()
         await self.connection.broker.start()

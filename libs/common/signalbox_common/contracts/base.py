@@ -14,6 +14,8 @@ from typing import Annotated, Any, ClassVar, Generic, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from signalbox_common.contracts.roles import ProjectRole
+
 SERVICES = ("gateway", "auth", "catalog", "tasks", "sandbox", "git")
 OWNERS = SERVICES[1:]
 """The services that own data; the gateway owns none."""
@@ -26,7 +28,7 @@ MAX_BODY = 512 * 1024
 
 TOKEN = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _REQUEST = re.compile(r"(cmd|ask|qry)\.([a-z]+|\*)\.v([1-9][0-9]*)\.([a-z0-9-]+)")
-_EVENT = re.compile(r"evt\.\*\.([a-z]+)\.([a-z0-9-]+)\.([a-z0-9-]+)")
+_EVENT = re.compile(r"(?:evt|rvk)\.\*\.([a-z]+|\*)\.([a-z0-9-]+)\.([a-z0-9-]+)")
 
 
 class ContractError(ValueError):
@@ -91,12 +93,28 @@ class GrantScope(StrEnum):
 
 
 class Request(Message, Generic[R]):
-    """A message to the one service that owns a subject, answered with `R`."""
+    """A message to the one service that owns a subject, answered with `R`.
+
+    Who may send it is said here too, and checked by the bus before any handler runs.
+    """
 
     kind: ClassVar[str]
     subject: ClassVar[str]
-    grant: ClassVar[GrantScope] = GrantScope.PERSON
     reply: ClassVar[type[Reply]]
+
+    grant: ClassVar[GrantScope] = GrantScope.PERSON
+    least_role: ClassVar[ProjectRole] = ProjectRole.VIEWER
+    """The least role in the project; only where the grant is for a project."""
+    admin: ClassVar[bool] = False
+    """For administrators of the platform only."""
+    in_person: ClassVar[bool] = False
+    """Only with a session of one's own: not with an API token, nor under a delegation."""
+    operator: ClassVar[bool] = False
+    """For the operator's user of the bus only; the gateway may not send it."""
+    area: ClassVar[str | None] = None
+    """What an API token's scope calls the things that this is about; the service's name by default."""
+    target: ClassVar[str | None] = None
+    """The field that names what a change is about, for the audit log."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -127,8 +145,18 @@ class Request(Message, Generic[R]):
         return cls.subject.replace("*", service)
 
     @classmethod
-    def service(cls) -> str:
+    def owner(cls) -> str:
         return cls.subject.split(".")[1]
+
+    @classmethod
+    def verb(cls, service: str | None = None) -> str:
+        """What it is called in the audit log and in delegations: `auth.create-project`."""
+        return f"{service or cls.owner()}.{cls.subject.rpartition('.')[2]}"
+
+    @classmethod
+    def scope(cls) -> str:
+        """The scope that an API token needs for it: `projects:read`, `projects:write`."""
+        return f"{cls.area or cls.owner()}:{'read' if cls.kind == 'qry' else 'write'}"
 
 
 class Command(Request[R], Generic[R]):
@@ -157,10 +185,13 @@ class Query(Request[R], Generic[R]):
 
 
 class Event(Message):
-    """A fact, a CloudEvent on the wire: `evt.<project>.<service>.<entity>.<past tense>`."""
+    """A fact, a CloudEvent on the wire: `evt.<project>.<service>.<entity>.<past tense>`.
+
+    Under `rvk` instead, it goes into the stream of revocations, which every process follows.
+    """
 
     subject: ClassVar[str]
-    version: ClassVar[int] = 1
+    schema_version: ClassVar[int] = 1
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -174,21 +205,28 @@ class Event(Message):
         _register(cls)
 
     @classmethod
-    def type(cls) -> str:
+    def type(cls, service: str | None = None) -> str:
         """The CloudEvents type: `<service>.<entity>.<past tense>`."""
-        return cls.subject.removeprefix("evt.*.")
+        _, _, own, what = cls.subject.split(".", 3)
+        return f"{service if own == '*' and service else own}.{what}"
 
     @classmethod
     def service(cls) -> str:
         return cls.subject.split(".")[2]
 
     @classmethod
-    def schema_uri(cls) -> str:
-        return f"urn:signalbox:{cls.type()}:v{cls.version}"
+    def schema_uri(cls, service: str | None = None) -> str:
+        return f"urn:signalbox:{cls.type(service)}:v{cls.schema_version}"
 
     @classmethod
-    def subject_in(cls, project: uuid.UUID | None) -> str:
-        return cls.subject.replace("*", str(project) if project is not None else PLATFORM, 1)
+    def subject_in(cls, project: uuid.UUID | None, service: str | None = None) -> str:
+        """Contracts that every owner emits name the service here."""
+        prefix, _, own, what = cls.subject.split(".", 3)
+        if own == "*":
+            if service not in OWNERS:
+                raise ContractError(f"{cls.__name__} comes from one of {', '.join(OWNERS)}")
+            own = service
+        return f"{prefix}.{project if project is not None else PLATFORM}.{own}.{what}"
 
 
 REGISTRY: dict[str, type[Message]] = {}
@@ -289,5 +327,32 @@ class Redrive(Command[Redriven]):
 
     subject = "cmd.*.v1.redrive"
     grant = GrantScope.NONE
+    operator = True
+    target = "sequence"
 
     sequence: int = Field(ge=1)
+
+
+class AuditRecorded(Event):
+    """A change that was asked for: by whom, from where, and what came of it, refusals included.
+
+    Every owner puts it into its outbox together with the change. It always goes out under the platform:
+    what happened in a project is for its owners to read, not for all of its members.
+    """
+
+    subject = "evt.*.*.audit.recorded"
+
+    action: str
+    at: datetime
+    outcome: str
+    """`succeeded`, `refused` (the answer was a final error) or `failed`."""
+    code: str | None = None
+    actor: uuid.UUID | None = None
+    actor_name: str | None = None
+    credential: str | None = None
+    """What spoke for the actor: `session:<id>`, `token:<id>` or `delegation:<id>`."""
+    resource: str | None = None
+    project: uuid.UUID | None = None
+    address: str | None = None
+    correlation_id: str | None = None
+    operation: str | None = None

@@ -1,13 +1,15 @@
 """The streams and durable consumers of the bus, as data; provisioning makes them so."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
-from signalbox_common.contracts.base import OWNERS, Command, consumer_of, contracts_of
+from signalbox_common.contracts.auth import Delegate, DelegatedGrant
+from signalbox_common.contracts.base import OWNERS, Command, Request, consumer_of, contracts_of
 
 DAY = 24 * 3600.0
 MIB = 1024 * 1024
 
-GENERATION = 1
+GENERATION = 2
 """Grows whenever provisioning changes; an older program refuses to provision a newer installation."""
 
 KEY_BUCKET = "grant-keys"
@@ -84,7 +86,20 @@ GRANT_KEYS = Stream(
     max_per_subject=1,
     description="Public keys that grants and access tokens are checked with; only auth writes here",
 )
-STREAMS = (COMMANDS, EVENTS, EXTERNAL, DEAD_LETTERS, GRANT_KEYS)
+REVOCATIONS = Stream(
+    "REVOCATIONS",
+    ("rvk.>",),
+    max_bytes=64 * MIB,
+    max_age=3600.0,
+    duplicate_window=600.0,
+    description="What is not good any more; kept longer than what was revoked could have lived",
+)
+STREAMS = (COMMANDS, EVENTS, EXTERNAL, DEAD_LETTERS, GRANT_KEYS, REVOCATIONS)
+
+
+def stream_of(subject: str) -> Stream:
+    """Where a fact is stored."""
+    return REVOCATIONS if subject.startswith("rvk.") else EVENTS
 
 
 @dataclass(frozen=True)
@@ -100,8 +115,15 @@ class FactConsumer:
         return f"{self.service}-on-{self.handler}"
 
 
-FACT_CONSUMERS: tuple[FactConsumer, ...] = ()
+AUDIT = FactConsumer("auth", "audit", "evt._.*.audit.recorded")
+FACT_CONSUMERS: tuple[FactConsumer, ...] = (AUDIT,)
 """Who reads whose facts; a row here becomes a durable consumer and the permissions for it."""
+
+
+SERVICE_CALLS: tuple[tuple[str, type[Request[Any]]], ...] = tuple(
+    (service, contract) for service in ("tasks", "sandbox", "git") for contract in (Delegate, DelegatedGrant)
+)
+"""Which service asks which other one; everything else is asked by the gateway."""
 
 
 def command_subjects() -> tuple[str, ...]:

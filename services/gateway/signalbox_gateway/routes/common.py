@@ -16,8 +16,8 @@ from signalbox_gateway.clients import Clients
 
 R = TypeVar("R", bound=Reply)
 
-FORM_PATHS = frozenset({"/api/v1/auth/login"})
-"""OAuth2 password clients send forms here."""
+FORM_PATHS = frozenset({"/api/v1/auth/login", "/api/v1/auth/device/code", "/api/v1/auth/device/token"})
+"""OAuth2 clients send forms here."""
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -95,4 +95,15 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def passed_on(answer: Answer[R], status: int = 200) -> Response:
     """The owner's JSON, untouched: it was made from the contract that OpenAPI shows."""
+    if status == 204:
+        return Response(status_code=status)
     return Response(answer.content, status, media_type="application/json")
+
+
+def not_kept(response: Response) -> Response:
+    """For answers that hold a secret."""
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+NO_CONTENT: dict[int | str, dict[str, Any]] = {204: {"description": "Done."}}

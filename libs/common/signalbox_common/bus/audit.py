@@ -1,0 +1,101 @@
+"""What the audit log is told: every change that was asked for, together with what came of it."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import SecretStr
+
+from signalbox_common import outbox, telemetry
+from signalbox_common.bus import headers as h
+from signalbox_common.contracts.base import AuditRecorded, Query, Request
+from signalbox_common.db import Database, Transaction
+from signalbox_common.errors import SignalboxError
+from signalbox_common.principal import Principal
+
+log = telemetry.get_logger()
+
+SUCCEEDED, REFUSED = "succeeded", "refused"
+_RESOURCE_LENGTH = 200
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A change that somebody asked for."""
+
+    contract: type[Request[Any]]
+    request: Request[Any]
+    principal: Principal | None
+    operation: str | None = None
+
+    def entry(
+        self,
+        service: str,
+        error: SignalboxError | None,
+        *,
+        resource: str | None = None,
+        actor: uuid.UUID | None = None,
+        actor_name: str | None = None,
+    ) -> AuditRecorded:
+        principal = self.principal
+        named = resource or self._target() or (error.resource if error is not None else None)
+        return AuditRecorded(
+            action=self.contract.verb(service),
+            at=datetime.now(UTC),
+            outcome=SUCCEEDED if error is None else REFUSED,
+            code=error.code if error is not None else None,
+            actor=principal.user_id if principal else actor,
+            actor_name=principal.username if principal else actor_name,
+            credential=principal.credential if principal else None,
+            resource=named[:_RESOURCE_LENGTH] if named else None,
+            project=principal.project_id if principal else None,
+            address=h.client.get().address,
+            correlation_id=telemetry.correlation_id.get(),
+            operation=self.operation,
+        )
+
+    def _target(self) -> str | None:
+        """What the request itself says that it is about."""
+        if self.contract.target is None:
+            return None
+        value = getattr(self.request, self.contract.target)
+        return None if value is None or isinstance(value, SecretStr) else str(value)
+
+
+class AuditTrail:
+    """Writes entries into the outbox of one service."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def row(
+        self, transaction: Transaction, asked: Asked, error: SignalboxError | None, resource: str | None
+    ) -> dict[str, Any]:
+        """The outbox row that goes with the change; the caller inserts it."""
+        entry = asked.entry(
+            self._database.schema,
+            error,
+            resource=resource,
+            actor=transaction.actor,
+            actor_name=transaction.actor_name,
+        )
+        return outbox.row_of(transaction, self._database.schema, entry, project=None)
+
+    async def refused(self, asked: Asked, error: SignalboxError) -> None:
+        """A refusal that came before any transaction of the change."""
+        await self._note(asked, error)
+
+    async def succeeded(self, asked: Asked) -> None:
+        """A change whose transactions were others' than the request's."""
+        await self._note(asked, None)
+
+    async def _note(self, asked: Asked, error: SignalboxError | None) -> None:
+        if issubclass(asked.contract, Query):
+            return
+        try:
+            async with self._database.transaction(operation=asked.operation) as transaction:
+                entry = asked.entry(self._database.schema, error)
+                await outbox.emit(transaction, self._database.schema, entry, project=None)
+        except Exception as lost:  # noqa: BLE001 - nothing was changed; that this is not recorded must not hide the answer
+            log.warning("audit entry lost", action=asked.contract.subject, reason=repr(lost)[:300])

@@ -1,0 +1,153 @@
+"""Grants, delegations, the keys that sign them, and what takes them back."""
+
+import uuid
+from datetime import datetime
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, SecretStr, StringConstraints
+
+from signalbox_common.contracts.base import Ask, Event, GrantScope, Query, Reply, Text
+from signalbox_common.contracts.roles import PlatformRole, ProjectRole
+
+Audience = Annotated[Text, StringConstraints(pattern=r"^[a-z]+$", max_length=32)]
+Token = Annotated[SecretStr, Field(max_length=8192)]
+Verb = Annotated[Text, StringConstraints(max_length=100, pattern=r"^[a-z]+\.[a-z0-9-]+$")]
+
+
+class Identity(Reply):
+    """Whose token it is, as the gateway may remember it for a minute."""
+
+    user_id: uuid.UUID
+    username: str
+    role: PlatformRole
+    session_id: uuid.UUID | None = None
+    token_id: uuid.UUID | None = None
+    scopes: tuple[str, ...] | None = None
+    expires_at: datetime | None = None
+
+
+class Identify(Query[Identity]):
+    """Looks at an access token or an API token and answers from the database, not from the token."""
+
+    subject = "qry.auth.v1.identify"
+    grant = GrantScope.NONE
+    secret_fields: ClassVar[frozenset[str]] = frozenset({"token"})
+
+    token: Token
+
+
+class Grant(Reply):
+    """A signed statement for one service: who asks, and for which project."""
+
+    grant: str
+    expires_at: datetime
+    role: ProjectRole | None = None
+
+
+class GetGrant(Query[Grant]):
+    """Auth takes nobody's word for a person: the person's own token comes along."""
+
+    subject = "qry.auth.v1.grant"
+    grant = GrantScope.NONE
+    secret_fields: ClassVar[frozenset[str]] = frozenset({"token"})
+
+    token: Token
+    audience: Audience
+    project: uuid.UUID | None = None
+
+
+class Delegation(Reply):
+    """Lets one service go on for a person when the person is gone."""
+
+    id: uuid.UUID
+    delegation: str
+    """The secret that stands for it; shown here, and never again."""
+    expires_at: datetime
+
+
+class Delegate(Ask[Delegation]):
+    """From a service that holds a grant of the person for the project; the grant comes along as proof."""
+
+    subject = "ask.auth.v1.delegate"
+    grant = GrantScope.NONE
+    target = "run"
+    secret_fields: ClassVar[frozenset[str]] = frozenset({"proof"})
+
+    service: Audience
+    proof: Token
+    run: Annotated[Text, StringConstraints(min_length=1, max_length=100)]
+    """What it is for: the run, the schedule."""
+    verbs: Annotated[tuple[Verb, ...], Field(min_length=1, max_length=50)]
+    role_needed: ProjectRole = ProjectRole.DEVELOPER
+    """It ends when the person's role falls below this."""
+    hours: int = Field(default=24, ge=1, le=24 * 366)
+
+
+class DelegatedGrant(Query[Grant]):
+    """A grant for a minute, given only while the person still has the role."""
+
+    subject = "qry.auth.v1.delegated-grant"
+    grant = GrantScope.NONE
+    secret_fields: ClassVar[frozenset[str]] = frozenset({"delegation"})
+
+    delegation: Annotated[SecretStr, Field(max_length=200)]
+    audience: Audience
+
+
+class KeyEntry(Reply):
+    """A public key (RFC 8037)."""
+
+    kid: str
+    x: str
+    state: Literal["next", "current", "retired"]
+
+
+class Keys(Reply):
+    items: tuple[KeyEntry, ...]
+
+
+class ListKeys(Query[Keys]):
+    """The keys that tokens of today are signed with, and the one that comes next."""
+
+    subject = "qry.auth.v1.list-keys"
+    grant = GrantScope.NONE
+
+
+class RotateKeys(Ask[Keys]):
+    """The next key becomes the current one; `distrust_old` refuses at once what older ones have signed."""
+
+    subject = "ask.auth.v1.rotate-keys"
+    grant = GrantScope.NONE
+    operator = True
+
+    distrust_old: bool = False
+
+
+class SecretsRotated(Reply):
+    key_id: str
+    rewrapped: int
+
+
+class RotateSecrets(Ask[SecretsRotated]):
+    """A new key for the secret store of this service; every secret is wrapped with it."""
+
+    subject = "ask.auth.v1.rotate-secrets"
+    grant = GrantScope.NONE
+    operator = True
+
+
+class AccessRevoked(Event):
+    """What is not good any more, from the moment that the stream took this.
+
+    Either everything of one session, API token, delegation or signing key; or all grants that were made
+    for a user before the user's `version`.
+    """
+
+    subject = "rvk.*.auth.access.revoked"
+
+    session_id: uuid.UUID | None = None
+    token_id: uuid.UUID | None = None
+    delegation_id: uuid.UUID | None = None
+    kid: str | None = None
+    user_id: uuid.UUID | None = None
+    version: int | None = None

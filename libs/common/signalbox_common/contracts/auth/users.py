@@ -1,0 +1,162 @@
+"""Users: people, and the service accounts that stand for machines."""
+
+import uuid
+from datetime import datetime
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, SecretStr, StringConstraints
+
+from signalbox_common.contracts.auth.paging import Cursor, Search
+from signalbox_common.contracts.base import Ask, Command, Done, Event, GrantScope, Query, Reply, Text
+from signalbox_common.contracts.roles import PlatformRole
+
+Username = Annotated[
+    Text, StringConstraints(min_length=2, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+]
+Email = Annotated[
+    Text,
+    StringConstraints(
+        min_length=3,
+        max_length=254,
+        pattern=r"^[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+\.[^@\s\x00-\x1f\x7f.]+$",
+    ),
+]
+DisplayName = Annotated[Text, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
+NewPassword = Annotated[SecretStr, Field(min_length=12, max_length=1024)]
+GivenPassword = Annotated[SecretStr, Field(max_length=1024)]
+
+
+class User(Reply):
+    id: uuid.UUID
+    username: str
+    email: str | None
+    """None for service accounts."""
+    display_name: str
+    role: PlatformRole
+    created_at: datetime
+
+
+class ManagedUser(User):
+    """A user as administrators see them."""
+
+    active: bool
+    kind: Literal["person", "service"]
+
+
+class Register(Ask[User]):
+    subject = "ask.auth.v1.register"
+    grant = GrantScope.NONE
+    area = "account"
+    target = "username"
+    secret_fields: ClassVar[frozenset[str]] = frozenset({"password"})
+
+    username: Username
+    email: Email
+    password: NewPassword
+    display_name: DisplayName | None = None
+
+
+class AdminRegister(Ask[User]):
+    """Makes a user with any role; takes a password, or a hash (bcrypt, argon2id) from another system."""
+
+    subject = "ask.auth.v1.admin-register"
+    admin = True
+    area = "users"
+    target = "username"
+    secret_fields: ClassVar[frozenset[str]] = frozenset({"password", "password_hash"})
+
+    username: Username
+    email: Email
+    password: NewPassword | None = None
+    password_hash: Annotated[SecretStr, Field(max_length=512)] | None = None
+    display_name: DisplayName | None = None
+    role: PlatformRole = PlatformRole.USER
+
+
+class Me(Query[User]):
+    subject = "qry.auth.v1.me"
+    area = "account"
+
+
+class UpdateMe(Command[User]):
+    subject = "cmd.auth.v1.update-me"
+    area = "account"
+    in_person = True
+
+    email: Email | None = None
+    display_name: DisplayName | None = None
+
+
+class ChangePassword(Ask[Done]):
+    """Ends all other sessions of the person, and all of their API tokens stay."""
+
+    subject = "ask.auth.v1.change-password"
+    area = "account"
+    in_person = True
+    secret_fields: ClassVar[frozenset[str]] = frozenset({"current_password", "new_password"})
+
+    current_password: GivenPassword
+    new_password: NewPassword
+
+
+class UserPage(Reply):
+    items: tuple[ManagedUser, ...]
+    next_cursor: str | None = None
+
+
+class ListUsers(Query[UserPage]):
+    subject = "qry.auth.v1.list-users"
+    admin = True
+    area = "users"
+
+    limit: int = Field(default=50, ge=1, le=200)
+    cursor: Cursor | None = None
+    q: Search | None = None
+    active: bool | None = None
+
+
+class GetUser(Query[ManagedUser]):
+    subject = "qry.auth.v1.get-user"
+    admin = True
+    area = "users"
+
+    user_id: uuid.UUID
+
+
+class UpdateUser(Command[ManagedUser]):
+    """`active: false` deactivates: every session and token of the user ends at once."""
+
+    subject = "cmd.auth.v1.update-user"
+    admin = True
+    area = "users"
+    target = "user_id"
+
+    user_id: uuid.UUID
+    email: Email | None = None
+    display_name: DisplayName | None = None
+    role: PlatformRole | None = None
+    active: bool | None = None
+
+    def changes_standing(self) -> bool:
+        return self.role is not None or self.active is not None
+
+
+class UserRegistered(Event):
+    subject = "evt.*.auth.user.registered"
+
+    id: uuid.UUID
+    username: str
+
+
+class UserChanged(Event):
+    subject = "evt.*.auth.user.changed"
+
+    id: uuid.UUID
+    username: str
+
+
+class UserDeactivated(Event):
+    subject = "evt.*.auth.user.deactivated"
+
+    id: uuid.UUID
+    username: str

@@ -1,0 +1,1 @@
+"""Entities and rules of this service; nothing here reads or writes anything."""

@@ -1,0 +1,38 @@
+"""Users: people and service accounts."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from signalbox_common.contracts.roles import PlatformRole
+from signalbox_common.keys import uuid7
+
+
+@dataclass(frozen=True)
+class User:
+    id: uuid.UUID
+    username: str
+    email: str | None
+    display_name: str
+    role: PlatformRole
+    created_at: datetime
+    kind: Literal["person", "service"] = "person"
+    version: int = 1
+    """Grows with everything that makes older grants of this user wrong."""
+    deactivated_at: datetime | None = None
+
+    @property
+    def active(self) -> bool:
+        return self.deactivated_at is None
+
+
+def new_person(username: str, email: str, display_name: str, role: PlatformRole) -> User:
+    return User(uuid7(), username, email, display_name, role, datetime.now(UTC))
+
+
+def new_service_account(name: str, project_slug: str) -> User:
+    """Named after its project, with a suffix of its own so that no project can take another's names."""
+    identifier = uuid7()
+    username = f"sa-{project_slug[:20].rstrip('-')}-{name[:30]}-{identifier.hex[-6:]}"
+    return User(identifier, username, None, name, PlatformRole.USER, datetime.now(UTC), kind="service")

@@ -1,0 +1,95 @@
+"""The audit log: written from what every service tells, read by owners and administrators."""
+
+import hmac
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Row
+
+from signalbox_auth.domain.audit import BEGINNING, FIELDS, Chain
+from signalbox_auth.service.pages import cut, number_cursor, read_number_cursor
+from signalbox_auth.store import audit as rows
+from signalbox_common.bus import Call, FactCall
+from signalbox_common.contracts import auth as contract
+from signalbox_common.contracts.base import AuditRecorded
+from signalbox_common.db import Database
+
+
+class Audit:
+    def __init__(self, database: Database, chain: Chain) -> None:
+        self._database = database
+        self._chain = chain
+
+    async def record(self, call: FactCall, event: AuditRecorded) -> None:
+        """Inside the transaction that remembers the fact: each is written once."""
+        last, before = await rows.lock_head(call.transaction)
+        line = event.model_dump() | {"sequence": last + 1, "id": call.context.id}
+        await rows.add(call.transaction, line, self._chain.seal(before, line))
+
+    async def page(self, _call: Call, query: contract.ListAudit) -> contract.AuditPage:
+        return await self._page(query, query.project)
+
+    async def project_page(self, call: Call, query: contract.ListProjectAudit) -> contract.AuditPage:
+        return await self._page(query, call.principal.project())
+
+    async def _page(self, query: contract.AuditFilter, project: Any) -> contract.AuditPage:
+        async with self._database.reading() as connection:
+            found = await rows.page(
+                connection,
+                limit=query.limit + 1,
+                before=read_number_cursor(query.cursor),
+                project=project,
+                actor=query.actor,
+                action=query.action,
+                outcome=query.outcome,
+                resource=query.resource,
+                since=query.since,
+                until=query.until,
+            )
+        items, cursor = cut(
+            [_entry(row) for row in found], query.limit, lambda entry: number_cursor(entry.sequence)
+        )
+        return contract.AuditPage(items=items, next_cursor=cursor)
+
+    async def check(self, _call: Call, query: contract.CheckAudit) -> contract.AuditChecked:
+        """Follows the chain for a while; asked again after where it got to."""
+        async with self._database.reading() as connection:
+            head, head_hash = await rows.head(connection)
+            found = await rows.after(connection, query.after, query.limit)
+            before = BEGINNING if not query.after else await rows.hash_of(connection, query.after)
+        if before is None:
+            return _broken(query.after, 0, query.after, "the line is missing")
+        broken = self._follow(found, query.after, before)
+        if broken is not None:
+            return broken
+        last = found[-1].sequence if found else query.after
+        last_hash = bytes(found[-1].hash) if found else before
+        done = len(found) < query.limit
+        # Lines may have been added since the head was read; none may be missing before it.
+        if done and last < head:
+            return _broken(last + 1, len(found), last, "lines are missing at the end")
+        if last == head and not hmac.compare_digest(last_hash, head_hash):
+            return _broken(last, len(found), last, "the end of the chain is not what was noted of it")
+        return contract.AuditChecked(checked=len(found), last=last, done=done)
+
+    def _follow(self, found: Sequence[Row[Any]], after: int, before: bytes) -> contract.AuditChecked | None:
+        expected = after + 1
+        for row in found:
+            checked = expected - after - 1
+            if row.sequence != expected:
+                return _broken(expected, checked, after, "the line is missing")
+            sealed = self._chain.seal(before, {name: getattr(row, name) for name in FIELDS})
+            if not hmac.compare_digest(sealed, bytes(row.hash)):
+                return _broken(expected, checked, after, "the line, or one before it, was changed")
+            before = sealed
+            expected += 1
+        return None
+
+
+def _broken(at: int, checked: int, last: int, reason: str) -> contract.AuditChecked:
+    return contract.AuditChecked(checked=checked, last=last, done=True, broken_at=at, reason=reason)
+
+
+def _entry(row: Row[Any]) -> contract.AuditEntry:
+    values = {name: getattr(row, name) for name in FIELDS}
+    return contract.AuditEntry(**values, hash=bytes(row.hash).hex())

@@ -1,0 +1,174 @@
+"""Grants: signed statements for one service about who asks, made from the database of this moment."""
+
+import hashlib
+import secrets
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from signalbox_auth.domain import errors
+from signalbox_auth.domain import tokens as api_tokens
+from signalbox_auth.service.keys import Keys
+from signalbox_auth.store import access as rows
+from signalbox_auth.store import tokens as token_rows
+from signalbox_auth.store.access import Holder
+from signalbox_common import telemetry
+from signalbox_common.bus import Call
+from signalbox_common.contracts import auth as contract
+from signalbox_common.contracts.base import OWNERS, GrantScope
+from signalbox_common.db import Database, Transaction
+from signalbox_common.errors import Forbidden, Unauthenticated
+from signalbox_common.inbox import Outcome
+from signalbox_common.keys import uuid7
+from signalbox_common.principal import GrantVerifier, Principal
+from signalbox_common.revoked import Revoked
+from signalbox_common.tokens import ACCESS, ACCESS_AUDIENCE, GRANT, GRANT_LIFE, KeyRing, TokenVerifier
+
+log = telemetry.get_logger()
+
+_USE_NOTED_EVERY = timedelta(minutes=1)
+_PREFIX = "sbx_dlg_"
+
+
+class Grants:
+    def __init__(self, database: Database, keys: Keys, ring: KeyRing, revoked: Revoked) -> None:
+        self._database = database
+        self._keys = keys
+        self._access_tokens = TokenVerifier(ring, ACCESS, ACCESS_AUDIENCE)
+        self._proofs = {service: GrantVerifier(ring, revoked, service) for service in OWNERS}
+
+    async def identify(self, _call: Call, query: contract.Identify) -> contract.Identity:
+        holder = await self._holder(query.token.get_secret_value(), None)
+        return contract.Identity(
+            user_id=holder.user.id,
+            username=holder.user.username,
+            role=holder.user.role,
+            session_id=holder.session_id,
+            token_id=holder.token_id,
+            scopes=holder.scopes,
+            expires_at=holder.expires_at,
+        )
+
+    async def grant(self, _call: Call, query: contract.GetGrant) -> contract.Grant:
+        """For the person whose token it is, and nobody's word beside it."""
+        if query.audience not in OWNERS:
+            raise errors.UnknownAudience
+        holder = await self._holder(query.token.get_secret_value(), query.project)
+        if query.project is not None and holder.role is None:
+            raise errors.NoSuchProject
+        return self._sign(holder, query.audience, query.project, {})
+
+    async def _holder(self, token: str, project: uuid.UUID | None) -> Holder:
+        """Whoever the token belongs to, as the database knows them now."""
+        if token.startswith(api_tokens.PREFIX):
+            if not api_tokens.well_formed(token):
+                raise Unauthenticated("The API token is not one of ours.")
+            async with self._database.reading() as connection:
+                holder = await rows.by_token(connection, api_tokens.hash_of(token), project)
+            if holder is None:
+                raise Unauthenticated("The API token is not good, or not any more.", code="token_revoked")
+            await self._note_use(holder)
+            return holder
+        claims = await self._access_tokens.verify(token)
+        try:
+            session_id, user_id = uuid.UUID(claims["sid"]), uuid.UUID(claims["sub"])
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise Unauthenticated("The token is incomplete.") from error
+        async with self._database.reading() as connection:
+            holder = await rows.by_session(connection, session_id, user_id, project)
+        if holder is None:
+            raise Unauthenticated("The session has ended.", code="session_ended")
+        return holder
+
+    async def _note_use(self, holder: Holder) -> None:
+        """When a token was last used, to the minute; its answer does not depend on it."""
+        now = datetime.now(UTC)
+        used_at = holder.token_used_at
+        if holder.token_id is None or (used_at is not None and now - used_at < _USE_NOTED_EVERY):
+            return
+        try:
+            async with self._database.transaction() as transaction:
+                await token_rows.note_use(transaction, holder.token_id)
+        except Exception as error:  # noqa: BLE001 - noted at the next use
+            log.warning("use of an API token not noted", reason=repr(error)[:300])
+
+    def _sign(
+        self, holder: Holder, audience: str, project: uuid.UUID | None, more: dict[str, Any]
+    ) -> contract.Grant:
+        about: dict[str, Any] = {
+            "sub": str(holder.user.id),
+            "usr": holder.user.username,
+            "rol": holder.user.role,
+            "ver": holder.user.version,
+        }
+        if holder.session_id is not None:
+            about["sid"] = str(holder.session_id)
+        if holder.token_id is not None:
+            about["tid"] = str(holder.token_id)
+        if holder.scopes is not None:
+            about["scp"] = list(holder.scopes)
+        if project is not None:
+            about |= {"prj": str(project), "prr": holder.role}
+        expires_at = datetime.now(UTC) + GRANT_LIFE
+        signed = self._keys.current.sign(GRANT, audience, GRANT_LIFE, about | more)
+        return contract.Grant(grant=signed, expires_at=expires_at, role=holder.role if project else None)
+
+    # -- delegations -------------------------------------------------------------------------------
+
+    async def delegate(self, call: Call, ask: contract.Delegate) -> Outcome[contract.Delegation]:
+        """The proof is a grant that was made for the service which asks: nobody else can have it."""
+        verifier = self._proofs.get(ask.service)
+        if verifier is None:
+            raise errors.UnknownAudience
+        principal = await verifier.verify(ask.proof.get_secret_value(), GrantScope.PROJECT)
+        self._check_may_delegate(principal, ask.role_needed)
+        secret = _PREFIX + secrets.token_urlsafe(32)
+        delegation = rows.Delegation(
+            id=uuid7(),
+            service=ask.service,
+            user_id=principal.user_id,
+            project_id=principal.project(),
+            run=ask.run,
+            verbs=tuple(dict.fromkeys(ask.verbs)),
+            role_needed=ask.role_needed,
+            expires_at=datetime.now(UTC) + timedelta(hours=ask.hours),
+            token_id=principal.token_id,
+            scopes=tuple(sorted(principal.scopes)) if principal.scopes is not None else None,
+        )
+
+        async def work(transaction: Transaction) -> contract.Delegation:
+            transaction.actor, transaction.actor_name = principal.user_id, principal.username
+            await rows.add_delegation(transaction, delegation, _hash(secret))
+            return contract.Delegation(id=delegation.id, delegation=secret, expires_at=delegation.expires_at)
+
+        return await call.once(work)
+
+    @staticmethod
+    def _check_may_delegate(principal: Principal, needed: contract.ProjectRole) -> None:
+        if principal.delegation_id is not None:
+            raise Forbidden("A delegation cannot be passed on.", code="not_delegated")
+        if principal.project_role is None or not principal.project_role.includes(needed):
+            raise errors.RoleTooLow
+
+    async def delegated(self, _call: Call, query: contract.DelegatedGrant) -> contract.Grant:
+        """Only while the person still has the role, and only for what was delegated."""
+        if query.audience not in OWNERS:
+            raise errors.UnknownAudience
+        async with self._database.reading() as connection:
+            found = await rows.by_delegation(connection, _hash(query.delegation.get_secret_value()))
+        if found is None:
+            raise errors.DelegationEnded
+        holder, delegation = found
+        if holder.role is None or not holder.role.includes(delegation.role_needed):
+            raise errors.DelegationEnded
+        limits = {
+            "dlg": str(delegation.id),
+            "vrb": list(delegation.verbs),
+            "act": delegation.service,
+            "run": delegation.run,
+        }
+        return self._sign(holder, query.audience, delegation.project_id, limits)
+
+
+def _hash(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()

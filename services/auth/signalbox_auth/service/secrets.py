@@ -1,0 +1,21 @@
+"""The secret store of this service, as its operator handles it."""
+
+from signalbox_common.bus import Call
+from signalbox_common.contracts import auth as contract
+from signalbox_common.db import Transaction
+from signalbox_common.inbox import Outcome
+from signalbox_common.secrets import SecretStore
+
+
+class Secrets:
+    def __init__(self, store: SecretStore) -> None:
+        self._store = store
+
+    async def rotate(self, call: Call, _ask: contract.RotateSecrets) -> Outcome[contract.SecretsRotated]:
+        """May stop anywhere: what was not wrapped again yet can still be read, and is wrapped next time."""
+        rotated = await self._store.rotate()
+
+        async def work(_transaction: Transaction) -> contract.SecretsRotated:
+            return contract.SecretsRotated(key_id=rotated.key_id, rewrapped=rotated.rewrapped)
+
+        return await call.once(work)

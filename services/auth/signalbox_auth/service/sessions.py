@@ -1,0 +1,213 @@
+"""Sessions: signing in, staying signed in, and ending it."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from signalbox_auth.domain import attempts, errors
+from signalbox_auth.domain.names import folded
+from signalbox_auth.domain.sessions import RefreshToken, RefreshTokens, Session, Use, use_of
+from signalbox_auth.domain.users import User
+from signalbox_auth.passwords import Passwords
+from signalbox_auth.service.keys import Keys
+from signalbox_auth.store import attempts as attempt_rows
+from signalbox_auth.store import sessions as rows
+from signalbox_auth.store import users as user_rows
+from signalbox_common.bus import Call
+from signalbox_common.bus.headers import Client
+from signalbox_common.contracts import auth as contract
+from signalbox_common.contracts.base import Done
+from signalbox_common.db import Database, Transaction
+from signalbox_common.errors import Invalid
+from signalbox_common.inbox import Outcome
+from signalbox_common.keys import uuid7
+from signalbox_common.tokens import ACCESS, ACCESS_AUDIENCE
+
+
+@dataclass(frozen=True)
+class Lives:
+    """How long things last."""
+
+    access: timedelta
+    idle: timedelta
+    """A session that is not used for this long is over."""
+    longest: timedelta
+
+
+class Sessions:
+    def __init__(
+        self, database: Database, passwords: Passwords, keys: Keys, tokens: RefreshTokens, lives: Lives
+    ) -> None:
+        self._database = database
+        self._passwords = passwords
+        self._keys = keys
+        self._tokens = tokens
+        self._lives = lives
+
+    async def login(self, call: Call, ask: contract.Login) -> Outcome[contract.SignedIn]:
+        login = ask.username or ask.email
+        if not login:
+            raise Invalid("A user name or an e-mail address is needed.")
+        password = ask.password.get_secret_value()
+        user, counts = await self._check(login, password, call.client)
+
+        async def work(transaction: Transaction) -> contract.SignedIn:
+            await attempt_rows.succeeded(
+                transaction, counts[0], user.id, call.client.address, datetime.now(UTC)
+            )
+            return await self.begin(transaction, user, call.client)
+
+        return await call.once(work)
+
+    async def _check(self, login: str, password: str, client: Client) -> tuple[User, list[attempts.Count]]:
+        """The user, if the password is theirs; guesses of one account are decided about one by one."""
+        async with self._passwords.turn():
+            async with self._database.reading() as connection:
+                found = await user_rows.by_login(connection, login)
+                user, stored = found if found is not None else (None, None)
+                known = user is not None and await attempt_rows.is_known_place(
+                    connection, user.id, client.address
+                )
+                counts = attempts.counts_of(folded(login), client.address, known_place=known)
+                until = await attempt_rows.blocked_until(connection, counts)
+            now = datetime.now(UTC)
+            if until is not None and until > now:
+                raise errors.TooManyAttempts(int((until - now).total_seconds()) + 1)
+            right = await self._passwords.verify(stored, password)
+            if not right or user is None or stored is None or not user.active:
+                async with self._database.transaction() as transaction:
+                    await attempt_rows.failed(transaction, counts, datetime.now(UTC))
+                raise errors.BadCredentials
+            if self._passwords.outdated(stored):
+                renewed = await self._passwords.hash(password)
+                async with self._database.transaction(actor=user.id) as transaction:
+                    await user_rows.replace_password_hash(transaction, user.id, stored, renewed)
+        return user, counts
+
+    async def begin(self, transaction: Transaction, user: User, client: Client) -> contract.SignedIn:
+        """A new session of somebody who has proved who they are."""
+        transaction.actor, transaction.actor_name = user.id, user.username
+        now = datetime.now(UTC)
+        token = self._tokens.first(uuid7())
+        session = Session(
+            id=token.session_id,
+            user_id=user.id,
+            client=client.agent,
+            address=client.address,
+            created_at=now,
+            last_used_at=now,
+            expires_at=now + self._lives.idle,
+            generation=0,
+            refresh_hash=token.hash,
+            rotated_at=None,
+        )
+        await rows.add(transaction, session)
+        return self._signed_in(user, token, session.expires_at, now)
+
+    async def refresh(self, call: Call, ask: contract.Refresh) -> Outcome[contract.SignedIn]:
+        token = self._tokens.read(ask.refresh_token.get_secret_value())
+        if token is None:
+            raise errors.BadRefreshToken
+        reused = False
+
+        async def work(transaction: Transaction) -> contract.SignedIn:
+            nonlocal reused
+            now = datetime.now(UTC)
+            session = await rows.lock(transaction, token.session_id)
+            use = use_of(session, token, now) if session is not None else Use.DEAD
+            successor = self._tokens.after(token)
+            if session is None or use is Use.DEAD:
+                raise errors.BadRefreshToken
+            if use is Use.AGAIN and successor.hash != session.refresh_hash:
+                use = Use.REUSED
+            user = await user_rows.get(transaction.connection, session.user_id)
+            if user is None or not user.active:
+                raise errors.BadRefreshToken
+            transaction.actor, transaction.actor_name = user.id, user.username
+            if use is Use.REUSED:
+                reused = True
+                raise errors.RefreshTokenReused
+            expires_at = session.expires_at
+            if use is Use.ROTATE:
+                expires_at = min(now + self._lives.idle, session.created_at + self._lives.longest)
+                await rows.rotate(
+                    transaction, successor, now=now, expires_at=expires_at, address=call.client.address
+                )
+            return self._signed_in(user, successor, expires_at, now)
+
+        outcome = await call.once(work)
+        if reused:
+            # Undone with the refusal, if it were in the same transaction.
+            await self._end_stolen(token.session_id)
+        return outcome
+
+    async def _end_stolen(self, session_id: uuid.UUID) -> None:
+        """Somebody else has a copy of its refresh tokens: nobody may go on with it."""
+        async with self._database.transaction() as transaction:
+            session = await rows.lock(transaction, session_id)
+            if session is not None:
+                await rows.revoke(transaction, session.user_id, "refresh_token_reused", only=session_id)
+
+    def _signed_in(
+        self, user: User, token: RefreshToken, expires_at: datetime, now: datetime
+    ) -> contract.SignedIn:
+        access = self._keys.current.sign(
+            ACCESS,
+            ACCESS_AUDIENCE,
+            self._lives.access,
+            {
+                "sub": str(user.id),
+                "usr": user.username,
+                "sid": str(token.session_id),
+                "jti": str(uuid7()),
+            },
+        )
+        return contract.SignedIn(
+            access_token=access,
+            expires_in=int(self._lives.access.total_seconds()),
+            refresh_token=self._tokens.write(token),
+            refresh_expires_in=max(int((expires_at - now).total_seconds()), 0),
+            session_id=token.session_id,
+        )
+
+    # -- ending ------------------------------------------------------------------------------------
+
+    async def logout(self, call: Call, _ask: contract.Logout) -> Outcome[Done]:
+        async def work(transaction: Transaction) -> Done:
+            await rows.revoke(transaction, call.principal.user_id, "logout", only=call.principal.session_id)
+            return Done()
+
+        return await call.once(work)
+
+    async def page(self, call: Call, _query: contract.ListSessions) -> contract.SessionPage:
+        async with self._database.reading() as connection:
+            found = await rows.live(connection, call.principal.user_id)
+        items = [
+            contract.Session(
+                id=session.id,
+                current=session.id == call.principal.session_id,
+                client=session.client,
+                address=session.address,
+                created_at=session.created_at,
+                last_used_at=session.last_used_at,
+                expires_at=session.expires_at,
+            )
+            for session in found
+        ]
+        return contract.SessionPage(items=tuple(items))
+
+    async def revoke(self, call: Call, command: contract.RevokeSession) -> Outcome[Done]:
+        async def work(transaction: Transaction) -> Done:
+            ended = await rows.revoke(transaction, call.principal.user_id, "revoked", only=command.session_id)
+            if not ended:
+                raise errors.SessionNotFound
+            return Done()
+
+        return await call.once(work)
+
+    async def revoke_others(self, call: Call, _command: contract.RevokeOtherSessions) -> Outcome[Done]:
+        async def work(transaction: Transaction) -> Done:
+            await rows.revoke(transaction, call.principal.user_id, "revoked", but=call.principal.session_id)
+            return Done()
+
+        return await call.once(work)

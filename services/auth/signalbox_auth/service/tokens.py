@@ -1,0 +1,127 @@
+"""API tokens: of people, and of the service accounts of a project."""
+
+import uuid
+from datetime import UTC, datetime
+
+from signalbox_auth.domain import errors
+from signalbox_auth.domain.projects import check_may_set
+from signalbox_auth.domain.tokens import ApiToken, checked_scopes, hash_of, new_token
+from signalbox_auth.store import members as member_rows
+from signalbox_auth.store import projects as project_rows
+from signalbox_auth.store import tokens as rows
+from signalbox_common.bus import Call
+from signalbox_common.contracts import auth as contract
+from signalbox_common.contracts.base import Done
+from signalbox_common.db import Database, Transaction
+from signalbox_common.inbox import Outcome
+from signalbox_common.keys import uuid7
+
+_HINT = 4
+
+
+class Tokens:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # -- of people ---------------------------------------------------------------------------------
+
+    async def create(self, call: Call, ask: contract.CreateToken) -> Outcome[contract.CreatedApiToken]:
+        async def work(transaction: Transaction) -> contract.CreatedApiToken:
+            return await _add(transaction, call, call.principal.user_id, ask)
+
+        return await call.once(work)
+
+    async def page(self, call: Call, _query: contract.ListTokens) -> contract.ApiTokenPage:
+        return await self._page(call.principal.user_id)
+
+    async def revoke(self, call: Call, command: contract.RevokeToken) -> Outcome[Done]:
+        async def work(transaction: Transaction) -> Done:
+            if not await rows.revoke(transaction, call.principal.user_id, only=command.token_id):
+                raise errors.TokenNotFound
+            return Done()
+
+        return await call.once(work)
+
+    # -- of service accounts -----------------------------------------------------------------------
+
+    async def create_for_account(
+        self, call: Call, ask: contract.CreateServiceAccountToken
+    ) -> Outcome[contract.CreatedApiToken]:
+        async def work(transaction: Transaction) -> contract.CreatedApiToken:
+            await self._check_account(transaction, call, ask.account_id)
+            return await _add(transaction, call, ask.account_id, ask)
+
+        return await call.once(work)
+
+    async def page_of_account(
+        self, call: Call, query: contract.ListServiceAccountTokens
+    ) -> contract.ApiTokenPage:
+        async with self._database.reading() as connection:
+            member = await member_rows.get(connection, call.principal.project(), query.account_id)
+        if member is None or member.kind != "service":
+            raise errors.AccountNotFound
+        return await self._page(query.account_id)
+
+    async def revoke_of_account(
+        self, call: Call, command: contract.RevokeServiceAccountToken
+    ) -> Outcome[Done]:
+        async def work(transaction: Transaction) -> Done:
+            await self._check_account(transaction, call, command.account_id)
+            if not await rows.revoke(transaction, command.account_id, only=command.token_id):
+                raise errors.TokenNotFound
+            return Done()
+
+        return await call.once(work)
+
+    @staticmethod
+    async def _check_account(transaction: Transaction, call: Call, account_id: uuid.UUID) -> None:
+        """One of the asker's own project, with a role that the asker could give."""
+        project = await project_rows.lock(transaction, call.principal.project(), call.principal.user_id)
+        if project is None:
+            raise errors.NoSuchProject
+        account = await member_rows.get(transaction.connection, project.id, account_id)
+        if account is None or account.kind != "service":
+            raise errors.AccountNotFound
+        check_may_set(project.role, account.role)
+
+    async def _page(self, user_id: uuid.UUID) -> contract.ApiTokenPage:
+        async with self._database.reading() as connection:
+            found = await rows.of_user(connection, user_id)
+        items = tuple(contract.ApiToken(**_shown(token)) for token in found)
+        return contract.ApiTokenPage(items=items)
+
+
+async def _add(
+    transaction: Transaction,
+    call: Call,
+    user_id: uuid.UUID,
+    ask: contract.CreateToken | contract.CreateServiceAccountToken,
+) -> contract.CreatedApiToken:
+    now = datetime.now(UTC)
+    if ask.expires_at is not None and ask.expires_at <= now:
+        raise errors.BadExpiry
+    secret = new_token()
+    token = ApiToken(
+        id=uuid7(),
+        user_id=user_id,
+        name=ask.name,
+        scopes=checked_scopes(ask.scopes),
+        expires_at=ask.expires_at,
+        created_at=now,
+        last_used_at=None,
+        hint=secret[-_HINT:],
+    )
+    await rows.add(transaction, token, hash_of(secret), call.principal.user_id)
+    return contract.CreatedApiToken(**_shown(token), token=secret)
+
+
+def _shown(token: ApiToken) -> dict[str, object]:
+    return {
+        "id": token.id,
+        "name": token.name,
+        "scopes": token.scopes,
+        "expires_at": token.expires_at,
+        "created_at": token.created_at,
+        "last_used_at": token.last_used_at,
+        "hint": token.hint,
+    }

@@ -1,0 +1,236 @@
+"""Users: registering, changing, deactivating."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from signalbox_auth.domain import errors
+from signalbox_auth.domain.passwords import check_password, checked_hash
+from signalbox_auth.domain.users import User, new_person
+from signalbox_auth.passwords import Passwords
+from signalbox_auth.service import projects
+from signalbox_auth.service.pages import cut, id_cursor, read_id_cursor
+from signalbox_auth.store import facts
+from signalbox_auth.store import projects as project_rows
+from signalbox_auth.store import sessions as session_rows
+from signalbox_auth.store import tokens as token_rows
+from signalbox_auth.store import users as rows
+from signalbox_common import telemetry
+from signalbox_common.bus import Call
+from signalbox_common.contracts import auth as contract
+from signalbox_common.contracts.base import Done
+from signalbox_common.contracts.roles import PlatformRole
+from signalbox_common.db import Database, Transaction
+from signalbox_common.inbox import Outcome
+
+log = telemetry.get_logger()
+
+_BATCH = 100
+
+
+class Users:
+    def __init__(self, database: Database, passwords: Passwords, *, registration_open: bool) -> None:
+        self._database = database
+        self._passwords = passwords
+        self._registration_open = registration_open
+
+    # -- start -------------------------------------------------------------------------------------
+
+    async def ensure_admin(self, password: str) -> None:
+        """The first admin, made once; a later start changes nothing."""
+        async with self._database.reading() as connection:
+            if await rows.username_exists(connection, "admin"):
+                return
+        admin = new_person("admin", "admin@localhost.localdomain", "Administrator", PlatformRole.ADMIN)
+        async with self._passwords.turn():
+            password_hash = await self._passwords.hash(password)
+        async with self._database.transaction() as transaction:
+            if await rows.add(transaction, admin, password_hash):
+                await self._welcome(transaction, admin)
+                log.info("first admin created", username=admin.username)
+
+    async def ensure_personal_projects(self) -> None:
+        """Gives one to everybody who is from before there were any."""
+        while True:
+            async with self._database.transaction() as transaction:
+                without = await project_rows.people_without_own(transaction.connection, _BATCH)
+                for user_id in without:
+                    locked = await rows.lock(transaction, user_id)
+                    if locked is not None:
+                        await projects.add_personal(transaction, locked[0])
+            if not without:
+                return
+
+    # -- people ------------------------------------------------------------------------------------
+
+    async def register(self, call: Call, ask: contract.Register) -> Outcome[contract.User]:
+        if not self._registration_open:
+            raise errors.RegistrationClosed
+        password = ask.password.get_secret_value()
+        check_password(password, username=ask.username, email=ask.email)
+        async with self._passwords.turn():
+            password_hash = await self._passwords.hash(password)
+        user = new_person(ask.username, ask.email, ask.display_name or ask.username, PlatformRole.USER)
+        return await self._add(call, user, password_hash)
+
+    async def admin_register(self, call: Call, ask: contract.AdminRegister) -> Outcome[contract.User]:
+        if ask.password is not None and ask.password_hash is None:
+            password = ask.password.get_secret_value()
+            check_password(password, username=ask.username, email=ask.email)
+            async with self._passwords.turn():
+                password_hash = await self._passwords.hash(password)
+        elif ask.password_hash is not None and ask.password is None:
+            password_hash = checked_hash(ask.password_hash.get_secret_value())
+        else:
+            raise errors.BadPasswordHash
+        user = new_person(ask.username, ask.email, ask.display_name or ask.username, ask.role)
+        return await self._add(call, user, password_hash)
+
+    async def _add(self, call: Call, user: User, password_hash: str) -> Outcome[contract.User]:
+        async def work(transaction: Transaction) -> contract.User:
+            if not await rows.add(transaction, user, password_hash):
+                if await rows.username_exists(transaction.connection, user.username):
+                    raise errors.UsernameTaken
+                raise errors.EmailTaken
+            await self._welcome(transaction, user)
+            return _reply(user)
+
+        return await call.once(work)
+
+    async def me(self, call: Call, _query: contract.Me) -> contract.User:
+        async with self._database.reading() as connection:
+            user = await rows.get(connection, call.principal.user_id)
+        if user is None:
+            raise errors.NoSuchUser
+        return _reply(user)
+
+    async def update_me(self, call: Call, command: contract.UpdateMe) -> Outcome[contract.User]:
+        async def work(transaction: Transaction) -> contract.User:
+            locked = await rows.lock(transaction, call.principal.user_id)
+            if locked is None:
+                raise errors.NoSuchUser
+            changes = await _changes(transaction, locked[0], command)
+            user = await rows.change(transaction, locked[0].id, **changes)
+            await facts.record(transaction, contract.UserChanged(id=user.id, username=user.username))
+            return _reply(user)
+
+        return await call.once(work)
+
+    async def change_password(self, call: Call, ask: contract.ChangePassword) -> Outcome[Done]:
+        """Ends every other session: whoever knew the old password must not stay."""
+        principal = call.principal
+        new = ask.new_password.get_secret_value()
+        async with self._database.reading() as connection:
+            user = await rows.get(connection, principal.user_id)
+            found = await rows.by_login(connection, user.username) if user is not None else None
+        if user is None or found is None or found[1] is None:
+            raise errors.NoSuchUser
+        check_password(new, username=user.username, email=user.email or "")
+        async with self._passwords.turn():
+            if not await self._passwords.verify(found[1], ask.current_password.get_secret_value()):
+                raise errors.WrongPassword
+            password_hash = await self._passwords.hash(new)
+
+        async def work(transaction: Transaction) -> Done:
+            locked = await rows.lock(transaction, principal.user_id)
+            if locked is None or locked[1] != found[1]:
+                raise errors.WrongPassword  # somebody was faster: what was given is the old password
+            await rows.set_password_hash(transaction, principal.user_id, password_hash)
+            await session_rows.revoke(
+                transaction, principal.user_id, "password_changed", but=principal.session_id
+            )
+            await facts.record(transaction, contract.UserChanged(id=user.id, username=user.username))
+            return Done()
+
+        return await call.once(work)
+
+    # -- administration ----------------------------------------------------------------------------
+
+    async def page(self, _call: Call, query: contract.ListUsers) -> contract.UserPage:
+        async with self._database.reading() as connection:
+            found = await rows.page(
+                connection,
+                limit=query.limit + 1,
+                before=read_id_cursor(query.cursor),
+                search=query.q,
+                active=query.active,
+            )
+        items, cursor = cut([_managed(user) for user in found], query.limit, lambda user: id_cursor(user.id))
+        return contract.UserPage(items=items, next_cursor=cursor)
+
+    async def get(self, _call: Call, query: contract.GetUser) -> contract.ManagedUser:
+        async with self._database.reading() as connection:
+            user = await rows.get(connection, query.user_id)
+        if user is None:
+            raise errors.UserNotFound
+        return _managed(user)
+
+    async def update(self, call: Call, command: contract.UpdateUser) -> Outcome[contract.ManagedUser]:
+        async def work(transaction: Transaction) -> contract.ManagedUser:
+            admins = await rows.active_admins(transaction)
+            locked = await rows.lock(transaction, command.user_id)
+            if locked is None:
+                raise errors.UserNotFound
+            user = locked[0]
+            stays_admin = (command.role or user.role) is PlatformRole.ADMIN and command.active is not False
+            if admins == [user.id] and not stays_admin:
+                raise errors.LastAdmin
+            changes = await _changes(transaction, user, command)
+            if command.role is not None:
+                changes["role"] = command.role
+            if command.active is not None and command.active is not user.active:
+                changes["deactivated_at"] = None if command.active else datetime.now(UTC)
+            changed = await rows.change(transaction, user.id, **changes)
+            await self._changed(transaction, user, changed)
+            return _managed(changed)
+
+        return await call.once(work)
+
+    async def _changed(self, transaction: Transaction, before: User, after: User) -> None:
+        if before.active and not after.active:
+            await session_rows.revoke(transaction, after.id, "deactivated")
+            await token_rows.revoke(transaction, after.id)
+            await facts.record(transaction, contract.UserDeactivated(id=after.id, username=after.username))
+        else:
+            await facts.record(transaction, contract.UserChanged(id=after.id, username=after.username))
+        if before.role is not after.role or before.active is not after.active:
+            await rows.outdate_grants(transaction, after.id)
+
+    @staticmethod
+    async def _welcome(transaction: Transaction, user: User) -> None:
+        await facts.record(transaction, contract.UserRegistered(id=user.id, username=user.username))
+        await projects.add_personal(transaction, user)
+
+
+async def _changes(
+    transaction: Transaction, user: User, command: contract.UpdateMe | contract.UpdateUser
+) -> dict[str, object]:
+    """What the command sets; the only fields that it can."""
+    changes: dict[str, object] = {}
+    if command.display_name is not None:
+        changes["display_name"] = command.display_name
+    if command.email is not None:
+        if await rows.email_belongs_to_another(transaction.connection, command.email, user.id):
+            raise errors.EmailTaken
+        changes["email"] = command.email
+    if not changes and not (isinstance(command, contract.UpdateUser) and command.changes_standing()):
+        raise errors.NothingToChange
+    return changes
+
+
+def _reply(user: User) -> contract.User:
+    return contract.User(**_shown(user))
+
+
+def _managed(user: User) -> contract.ManagedUser:
+    return contract.ManagedUser(**_shown(user), active=user.active, kind=user.kind)
+
+
+def _shown(user: User) -> dict[str, Any]:
+    return {
+        "id": user.id,
+        "username": user.username,
+        "email": user.email,
+        "display_name": user.display_name,
+        "role": user.role,
+        "created_at": user.created_at,
+    }

@@ -1,0 +1,81 @@
+"""The audit log: lines are added, and never anything else."""
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from signalbox_auth.store.tables import audit, audit_head
+from signalbox_common.db import Transaction
+
+
+async def lock_head(transaction: Transaction) -> tuple[int, bytes]:
+    """The number and the hash of the last line; held, so that lines are added one after the other."""
+    row = (await transaction.connection.execute(select(audit_head).with_for_update())).one()
+    return int(row.sequence), bytes(row.hash)
+
+
+async def add(transaction: Transaction, line: dict[str, Any], sealed: bytes) -> None:
+    await transaction.connection.execute(insert(audit).values(**line, hash=sealed))
+    await transaction.connection.execute(audit_head.update().values(sequence=line["sequence"], hash=sealed))
+
+
+async def head(connection: AsyncConnection) -> tuple[int, bytes]:
+    row = (await connection.execute(select(audit_head))).one()
+    return int(row.sequence), bytes(row.hash)
+
+
+async def after(connection: AsyncConnection, sequence: int, limit: int) -> Sequence[Row[Any]]:
+    """Oldest first."""
+    return (
+        await connection.execute(
+            select(audit).where(audit.c.sequence > sequence).order_by(audit.c.sequence).limit(limit)
+        )
+    ).all()
+
+
+async def hash_of(connection: AsyncConnection, sequence: int) -> bytes | None:
+    found = (
+        await connection.execute(select(audit.c.hash).where(audit.c.sequence == sequence))
+    ).scalar_one_or_none()
+    return bytes(found) if found is not None else None
+
+
+async def page(
+    connection: AsyncConnection,
+    *,
+    limit: int,
+    before: int | None,
+    project: uuid.UUID | None,
+    actor: uuid.UUID | None,
+    action: str | None,
+    outcome: str | None,
+    resource: str | None,
+    since: datetime | None,
+    until: datetime | None,
+) -> Sequence[Row[Any]]:
+    """Newest first."""
+    query = select(audit).order_by(audit.c.sequence.desc()).limit(limit)
+    for column, value in (
+        (audit.c.project, project),
+        (audit.c.actor, actor),
+        (audit.c.outcome, outcome),
+        (audit.c.resource, resource),
+    ):
+        if value is not None:
+            query = query.where(column == value)
+    if action is not None:
+        whole = not action.endswith(".")
+        query = query.where(
+            audit.c.action == action if whole else audit.c.action.startswith(action, autoescape=True)
+        )
+    if before is not None:
+        query = query.where(audit.c.sequence < before)
+    if since is not None:
+        query = query.where(audit.c.at >= since)
+    if until is not None:
+        query = query.where(audit.c.at < until)
+    return (await connection.execute(query)).all()

@@ -1,0 +1,18 @@
+"""What this service tells the others, in the transaction that made it true."""
+
+import uuid
+
+from signalbox_auth.store.tables import SCHEMA
+from signalbox_common import outbox
+from signalbox_common.contracts.auth import AccessRevoked
+from signalbox_common.contracts.base import Event
+from signalbox_common.db import Transaction
+
+
+async def record(transaction: Transaction, event: Event, *, project: uuid.UUID | None = None) -> None:
+    await outbox.emit(transaction, SCHEMA, event, project=project)
+
+
+async def revoke(transaction: Transaction, what: AccessRevoked) -> None:
+    """Reaches every process within a second of the commit."""
+    await outbox.emit(transaction, SCHEMA, what, project=None)

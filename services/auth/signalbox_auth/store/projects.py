@@ -1,0 +1,129 @@
+"""Projects, always as one of their members sees them."""
+
+import uuid
+from typing import Any
+
+from sqlalchemy import Row, bindparam, func, or_, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from signalbox_auth.domain.projects import Project
+from signalbox_auth.store.tables import members, projects, users
+from signalbox_common.contracts.roles import ProjectRole
+from signalbox_common.db import Transaction
+
+_VISIBLE = select(projects, members.c.role).join(
+    members, (members.c.project_id == projects.c.id) & (members.c.user_id == bindparam("user_id"))
+)
+_VISIBLE_PROJECT = _VISIBLE.where(projects.c.id == bindparam("project_id"), projects.c.deleted_at.is_(None))
+_ADDED = ("id", "name", "slug", "description", "created_by", "created_at", "updated_at", "personal_of")
+_ADD = (
+    insert(projects)
+    .values({name: bindparam(name) for name in _ADDED})
+    .on_conflict_do_nothing()
+    .returning(projects.c.id)
+)
+
+
+async def add(
+    transaction: Transaction, project: Project, created_by: uuid.UUID, *, personal_of: uuid.UUID | None = None
+) -> bool:
+    """Inserts the project and so locks it; False where its slug is taken."""
+    row = await transaction.connection.execute(
+        _ADD,
+        {
+            "id": project.id,
+            "name": project.name,
+            "slug": project.slug,
+            "description": project.description,
+            "created_by": created_by,
+            "created_at": project.created_at,
+            "updated_at": project.updated_at,
+            "personal_of": personal_of,
+        },
+    )
+    return row.first() is not None
+
+
+async def get(connection: AsyncConnection, project_id: uuid.UUID, user_id: uuid.UUID) -> Project | None:
+    row = (await connection.execute(_VISIBLE_PROJECT, {"user_id": user_id, "project_id": project_id})).first()
+    return _project(row) if row is not None else None
+
+
+async def lock(
+    transaction: Transaction, project_id: uuid.UUID, user_id: uuid.UUID, *, deleted: bool = False
+) -> Project | None:
+    """The project, held until the end of the transaction."""
+    query = (
+        _VISIBLE.where(projects.c.id == bindparam("project_id"))
+        .where(projects.c.deleted_at.is_not(None) if deleted else projects.c.deleted_at.is_(None))
+        .with_for_update(of=projects)
+    )
+    row = (
+        await transaction.connection.execute(query, {"user_id": user_id, "project_id": project_id})
+    ).first()
+    return _project(row) if row is not None else None
+
+
+async def change(transaction: Transaction, project: Project, **values: Any) -> Project:
+    row = (
+        await transaction.connection.execute(
+            projects.update()
+            .where(projects.c.id == project.id)
+            .values(**values, updated_at=func.clock_timestamp())
+            .returning(projects)
+        )
+    ).one()
+    return _project(row, project.role)
+
+
+async def page(
+    connection: AsyncConnection,
+    user_id: uuid.UUID,
+    *,
+    limit: int,
+    before: uuid.UUID | None,
+    search: str | None,
+    deleted: bool,
+) -> list[Project]:
+    """Newest first; ids are ordered by time."""
+    query = _VISIBLE.order_by(projects.c.id.desc()).limit(limit)
+    if deleted:
+        query = query.where(projects.c.deleted_at.is_not(None), members.c.role == ProjectRole.OWNER)
+    else:
+        query = query.where(projects.c.deleted_at.is_(None))
+    if before is not None:
+        query = query.where(projects.c.id < before)
+    if search:
+        query = query.where(
+            or_(
+                projects.c.name.icontains(search, autoescape=True),
+                projects.c.slug.icontains(search, autoescape=True),
+            )
+        )
+    return [_project(row) for row in await connection.execute(query, {"user_id": user_id})]
+
+
+async def people_without_own(connection: AsyncConnection, limit: int) -> list[uuid.UUID]:
+    """People who have no personal project yet, from before there were any."""
+    owned = select(projects.c.personal_of).where(projects.c.personal_of.is_not(None))
+    rows = await connection.execute(
+        select(users.c.id)
+        .where(users.c.kind == "person", users.c.id.not_in(owned))
+        .order_by(users.c.id)
+        .limit(limit)
+    )
+    return list(rows.scalars())
+
+
+def _project(row: Row[Any], role: ProjectRole | None = None) -> Project:
+    return Project(
+        id=row.id,
+        name=row.name,
+        slug=row.slug,
+        description=row.description,
+        role=role or ProjectRole(row.role),
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        personal=row.personal_of is not None,
+    )

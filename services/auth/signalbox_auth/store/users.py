@@ -1,0 +1,179 @@
+"""Users."""
+
+import uuid
+from typing import Any
+
+from sqlalchemy import Row, and_, bindparam, func, or_, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from signalbox_auth.domain.names import folded
+from signalbox_auth.domain.users import User
+from signalbox_auth.store import facts
+from signalbox_auth.store.tables import users
+from signalbox_common.contracts.auth import AccessRevoked
+from signalbox_common.contracts.roles import PlatformRole
+from signalbox_common.db import Transaction
+
+_BY_ID = select(users).where(users.c.id == bindparam("user_id"))
+
+
+async def add(transaction: Transaction, user: User, password_hash: str | None) -> bool:
+    """False where the name or the address belongs to somebody already."""
+    row = await transaction.connection.execute(
+        insert(users)
+        .values(
+            id=user.id,
+            username=user.username,
+            username_folded=folded(user.username),
+            email=user.email,
+            email_folded=folded(user.email) if user.email else None,
+            display_name=user.display_name,
+            role=user.role,
+            password_hash=password_hash,
+            created_at=user.created_at,
+            kind=user.kind,
+        )
+        .on_conflict_do_nothing()
+        .returning(users.c.id)
+    )
+    return row.first() is not None
+
+
+async def username_exists(connection: AsyncConnection, username: str) -> bool:
+    found = select(users.c.id).where(users.c.username_folded == folded(username))
+    return (await connection.execute(found)).first() is not None
+
+
+async def email_belongs_to_another(connection: AsyncConnection, email: str, user_id: uuid.UUID) -> bool:
+    found = select(users.c.id).where(users.c.email_folded == folded(email), users.c.id != user_id)
+    return (await connection.execute(found)).first() is not None
+
+
+async def by_login(connection: AsyncConnection, login: str) -> tuple[User, str | None] | None:
+    """By user name or e-mail address, with the hash of the password."""
+    name = folded(login)
+    found = select(users).where(or_(users.c.username_folded == name, users.c.email_folded == name)).limit(1)
+    row = (await connection.execute(found)).first()
+    return (of(row), row.password_hash) if row is not None else None
+
+
+async def by_username(connection: AsyncConnection, username: str) -> User | None:
+    found = select(users).where(users.c.username_folded == folded(username))
+    row = (await connection.execute(found)).first()
+    return of(row) if row is not None else None
+
+
+async def get(connection: AsyncConnection, user_id: uuid.UUID) -> User | None:
+    row = (await connection.execute(_BY_ID, {"user_id": user_id})).first()
+    return of(row) if row is not None else None
+
+
+async def lock(transaction: Transaction, user_id: uuid.UUID) -> tuple[User, str | None] | None:
+    """The user, held until the end of the transaction, with the hash of the password."""
+    row = (
+        await transaction.connection.execute(select(users).where(users.c.id == user_id).with_for_update())
+    ).first()
+    return (of(row), row.password_hash) if row is not None else None
+
+
+async def page(
+    connection: AsyncConnection,
+    *,
+    limit: int,
+    before: uuid.UUID | None,
+    search: str | None,
+    active: bool | None,
+) -> list[User]:
+    """Newest first; ids are ordered by time."""
+    query = select(users).order_by(users.c.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(users.c.id < before)
+    if active is not None:
+        query = query.where(
+            users.c.deactivated_at.is_(None) if active else users.c.deactivated_at.is_not(None)
+        )
+    if search:
+        query = query.where(
+            or_(
+                *(
+                    column.icontains(search, autoescape=True)
+                    for column in (users.c.username, users.c.email, users.c.display_name)
+                )
+            )
+        )
+    return [of(row) for row in await connection.execute(query)]
+
+
+async def set_password_hash(transaction: Transaction, user_id: uuid.UUID, password_hash: str) -> None:
+    await transaction.connection.execute(
+        users.update().where(users.c.id == user_id).values(password_hash=password_hash)
+    )
+
+
+async def replace_password_hash(
+    transaction: Transaction, user_id: uuid.UUID, old: str, password_hash: str
+) -> None:
+    """Only where it is still the old one: an upgrade must not undo a change of the password."""
+    await transaction.connection.execute(
+        users.update()
+        .where(users.c.id == user_id, users.c.password_hash == old)
+        .values(password_hash=password_hash)
+    )
+
+
+async def change(transaction: Transaction, user_id: uuid.UUID, **values: Any) -> User:
+    if values.get("email") is not None:
+        values["email_folded"] = folded(values["email"])
+    row = (
+        await transaction.connection.execute(
+            users.update().where(users.c.id == user_id).values(**values).returning(users)
+        )
+    ).one()
+    return of(row)
+
+
+async def deactivate(transaction: Transaction, user_id: uuid.UUID) -> None:
+    await transaction.connection.execute(
+        users.update().where(users.c.id == user_id).values(deactivated_at=func.now())
+    )
+
+
+async def outdate_grants(transaction: Transaction, *user_ids: uuid.UUID) -> None:
+    """Every grant that was made for these users so far is refused everywhere, within a second."""
+    # In one order for all, so that two transactions with the same users wait instead of blocking each other.
+    for user_id in sorted(user_ids):
+        version = (
+            await transaction.connection.execute(
+                users.update()
+                .where(users.c.id == user_id)
+                .values(version=users.c.version + 1)
+                .returning(users.c.version)
+            )
+        ).scalar_one()
+        await facts.revoke(transaction, AccessRevoked(user_id=user_id, version=version))
+
+
+async def active_admins(transaction: Transaction) -> list[uuid.UUID]:
+    """Locked, so that two admins cannot remove each other at the same time."""
+    rows = await transaction.connection.execute(
+        select(users.c.id)
+        .where(and_(users.c.role == PlatformRole.ADMIN, users.c.deactivated_at.is_(None)))
+        .order_by(users.c.id)
+        .with_for_update()
+    )
+    return list(rows.scalars())
+
+
+def of(row: Row[Any]) -> User:
+    return User(
+        id=row.id,
+        username=row.username,
+        email=row.email,
+        display_name=row.display_name,
+        role=PlatformRole(row.role),
+        created_at=row.created_at,
+        kind=row.kind,
+        version=row.version,
+        deactivated_at=row.deactivated_at,
+    )

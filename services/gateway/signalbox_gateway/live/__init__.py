@@ -1,0 +1,1 @@
+"""The stream edge: connections that stay open, and end when what they stand on does."""

@@ -1,0 +1,145 @@
+"""`WS /api/v1/ws`: who speaks, and for how long."""
+
+import asyncio
+import json
+import time
+from typing import Any
+
+from fastapi import APIRouter, WebSocket
+from starlette.websockets import WebSocketDisconnect
+
+from signalbox_common.errors import SignalboxError, Unauthenticated
+from signalbox_gateway import cookies
+from signalbox_gateway.identity import Asker, Identity
+from signalbox_gateway.live.tickets import Tickets
+from signalbox_gateway.live.watch import End, Open, Watch
+from signalbox_gateway.origins import Origins
+
+routes = APIRouter()
+
+FIRST_WORD_WITHIN = 10.0
+"""Seconds for the `auth` message of a client that has shown nothing yet."""
+NOT_AUTHENTICATED, TOKEN_EXPIRED, TRY_LATER = 4401, 4408, 1013
+_CLOSES = {End.REVOKED: NOT_AUTHENTICATED, End.UNCHECKED: TRY_LATER}
+_LONGEST = 24 * 3600.0
+
+
+class Refused(Exception):
+    """The connection ends here."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+@routes.websocket("/api/v1/ws")
+async def websocket(socket: WebSocket) -> None:
+    """One connection: authenticated by header, cookie, ticket or first message; closed when that ends."""
+    identity: Identity = socket.app.state.clients.identity
+    try:
+        asker = await _shown(socket, identity)
+    except SignalboxError as error:
+        await socket.close(NOT_AUTHENTICATED if error.status < 500 else TRY_LATER, error.code)
+        return
+    await socket.accept()
+    try:
+        if asker is None:
+            asker = await _introduced(socket, identity)
+        await _serve(socket, identity, asker)
+    except Refused as refused:
+        await socket.close(refused.code, refused.reason)
+    except WebSocketDisconnect:
+        return
+
+
+async def _shown(socket: WebSocket, identity: Identity) -> Asker | None:
+    """Whoever has shown something with the request itself."""
+    scheme, _, token = socket.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token:
+        return await identity.asker(token)
+    ticket = socket.query_params.get("ticket")
+    if ticket is not None:
+        tickets: Tickets = socket.app.state.tickets
+        return await identity.asker(await tickets.redeem(ticket))
+    cookie = socket.cookies.get(cookies.ACCESS)
+    if cookie is None:
+        return None
+    # Browsers let any page open a WebSocket, cookies included, but always say which page it was.
+    origins: Origins = socket.app.state.cookies.origins
+    origins.refuse_foreign(socket.headers)
+    if "origin" not in socket.headers:
+        raise Unauthenticated("A WebSocket with a cookie needs its Origin.", code="origin_not_allowed")
+    return await identity.asker(cookie)
+
+
+async def _introduced(socket: WebSocket, identity: Identity) -> Asker:
+    try:
+        message = await asyncio.wait_for(_read(socket), FIRST_WORD_WITHIN)
+    except TimeoutError:
+        raise Refused(NOT_AUTHENTICATED, "unauthenticated") from None
+    if message.get("type") != "auth" or not isinstance(message.get("token"), str):
+        raise Refused(NOT_AUTHENTICATED, "unauthenticated")
+    return await _checked(identity, message["token"])
+
+
+async def _checked(identity: Identity, token: str) -> Asker:
+    try:
+        return await identity.asker(token)
+    except SignalboxError as error:
+        code = NOT_AUTHENTICATED if error.status < 500 else TRY_LATER
+        raise Refused(code, error.code) from error
+
+
+async def _serve(socket: WebSocket, identity: Identity, asker: Asker) -> None:
+    """Until the client leaves or what it stands on ends; a new token in time goes on."""
+    watch: Watch = socket.app.state.watch
+    await socket.send_json({"type": "ready"})
+    while True:
+        with watch.over(asker) as connection:
+            token = await _until_new_token(socket, connection)
+        renewed = await _checked(identity, token)
+        if renewed.user_id != asker.user_id:
+            raise Refused(NOT_AUTHENTICATED, "another_user")
+        asker = renewed
+        await socket.send_json({"type": "ready"})
+
+
+async def _until_new_token(socket: WebSocket, connection: Open) -> str:
+    while True:
+        left = min(connection.asker.expires_at - time.time(), _LONGEST)
+        reading = asyncio.create_task(_read(socket))
+        try:
+            waiting: set[asyncio.Future[Any]] = {reading, connection.ended}
+            await asyncio.wait(waiting, timeout=max(left, 0), return_when=asyncio.FIRST_COMPLETED)
+            if connection.ended.done():
+                why = connection.ended.result()
+                raise Refused(_CLOSES[why], why)
+            if not reading.done():
+                raise Refused(TOKEN_EXPIRED, "token_expired")
+            message = reading.result()
+        finally:
+            if not reading.done():
+                reading.cancel()
+        match message:
+            case {"type": "ping"}:
+                await socket.send_json({"type": "pong"})
+            case {"type": "auth", "token": str(token)}:
+                return token
+            case _:
+                await socket.send_json(
+                    {
+                        "type": "error",
+                        "code": "unknown_message",
+                        "detail": "This is no message that is understood here.",
+                    }
+                )
+
+
+async def _read(socket: WebSocket) -> dict[str, Any]:
+    """One message; what is no JSON object is as good as an empty one."""
+    try:
+        message = json.loads(await socket.receive_text())
+    except (ValueError, KeyError, RecursionError):
+        return {}
+    return message if isinstance(message, dict) else {}

@@ -1,0 +1,56 @@
+"""Who may use a browser's cookies: our own pages, and those of the origins that were configured.
+
+A browser sends cookies along with requests that any page makes it send. So where cookies speak for somebody,
+it must show where the request comes from: `Origin` or `Sec-Fetch-Site`, which no page can forge, or, for
+clients that send neither, a token that only those can know who can read our cookies.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from starlette.datastructures import Headers
+
+from signalbox_common.errors import Forbidden
+from signalbox_common.keys import derive
+
+HEADER = "X-CSRF-Token"
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Origins:
+    def __init__(self, secret_key: str, configured: Sequence[str]) -> None:
+        self._key = derive(secret_key, "csrf")
+        self._configured = frozenset(configured)
+
+    def token(self, session_id: UUID) -> str:
+        """Of one session, so that a token that was planted for another does not help."""
+        return hmac.digest(self._key, session_id.bytes, hashlib.sha256).hex()
+
+    def check(self, method: str, headers: Headers, session_id: UUID) -> None:
+        """For requests that a cookie speaks for."""
+        if method in _SAFE:
+            return
+        self.refuse_foreign(headers)
+        if "origin" in headers or headers.get("sec-fetch-site") == "same-origin":
+            return
+        if not hmac.compare_digest(headers.get(HEADER, "").encode(), self.token(session_id).encode()):
+            raise Forbidden(
+                f"A request with a cookie needs its Origin, or the {HEADER} header with the value of the "
+                "cookie sbx_csrf.",
+                code="csrf_check_failed",
+            )
+
+    def refuse_foreign(self, headers: Headers) -> None:
+        """Refuses what a browser says another site has caused."""
+        origin = headers.get("origin")
+        if origin is not None:
+            if not self._ours(origin, headers.get("host", "")):
+                raise Forbidden("This origin may not do this.", code="origin_not_allowed")
+        elif headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+            raise Forbidden("Another site has caused this request.", code="origin_not_allowed")
+
+    def _ours(self, origin: str, host: str) -> bool:
+        return origin in self._configured or (bool(host) and urlsplit(origin).netloc == host)

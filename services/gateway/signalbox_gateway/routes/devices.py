@@ -1,0 +1,142 @@
+"""Signing in on a device that shows a code (RFC 8628); its names are that standard's."""
+
+from typing import Annotated, Any
+
+from fastapi import Query, Request
+from pydantic import BaseModel, SecretStr, ValidationError
+from starlette.responses import JSONResponse, Response
+
+from signalbox_common.contracts import auth as contract
+from signalbox_common.errors import Invalid, SignalboxError, invalid
+from signalbox_gateway import problems
+from signalbox_gateway.identity import CurrentAsker
+from signalbox_gateway.pages import DEVICE
+from signalbox_gateway.routes.common import (
+    FORM,
+    NO_CONTENT,
+    ClientsHere,
+    errors,
+    not_kept,
+    passed_on,
+    router,
+)
+
+routes = router("/api/v1/auth/device", "auth")
+
+GRANT_TYPE = "urn:ietf:params:oauth:grant-type:device_code"
+_POLL_ERRORS = frozenset({"authorization_pending", "slow_down", "access_denied", "expired_token"})
+
+
+class DeviceAuthorization(BaseModel):
+    device_code: str
+    user_code: str
+    verification_uri: str
+    verification_uri_complete: str
+    expires_in: int
+    interval: int
+
+
+class DeviceToken(BaseModel):
+    access_token: str
+    token_type: str
+    expires_in: int
+    refresh_token: str
+
+
+def _body(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    schema = {"type": "object", "properties": properties, "required": required}
+    media: dict[str, Any] = {"application/json": {"schema": schema}, FORM: {"schema": schema}}
+    return {"requestBody": {"required": bool(required), "content": media}}
+
+
+@routes.post(
+    "/code",
+    response_model=DeviceAuthorization,
+    responses=errors(400, 413, 415, 422, 503, 504),
+    openapi_extra=_body({"client_name": {"type": "string", "maxLength": 100}}, []),
+)
+async def start_device(request: Request, clients: ClientsHere) -> Response:
+    """A code for the device to keep, and one for its person to type at `verification_uri`."""
+    fields = await _fields(request)
+    name = fields.get("client_name") or fields.get("client_id")
+    try:
+        ask = contract.StartDevice(client_name=name) if name else contract.StartDevice()
+    except ValidationError as error:
+        raise invalid(error) from error
+    started = (await clients.ask(request, ask)).value()
+    page = (request.app.state.settings.public_url or str(request.base_url)).rstrip("/") + DEVICE
+    answer = DeviceAuthorization(
+        device_code=started.device_code,
+        user_code=started.user_code,
+        verification_uri=page,
+        verification_uri_complete=f"{page}?user_code={started.user_code}",
+        expires_in=started.expires_in,
+        interval=started.interval,
+    )
+    return not_kept(JSONResponse(answer.model_dump()))
+
+
+@routes.post(
+    "/token",
+    response_model=DeviceToken,
+    responses=errors(400, 413, 415, 422, 503, 504),
+    openapi_extra=_body(
+        {"grant_type": {"const": GRANT_TYPE}, "device_code": {"type": "string"}}, ["device_code"]
+    ),
+)
+async def poll_device(request: Request, clients: ClientsHere) -> Response:
+    """The session, once somebody has approved; until then 400 with `error: authorization_pending`."""
+    fields = await _fields(request)
+    if fields.get("grant_type", GRANT_TYPE) != GRANT_TYPE:
+        raise Invalid(f"The grant_type here is {GRANT_TYPE}.", code="unsupported_grant_type")
+    try:
+        ask = contract.PollDevice(device_code=SecretStr(str(fields.get("device_code", ""))))
+    except ValidationError as error:
+        raise invalid(error) from error
+    try:
+        signed_in = (await clients.ask(request, ask)).value()
+    except SignalboxError as error:
+        if error.code not in _POLL_ERRORS:
+            raise
+        extra = {"error": error.code, "error_description": error.detail}
+        return problems.problem(error.status, error.code, error.detail, extra=extra)
+    token = DeviceToken(
+        access_token=signed_in.access_token,
+        token_type=signed_in.token_type,
+        expires_in=signed_in.expires_in,
+        refresh_token=signed_in.refresh_token,
+    )
+    return not_kept(JSONResponse(token.model_dump()))
+
+
+@routes.get("", response_model=contract.DeviceInfo, responses=errors(401, 403, 404, 422, 503))
+async def get_device(
+    asker: CurrentAsker, clients: ClientsHere, query: Annotated[contract.GetDevice, Query()]
+) -> Response:
+    """Which device shows this code, so that nobody approves another one."""
+    return passed_on(await clients.query(asker, query))
+
+
+@routes.post(
+    "/decision",
+    status_code=204,
+    responses=NO_CONTENT | errors(400, 401, 403, 404, 413, 415, 422, 503, 504),
+)
+async def decide_device(
+    request: Request, body: contract.DecideDevice, asker: CurrentAsker, clients: ClientsHere
+) -> Response:
+    """Approves or refuses; the device then gets a session of its own for the person who decided."""
+    await clients.ask(request, body, asker)
+    return Response(status_code=204)
+
+
+async def _fields(request: Request) -> dict[str, Any]:
+    """OAuth clients send forms; everybody else here sends JSON; nothing at all is fine too."""
+    if request.headers.get("content-type", "").lower().startswith(FORM):
+        return dict(await request.form())
+    if not await request.body():
+        return {}
+    fields = await request.json()
+    if not isinstance(fields, dict):
+        raise Invalid("An object is needed.")
+    return fields

@@ -1,0 +1,39 @@
+"""The public keys that tokens are signed with (RFC 7517)."""
+
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.responses import JSONResponse, Response
+
+from signalbox_common.contracts import auth as contract
+from signalbox_common.contracts.base import Message
+from signalbox_gateway.routes.common import ClientsHere, errors
+
+routes = APIRouter(tags=["auth"])
+
+KEPT = 60
+"""Seconds; the next key is public for much longer before it signs."""
+
+
+class Jwk(Message):
+    kty: str
+    crv: str
+    alg: str
+    use: str
+    kid: str
+    x: str
+
+
+class JwkSet(Message):
+    keys: tuple[Jwk, ...]
+
+
+@routes.get("/.well-known/jwks.json", response_model=JwkSet, responses=errors(503))
+async def jwks(clients: ClientsHere) -> Response:
+    """The current key, the next one, and those that a token of today may still be signed with."""
+    found = (await clients.query(None, contract.ListKeys())).value()
+    keys: list[dict[str, Any]] = [
+        {"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": key.kid, "x": key.x}
+        for key in found.items
+    ]
+    return JSONResponse({"keys": keys}, headers={"Cache-Control": f"public, max-age={KEPT}"})
