@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import socket
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,15 +21,21 @@ from signalbox_auth.app import build as build_auth
 from signalbox_auth.settings import AuthSettings
 from signalbox_cli.provision.permissions import ADMIN
 from signalbox_common.bus import Bus
+from signalbox_common.bus import headers as h
+from signalbox_common.contracts.base import Ask, Query, Reply
+from signalbox_common.keys import uuid7
 from signalbox_common.runtime import Service
 from signalbox_common.settings import OwnerSettings, ServiceSettings
+from signalbox_common.testing import eventually
 from signalbox_gateway.app import build as build_gateway
+from signalbox_gateway.app import server as gateway_server
 from signalbox_gateway.clients import Clients
 from signalbox_gateway.settings import GatewaySettings
 from tests.support.lab import LabSettings
 from tests.support.servers import TestServers
 
 S = TypeVar("S", bound=ServiceSettings)
+R = TypeVar("R", bound=Reply)
 PASSWORD = "correct horse battery staple"
 
 
@@ -92,6 +99,25 @@ class Installation:
             yield Http(client, app.state.clients)
 
     @asynccontextmanager
+    async def served_gateway(self, **changes: Any) -> AsyncIterator[tuple["Http", str]]:
+        """Behind a real port, for what an in-process client cannot do; with its address."""
+        settings = self.settings(GatewaySettings, **changes)
+        app = build_gateway(settings)
+        server = gateway_server(app, settings)
+        listener = socket.create_server(("127.0.0.1", 0))
+        serving = asyncio.create_task(server.serve([listener]))
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        try:
+            await eventually(_true(lambda: server.started), what="the gateway serves")
+            await app.state.clients.bus.connection.wait_up()
+            async with httpx.AsyncClient(base_url=f"http://{address}", timeout=30) as client:
+                yield Http(client, app.state.clients), address
+        finally:
+            server.should_exit = True
+            await serving
+            listener.close()
+
+    @asynccontextmanager
     async def bus(self, service: str = "gateway") -> AsyncIterator[Bus]:
         bus = Bus(self.settings(LabSettings, service))
         await bus.start()
@@ -109,6 +135,14 @@ class Installation:
         finally:
             await client.close()
             await asyncio.sleep(0)  # nats-py does not wait until its transport is closed
+
+    async def operator(self, request: Ask[R] | Query[R]) -> R:
+        """Asks with the operator's rights."""
+        headers = {h.COMMAND_ID: str(uuid7()), h.DIGEST: "operator"}
+        async with self.nats("operator") as client:
+            answer = await client.request(request.subject, request.encode(), timeout=10, headers=headers)
+        assert (answer.headers or {})[h.STATUS] == h.OK, answer.data
+        return request.reply.model_validate_json(answer.data)  # type: ignore[return-value]  # R is its reply
 
     @asynccontextmanager
     async def sql(self) -> AsyncIterator[Any]:
@@ -142,6 +176,13 @@ class Installation:
         return found
 
 
+def _true(look: Callable[[], bool]) -> Callable[[], Awaitable[bool]]:
+    async def looked() -> bool:
+        return look()
+
+    return looked
+
+
 def _matches(pattern: str, subject: str) -> bool:
     wanted, given = pattern.split("."), subject.split(".")
     for index, token in enumerate(wanted):
@@ -172,7 +213,26 @@ class Http:
         assert registered.status_code == 201, registered.text
         session = await self.post("/api/v1/auth/login", json={"username": name, "password": password})
         assert session.status_code == 200, session.text
+        self.cookies.clear()  # tests speak with headers, and say so where they mean cookies
         return {"Authorization": f"Bearer {session.json()['accessToken']}"}
+
+    async def me(self, headers: dict[str, str]) -> dict[str, Any]:
+        answer: dict[str, Any] = (await self.get("/api/v1/auth/me", headers=headers)).json()
+        return answer
+
+    async def project(self, headers: dict[str, str], name: str = "Project") -> str:
+        """The id of a new one."""
+        created = await self.post("/api/v1/projects", json={"name": name}, headers=headers)
+        assert created.status_code == 201, created.text
+        return str(created.json()["id"])
+
+    async def join(self, owner: dict[str, str], project: str, role: str) -> dict[str, str]:
+        """The headers of somebody new with that role in the project."""
+        headers = await self.sign_up()
+        member = {"userId": (await self.me(headers))["id"], "role": role}
+        added = await self.post(f"/api/v1/projects/{project}/members", json=member, headers=owner)
+        assert added.status_code == 201, added.text
+        return headers
 
 
 @asynccontextmanager

@@ -25,12 +25,12 @@ class Health:
 
     def __init__(self, settings: ServiceSettings, checks: dict[str, Check]) -> None:
         self._settings = settings
-        self._checks = checks
+        self.checks = checks
         self.started = False
 
     async def report(self) -> HealthReport:
         results = dict(
-            zip(self._checks, await asyncio.gather(*map(_outcome, self._checks.values())), strict=True)
+            zip(self.checks, await asyncio.gather(*map(_outcome, self.checks.values())), strict=True)
         )
         ready = self.started and all(result == "ok" for result in results.values())
         degraded = {"telemetry": telemetry.state.degraded} if telemetry.state.degraded else {}

@@ -30,6 +30,7 @@ def build(settings: AuthSettings, *, checkpoint: Checkpoint = no_checkpoint) -> 
     app = Service(settings, translate=translate, checkpoint=checkpoint)
     secret_key = settings.secret_key.get_secret_value()
     store = LocalSecrets(app.database, KeyFile(settings.secrets_dir / "auth.keys", secret_key))
+    app.health.checks["secrets"] = store.check
     passwords = Passwords(settings)
     keys = Keys(app.database, store, app.bus.publish_key, Sealer(secret_key, "auth/signing-keys"))
     users = Users(app.database, passwords, registration_open=settings.registration == "open")
@@ -42,6 +43,7 @@ def build(settings: AuthSettings, *, checkpoint: Checkpoint = no_checkpoint) -> 
     handlers.register_operation(app.bus, keys, Secrets(store), Audit(app.database, Chain(secret_key)))
 
     async def prepare() -> None:
+        await store.check()
         await keys.load()
         # A broker that lost its data must not make everybody's tokens unknown.
         app.bus.connection.after_reconnect = keys.publish_all

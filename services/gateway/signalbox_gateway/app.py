@@ -149,10 +149,10 @@ def add_middlewares(app: FastAPI, settings: GatewaySettings) -> None:
     app.add_middleware(Edge, max_body=settings.max_body, addresses=Addresses(settings.proxies()))
 
 
-def main() -> None:
-    settings = GatewaySettings()
+def server(app: FastAPI, settings: GatewaySettings) -> uvicorn.Server:
+    """The server that the gateway runs in."""
     config = uvicorn.Config(
-        build(settings),
+        app,
         host=settings.host,
         port=settings.port,
         log_config=None,
@@ -163,9 +163,13 @@ def main() -> None:
         ws="websockets-sansio",
         ws_max_size=settings.max_body,
     )
-    server = uvicorn.Server(config)
+    return uvicorn.Server(config)
+
+
+def main() -> None:
+    settings = GatewaySettings()
     fd = settings.listen_fd
-    uvloop.run(server.serve([sockets.socket(fileno=fd)] if fd is not None else None))
+    uvloop.run(server(build(settings), settings).serve([sockets.socket(fileno=fd)] if fd is not None else None))
 
 
 if __name__ == "__main__":

@@ -65,7 +65,8 @@ class Message(BaseModel):
             return self.model_dump_json(by_alias=True).encode()
         body = self.model_dump(mode="json", by_alias=True)
         for name in self.secret_fields:
-            body[to_camel(name)] = getattr(self, name).get_secret_value()
+            secret = getattr(self, name)
+            body[to_camel(name)] = secret.get_secret_value() if secret is not None else None
         return json.dumps(body).encode()
 
     def public_body(self) -> dict[str, Any]:
