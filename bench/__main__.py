@@ -5,12 +5,12 @@ import signal
 import sys
 from typing import Any
 
-from bench import command, query, startup
+from bench import command, identity, query, startup
 from bench.report import Report, console
 from bench.servers import ROOT, stack
 
 RESULTS = ROOT / "bench/results/latest.json"
-PARTS = ("query", "command", "startup")
+PARTS = ("query", "command", "identity", "startup")
 
 
 def main() -> None:
@@ -25,6 +25,8 @@ def main() -> None:
             query.measure(measured, report, rounds=3 if options.quick else 7)
         if "command" in parts:
             command.measure(measured, report, rounds=2 if options.quick else 4)
+        if "identity" in parts:
+            identity.measure(measured, report, rounds=2 if options.quick else 5)
         if parts != ["startup"]:
             startup.after_load(measured, report)
         measured.down()

@@ -67,7 +67,10 @@ async def me(asker: CurrentAsker, clients: ClientsHere) -> Response:
 @projects.get("/{project_id}", response_model=contract.Project, responses=errors(401, 404, 422, 503))
 async def get_project(project_id: uuid.UUID, asker: CurrentAsker, clients: ClientsHere) -> Response:
     query = contract.GetProject()
-    return _encoded(await _here(clients).projects.get(_call(asker, query, project_id), query))
+    project = await _here(clients).projects.get(_call(asker, query, project_id), query)
+    response = _encoded(project)
+    response.headers["ETag"] = f'"{project.version}"'
+    return response
 
 
 def _here(here: object) -> Here:

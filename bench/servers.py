@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,11 +49,11 @@ class Stack:
         self.home = Home(home.resolve())
         self._tree = tree
 
-    def up(self) -> float:
+    def up(self, **settings: str) -> float:
         """Seconds until `signalbox up --detach` says that all is ready."""
         began = time.monotonic()
         # The mark makes a supervisor findable from its first moment on, should we be stopped just then.
-        self._signalbox("up", "--detach", marked=True)
+        self._signalbox("up", "--detach", settings={MARK: self.home.mark} | settings)
         return time.monotonic() - began
 
     def down(self) -> None:
@@ -89,11 +89,10 @@ class Stack:
         state: dict[str, Any] = json.loads(self._signalbox("status", "--json"))
         return state
 
-    def _signalbox(self, *arguments: str, marked: bool = False) -> str:
-        mark = {MARK: self.home.mark} if marked else {}
+    def _signalbox(self, *arguments: str, settings: Mapping[str, str] | None = None) -> str:
         done = subprocess.run(
             [str(self._tree / ".venv/bin/signalbox"), *arguments],
-            env=clean_environment(self.home.path) | mark,
+            env=clean_environment(self.home.path) | dict(settings or {}),
             cwd=self._tree,
             capture_output=True,
             text=True,
@@ -125,6 +124,7 @@ def baseline(of: Stack) -> Iterator[int]:
     listener = listening_socket("127.0.0.1", 0)
     log = of.home.logs / "baseline.log"
     environment = clean_environment(of.home.path) | service_environment(of.home.credentials, "auth")
+    environment["SIGNALBOX_SECRETS_DIR"] = str(of.home.secrets)
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "bench.baseline", str(listener.fileno())],
@@ -162,9 +162,13 @@ class Person:
             },
         )
 
+    @property
+    def login(self) -> dict[str, str]:
+        return {"username": self.name, "password": self._password}
+
     def token(self) -> str:
         """A fresh one, since they do not live long."""
-        session = self._post("/api/v1/auth/login", {"username": self.name, "password": self._password})
+        session = self._post("/api/v1/auth/login", self.login)
         return str(session["accessToken"])
 
     def create_project(self) -> str:

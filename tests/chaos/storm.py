@@ -11,7 +11,7 @@ from typing import Any
 
 from signalbox_cli.stack import status
 from signalbox_common.contracts.base import OWNERS
-from signalbox_common.contracts.streams import COMMANDS
+from signalbox_common.contracts.streams import COMMANDS, FACT_CONSUMERS
 from signalbox_common.testing import eventually
 from tests.chaos.clients import Clients
 from tests.chaos.killer import Killer
@@ -25,6 +25,7 @@ from tests.chaos.verdict import Outcome
 SETTLE_WITHIN = 60.0
 CALM_RATE = 10.0
 """Commands a second while programs are killed one at a time."""
+FACTS = frozenset(fact.name for fact in FACT_CONSUMERS)
 
 Users = list[dict[str, str]]
 
@@ -90,6 +91,9 @@ async def settle(running: Stack) -> None:
         assert found["outbox"] == dict.fromkeys(OWNERS, 0)
         waiting = {stream["name"]: stream["messages"] for stream in found["streams"] or ()}
         assert waiting.get(COMMANDS.name) == 0, f"commands wait: {found['streams']}"
+        readers = [reader for stream in found["streams"] for reader in stream["consumers"]]
+        behind = [r["name"] for r in readers if r["name"] in FACTS and (r["pending"] or r["unacknowledged"])]
+        assert not behind, f"facts wait for {behind}"
         return True
 
     await eventually(settled, within=SETTLE_WITHIN, what="calm after the kills")

@@ -26,6 +26,8 @@ class Truth:
     """project.created by ce-id."""
     announced: Counter[str]
     """project.created by project."""
+    audited: Counter[str]
+    """Lines of the audit log about projects that were made, by project."""
     letters: list[dict[str, Any]]
     restarts: dict[str, int]
     alarms: int
@@ -45,6 +47,10 @@ class Truth:
             rows = await database.fetch(
                 "select status, count(*) from auth.inbox where subject like 'cmd.%' group by status"
             )
+            lines = await database.fetch(
+                "select resource from auth.audit where action = 'auth.create-project' "
+                "and outcome = 'succeeded'"
+            )
         async with operator.nats() as client:
             letters = [letter.summary() async for letter in deadletters.read_all(client)]
             events, announced = await _created(client, personal)
@@ -52,6 +58,7 @@ class Truth:
             projects=projects,
             inbox=Counter({row["status"]: row["count"] for row in rows}),
             events=events,
+            audited=Counter(row["resource"] for row in lines),
             announced=announced,
             letters=letters,
             restarts={name: row["restarts"] for name, row in running.programs().items()},

@@ -54,6 +54,8 @@ class Outcome:
             "project.created events": self.truth.events.total(),
             "project.created events by ce-id": len(self.truth.events),
             "projects announced": len(self.truth.announced),
+            "lines of the audit log": self.truth.audited.total(),
+            "projects in the audit log": len(self.truth.audited),
         }
         return [f"{count} {what} instead of {wanted}" for what, count in counts.items() if count != wanted]
 

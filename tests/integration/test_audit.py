@@ -112,6 +112,12 @@ async def test_tampering_shows(installation: Installation) -> None:
             return await installation.count("auth.audit") >= 7
 
         await eventually(complete)
+
+        async def noted() -> bool:
+            heads = await installation.messages("KV_audit-head")
+            return bool(heads) and json.loads(heads[-1].data)["sequence"] >= 7
+
+        await eventually(noted, what="the bus knows how far it is")
         sound = await installation.operator(CheckAudit(limit=3))
         assert (sound.broken_at, sound.done, sound.last) == (None, False, 3)
         rest = await installation.operator(CheckAudit(after=3))
@@ -130,11 +136,17 @@ async def test_tampering_shows(installation: Installation) -> None:
             await connection.execute("create table kept as select * from auth.audit where false")
             cut = "with cut as (delete from auth.audit where {} returning *) insert into kept table cut"
             paste = "with cut as (delete from kept returning *) insert into auth.audit table cut"
+            note = (
+                "update auth.audit_head set (sequence, hash) = "
+                "(select sequence, hash from auth.audit where sequence = {})"
+            )
             outcome = "update auth.audit set outcome = '{}' where sequence = 4"
             for forgery, undo, at in (
                 (outcome.format("refused"), outcome.format("succeeded"), 4),
                 (cut.format("sequence = 3"), paste, 3),
                 (cut.format("sequence > 5"), paste, 6),
+                # With the note of its end set back, too: the bus remembers how far it was.
+                (f"{cut.format('sequence > 5')}; {note.format(5)}", f"{paste}; {note.format(7)}", 6),
             ):
                 await connection.execute(forgery)
                 found = await installation.operator(CheckAudit())

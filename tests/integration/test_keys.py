@@ -65,12 +65,16 @@ async def test_distrusting_old_keys_ends_their_tokens_and_no_session(installatio
         session = (await http.post("/api/v1/auth/login?cookie=false", json=body)).json()
         me = {"Authorization": f"Bearer {session['accessToken']}"}
         assert (await http.get(ME, headers=me)).status_code == 200
+        token = (await http.post("/api/v1/auth/tokens", json={"name": "t"}, headers=me)).json()
+        machine = {"Authorization": f"Bearer {token['token']}"}
+        assert (await http.get("/api/v1/projects", headers=machine)).status_code == 200
         await installation.operator(RotateKeys(distrust_old=True))
 
         async def refused() -> bool:
             return (await http.get(ME, headers=me)).status_code == 401
 
         await eventually(refused, within=1)
+        assert (await http.get("/api/v1/projects", headers=machine)).status_code == 200
         renewed = await http.post("/api/v1/auth/refresh", json={"refreshToken": session["refreshToken"]})
         assert renewed.status_code == 200
         me = {"Authorization": f"Bearer {renewed.json()['accessToken']}"}
@@ -85,6 +89,9 @@ async def test_keys_survive_restarts_and_the_rotation_of_the_secret_store(
             me = await http.sign_up()
             rotated = await installation.operator(RotateSecrets())
             assert rotated.rewrapped == 2
+            await installation.operator(RotateKeys())
+            again = await installation.operator(RotateSecrets())
+            assert again.rewrapped == 2, "what never signs again is not kept"
         async with running(installation.auth()):
             assert (await http.get(ME, headers=me)).status_code == 200
             assert await _is_mine(http, me)

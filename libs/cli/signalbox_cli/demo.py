@@ -132,7 +132,7 @@ async def _steps(screen: Screen, http: httpx.AsyncClient, seen: "asyncio.Queue[M
         "GET  /api/v1/projects",
         lambda: http.get("/api/v1/projects"),
         200,
-        lambda page: f"{len(page['items'])} project",
+        lambda page: f"{len(page['items'])} projects, one of them personal",
     )
     screen.begin("its event on the bus")
     started = time.perf_counter()

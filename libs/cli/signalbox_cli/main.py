@@ -2,7 +2,7 @@
 
 import typer
 
-from signalbox_cli.commands import demo, dlq, installation, stack
+from signalbox_cli.commands import account, audit, demo, dlq, installation, keys, secrets, stack
 
 app = typer.Typer(
     name="signalbox",
@@ -16,11 +16,15 @@ for command in (
     stack.down,
     stack.status,
     demo.demo,
+    account.login,
+    account.logout,
+    account.whoami,
     installation.credentials,
     installation.provision,
 ):
     app.command()(command)
-app.add_typer(dlq.app, name="dlq")
+for name, group in {"dlq": dlq, "keys": keys, "secrets": secrets, "audit": audit}.items():
+    app.add_typer(group.app, name=name)
 
 
 def main() -> None:

@@ -134,6 +134,12 @@ class Inbox:
             .on_conflict_do_nothing()
             .returning(self._inbox.c.command_id)
         )
+        self._see = (
+            insert(self._facts)
+            .values(handler=bindparam("handler"), event_id=bindparam("event_id"), seen_at=func.now())
+            .on_conflict_do_nothing()
+            .returning(self._facts.c.event_id)
+        )
         # One statement for both: the answer, and its entry in the outbox. The names of its parameters are
         # none of columns: SQLAlchemy would set those in both tables.
         answered = ("status", "reply", "resource")
@@ -225,13 +231,8 @@ class Inbox:
 
     async def first_sight(self, transaction: Transaction, handler: str, event_id: uuid.UUID) -> bool:
         """Whether this handler sees this fact for the first time; remembered with the transaction."""
-        result = await transaction.connection.execute(
-            insert(self._facts)
-            .values(handler=handler, event_id=event_id, seen_at=func.now())
-            .on_conflict_do_nothing()
-            .returning(self._facts.c.event_id)
-        )
-        return result.first() is not None
+        seen = {"handler": handler, "event_id": event_id}
+        return (await transaction.connection.execute(self._see, seen)).first() is not None
 
     async def count_delivery(self, message: Delivered, delivered: int) -> tuple[int, str | None]:
         """Counts a repeated delivery before its handler runs; answers the count and the last error."""

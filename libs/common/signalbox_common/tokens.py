@@ -29,6 +29,7 @@ MAX_TOKEN = 8_192
 _LEEWAY = timedelta(seconds=5)
 _UNKNOWN_FOR = 2.0
 _LOOKED_AT_AGAIN = 30.0
+_SIGNATURES = jwt.PyJWS(algorithms=["EdDSA"])
 _KNOWN_HEADERS = frozenset({"alg", "typ", "kid"})
 
 
@@ -138,53 +139,68 @@ class TokenVerifier:
     async def verify(self, token: str, *, at: datetime | None = None) -> dict[str, Any]:
         """The claims of a token that was valid at that time (now, unless said otherwise)."""
         known = self._signed.get(token)
-        if known is None:
-            known = await self._verify_signature(token)
-            self._signed[token] = known
+        if known is not None:
+            kid, claims = known
+            published, _ = await self._keys.get(kid)
+        else:
+            published, kid, claims = await self._verify_signature(token)
+            self._signed[token] = kid, claims
             if len(self._signed) > CACHED:
                 self._signed.popitem(last=False)
-        kid, claims = known
-        published, _ = await self._keys.get(kid)
         if not _within(claims, at or datetime.now(UTC)):
             raise Unauthenticated("The token has expired.", code="token_expired")
         if not _vouched_for(published, claims):
             raise Unauthenticated("The key of this token is not trusted any more.", code="key_retired")
         return claims
 
-    async def _verify_signature(self, token: str) -> tuple[str, dict[str, Any]]:
+    async def _verify_signature(self, token: str) -> tuple[PublishedKey, str, dict[str, Any]]:
         """Everything about a token that does not change with time, so that it is checked once."""
         if len(token) > MAX_TOKEN:
             raise Unauthenticated("The token is malformed.")
-        try:
-            header = jwt.get_unverified_header(token)
-        except (jwt.PyJWTError, ValueError, RecursionError) as error:
-            raise Unauthenticated("The token is malformed.") from error
+        header = _header(token)
         kid = header.get("kid")
         if header.get("typ") != self._typ or not _is_key_id(kid):
             raise Unauthenticated("The token is of another kind.")
         if not _KNOWN_HEADERS.issuperset(header) or header.get("alg") != "EdDSA":
             # Our own carry nothing else; `crit`, `jwk`, `jku` and `x5u` are attempts to be clever.
             raise Unauthenticated("The token is not one of ours.")
-        _, key = await self._keys.get(kid)
+        published, key = await self._keys.get(kid)
         try:
-            claims: dict[str, Any] = jwt.decode(
-                token,
-                key,
-                algorithms=["EdDSA"],
-                audience=self._audience,
-                issuer=ISSUER,
-                options={"require": ["exp", "iat", "sub"], "verify_exp": False, "verify_iat": False},
-            )
+            claims = json.loads(_SIGNATURES.decode(token, key, algorithms=["EdDSA"]))
         except (jwt.PyJWTError, ValueError, RecursionError) as error:
             raise Unauthenticated("The token is not valid.") from error
-        return kid, claims
+        if not isinstance(claims, dict) or not self._complete(claims):
+            raise Unauthenticated("The token is not valid.")
+        return published, kid, claims
+
+    def _complete(self, claims: dict[str, Any]) -> bool:
+        """Whether it is one of ours for this audience; none of ours has more than one, or an `nbf`."""
+        return (
+            claims.get("iss") == ISSUER
+            and claims.get("aud") == self._audience
+            and isinstance(claims.get("sub"), str)
+            and type(claims.get("iat")) is int
+            and type(claims.get("exp")) is int
+            and "nbf" not in claims
+        )
+
+
+def _header(token: str) -> dict[str, Any]:
+    """What the token says about itself; nothing of it is believed before its signature is checked."""
+    try:
+        header = json.loads(_unb64(token.partition(".")[0]))
+    except (ValueError, RecursionError) as error:
+        raise Unauthenticated("The token is malformed.") from error
+    if not isinstance(header, dict):
+        raise Unauthenticated("The token is malformed.")
+    return header
 
 
 def _within(claims: dict[str, Any], moment: datetime) -> bool:
     try:
-        issued = datetime.fromtimestamp(int(claims["iat"]), UTC)
-        expires = datetime.fromtimestamp(int(claims["exp"]), UTC)
-    except (ValueError, OverflowError, TypeError):
+        issued = datetime.fromtimestamp(claims["iat"], UTC)
+        expires = datetime.fromtimestamp(claims["exp"], UTC)
+    except (ValueError, OverflowError, OSError):
         return False
     return issued - _LEEWAY <= moment < expires
 

@@ -7,6 +7,7 @@ from signalbox_auth.domain.audit import Chain
 from signalbox_auth.domain.sessions import RefreshTokens
 from signalbox_auth.errors import translate
 from signalbox_auth.passwords import Passwords
+from signalbox_auth.service.anchor import Anchor
 from signalbox_auth.service.audit import Audit
 from signalbox_auth.service.devices import Devices
 from signalbox_auth.service.grants import Grants
@@ -40,7 +41,9 @@ def build(settings: AuthSettings, *, checkpoint: Checkpoint = no_checkpoint) -> 
         app.bus, Tokens(app.database), Grants(app.database, keys, app.bus.keys, app.bus.revoked)
     )
     handlers.register_projects(app.bus, Projects(app.database), Members(app.database))
-    handlers.register_operation(app.bus, keys, Secrets(store), Audit(app.database, Chain(secret_key)))
+    anchor = Anchor(app.database, app.bus)
+    audit = Audit(app.database, Chain(secret_key), anchor)
+    handlers.register_operation(app.bus, keys, Secrets(store), audit)
 
     async def prepare() -> None:
         await store.check()
@@ -51,9 +54,14 @@ def build(settings: AuthSettings, *, checkpoint: Checkpoint = no_checkpoint) -> 
             await users.ensure_admin(settings.admin_password.get_secret_value())
         await users.ensure_personal_projects()
         keys.follow()
+        anchor.start()
+
+    async def finish() -> None:
+        await keys.stop()
+        await anchor.stop()
 
     app.prepare = prepare
-    app.finish = keys.stop
+    app.finish = finish
     app.tidy = _tidy
     return app
 

@@ -24,6 +24,8 @@ class Passwords:
             parallelism=settings.argon2_parallelism,
         )
         self._slots = asyncio.Semaphore(settings.argon2_concurrency)
+        # As many again may prepare what they hash, so that no slot waits for the database.
+        self._turns = asyncio.Semaphore(2 * settings.argon2_concurrency)
         self._waiting = 0
         self._queue = settings.argon2_queue
         self._nobody: str | None = None
@@ -32,23 +34,24 @@ class Passwords:
     async def turn(self) -> AsyncIterator[None]:
         """What hashing and verifying happen in; a queue that would be too long to wait in is refused at once.
 
-        Whatever decides whether a password is looked at belongs inside: a thousand guesses that arrive
-        together are then decided about one after the other.
+        Whatever decides whether a password is looked at belongs inside: of a thousand guesses that arrive
+        together, only a handful are decided about at the same time.
         """
         if self._waiting >= self._queue:
             raise Unavailable("Too many people are signing in at this moment.", code="busy")
         self._waiting += 1
         try:
-            await self._slots.acquire()
+            await self._turns.acquire()
         finally:
             self._waiting -= 1
         try:
             yield
         finally:
-            self._slots.release()
+            self._turns.release()
 
     async def hash(self, password: str) -> str:
-        return await asyncio.to_thread(self._hasher.hash, password)
+        async with self._slots:
+            return await asyncio.to_thread(self._hasher.hash, password)
 
     async def verify(self, stored: str | None, password: str) -> bool:
         """Takes as long for somebody unknown (None) as for anybody else."""
@@ -63,11 +66,13 @@ class Passwords:
         if is_bcrypt(stored):
             given = password.encode()[:_BCRYPT_READS]
             try:
-                return await asyncio.to_thread(bcrypt.checkpw, given, stored.encode())
+                async with self._slots:
+                    return await asyncio.to_thread(bcrypt.checkpw, given, stored.encode())
             except ValueError:
                 return False
         try:
-            return await asyncio.to_thread(self._hasher.verify, stored, password)
+            async with self._slots:
+                return await asyncio.to_thread(self._hasher.verify, stored, password)
         except (VerificationError, InvalidHashError):
             return False
 

@@ -169,7 +169,9 @@ def server(app: FastAPI, settings: GatewaySettings) -> uvicorn.Server:
 def main() -> None:
     settings = GatewaySettings()
     fd = settings.listen_fd
-    uvloop.run(server(build(settings), settings).serve([sockets.socket(fileno=fd)] if fd is not None else None))
+    uvloop.run(
+        server(build(settings), settings).serve([sockets.socket(fileno=fd)] if fd is not None else None)
+    )
 
 
 if __name__ == "__main__":

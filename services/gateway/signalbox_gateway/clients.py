@@ -33,6 +33,7 @@ T = TypeVar("T")
 
 NOBODY = uuid.UUID(int=0)
 MAX_KEY = 255
+_OLD_GRANT = frozenset({"grant_revoked", "key_retired"})
 OPERATION_HEADER = "X-Operation-ID"
 
 
@@ -108,7 +109,7 @@ class Clients:
         try:
             return await send(grant.grant)
         except SignalboxError as error:
-            if error.code != "grant_revoked":
+            if error.code not in _OLD_GRANT:
                 raise
         grant = await self.identity.grant(asker, message.owner(), project, fresh=True)
         return await send(grant.grant)

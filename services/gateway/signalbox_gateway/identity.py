@@ -151,7 +151,8 @@ class Identity:
     def _forget(self, what: AccessRevoked) -> None:
         """Drops the grants that were made before; what is asked next is asked of auth."""
         for key, (asker, _) in self._grants.items():
-            if asker.stands_on(what) or what.user_id == asker.user_id:
+            # A key may have signed any of them.
+            if what.kid is not None or asker.stands_on(what) or what.user_id == asker.user_id:
                 self._grants.drop(key)
 
 

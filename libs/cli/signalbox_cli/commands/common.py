@@ -1,18 +1,33 @@
 """What all commands share: consoles, options, and one way to fail."""
 
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
+from signalbox_cli.stack.home import Home
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+
+    from signalbox_common.errors import SignalboxError
+
+T = TypeVar("T")
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
 HomeOption = Annotated[
     Path | None,
     typer.Option("--home", envvar="SIGNALBOX_HOME", help="The folder that holds all state."),
+]
+UrlOption = Annotated[
+    str | None,
+    typer.Option("--url", envvar="SIGNALBOX_URL", help="Where Signalbox is; by default the running stack."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="For scripts.")]
 
@@ -21,3 +36,52 @@ def fail(message: str, code: int = 1) -> typer.Exit:
     """Says why, on standard error, and gives the exception to raise."""
     errors.print(f"[bold red]signalbox:[/] {escape(message)}", soft_wrap=True)
     return typer.Exit(code)
+
+
+@contextmanager
+def speaking_http() -> Iterator[None]:
+    """What goes wrong between here and the gateway ends the command in words."""
+    import httpx
+    from pydantic import ValidationError
+
+    from signalbox_cli.session import SessionError
+    from signalbox_common.errors import SignalboxError
+
+    try:
+        yield
+    except SessionError as error:
+        raise fail(str(error)) from None
+    except SignalboxError as error:
+        raise fail(_words(error)) from None
+    except ValidationError:
+        raise fail("the answer is not one of Signalbox: is the address right?") from None
+    except httpx.RequestError as error:
+        url = error.request.url
+        raise fail(f"{url.scheme}://{url.netloc.decode()} is not reachable: {error}") from None
+
+
+def as_operator(home: HomeOption, work: "Callable[[Client], Awaitable[T]]") -> T:
+    """Works on the bus with the operator's rights; what goes wrong there ends the command in words."""
+    import nats.errors
+
+    from signalbox_cli.operator import NoStack, Operator
+    from signalbox_common.errors import SignalboxError
+
+    async def run() -> T:
+        async with Operator(Home.find(home)).nats() as client:
+            return await work(client)
+
+    try:
+        return asyncio.run(run())
+    except NoStack as error:
+        raise fail(str(error)) from None
+    except SignalboxError as error:
+        raise fail(_words(error)) from None
+    except (TimeoutError, nats.errors.NoRespondersError):
+        raise fail("no answer: is the service that owns it running? `signalbox status` tells") from None
+    except (OSError, nats.errors.Error) as error:
+        raise fail(f"NATS is not reachable: {error or type(error).__name__}") from None
+
+
+def _words(error: "SignalboxError") -> str:
+    return "\n".join([error.detail, *(f"  {each.field}: {each.message}" for each in error.errors)])

@@ -1,6 +1,5 @@
 """`signalbox dlq`: list, show, redrive, drop."""
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -9,8 +8,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from signalbox_cli.commands.common import HomeOption, JsonOption, console, fail
-from signalbox_cli.stack.home import Home
+from signalbox_cli.commands.common import HomeOption, JsonOption, as_operator, console, fail
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -108,20 +106,9 @@ def drop(numbers: Numbers, home: HomeOption = None) -> None:
 
 
 def _with_client(home: HomeOption, work: "Callable[[Client], Awaitable[T]]") -> T:
-    import nats.errors
-
     from signalbox_cli import deadletters
-    from signalbox_cli.operator import NoStack, Operator
-
-    async def run() -> T:
-        async with Operator(Home.find(home)).nats() as client:
-            return await work(client)
 
     try:
-        return asyncio.run(run())
-    except (NoStack, deadletters.NoSuchLetter) as error:
+        return as_operator(home, work)
+    except deadletters.NoSuchLetter as error:
         raise fail(str(error)) from None
-    except TimeoutError:
-        raise fail("no answer: is the service that owns it running? `signalbox status` tells") from None
-    except (OSError, nats.errors.Error) as error:
-        raise fail(f"NATS is not reachable: {error or type(error).__name__}") from None

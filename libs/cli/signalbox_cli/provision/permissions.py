@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass, field
 
+from signalbox_common.contracts.auth import ListKeys
 from signalbox_common.contracts.base import OWNERS, SERVICES, Request, contracts_of
 from signalbox_common.contracts.streams import (
+    AUDIT_BUCKET,
+    AUDIT_HEAD,
     COMMANDS,
     DEAD_LETTERS,
     EVENTS,
@@ -46,6 +49,7 @@ def _operator() -> Permissions:
     return Permissions(
         publish=[
             *_of_operators(),
+            ListKeys.subject,
             "qry.*.v1.health",
             f"{api}.STREAM.INFO.*",
             f"{api}.STREAM.NAMES",
@@ -111,6 +115,7 @@ def _owner(service: str, topology: Topology) -> Permissions:
     ]
     if service == "auth":
         publish += [f"$KV.{KEY_BUCKET}.>", "rvk.*.auth.>"]
+        publish += [f"$KV.{AUDIT_BUCKET}.>", f"{api}.DIRECT.GET.{AUDIT_HEAD.name}.>"]
     return Permissions(
         publish=publish,
         subscribe=[f"_INBOX.{service}.>", f"ask.{service}.>", f"qry.{service}.>", f"outbox.{service}.poke"],

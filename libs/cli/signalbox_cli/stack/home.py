@@ -52,6 +52,11 @@ class Home:
         return self.path / "credentials"
 
     @property
+    def secrets(self) -> Path:
+        """The keys of the services' secret stores, which the services make themselves."""
+        return self.path / "secrets"
+
+    @property
     def url_file(self) -> Path:
         return self.path / "url"
 

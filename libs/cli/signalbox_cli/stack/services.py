@@ -3,9 +3,9 @@
 import os
 import socket
 import sys
-from pathlib import Path
 
 from signalbox_cli.provision.credentials import service_environment
+from signalbox_cli.stack.home import Home
 from signalbox_cli.stack.program import Program, first_lines, listening_socket
 from signalbox_common.contracts.base import SERVICES
 
@@ -28,20 +28,20 @@ class Sockets:
             listener.close()
 
 
-def programs(credentials: Path, sockets: Sockets, *, gateway_fd: int) -> list[Program]:
+def programs(home: Home, sockets: Sockets, *, gateway_fd: int) -> list[Program]:
     """Each service with its own credentials, and with none of anybody else's."""
-    return [_program(service, credentials, sockets, gateway_fd) for service in SERVICES]
+    return [_program(service, home, sockets, gateway_fd) for service in SERVICES]
 
 
-def _program(service: str, credentials: Path, sockets: Sockets, gateway_fd: int) -> Program:
+def _program(service: str, home: Home, sockets: Sockets, gateway_fd: int) -> Program:
     health_fd, health_port = sockets.listen()
     fds = (health_fd, gateway_fd) if service == "gateway" else (health_fd,)
     env = {
         # What names the servers for the supervisor is not for the services: they have files of their own.
-        **dict.fromkeys(("DATABASE_URL", "REDIS_URL", "NATS_URL", "SECRET_KEY"), ""),
-        **service_environment(credentials, service),
+        **dict.fromkeys(("DATABASE_URL", "REDIS_URL", "NATS_URL", "SECRET_KEY", "SIGNALBOX_TOKEN"), ""),
+        **service_environment(home.credentials, service),
         "SIGNALBOX_HEALTH_FD": str(health_fd),
-        "SIGNALBOX_SECRETS_DIR": str(credentials.parent / "secrets"),
+        "SIGNALBOX_SECRETS_DIR": str(home.secrets),
     }
     if service == "gateway":
         env["SIGNALBOX_LISTEN_FD"] = str(gateway_fd)

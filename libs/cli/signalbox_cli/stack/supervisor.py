@@ -116,7 +116,7 @@ class Supervisor:
         )
         for change in (*changes[0], *changes[1]):
             self._view.say(change, "dim")
-        for program in services.programs(self.home.credentials, self._sockets, gateway_fd=gateway_fd):
+        for program in services.programs(self.home, self._sockets, gateway_fd=gateway_fd):
             self._add(program)
         await self._all_ready("service")
 

@@ -224,26 +224,33 @@ class Bus:
 
     async def publish_key(self, kid: str, key: PublishedKey) -> None:
         """Makes a public key known to everybody; only auth may."""
+        await self.keep(KEY_BUCKET, kid, key.encode())
+
+    async def keep(self, bucket: str, name: str, value: bytes) -> None:
+        """Stores a small value under a name in a bucket, where the contracts let us."""
         await self.connection.ready(RECONNECT_PATIENCE)
         try:
-            await self.connection.jetstream.publish(
-                f"$KV.{KEY_BUCKET}.{kid}", key.encode(), timeout=STORE_TIMEOUT
-            )
+            await self.connection.jetstream.publish(f"$KV.{bucket}.{name}", value, timeout=STORE_TIMEOUT)
         except (TimeoutError, NoStream) as error:
-            raise Unavailable("The key bucket does not answer.") from error
+            raise Unavailable(f"The bucket {bucket} does not answer.") from error
+
+    async def kept(self, bucket: str, name: str) -> bytes | None:
+        """None where nothing was ever stored under that name."""
+        await self.connection.ready(RECONNECT_PATIENCE)
+        try:
+            stored = await self.connection.jetstream.get_last_msg(
+                f"KV_{bucket}", f"$KV.{bucket}.{name}", direct=True
+            )
+        except NotFoundError:
+            return None
+        except (TimeoutError, NoRespondersError, APIError) as error:
+            raise Unavailable(f"The bucket {bucket} does not answer.") from error
+        return cast("bytes", stored.data)
 
     def _on_revoked(self, what: AccessRevoked) -> None:
         if what.kid is not None:
             self.keys.look_again(what.kid)
 
     async def _fetch_key(self, kid: str) -> PublishedKey | None:
-        await self.connection.ready(RECONNECT_PATIENCE)
-        try:
-            stored = await self.connection.jetstream.get_last_msg(
-                f"KV_{KEY_BUCKET}", f"$KV.{KEY_BUCKET}.{kid}", direct=True
-            )
-        except NotFoundError:
-            return None
-        except (TimeoutError, NoRespondersError, APIError) as error:
-            raise Unavailable("Keys cannot be checked at the moment.") from error
-        return PublishedKey.decode(cast("bytes", stored.data))
+        stored = await self.kept(KEY_BUCKET, kid)
+        return PublishedKey.decode(stored) if stored is not None else None

@@ -13,6 +13,7 @@ GENERATION = 2
 """Grows whenever provisioning changes; an older program refuses to provision a newer installation."""
 
 KEY_BUCKET = "grant-keys"
+AUDIT_BUCKET = "audit-head"
 
 MAX_PAYLOAD = 2 * MIB
 
@@ -94,7 +95,14 @@ REVOCATIONS = Stream(
     duplicate_window=600.0,
     description="What is not good any more; kept longer than what was revoked could have lived",
 )
-STREAMS = (COMMANDS, EVENTS, EXTERNAL, DEAD_LETTERS, GRANT_KEYS, REVOCATIONS)
+AUDIT_HEAD = Stream(
+    f"KV_{AUDIT_BUCKET}",
+    (f"$KV.{AUDIT_BUCKET}.>",),
+    max_bytes=MIB,
+    max_per_subject=1,
+    description="How far the audit log has come, noted where nobody is who can cut it; only auth writes here",
+)
+STREAMS = (COMMANDS, EVENTS, EXTERNAL, DEAD_LETTERS, GRANT_KEYS, REVOCATIONS, AUDIT_HEAD)
 
 
 def stream_of(subject: str) -> Stream:

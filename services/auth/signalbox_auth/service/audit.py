@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from signalbox_auth.domain.audit import BEGINNING, FIELDS, Chain
+from signalbox_auth.service.anchor import Anchor
 from signalbox_auth.service.pages import cut, number_cursor, read_number_cursor
 from signalbox_auth.store import audit as rows
 from signalbox_common.bus import Call, FactCall
@@ -16,9 +17,10 @@ from signalbox_common.db import Database
 
 
 class Audit:
-    def __init__(self, database: Database, chain: Chain) -> None:
+    def __init__(self, database: Database, chain: Chain, anchor: Anchor) -> None:
         self._database = database
         self._chain = chain
+        self._anchor = anchor
 
     async def record(self, call: FactCall, event: AuditRecorded) -> None:
         """Inside the transaction that remembers the fact: each is written once."""
@@ -57,22 +59,29 @@ class Audit:
             head, head_hash = await rows.head(connection)
             found = await rows.after(connection, query.after, query.limit)
             before = BEGINNING if not query.after else await rows.hash_of(connection, query.after)
+            noted, noted_hash = await self._anchor.noted()
+            there = await rows.hash_of(connection, noted)
         if before is None:
             return _broken(query.after, 0, query.after, "the line is missing")
-        broken = self._follow(found, query.after, before)
+        broken = self._walk(found, query.after, before)
         if broken is not None:
             return broken
         last = found[-1].sequence if found else query.after
         last_hash = bytes(found[-1].hash) if found else before
         done = len(found) < query.limit
-        # Lines may have been added since the head was read; none may be missing before it.
-        if done and last < head:
-            return _broken(last + 1, len(found), last, "lines are missing at the end")
-        if last == head and not hmac.compare_digest(last_hash, head_hash):
-            return _broken(last, len(found), last, "the end of the chain is not what was noted of it")
+        # Lines may have been added since the ends were read; none may be missing before them.
+        wrong = {
+            "lines are missing at the end": done and last < max(head, noted),
+            "the end of the chain is not what was noted of it": last == head and last_hash != head_hash,
+            "the chain is not the one that was noted": done and noted > 0 and there != noted_hash,
+        }
+        for reason, holds in wrong.items():
+            if holds:
+                return _broken(last + 1 if last < max(head, noted) else last, len(found), last, reason)
         return contract.AuditChecked(checked=len(found), last=last, done=done)
 
-    def _follow(self, found: Sequence[Row[Any]], after: int, before: bytes) -> contract.AuditChecked | None:
+    def _walk(self, found: Sequence[Row[Any]], after: int, before: bytes) -> contract.AuditChecked | None:
+        """The first line that does not follow from the one before."""
         expected = after + 1
         for row in found:
             checked = expected - after - 1

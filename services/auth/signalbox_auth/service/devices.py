@@ -86,7 +86,7 @@ class Devices:
             if user is None or not user.active:
                 raise errors.DeviceDenied
             await rows.remove(transaction, device)
-            client = Client(device.address, device.agent or device.client_name)
+            client = Client(device.address, device.client_name)
             return await self._sessions.begin(transaction, user, client)
 
         return await call.once(work)

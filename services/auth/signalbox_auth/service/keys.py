@@ -4,7 +4,6 @@ import asyncio
 import base64
 import secrets
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from datetime import UTC, datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -75,8 +74,7 @@ class Keys:
     async def stop(self) -> None:
         if self._task is not None:
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait([self._task])
 
     async def _follow(self) -> None:
         while True:
@@ -136,6 +134,9 @@ class Keys:
             known = await rows.all_of(connection)
         await self._take_current(known)
         await self.publish_all(known)
+        for key in known:
+            if key.state == "retired":
+                await self._store.delete(_PREFIX + key.kid)  # it never signs again
         return outcome
 
     async def page(self, _call: Call, _query: contract.ListKeys) -> contract.Keys:

@@ -49,40 +49,45 @@ class Sessions:
         if not login:
             raise Invalid("A user name or an e-mail address is needed.")
         password = ask.password.get_secret_value()
-        user, counts = await self._check(login, password, call.client)
+        found, failed = await self._check(login, password, call.client)
 
         async def work(transaction: Transaction) -> contract.SignedIn:
-            await attempt_rows.succeeded(
-                transaction, counts[0], user.id, call.client.address, datetime.now(UTC)
-            )
-            return await self.begin(transaction, user, call.client)
+            if failed is not None:
+                await attempt_rows.forget(transaction, failed)
+            if not found.known_place:
+                now = datetime.now(UTC)
+                await attempt_rows.remember_place(transaction, found.user.id, call.client.address, now)
+            return await self.begin(transaction, found.user, call.client)
 
         return await call.once(work)
 
-    async def _check(self, login: str, password: str, client: Client) -> tuple[User, list[attempts.Count]]:
-        """The user, if the password is theirs; guesses of one account are decided about one by one."""
+    async def _check(
+        self, login: str, password: str, client: Client
+    ) -> tuple[user_rows.Login, attempts.Count | None]:
+        """Whoever has this password, and the failures before, if any.
+
+        However many guesses arrive together, only a handful are decided about at the same time.
+        """
         async with self._passwords.turn():
             async with self._database.reading() as connection:
-                found = await user_rows.by_login(connection, login)
-                user, stored = found if found is not None else (None, None)
-                known = user is not None and await attempt_rows.is_known_place(
-                    connection, user.id, client.address
-                )
+                found = await user_rows.by_login(connection, login, client.address)
+                known = found is not None and found.known_place
                 counts = attempts.counts_of(folded(login), client.address, known_place=known)
                 until = await attempt_rows.blocked_until(connection, counts)
             now = datetime.now(UTC)
             if until is not None and until > now:
                 raise errors.TooManyAttempts(int((until - now).total_seconds()) + 1)
+            stored = found.password_hash if found is not None else None
             right = await self._passwords.verify(stored, password)
-            if not right or user is None or stored is None or not user.active:
+            if not right or found is None or stored is None or not found.user.active:
                 async with self._database.transaction() as transaction:
                     await attempt_rows.failed(transaction, counts, datetime.now(UTC))
                 raise errors.BadCredentials
             if self._passwords.outdated(stored):
                 renewed = await self._passwords.hash(password)
-                async with self._database.transaction(actor=user.id) as transaction:
-                    await user_rows.replace_password_hash(transaction, user.id, stored, renewed)
-        return user, counts
+                async with self._database.transaction(actor=found.user.id) as transaction:
+                    await user_rows.replace_password_hash(transaction, found.user.id, stored, renewed)
+        return found, counts[0] if until is not None else None
 
     async def begin(self, transaction: Transaction, user: User, client: Client) -> contract.SignedIn:
         """A new session of somebody who has proved who they are."""
@@ -155,12 +160,7 @@ class Sessions:
             ACCESS,
             ACCESS_AUDIENCE,
             self._lives.access,
-            {
-                "sub": str(user.id),
-                "usr": user.username,
-                "sid": str(token.session_id),
-                "jti": str(uuid7()),
-            },
+            {"sub": str(user.id), "usr": user.username, "sid": str(token.session_id)},
         )
         return contract.SignedIn(
             access_token=access,

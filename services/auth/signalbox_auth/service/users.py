@@ -121,18 +121,18 @@ class Users:
         new = ask.new_password.get_secret_value()
         async with self._database.reading() as connection:
             user = await rows.get(connection, principal.user_id)
-            found = await rows.by_login(connection, user.username) if user is not None else None
-        if user is None or found is None or found[1] is None:
+            stored = await rows.password_hash_of(connection, principal.user_id)
+        if user is None or stored is None:
             raise errors.NoSuchUser
         check_password(new, username=user.username, email=user.email or "")
         async with self._passwords.turn():
-            if not await self._passwords.verify(found[1], ask.current_password.get_secret_value()):
+            if not await self._passwords.verify(stored, ask.current_password.get_secret_value()):
                 raise errors.WrongPassword
             password_hash = await self._passwords.hash(new)
 
         async def work(transaction: Transaction) -> Done:
             locked = await rows.lock(transaction, principal.user_id)
-            if locked is None or locked[1] != found[1]:
+            if locked is None or locked[1] != stored:
                 raise errors.WrongPassword  # somebody was faster: what was given is the old password
             await rows.set_password_hash(transaction, principal.user_id, password_hash)
             await session_rows.revoke(

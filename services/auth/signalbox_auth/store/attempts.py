@@ -4,8 +4,8 @@ import uuid
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import LargeBinary, any_, bindparam, delete, func, select
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from signalbox_auth.domain.attempts import FORGOTTEN_AFTER, Count, failures_now
@@ -13,19 +13,16 @@ from signalbox_auth.store.tables import attempts, known_places
 from signalbox_common.db import Transaction
 
 _PLACES_KEPT_DAYS = 180
-
-
-async def is_known_place(connection: AsyncConnection, user_id: uuid.UUID, address: str | None) -> bool:
-    """Whether this user has signed in from there before."""
-    found = select(known_places.c.user_id).where(
-        known_places.c.user_id == user_id, known_places.c.address == address
-    )
-    return (await connection.execute(found)).first() is not None
+_BLOCKED = select(func.max(attempts.c.blocked_until)).where(
+    attempts.c.key == any_(bindparam("keys", type_=ARRAY(LargeBinary)))
+)
 
 
 async def blocked_until(connection: AsyncConnection, counts: Sequence[Count]) -> datetime | None:
-    found = select(func.max(attempts.c.blocked_until)).where(attempts.c.key.in_([c.key for c in counts]))
-    until: datetime | None = (await connection.execute(found)).scalar_one()
+    """None where nothing that counts here has failed for a while."""
+    until: datetime | None = (
+        await connection.execute(_BLOCKED, {"keys": [count.key for count in counts]})
+    ).scalar_one()
     return until
 
 
@@ -49,11 +46,14 @@ async def failed(transaction: Transaction, counts: Sequence[Count], now: datetim
         )
 
 
-async def succeeded(
-    transaction: Transaction, pair: Count, user_id: uuid.UUID, address: str | None, now: datetime
+async def forget(transaction: Transaction, count: Count) -> None:
+    await transaction.connection.execute(delete(attempts).where(attempts.c.key == count.key))
+
+
+async def remember_place(
+    transaction: Transaction, user_id: uuid.UUID, address: str | None, now: datetime
 ) -> None:
-    """Forgets the failures of this account from here, and remembers the place."""
-    await transaction.connection.execute(delete(attempts).where(attempts.c.key == pair.key))
+    """From here, failures elsewhere do not hold this user back."""
     if address is not None:
         await transaction.connection.execute(
             insert(known_places)

@@ -5,22 +5,36 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, insert, select
+from sqlalchemy import Row, bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from signalbox_auth.store.tables import audit, audit_head
 from signalbox_common.db import Transaction
 
+_LOCK_HEAD = select(audit_head).with_for_update()
+# The names of the parameters are none of columns: SQLAlchemy would set those in both tables.
+_ADD = (
+    insert(audit)
+    .values({column.name: bindparam(f"line_{column.name}") for column in audit.c})
+    .inline()
+    .add_cte(
+        update(audit_head)
+        .values(sequence=bindparam("line_sequence"), hash=bindparam("line_hash"))
+        .cte("noted")
+    )
+)
+
 
 async def lock_head(transaction: Transaction) -> tuple[int, bytes]:
     """The number and the hash of the last line; held, so that lines are added one after the other."""
-    row = (await transaction.connection.execute(select(audit_head).with_for_update())).one()
+    row = (await transaction.connection.execute(_LOCK_HEAD)).one()
     return int(row.sequence), bytes(row.hash)
 
 
 async def add(transaction: Transaction, line: dict[str, Any], sealed: bytes) -> None:
-    await transaction.connection.execute(insert(audit).values(**line, hash=sealed))
-    await transaction.connection.execute(audit_head.update().values(sequence=line["sequence"], hash=sealed))
+    """The line, and the note that it is the last one, in one statement."""
+    values = {f"line_{name}": value for name, value in (line | {"hash": sealed}).items()}
+    await transaction.connection.execute(_ADD, values)
 
 
 async def head(connection: AsyncConnection) -> tuple[int, bytes]:

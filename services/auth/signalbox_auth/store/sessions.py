@@ -4,7 +4,7 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, delete, func, insert, select, text
+from sqlalchemy import Row, bindparam, delete, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from signalbox_auth.domain.sessions import RefreshToken, Session
@@ -13,24 +13,24 @@ from signalbox_auth.store.tables import sessions
 from signalbox_common.contracts.auth import AccessRevoked, SessionRevoked
 from signalbox_common.db import Transaction
 
+_ADDED = (
+    "id",
+    "user_id",
+    "client",
+    "address",
+    "created_at",
+    "last_used_at",
+    "expires_at",
+    "generation",
+    "refresh_hash",
+)
+_ADD = insert(sessions).values({name: bindparam(name) for name in _ADDED}).inline()
 KEPT = "30 days"
 """How long ended sessions are kept, so that an old refresh token still tells of its reuse."""
 
 
 async def add(transaction: Transaction, session: Session) -> None:
-    await transaction.connection.execute(
-        insert(sessions).values(
-            id=session.id,
-            user_id=session.user_id,
-            client=session.client,
-            address=session.address,
-            created_at=session.created_at,
-            last_used_at=session.last_used_at,
-            expires_at=session.expires_at,
-            generation=session.generation,
-            refresh_hash=session.refresh_hash,
-        )
-    )
+    await transaction.connection.execute(_ADD, {name: getattr(session, name) for name in _ADDED})
 
 
 async def lock(transaction: Transaction, session_id: uuid.UUID) -> Session | None:

@@ -1,6 +1,7 @@
 """Users."""
 
 import uuid
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Row, and_, bindparam, func, or_, select
@@ -10,12 +11,22 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from signalbox_auth.domain.names import folded
 from signalbox_auth.domain.users import User
 from signalbox_auth.store import facts
-from signalbox_auth.store.tables import users
+from signalbox_auth.store.tables import known_places, users
 from signalbox_common.contracts.auth import AccessRevoked
 from signalbox_common.contracts.roles import PlatformRole
 from signalbox_common.db import Transaction
 
 _BY_ID = select(users).where(users.c.id == bindparam("user_id"))
+_BY_LOGIN = (
+    select(users, known_places.c.user_id.label("place"))
+    .join(
+        known_places,
+        (known_places.c.user_id == users.c.id) & (known_places.c.address == bindparam("address")),
+        isouter=True,
+    )
+    .where(or_(users.c.username_folded == bindparam("login"), users.c.email_folded == bindparam("login")))
+    .limit(1)
+)
 
 
 async def add(transaction: Transaction, user: User, password_hash: str | None) -> bool:
@@ -50,12 +61,26 @@ async def email_belongs_to_another(connection: AsyncConnection, email: str, user
     return (await connection.execute(found)).first() is not None
 
 
-async def by_login(connection: AsyncConnection, login: str) -> tuple[User, str | None] | None:
-    """By user name or e-mail address, with the hash of the password."""
-    name = folded(login)
-    found = select(users).where(or_(users.c.username_folded == name, users.c.email_folded == name)).limit(1)
-    row = (await connection.execute(found)).first()
-    return (of(row), row.password_hash) if row is not None else None
+@dataclass(frozen=True)
+class Login:
+    """Somebody who may be signing in."""
+
+    user: User
+    password_hash: str | None
+    known_place: bool
+    """Whether they have signed in from that address before."""
+
+
+async def by_login(connection: AsyncConnection, login: str, address: str | None) -> Login | None:
+    """By user name or e-mail address."""
+    row = (await connection.execute(_BY_LOGIN, {"login": folded(login), "address": address})).first()
+    return Login(of(row), row.password_hash, row.place is not None) if row is not None else None
+
+
+async def password_hash_of(connection: AsyncConnection, user_id: uuid.UUID) -> str | None:
+    found = select(users.c.password_hash).where(users.c.id == user_id)
+    stored: str | None = (await connection.execute(found)).scalar_one_or_none()
+    return stored
 
 
 async def by_username(connection: AsyncConnection, username: str) -> User | None:

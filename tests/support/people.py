@@ -1,0 +1,51 @@
+"""People of a test: who they are, and what they hold."""
+
+import uuid
+from dataclasses import dataclass
+
+import jwt
+
+from tests.support.installation import PASSWORD, Http
+
+LOGIN = "/api/v1/auth/login?cookie=false"
+ADMIN_PASSWORD = "the administrator's own"
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody who is signed in, with the tokens of one session."""
+
+    id: str
+    username: str
+    access_token: str
+    refresh_token: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return bearer(self.access_token)
+
+    @property
+    def session_id(self) -> str:
+        return str(jwt.decode(self.access_token, options={"verify_signature": False})["sid"])
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+async def registered(http: Http, username: str | None = None) -> Person:
+    """Somebody new, signed in."""
+    username = username or f"user-{uuid.uuid4().hex[:10]}"
+    body = {"username": username, "email": f"{username}@example.com", "password": PASSWORD}
+    answer = await http.post("/api/v1/auth/register", json=body)
+    assert answer.status_code == 201, answer.text
+    return await signed_in(http, username)
+
+
+async def signed_in(http: Http, username: str, password: str = PASSWORD) -> Person:
+    """A session of its own for somebody who is there already."""
+    answer = await http.post(LOGIN, json={"username": username, "password": password})
+    assert answer.status_code == 200, answer.text
+    access_token = str(answer.json()["accessToken"])
+    claims = jwt.decode(access_token, options={"verify_signature": False})
+    return Person(claims["sub"], username, access_token, answer.json()["refreshToken"])
