@@ -89,6 +89,8 @@ async def test_deactivating_ends_everything_of_a_user(installation: Installation
             assert (await http.get(PROJECTS, headers=headers)).status_code == 401
         mine_again = await http.patch(f"/api/v1/users/{my_id}", json={"active": True}, headers=admin)
         assert mine_again.status_code == 200
+        unchanged = await http.patch(f"/api/v1/users/{my_id}", json={"active": True}, headers=admin)
+        assert (unchanged.status_code, unchanged.json()["active"]) == (200, True)
         assert (await http.get(PROJECTS, headers=me)).status_code == 401, "what ended stays ended"
         admin_id = (await http.me(admin))["id"]
         for change in ({"active": False}, {"role": "user"}):

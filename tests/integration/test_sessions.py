@@ -199,7 +199,11 @@ async def test_unknown_names_are_slowed_down_like_known_ones(installation: Insta
     async with running(installation.auth()), installation.gateway() as http:
         known = await registered(http)
         for name in (known, f"nobody-{uuid.uuid4().hex[:8]}"):
-            answers = [await http.post(LOGIN, json={"username": name, "password": "guess"}) for _ in range(7)]
+            other = f"{name}@example.com" if name == known else name.upper()
+            names = [name, name.upper(), other, name, other, name, other]
+            answers = [
+                await http.post(LOGIN, json={"username": spelled, "password": "guess"}) for spelled in names
+            ]
             assert [answer.status_code for answer in answers] == [401] * 5 + [429] * 2, name
 
 

@@ -158,6 +158,7 @@ def server(app: FastAPI, settings: GatewaySettings) -> uvicorn.Server:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # Addresses knows which proxies are ours
         timeout_graceful_shutdown=int(settings.shutdown_grace),
         timeout_keep_alive=75,
         ws="websockets-sansio",

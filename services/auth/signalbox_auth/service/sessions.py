@@ -71,8 +71,10 @@ class Sessions:
         async with self._passwords.turn():
             async with self._database.reading() as connection:
                 found = await user_rows.by_login(connection, login, client.address)
+                # By the account, where there is one: its name and its address are not two accounts.
+                account = str(found.user.id) if found is not None else folded(login)
                 known = found is not None and found.known_place
-                counts = attempts.counts_of(folded(login), client.address, known_place=known)
+                counts = attempts.counts_of(account, client.address, known_place=known)
                 until = await attempt_rows.blocked_until(connection, counts)
             now = datetime.now(UTC)
             if until is not None and until > now:

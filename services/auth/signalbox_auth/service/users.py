@@ -109,7 +109,7 @@ class Users:
             if locked is None:
                 raise errors.NoSuchUser
             changes = await _changes(transaction, locked[0], command)
-            user = await rows.change(transaction, locked[0].id, **changes)
+            user = await rows.change(transaction, locked[0], **changes)
             await facts.record(transaction, contract.UserChanged(id=user.id, username=user.username))
             return _reply(user)
 
@@ -179,7 +179,7 @@ class Users:
                 changes["role"] = command.role
             if command.active is not None and command.active is not user.active:
                 changes["deactivated_at"] = None if command.active else datetime.now(UTC)
-            changed = await rows.change(transaction, user.id, **changes)
+            changed = await rows.change(transaction, user, **changes)
             await self._changed(transaction, user, changed)
             return _managed(changed)
 

@@ -147,12 +147,15 @@ async def replace_password_hash(
     )
 
 
-async def change(transaction: Transaction, user_id: uuid.UUID, **values: Any) -> User:
+async def change(transaction: Transaction, user: User, **values: Any) -> User:
+    """The user as it is then; nothing given, nothing changed."""
     if values.get("email") is not None:
         values["email_folded"] = folded(values["email"])
+    if not values:
+        return user
     row = (
         await transaction.connection.execute(
-            users.update().where(users.c.id == user_id).values(**values).returning(users)
+            users.update().where(users.c.id == user.id).values(**values).returning(users)
         )
     ).one()
     return of(row)

@@ -1,0 +1,191 @@
+"""Who is answered what: one row for every route of the gateway, one column for every kind of asker.
+
+| asker | who that is |
+| --- | --- |
+| `right` | the least that may do it; `answer` is what they are told, and proves that the thing was there |
+| `anonymous` | nobody |
+| `expired` | an access token of the right person that has ended |
+| `ended` | an access token of the right person whose session was ended |
+| `narrow` | an API token of the right person whose scopes do not cover this |
+| `low` | a member of the same project with the role below, or somebody who is no administrator |
+| `stranger` | the owner of another project |
+| `admin` | an administrator of the platform, who is no member of the project |
+
+`None` stands where nobody of that kind is to be told from the right one. Rows stand in the order in which
+the right ones ask: what ends something comes last.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+UNAUTHENTICATED, EXPIRED, ENDED = "401 unauthenticated", "401 token_expired", "401 session_ended"
+NO_SCOPE, IN_PERSON = "403 insufficient_scope", "403 session_required"
+TOO_LOW, ADMINS_ONLY = "403 role_too_low", "403 admin_required"
+NO_PROJECT, NO_OPERATION = "404 project_not_found", "404 operation_not_found"
+NO_SESSION, NO_TOKEN = "404 session_not_found", "404 token_not_found"
+
+BELOW = {"owner": "maintainer", "maintainer": "developer", "admin": "somebody"}
+"""Whose role is the one below."""
+
+ACCOUNT = "/api/v1/projects/{project_id}/service-accounts/{account_id}"
+
+
+@dataclass(frozen=True)
+class Row:
+    route: str
+    right: str
+    answer: str
+    anonymous: str | None = UNAUTHENTICATED
+    expired: str | None = EXPIRED
+    ended: str | None = ENDED
+    narrow: str | None = NO_SCOPE
+    low: str | None = None
+    stranger: str | None = None
+    admin: str | None = None
+
+    @property
+    def method(self) -> str:
+        return self.route.split(" ")[0]
+
+    @property
+    def path(self) -> str:
+        return self.route.split(" ")[1]
+
+
+REFUSED = ("anonymous", "expired", "ended", "narrow", "low", "stranger", "admin")
+"""Everybody but the right one."""
+
+
+def open_to_all(route: str, answer: str) -> Row:
+    """Nobody needs to say who they are, and a token that is not good any more is not in the way."""
+    return Row(route, "nobody", answer, anonymous=None, expired=answer, ended=answer, narrow=None)
+
+
+def ones_own(route: str, answer: str, narrow: str | None = NO_SCOPE, others: str | None = None) -> Row:
+    """For everybody, about themselves: what belongs to another does not exist, to administrators neither."""
+    return Row(route, "somebody", answer, narrow=narrow, stranger=others, admin=others)
+
+
+def for_admins(route: str, answer: str) -> Row:
+    """For administrators of the platform."""
+    return Row(route, "admin", answer, low=ADMINS_ONLY, stranger=ADMINS_ONLY)
+
+
+def in_project(route: str, right: str, answer: str, narrow: str | None = NO_SCOPE) -> Row:
+    """For members with that role at least; to everybody else there is no such project."""
+    low = TOO_LOW if right in BELOW else None
+    return Row(route, right, answer, narrow=narrow, low=low, stranger=NO_PROJECT, admin=NO_PROJECT)
+
+
+def of_member(route: str, answer: str, others: str) -> Row:
+    """For members; its id is a secret that says what it is about, and needs no scope."""
+    return Row(route, "viewer", answer, narrow=None, stranger=others, admin=others)
+
+
+def in_deleted_project(route: str, answer: str) -> Row:
+    """It is there for its owners alone."""
+    return Row(route, "owner", answer, low=NO_PROJECT, stranger=NO_PROJECT, admin=NO_PROJECT)
+
+
+def socket(path: str) -> Row:
+    """Closed with a reason instead of answered."""
+    closed = ("4401 unauthenticated", "4401 token_expired", "4401 session_ended")
+    return Row(f"WS {path}", "somebody", "ready", *closed, narrow=None)
+
+
+ROWS = (
+    open_to_all("GET /", "200"),
+    open_to_all("GET /health", "200"),
+    open_to_all("GET /api/v1/health", "200"),
+    open_to_all("GET /api/v1/liveness", "200"),
+    open_to_all("GET /api/v1/readiness", "200"),
+    open_to_all("GET /api/v1/health/ready", "200"),
+    open_to_all("GET /api/v1/health/detailed", "200"),
+    open_to_all("GET /.well-known/jwks.json", "200"),
+    open_to_all("POST /api/v1/auth/register", "201"),
+    open_to_all("POST /api/v1/auth/login", "200"),
+    open_to_all("POST /api/v1/auth/refresh", "200"),
+    open_to_all("POST /api/v1/auth/device/code", "200"),
+    open_to_all("POST /api/v1/auth/device/token", "200"),
+    #
+    ones_own("GET /api/v1/auth/me", "200"),
+    ones_own("PATCH /api/v1/auth/me", "200", IN_PERSON),
+    ones_own("POST /api/v1/auth/ws-ticket", "200", None),  # a ticket opens no more than its token
+    socket("/api/v1/ws"),
+    ones_own("GET /api/v1/auth/sessions", "200"),
+    ones_own("DELETE /api/v1/auth/sessions/{session_id}", "204", IN_PERSON, NO_SESSION),
+    ones_own("POST /api/v1/auth/tokens", "201", IN_PERSON),
+    ones_own("GET /api/v1/auth/tokens", "200"),
+    ones_own("DELETE /api/v1/auth/tokens/{token_id}", "204", IN_PERSON, NO_TOKEN),
+    ones_own("GET /api/v1/auth/device", "200", IN_PERSON),
+    ones_own("POST /api/v1/auth/device/decision", "204", IN_PERSON),
+    ones_own("GET /api/v1/projects", "200"),
+    ones_own("POST /api/v1/projects", "201"),
+    ones_own("POST /api/v1/auth/password", "204", IN_PERSON),
+    ones_own("DELETE /api/v1/auth/sessions", "204", IN_PERSON),
+    ones_own("POST /api/v1/auth/logout", "204", IN_PERSON),
+    #
+    for_admins("POST /api/v1/auth/admin/register", "201"),
+    for_admins("GET /api/v1/users", "200"),
+    for_admins("GET /api/v1/users/{user_id}", "200"),
+    for_admins("PATCH /api/v1/users/{user_id}", "200"),
+    for_admins("DELETE /api/v1/users/{user_id}", "204"),
+    for_admins("GET /api/v1/audit", "200"),
+    #
+    in_project("GET /api/v1/info", "viewer", "200", None),  # what a token may do is for its holder to see
+    of_member("GET /api/v1/operations/{operation_id}", "200", NO_OPERATION),
+    in_project("GET /api/v1/projects/{project_id}", "viewer", "200"),
+    in_project("PATCH /api/v1/projects/{project_id}", "maintainer", "200"),
+    in_project("GET /api/v1/projects/{project_id}/audit", "owner", "200"),
+    in_project("POST /api/v1/projects/{project_id}/members", "maintainer", "201"),
+    in_project("GET /api/v1/projects/{project_id}/members", "viewer", "200"),
+    in_project("PATCH /api/v1/projects/{project_id}/members/{user_id}", "maintainer", "200"),
+    in_project("DELETE /api/v1/projects/{project_id}/members/{user_id}", "maintainer", "204"),
+    in_project("POST /api/v1/projects/{project_id}/service-accounts", "maintainer", "201", IN_PERSON),
+    in_project("GET /api/v1/projects/{project_id}/service-accounts", "maintainer", "200"),
+    in_project(f"POST {ACCOUNT}/tokens", "maintainer", "201", IN_PERSON),
+    in_project(f"GET {ACCOUNT}/tokens", "maintainer", "200"),
+    in_project(f"DELETE {ACCOUNT}/tokens/{{token_id}}", "maintainer", "204", IN_PERSON),
+    in_project(f"DELETE {ACCOUNT}", "maintainer", "204", IN_PERSON),
+    in_project("DELETE /api/v1/projects/{project_id}", "owner", "204"),
+    in_deleted_project("POST /api/v1/projects/{project_id}/restore", "200"),
+)
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a request says beside its route; `{name}` stands for something of the world."""
+
+    body: dict[str, Any] | None = None
+    query: dict[str, str] = field(default_factory=dict)
+    about: dict[str, str] = field(default_factory=dict)
+    """What stands for a parameter of the path, where that is not called the same."""
+
+
+NEW_USER = {"username": "new-{number}", "email": "new-{number}@example.com", "password": "{password}"}
+NEW_PASSWORD = {"currentPassword": "{password}", "newPassword": "{password} and more"}
+MEMBER = {"user_id": "member_id"}
+
+WORDS = {
+    "POST /api/v1/auth/register": Words(NEW_USER),
+    "POST /api/v1/auth/login": Words({"username": "{username}", "password": "{password}"}),
+    "POST /api/v1/auth/refresh": Words({"refreshToken": "{refresh_token}"}),
+    "POST /api/v1/auth/device/token": Words({"device_code": "{device_code}"}),
+    "PATCH /api/v1/auth/me": Words({"displayName": "Some Body"}),
+    "POST /api/v1/auth/tokens": Words({"name": "nightly"}),
+    "GET /api/v1/auth/device": Words(query={"userCode": "{user_code}"}),
+    "POST /api/v1/auth/device/decision": Words({"userCode": "{user_code}", "approve": True}),
+    "POST /api/v1/projects": Words({"name": "Another"}),
+    "POST /api/v1/auth/password": Words(NEW_PASSWORD),
+    "POST /api/v1/auth/admin/register": Words(NEW_USER | {"role": "admin"}),
+    "PATCH /api/v1/users/{user_id}": Words({"role": "admin"}),
+    "GET /api/v1/info": Words(query={"projectId": "{project_id}"}),
+    "PATCH /api/v1/projects/{project_id}": Words({"name": "Renamed"}),
+    "POST /api/v1/projects/{project_id}/members": Words({"userId": "{newcomer_id}", "role": "viewer"}),
+    "PATCH /api/v1/projects/{project_id}/members/{user_id}": Words({"role": "viewer"}, about=MEMBER),
+    "DELETE /api/v1/projects/{project_id}/members/{user_id}": Words(about=MEMBER),
+    "POST /api/v1/projects/{project_id}/service-accounts": Words({"name": "robot"}),
+    f"POST {ACCOUNT}/tokens": Words({"name": "another"}),
+    f"DELETE {ACCOUNT}/tokens/{{token_id}}": Words(about={"token_id": "account_token_id"}),
+    "POST /api/v1/projects/{project_id}/restore": Words(about={"project_id": "deleted_id"}),
+}

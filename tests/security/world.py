@@ -1,0 +1,205 @@
+"""What the matrix is about: a project with members of every role, somebody else's, and what is theirs."""
+
+import asyncio
+import re
+from collections import ChainMap
+from itertools import count
+from typing import Any
+
+import httpx
+
+from signalbox_common.keys import uuid7
+from signalbox_common.testing import eventually
+from tests.security.matrix import BELOW, ROWS, WORDS, Row, Words
+from tests.support.forgery import Signer
+from tests.support.installation import PASSWORD, Http, Installation
+from tests.support.people import ADMIN_PASSWORD, Person, bearer, registered, signed_in
+
+ROLES = ("maintainer", "developer", "viewer")
+RIGHT = sorted({row.right for row in ROWS} - {"nobody"})
+UNCOVERING = "auth:read"
+"""A scope that there is, and that covers nothing of what the routes need."""
+
+
+class Things(dict[str, str]):
+    """Ids and words that stand for `{name}`; some are good once, so each use takes another."""
+
+    def __init__(self) -> None:
+        super().__init__(password=PASSWORD)
+        self._numbers = count()
+        self.pools: dict[str, list[str]] = {}
+
+    def __missing__(self, name: str) -> str:
+        return str(next(self._numbers)) if name == "number" else self.pools[name].pop()
+
+    def fill(self, value: Any, ids: dict[str, str]) -> Any:
+        """With those ids before what else there is."""
+        if isinstance(value, dict):
+            return {key: self.fill(item, ids) for key, item in value.items()}
+        return value.format_map(ChainMap(ids, self)) if isinstance(value, str) else value
+
+
+class World:
+    def __init__(self, installation: Installation, http: Http) -> None:
+        self._installation = installation
+        self._http = http
+        self.people: dict[str, Person] = {}
+        self.things = Things()
+        self.strangers = Things()
+        """What of the same names belongs to the stranger."""
+        self._headers: dict[tuple[str, str], dict[str, str]] = {}
+
+    async def build(self) -> None:
+        names = ("owner", *ROLES, "somebody", "stranger", "leaver", "newcomer", "victim")
+        found = await asyncio.gather(*(registered(self._http, name) for name in names))
+        self.people = dict(zip(names, found, strict=True))
+        self.people["admin"] = await signed_in(self._http, "admin", ADMIN_PASSWORD)
+        await self._build_projects()
+        await self._build_belongings()
+        await self._build_askers()
+
+    def headers(self, asker: str, row: Row) -> dict[str, str]:
+        """What an asker of that kind shows."""
+        if asker in ("expired", "ended", "narrow"):
+            return self._headers[asker, "somebody" if row.right == "nobody" else row.right]
+        name = {"right": row.right, "low": BELOW.get(row.right, "")}.get(asker, asker)
+        return {} if name in ("anonymous", "nobody") else self.people[name].headers
+
+    def ids(self, row: Row) -> dict[str, str]:
+        """What stands for each id of its address, in their order."""
+        about = WORDS.get(row.route, Words()).about
+        return {name: self.things[about.get(name, name)] for name in ids_of(row)}
+
+    async def ask(
+        self, row: Row, headers: dict[str, str], ids: dict[str, str] | None = None
+    ) -> httpx.Response:
+        words = WORDS.get(row.route, Words())
+        ids = self.ids(row) if ids is None else ids
+        answer = await self._http.request(
+            row.method,
+            row.path.format_map(ids),
+            headers=headers,
+            params=self.things.fill(words.query, ids),
+            json=self.things.fill(words.body, ids),
+        )
+        self._http.cookies.clear()
+        return answer
+
+    async def state(self) -> list[Any]:
+        """What the refused must not have changed."""
+        owner, admin = self.people["owner"].headers, self.people["admin"].headers
+        project = f"/api/v1/projects/{self.things['project_id']}"
+        account = f"{project}/service-accounts/{self.things['account_id']}"
+        theirs = [
+            await self._get(path, owner) for path in (project, f"{project}/members", f"{account}/tokens")
+        ]
+        return [*theirs, await self._get(f"/api/v1/users/{self.things['user_id']}", admin)]
+
+    # -- how it comes to be ----------------------------------------------------------------------------
+
+    async def _build_projects(self) -> None:
+        owner, stranger = self.people["owner"].headers, self.people["stranger"].headers
+        project, theirs, deleted = (
+            await self._http.project(owner, "Ours"),
+            await self._http.project(stranger, "Theirs"),
+            await self._http.project(owner, "Deleted"),
+        )
+        for role in ROLES:
+            added = await self._add_member(project, self.people[role], role)
+        await self._add_member(project, self.people["leaver"], "developer")
+        await self._add_member(deleted, self.people["maintainer"], "maintainer")
+        gone = await self._http.delete(f"/api/v1/projects/{deleted}", headers=owner)
+        assert gone.status_code == 204
+        self.things |= {
+            "project_id": project,
+            "deleted_id": deleted,
+            "operation_id": added,
+            "member_id": self.people["leaver"].id,
+            "newcomer_id": self.people["newcomer"].id,
+            "user_id": self.people["victim"].id,
+        }
+        self.strangers |= {"project_id": theirs, "user_id": self.people["stranger"].id}
+        for things, headers, names in (
+            (self.things, owner, ("account_id", "account_token_id")),
+            (self.strangers, stranger, ("account_id", "token_id")),
+        ):
+            account, token = await self._account(things["project_id"], headers)
+            things |= dict(zip(names, (account, token), strict=True))
+
+    async def _add_member(self, project: str, person: Person, role: str) -> str:
+        """The operation that it was."""
+        added = await self._http.post(
+            f"/api/v1/projects/{project}/members",
+            json={"userId": person.id, "role": role},
+            headers=self.people["owner"].headers,
+        )
+        assert added.status_code == 201, added.text
+        return str(added.headers["X-Operation-ID"])
+
+    async def _account(self, project: str, headers: dict[str, str]) -> tuple[str, str]:
+        accounts = f"/api/v1/projects/{project}/service-accounts"
+        account = (await self._http.post(accounts, json={"name": "machine"}, headers=headers)).json()["id"]
+        token = await self._http.post(f"{accounts}/{account}/tokens", json={"name": "t"}, headers=headers)
+        return str(account), str(token.json()["id"])
+
+    async def _build_belongings(self) -> None:
+        somebody = self.people["somebody"]
+        other = await signed_in(self._http, "somebody")
+        token = await self._http.post("/api/v1/auth/tokens", json={"name": "old"}, headers=somebody.headers)
+        waiting = await self._device()
+        self.things |= {
+            "username": "newcomer",
+            "session_id": other.session_id,
+            "token_id": token.json()["id"],
+            "user_code": waiting["user_code"],
+        }
+        approved = [await self._device() for _ in range(3)]
+        for device in approved:
+            decision = {"userCode": device["user_code"], "approve": True}
+            done = await self._http.post(
+                "/api/v1/auth/device/decision", json=decision, headers=somebody.headers
+            )
+            assert done.status_code == 204
+        sessions = [await signed_in(self._http, "newcomer") for _ in range(3)]
+        self.things.pools = {
+            "device_code": [device["device_code"] for device in approved],
+            "refresh_token": [session.refresh_token for session in sessions],
+        }
+
+    async def _device(self) -> dict[str, Any]:
+        started: dict[str, Any] = (await self._http.post("/api/v1/auth/device/code")).json()
+        return started
+
+    async def _build_askers(self) -> None:
+        """Of every right person: an expired token, an ended session, and a token with another scope."""
+        signer = Signer()
+        await signer.publish(self._installation)
+        for name in RIGHT:
+            person = self.people[name]
+            self._headers["expired", name] = bearer(signer.access(person, {"exp": 1_000_000_000}))
+            ended = await signed_in(self._http, name, ADMIN_PASSWORD if name == "admin" else PASSWORD)
+            assert (await self._http.post("/api/v1/auth/logout", headers=ended.headers)).status_code == 204
+            self._headers["ended", name] = ended.headers
+            narrow = {"name": "narrow", "scopes": [UNCOVERING]}
+            made = await self._http.post("/api/v1/auth/tokens", json=narrow, headers=person.headers)
+            self._headers["narrow", name] = bearer(made.json()["token"])
+        await eventually(self._all_ended, within=2, what="every ended session is known to have ended")
+
+    async def _all_ended(self) -> bool:
+        answers = [await self._http.get("/api/v1/auth/me", headers=self._headers["ended", n]) for n in RIGHT]
+        return {answer.status_code for answer in answers} == {401}
+
+    async def _get(self, path: str, headers: dict[str, str]) -> Any:
+        answer = await self._http.get(path, headers=headers)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+
+def ids_of(row: Row) -> list[str]:
+    """The ids that an address names, in its path and behind it."""
+    return re.findall(r"{(\w+_id)}", row.path + str(WORDS.get(row.route, Words()).query))
+
+
+def missing(name: str, there: str) -> str:
+    """An id of the same form that nobody has."""
+    return there[:-1] + ("A" if there[-1] != "A" else "B") if name == "operation_id" else str(uuid7())
