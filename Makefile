@@ -34,7 +34,7 @@ demo: setup ## Run a first slice through the whole stack, live
 
 .PHONY: test
 test: setup ## Run all tests against real servers (about 5 minutes on two cores)
-	@$(BIN)/pytest -m "not chaos" $(PYTEST_ARGS)
+	@$(BIN)/pytest -m "not chaos" -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 .PHONY: chaos
 chaos: setup ## Kill everything at random under load, and count (about 2 minutes)

@@ -19,8 +19,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for tier in ("integration", "security", "e2e", "chaos"):
             if f"tests/{tier}/" in item.path.as_posix():
                 item.add_marker("integration" if tier == "security" else tier)
-        if item.get_closest_marker("e2e"):
-            item.add_marker(pytest.mark.xdist_group("e2e"))  # they share one stack
+        if "stack" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("stack"))  # they share one
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,7 @@ async def test_who_asked_for_what_and_what_came_of_it(installation: Installation
         installation.gateway(trusted_proxies="127.0.0.1/32") as http,
     ):
         owner = await http.sign_up()
-        owner_id = (await http.me(owner))["id"]
+        owner_id, name = (await http.me(owner))["id"], (await http.me(owner))["username"]
         project = await http.project(owner)
         viewer = await http.join(owner, project, "viewer")
         where, audit = f"{PROJECTS}/{project}", f"{PROJECTS}/{project}/audit"
@@ -43,7 +43,8 @@ async def test_who_asked_for_what_and_what_came_of_it(installation: Installation
         for _ in range(3):
             await http.patch(where, json={"name": "Renamed"}, headers=owner | seen)
         assert (await http.patch(where, json={"name": "x"}, headers=viewer)).status_code == 403
-        await http.post("/api/v1/auth/login", json={"username": "nobody", "password": "guess"})
+        for guess in ({"username": "typed here by mistake"}, {"email": f"{name}@example.com"}):
+            await http.post("/api/v1/auth/login", json=guess | {"password": "guess"})
 
         async def written() -> bool:
             return len(await entries(http, audit, owner)) >= 3
@@ -65,13 +66,21 @@ async def test_who_asked_for_what_and_what_came_of_it(installation: Installation
 
         async def guess_written() -> list[dict[str, Any]]:
             return await entries(
-                http, "/api/v1/audit", admin, action="auth.login", outcome="refused", resource="nobody"
+                http, "/api/v1/audit", admin, action="auth.login", outcome="refused", resource=name
             )
 
         guesses = await eventually(guess_written)
         assert (guesses[0]["code"], guesses[0]["actor"]) == ("bad_credentials", None)
         everything = json.dumps(await entries(http, "/api/v1/audit", admin))
         assert PASSWORD not in everything
+        assert "by mistake" not in everything, "it might have been a password"
+        stranger = await http.sign_up()
+        assert (await http.delete(where, headers=stranger)).status_code == 404
+
+        async def stranger_written() -> list[dict[str, Any]]:
+            return await entries(http, "/api/v1/audit", admin, action="auth.delete-project", resource=project)
+
+        assert (await eventually(stranger_written))[0]["code"] == "project_not_found"
         assert "sbx_" not in everything
 
         lines = await http.get("/api/v1/audit", params={"format": "jsonl"}, headers=admin)
@@ -153,6 +162,17 @@ async def test_tampering_shows(installation: Installation) -> None:
                 assert found.broken_at == at, found.reason
                 await connection.execute(undo)
                 assert (await installation.operator(CheckAudit())).broken_at is None
+
+            # What was cut stays missing, however much is written behind it.
+            await connection.execute(f"{cut.format('sequence > 5')}; {note.format(5)}")
+            for number in range(4):
+                await http.project(me, f"Later {number}")
+
+            async def longer() -> bool:
+                return await installation.count("auth.audit") >= 8
+
+            await eventually(longer)
+            assert (await installation.operator(CheckAudit())).broken_at is not None
 
 
 async def test_the_services_own_role_cannot_change_a_line(installation: Installation) -> None:

@@ -42,12 +42,18 @@ async def test_a_delegation_lasts_as_long_as_the_role(installation: Installation
         )
 
         delegation = await ask(tasks, delegate(proof))
+        ended = await ask(tasks, delegate(proof, run="run-2"))
         await http.post("/api/v1/auth/logout", headers=member)  # its person goes home
         wanted = auth.DelegatedGrant(delegation=SecretStr(delegation.delegation), audience="auth")
         grant = (await tasks.query(wanted)).value().grant
         assert (await gateway.query(auth.GetProject(), grant=grant)).value().id == where
         with pytest.raises(SignalboxError, match="does not cover"):
             await gateway.query(auth.ListMembers(), grant=grant)
+
+        over = auth.EndDelegation(delegation=SecretStr(ended.delegation))
+        await tasks.ask(over, Sending(uuid7(), "digest"))
+        with pytest.raises(SignalboxError, match="has ended"):
+            await tasks.query(auth.DelegatedGrant(delegation=over.delegation, audience="auth"))
 
         lowered = await http.patch(
             f"/api/v1/projects/{project}/members/{member_id}", json={"role": "viewer"}, headers=owner

@@ -237,3 +237,33 @@ async def test_registration_can_be_closed(installation: Installation) -> None:
         body = {"username": "someone", "email": "someone@example.com", "password": PASSWORD}
         refused = await http.post("/api/v1/auth/register", json=body)
         assert (refused.status_code, refused.json()["code"]) == (403, "registration_closed")
+
+
+async def test_who_signs_in_while_the_password_changes_is_out(installation: Installation) -> None:
+    """A session of the old password is ended by the change, or does not begin."""
+    async with running(installation.auth()), installation.gateway() as http:
+        name = await registered(http)
+        here = await signed_in(http, name)
+        change = {"currentPassword": PASSWORD, "newPassword": "a much better secret"}
+        logins = [
+            asyncio.create_task(http.post(LOGIN, json={"username": name, "password": PASSWORD}))
+            for _ in range(20)
+        ]
+        changed = await http.post("/api/v1/auth/password", json=change, headers=bearer(here))
+        assert changed.status_code == 204
+        assert {answer.status_code for answer in await asyncio.gather(*logins)} <= {200, 401, 429}
+        assert await installation.count("auth.sessions", "revoked_at is null") == 1
+
+
+async def test_what_was_approved_ends_with_the_sessions(installation: Installation) -> None:
+    """Somebody with a stolen session cannot keep a device for later."""
+    async with running(installation.auth()), installation.gateway() as http:
+        name = await registered(http)
+        here, stolen = await signed_in(http, name), await signed_in(http, name)
+        codes = (await http.post("/api/v1/auth/device/code")).json()
+        approval = {"userCode": codes["user_code"], "approve": True}
+        approved = await http.post("/api/v1/auth/device/decision", json=approval, headers=bearer(stolen))
+        assert approved.status_code == 204
+        assert (await http.delete("/api/v1/auth/sessions", headers=bearer(here))).status_code == 204
+        poll = await http.post("/api/v1/auth/device/token", json={"device_code": codes["device_code"]})
+        assert poll.json()["error"] == "expired_token"

@@ -84,7 +84,7 @@ async def test_a_service_account_works_in_its_project_alone(installation: Instal
         assert made.status_code == 201, made.text
         account = made.json()["id"]
         owning = await http.post(accounts, json={"name": "boss", "role": "owner"}, headers=owner)
-        assert owning.json()["code"] == "role_too_low"
+        assert owning.json()["code"] == "service_account"
 
         token = (await http.post(f"{accounts}/{account}/tokens", json={"name": "ci"}, headers=owner)).json()
         machine = bearer(token["token"])
@@ -94,6 +94,15 @@ async def test_a_service_account_works_in_its_project_alone(installation: Instal
         taken = {"userId": account, "role": "viewer"}
         lent = await http.post(f"{PROJECTS}/{other}/members", json=taken, headers=owner)
         assert lent.json()["code"] == "user_not_found"
+
+        everything = {"name": "all", "scopes": []}
+        unlimited = (await http.post(f"{accounts}/{account}/tokens", json=everything, headers=owner)).json()
+        beyond = await http.post(PROJECTS, json={"name": "Mine"}, headers=bearer(unlimited["token"]))
+        assert (beyond.status_code, beyond.json()["code"]) == (403, "service_account")
+        up = await http.patch(
+            f"{PROJECTS}/{project}/members/{account}", json={"role": "owner"}, headers=owner
+        )
+        assert up.json()["code"] == "service_account"
 
         elsewhere = f"{PROJECTS}/{other}/service-accounts/{account}"
         assert (await http.get(f"{elsewhere}/tokens", headers=owner)).status_code == 404

@@ -66,9 +66,9 @@ def ones_own(route: str, answer: str, narrow: str | None = NO_SCOPE, others: str
     return Row(route, "somebody", answer, narrow=narrow, stranger=others, admin=others)
 
 
-def for_admins(route: str, answer: str) -> Row:
+def for_admins(route: str, answer: str, narrow: str = NO_SCOPE) -> Row:
     """For administrators of the platform."""
-    return Row(route, "admin", answer, low=ADMINS_ONLY, stranger=ADMINS_ONLY)
+    return Row(route, "admin", answer, narrow=narrow, low=ADMINS_ONLY, stranger=ADMINS_ONLY)
 
 
 def in_project(route: str, right: str, answer: str, narrow: str | None = NO_SCOPE) -> Row:
@@ -125,11 +125,11 @@ ROWS = (
     ones_own("DELETE /api/v1/auth/sessions", "204", IN_PERSON),
     ones_own("POST /api/v1/auth/logout", "204", IN_PERSON),
     #
-    for_admins("POST /api/v1/auth/admin/register", "201"),
+    for_admins("POST /api/v1/auth/admin/register", "201", IN_PERSON),
     for_admins("GET /api/v1/users", "200"),
     for_admins("GET /api/v1/users/{user_id}", "200"),
-    for_admins("PATCH /api/v1/users/{user_id}", "200"),
-    for_admins("DELETE /api/v1/users/{user_id}", "204"),
+    for_admins("PATCH /api/v1/users/{user_id}", "200", IN_PERSON),
+    for_admins("DELETE /api/v1/users/{user_id}", "204", IN_PERSON),
     for_admins("GET /api/v1/audit", "200"),
     #
     in_project("GET /api/v1/info", "viewer", "200", None),  # what a token may do is for its holder to see

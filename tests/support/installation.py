@@ -104,7 +104,10 @@ class Installation:
         settings = self.settings(GatewaySettings, **changes)
         app = build_gateway(settings)
         server = gateway_server(app, settings)
-        listener = socket.create_server(("127.0.0.1", 0))
+        # Named as TCP, or asyncio would leave its small delays in.
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
         serving = asyncio.create_task(server.serve([listener]))
         address = f"127.0.0.1:{listener.getsockname()[1]}"
         try:

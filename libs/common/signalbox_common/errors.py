@@ -27,6 +27,7 @@ class SignalboxError(Exception):
         errors: Sequence[FieldError] = (),
         resource: str | None = None,
         retry_after: int | None = None,
+        keeps_changes: bool = False,
     ) -> None:
         super().__init__(detail or self.detail)
         self.detail = detail or self.detail
@@ -35,6 +36,8 @@ class SignalboxError(Exception):
         self.errors = tuple(errors)
         self.resource = resource
         self.retry_after = retry_after
+        self.keeps_changes = keeps_changes
+        """Whether what was changed before the refusal stays changed: a refusal may itself have effects."""
 
     @property
     def final(self) -> bool:

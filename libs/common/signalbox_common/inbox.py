@@ -75,6 +75,11 @@ class RequestKey:
     """False where the reply may hold secrets: only the outcome is kept then."""
     remembered: bool = True
     """False where a repeat is a request of its own: signing in."""
+    silent: frozenset[str] = frozenset()
+    """Codes of refusals that leave no entry; only of what is not remembered."""
+
+    def silent_about(self, refused: SignalboxError | None) -> bool:
+        return refused is not None and refused.code in self.silent
 
 
 @dataclass(frozen=True)
@@ -168,15 +173,18 @@ class Inbox:
                 return await self._replay(transaction, key)
             resource: str | None = None
             refused: SignalboxError | None = None
-            try:
-                async with transaction.connection.begin_nested():
+            async with transaction.connection.begin_nested() as savepoint:
+                try:
                     reply = await work(transaction)
-            except SignalboxError as error:
-                if not error.final:
-                    raise
-                transaction.emitted = False
-                refused = error
-                outcome: Outcome[R] = Outcome.failure(error)
+                except SignalboxError as error:
+                    if not error.final:
+                        raise
+                    refused = error
+                    if not error.keeps_changes:
+                        transaction.emitted = False
+                        await savepoint.rollback()
+            if refused is not None:
+                outcome: Outcome[R] = Outcome.failure(refused)
             else:
                 outcome = Outcome.of(reply)
                 resource = _resource(reply)
@@ -190,7 +198,7 @@ class Inbox:
                 }
                 named = {f"entry_{name}": value for name, value in entry.items()}
                 await transaction.connection.execute(self._answer, named | answer)
-            else:
+            elif not key.silent_about(refused):
                 await transaction.connection.execute(insertion(self._database.schema), entry)
             await self.checkpoint("in_transaction")
         await self.checkpoint("committed")

@@ -103,7 +103,8 @@ class GrantVerifier:
             raise Unavailable("The key of this grant is not known here.", code="unknown_key") from error
         try:
             principal = _principal(claims)
-            version = int(claims["ver"])
+            # Grants of the first version carry none, and commands of its time may still wait in the stream.
+            version = int(claims.get("ver", 1))
         except (KeyError, ValueError, TypeError) as error:
             raise Unauthenticated("The grant is incomplete.") from error
         await self._revoked.known()
@@ -114,6 +115,7 @@ class GrantVerifier:
             delegation=principal.delegation_id,
             user=principal.user_id,
             version=version,
+            kid=claims["kid"],
         ):
             raise Unauthenticated("What this grant stands on was taken back.", code="grant_revoked")
         if scope is GrantScope.PROJECT and principal.project_id is None:

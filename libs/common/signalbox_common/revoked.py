@@ -11,6 +11,8 @@ from signalbox_common.contracts.auth import AccessRevoked
 from signalbox_common.errors import Unavailable
 
 FORGOTTEN_AFTER = timedelta(hours=1)
+VERSIONS_KEPT = 100
+"""Of one user; which of them came first counts only for commands that wait in the stream."""
 TRUSTED_FOR = 1.0
 """Seconds of silence of the stream after which what is known here is not trusted any more."""
 _PATIENCE = 2.0
@@ -28,6 +30,7 @@ class Revoked:
     def __init__(self) -> None:
         self._since: OrderedDict[Key, datetime] = OrderedDict()
         self._versions: OrderedDict[uuid.UUID, list[tuple[int, datetime]]] = OrderedDict()
+        """By user, growing; the user who changed last is the last."""
         self._heard_at: float | None = None
         self._heard = asyncio.Event()
         self.listeners: set[Callable[[AccessRevoked], None]] = set()
@@ -50,8 +53,10 @@ class Revoked:
                 self._since.setdefault((kind, identifier), at)
         if what.user_id is not None and what.version is not None:
             known = self._versions.setdefault(what.user_id, [])
-            if (what.version, at) not in known:  # the stream is read again after a pause
+            if not known or known[-1][0] < what.version:  # the stream is read again after a pause
                 known.append((what.version, at))
+                del known[:-VERSIONS_KEPT]
+                self._versions.move_to_end(what.user_id)
         self._forget()
         for listener in list(self.listeners):
             listener(what)
@@ -92,16 +97,23 @@ class Revoked:
         session: uuid.UUID | None = None,
         token: uuid.UUID | None = None,
         delegation: uuid.UUID | None = None,
+        kid: str | None = None,
         user: uuid.UUID | None = None,
         version: int | None = None,
     ) -> bool:
         """Whether any of these had been taken back at that moment (by now, unless said otherwise)."""
-        for kind, identifier in (("session", session), ("token", token), ("delegation", delegation)):
+        for kind, identifier in (
+            ("session", session),
+            ("token", token),
+            ("delegation", delegation),
+            ("key", kid),
+        ):
             since = self._since.get((kind, identifier)) if identifier is not None else None
             if since is not None and (at is None or since <= at):
                 return True
         if user is None or version is None:
             return False
-        return any(
-            version < newer and (at is None or since <= at) for newer, since in self._versions.get(user, ())
-        )
+        known = self._versions.get(user, [])
+        if at is None:
+            return bool(known) and version < known[-1][0]
+        return any(version < newer and since <= at for newer, since in known)

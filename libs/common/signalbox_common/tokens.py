@@ -171,7 +171,7 @@ class TokenVerifier:
             raise Unauthenticated("The token is not valid.") from error
         if not isinstance(claims, dict) or not self._complete(claims):
             raise Unauthenticated("The token is not valid.")
-        return published, kid, claims
+        return published, kid, claims | {"kid": kid}
 
     def _complete(self, claims: dict[str, Any]) -> bool:
         """Whether it is one of ours for this audience; none of ours has more than one, or an `nbf`."""

@@ -19,7 +19,7 @@ from signalbox_auth.service.sessions import Lives, Sessions
 from signalbox_auth.service.tokens import Tokens
 from signalbox_auth.service.users import Users
 from signalbox_auth.settings import AuthSettings
-from signalbox_auth.store import attempts, devices, sessions
+from signalbox_auth.store import access, attempts, devices, sessions
 from signalbox_common.db import Transaction
 from signalbox_common.inbox import Checkpoint, no_checkpoint
 from signalbox_common.keys import Sealer
@@ -78,6 +78,7 @@ async def _tidy(transaction: Transaction) -> None:
     await sessions.tidy(transaction)
     await devices.tidy(transaction)
     await attempts.tidy(transaction, datetime.now(UTC))
+    await access.tidy(transaction)
 
 
 def main() -> None:

@@ -56,7 +56,9 @@ _ON_THE_WIRE: dict[type[domain.DomainError], Callable[[domain.DomainError], Sign
         "The refresh token is not good, or not any more.", code="bad_refresh_token"
     ),
     domain.RefreshTokenReused: lambda _: Unauthenticated(
-        "This refresh token was used before; its session has ended.", code="refresh_token_reused"
+        "This refresh token was used before; its session has ended.",
+        code="refresh_token_reused",
+        keeps_changes=True,
     ),
     domain.NoSuchUser: lambda _: Unauthenticated("The user of this token does not exist any more."),
     domain.UserNotFound: lambda _: NotFound("There is no such user.", code="user_not_found"),
@@ -94,6 +96,9 @@ _ON_THE_WIRE: dict[type[domain.DomainError], Callable[[domain.DomainError], Sign
     domain.LastOwner: lambda _: Conflict("A project keeps at least one owner.", code="last_owner"),
     domain.AccountNotFound: lambda _: NotFound(
         "There is no such service account.", code="service_account_not_found"
+    ),
+    domain.StaysAtHome: lambda _: Forbidden(
+        "A service account belongs to one project, and owns none.", code="service_account"
     ),
     domain.DelegationEnded: lambda _: Unauthenticated("The delegation has ended.", code="delegation_ended"),
     domain.UnknownAudience: lambda _: Invalid("Nobody answers to this audience."),

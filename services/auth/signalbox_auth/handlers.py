@@ -51,6 +51,7 @@ def register_tokens(bus: ServiceBus, tokens: Tokens, grants: Grants) -> None:
     bus.on_query(contract.GetGrant)(grants.grant)
     bus.on_ask(contract.Delegate)(grants.delegate)
     bus.on_query(contract.DelegatedGrant)(grants.delegated)
+    bus.on_ask(contract.EndDelegation)(grants.end)
 
 
 def register_projects(bus: ServiceBus, projects: Projects, members: Members) -> None:

@@ -21,7 +21,8 @@ class Addresses:
         address = self._of_peer(scope)
         if address is not None and self._trusted(address):
             # The nearest address that no proxy of ours has: everything left of it, anybody may have written.
-            for hop in reversed(headers.get("x-forwarded-for", "").split(",")):
+            # A proxy may add a line of its own instead of a word to the line that is there.
+            for hop in reversed(",".join(headers.getlist("x-forwarded-for")).split(",")):
                 named = _parsed(hop)
                 if named is None:
                     break

@@ -105,7 +105,8 @@ class Clients:
         """Sends with the grant that is at hand, or with a new one where the owner knows that it is old."""
         if asker is None or message.grant is GrantScope.NONE:
             return await send(None)
-        grant = await self.identity.grant(asker, message.owner(), project)
+        purpose = None if isinstance(message, Query) else message.verb()
+        grant = await self.identity.grant(asker, message.owner(), project, purpose=purpose)
         try:
             return await send(grant.grant)
         except SignalboxError as error:

@@ -30,6 +30,7 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+API = "/api/"
 STRICT_CSP = "default-src 'none'; frame-ancestors 'none'"
 
 
@@ -70,6 +71,8 @@ class Edge:
                 out["Content-Security-Policy"] = pages.CSPS.get(scope["path"], STRICT_CSP)
                 for name, value in SECURITY_HEADERS.items():
                     out[name] = value
+                if scope["path"].startswith(API):
+                    out.setdefault("Cache-Control", "no-store")  # what somebody may see is not everybody's
             await send(message)
 
         with telemetry.tracer.start_as_current_span(

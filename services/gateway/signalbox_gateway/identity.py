@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from signalbox_common.bus import Bus
 from signalbox_common.contracts.auth import AccessRevoked, GetGrant, Grant, Identify
 from signalbox_common.errors import Unauthenticated
+from signalbox_common.revoked import Revoked
 from signalbox_common.tokens import ACCESS, ACCESS_AUDIENCE, TokenVerifier
 from signalbox_gateway import cookies
 from signalbox_gateway.origins import Origins
@@ -43,11 +44,19 @@ class Asker:
     expires_at: float
     session_id: uuid.UUID | None = None
     token_id: uuid.UUID | None = None
+    kid: str | None = None
+    """The key that signed the token."""
+
+    def revoked(self, known: Revoked) -> bool:
+        """Whether what speaks for the asker was taken back."""
+        return known.covers(session=self.session_id, token=self.token_id, kid=self.kid)
 
     def stands_on(self, what: AccessRevoked) -> bool:
         """Whether this takes the very thing back that speaks for the asker."""
-        return (self.session_id is not None and what.session_id == self.session_id) or (
-            self.token_id is not None and what.token_id == self.token_id
+        return (
+            (self.session_id is not None and what.session_id == self.session_id)
+            or (self.token_id is not None and what.token_id == self.token_id)
+            or (self.kid is not None and what.kid == self.kid)
         )
 
 
@@ -91,8 +100,13 @@ class Identity:
         self._grants: Expiring[tuple[Asker, Grant]] = Expiring()
         self._revoked.listeners.add(self._forget)
 
+    async def confirmed(self, token: str) -> Asker:
+        """As auth knows them at this moment: for what stays open."""
+        await self.asker(token)
+        return await self._asked(token)
+
     async def asker(self, token: str) -> Asker:
-        if len(token) > _TOKEN_LENGTH:
+        if len(token) > _TOKEN_LENGTH or not token.isascii():
             raise Unauthenticated("The token is malformed.")
         key = hashlib.sha256(token.encode()).digest()
         asker = self._askers.get(key)
@@ -103,7 +117,7 @@ class Identity:
             # An API token says nothing itself; and while revocations are not heard, only auth knows.
             asker = await self._asked(token)
             self._askers.put(key, asker, min(asker.expires_at, time.time() + _IDENTITY_KEPT))
-        elif self._revoked.covers(session=asker.session_id, token=asker.token_id):
+        elif asker.revoked(self._revoked):
             raise Unauthenticated("The session has ended.", code="session_ended")
         return asker
 
@@ -116,32 +130,39 @@ class Identity:
                 token,
                 float(claims["exp"]),
                 session_id=uuid.UUID(claims["sid"]),
+                kid=claims["kid"],
             )
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise Unauthenticated("The token is incomplete.") from error
 
     async def _asked(self, token: str) -> Asker:
-        if not token.startswith(API_TOKEN):
-            await self._of_access_token(token)
+        signed = None if token.startswith(API_TOKEN) else await self._of_access_token(token)
         found = (await self._bus.query(Identify(token=SecretStr(token)))).value()
+        if signed is not None:
+            return signed
         return Asker(
             found.user_id,
             found.username,
             token,
             found.expires_at.timestamp() if found.expires_at is not None else float("inf"),
-            session_id=found.session_id,
             token_id=found.token_id,
         )
 
     async def grant(
-        self, asker: Asker, service: str, project: uuid.UUID | None = None, *, fresh: bool = False
+        self,
+        asker: Asker,
+        service: str,
+        project: uuid.UUID | None = None,
+        *,
+        purpose: str | None = None,
+        fresh: bool = False,
     ) -> Grant:
         key = (asker.token, service, project)
         known = None if fresh or not self._revoked.trusted else self._grants.get(key)
         if known is not None:
             return known[1]
         answer = await self._bus.query(
-            GetGrant(token=SecretStr(asker.token), audience=service, project=project)
+            GetGrant(token=SecretStr(asker.token), audience=service, project=project, purpose=purpose)
         )
         grant = answer.value()
         until = (grant.expires_at - datetime.now(UTC)).total_seconds() - _MARGIN
@@ -160,6 +181,8 @@ async def current_asker(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 ) -> Asker:
     """By bearer token, or else by the cookie of a browser, which must show that it is not being used."""
+    if len(request.headers.getlist("authorization")) > 1:
+        raise Unauthenticated("Say once who is asking.")
     identity: Identity = request.app.state.clients.identity
     if credentials is not None:
         return await identity.asker(credentials.credentials)

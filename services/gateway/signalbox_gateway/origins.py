@@ -53,4 +53,8 @@ class Origins:
             raise Forbidden("Another site has caused this request.", code="origin_not_allowed")
 
     def _ours(self, origin: str, host: str) -> bool:
-        return origin in self._configured or (bool(host) and urlsplit(origin).netloc == host)
+        try:
+            same = bool(host) and urlsplit(origin).netloc == host
+        except ValueError:
+            return False
+        return same or origin in self._configured

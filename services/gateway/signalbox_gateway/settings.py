@@ -31,6 +31,13 @@ class GatewaySettings(ServiceSettings):
     command_patience: float = 5.0
     """Seconds to wait for the answer of a command before it becomes 202."""
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _name_origins(cls, text: str) -> str:
+        if "*" in text:
+            raise ValueError("everybody may not call with credentials: name the origins")
+        return text
+
     @field_validator("trusted_proxies")
     @classmethod
     def _are_networks(cls, text: str) -> str:

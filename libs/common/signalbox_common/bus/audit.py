@@ -55,6 +55,12 @@ class Asked:
             operation=self.operation,
         )
 
+    def leaves_a_line(self, error: SignalboxError | None) -> bool:
+        """Reads leave none, nor what anybody may cause any number of times without saying who they are."""
+        if issubclass(self.contract, Query):
+            return False
+        return error is None or error.code not in self.contract.unrecorded
+
     def _target(self) -> str | None:
         """What the request itself says that it is about."""
         if self.contract.target is None:
@@ -82,20 +88,20 @@ class AuditTrail:
         )
         return outbox.row_of(transaction, self._database.schema, entry, project=None)
 
-    async def refused(self, asked: Asked, error: SignalboxError) -> None:
+    async def refused(self, asked: Asked, error: SignalboxError, about: str | None = None) -> None:
         """A refusal that came before any transaction of the change."""
-        await self._note(asked, error)
+        await self._note(asked, error, about)
 
     async def succeeded(self, asked: Asked) -> None:
         """A change whose transactions were others' than the request's."""
-        await self._note(asked, None)
+        await self._note(asked, None, None)
 
-    async def _note(self, asked: Asked, error: SignalboxError | None) -> None:
-        if issubclass(asked.contract, Query):
+    async def _note(self, asked: Asked, error: SignalboxError | None, about: str | None) -> None:
+        if not asked.leaves_a_line(error):
             return
         try:
             async with self._database.transaction(operation=asked.operation) as transaction:
-                entry = asked.entry(self._database.schema, error)
+                entry = asked.entry(self._database.schema, error, resource=about)
                 await outbox.emit(transaction, self._database.schema, entry, project=None)
         except Exception as lost:  # noqa: BLE001 - nothing was changed; that this is not recorded must not hide the answer
             log.warning("audit entry lost", action=asked.contract.subject, reason=repr(lost)[:300])

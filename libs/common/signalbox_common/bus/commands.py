@@ -12,8 +12,9 @@ from signalbox_common.bus.audit import Asked, AuditTrail
 from signalbox_common.bus.calls import Call, Handler, Translate
 from signalbox_common.bus.connection import Connection
 from signalbox_common.bus.durable import Delivery, DurableConsumer, Hopeless
-from signalbox_common.contracts.base import Command, GrantScope, consumer_of
+from signalbox_common.contracts.base import Command, GrantScope, Reply, consumer_of
 from signalbox_common.contracts.streams import COMMANDS
+from signalbox_common.db import Transaction
 from signalbox_common.errors import SignalboxError
 from signalbox_common.inbox import Inbox, Outcome, RequestKey
 from signalbox_common.principal import GrantVerifier, Principal, authorize
@@ -71,9 +72,22 @@ class CommandConsumer(DurableConsumer):
         except SignalboxError as error:
             if not error.final:
                 raise
-            await self._audit.refused(asked, error)
-            return Outcome.failure(error)
+            return await self._refuse(asked, delivery, delivery.message.command_id, error)
         return handled if isinstance(handled, Outcome) else Outcome.of(handled)
+
+    async def _refuse(
+        self, asked: Asked, delivery: Delivery, command_id: uuid.UUID, refusal: SignalboxError
+    ) -> Outcome[Any]:
+        """Stored like any other answer, so that its operation knows it and it is written down once."""
+        if refusal.status == 401:
+            # Whoever comes again with a better grant is to be heard.
+            await self._audit.refused(asked, refusal)
+            return Outcome.failure(refusal)
+
+        async def work(_transaction: Transaction) -> Reply:
+            raise refusal
+
+        return await self._call(asked, delivery, command_id).once(work)
 
     async def _principal(self, delivery: Delivery) -> Principal | None:
         if self.contract.grant is GrantScope.NONE:

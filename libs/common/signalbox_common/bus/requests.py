@@ -165,7 +165,7 @@ class RequestServer:
         except Exception as error:
             known = error if isinstance(error, SignalboxError) else self._translate(error)
             if known is not None and known.final:
-                await self._audit.refused(asked, known)
+                await self._audit.refused(asked, known, getattr(error, "about", None))
             raise
         return handled if isinstance(handled, Outcome) else Outcome.of(handled)
 
@@ -202,5 +202,6 @@ class RequestServer:
             project_id=principal.project_id if principal else None,
             keep_reply=False,
             remembered=contract.once,
+            silent=contract.unrecorded,
         )
         return Call(asked, self._translate, h.client.get(), inbox=self._inbox, key=key, audit=self._audit)

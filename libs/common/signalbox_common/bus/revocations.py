@@ -65,9 +65,12 @@ class Follower:
         deliver = f"{self._connection.inbox_prefix}.{uuid.uuid4().hex}"
         self._broken.clear()
         self._expected = 1
+        self._pending = 1  # at least, until the server says otherwise
         subscription = await client.subscribe(deliver, cb=self._on_message)
         try:
-            self._pending = await self._create(deliver)
+            pending = await self._create(deliver)
+            if self._expected == 1:  # messages may overtake that answer, and know better
+                self._pending = pending
             self._spoken = time.monotonic()
             if not self._pending:
                 self._revoked.heard()

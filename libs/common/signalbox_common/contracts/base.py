@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from signalbox_common.contracts.roles import ProjectRole
@@ -38,11 +38,23 @@ class ContractError(ValueError):
 def _printable(text: str) -> str:
     if "\x00" in text:
         raise ValueError("text must not contain NUL characters")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("text must not contain halves of characters") from error
     return text
 
 
+def _in_reach(moment: datetime) -> datetime:
+    if not 1970 <= moment.year < 9999:
+        raise ValueError("the time must lie between 1970 and 9998")
+    return moment
+
+
 Text = Annotated[str, AfterValidator(_printable)]
-"""Text that a database can store: no NUL (lone surrogates are refused by pydantic itself)."""
+"""Text that can be stored and sent: no NUL, and no half of a surrogate pair."""
+Moment = Annotated[AwareDatetime, AfterValidator(_in_reach)]
+"""A time that stays one in every time zone."""
 
 
 class Message(BaseModel):
@@ -116,6 +128,8 @@ class Request(Message, Generic[R]):
     """What an API token's scope calls the things that this is about; the service's name by default."""
     target: ClassVar[str | None] = None
     """The field that names what a change is about, for the audit log."""
+    unrecorded: ClassVar[frozenset[str]] = frozenset()
+    """Codes of refusals that leave no line there: anybody could cause any number of them."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:

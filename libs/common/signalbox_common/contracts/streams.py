@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from signalbox_common.contracts.auth import Delegate, DelegatedGrant
+from signalbox_common.contracts.auth import Delegate, DelegatedGrant, EndDelegation
 from signalbox_common.contracts.base import OWNERS, Command, Request, consumer_of, contracts_of
 
 DAY = 24 * 3600.0
@@ -129,7 +129,9 @@ FACT_CONSUMERS: tuple[FactConsumer, ...] = (AUDIT,)
 
 
 SERVICE_CALLS: tuple[tuple[str, type[Request[Any]]], ...] = tuple(
-    (service, contract) for service in ("tasks", "sandbox", "git") for contract in (Delegate, DelegatedGrant)
+    (service, contract)
+    for service in ("tasks", "sandbox", "git")
+    for contract in (Delegate, DelegatedGrant, EndDelegation)
 )
 """Which service asks which other one; everything else is asked by the gateway."""
 

@@ -1,14 +1,17 @@
 """Failed logins: who has to wait, and how long; never for ever, and never because of somebody else alone.
 
 Three counts are kept. One for the account from this address, one for the account from everywhere, one for
-the address whatever the account. The account's count does not hold back an address from which its owner
-has signed in before: an attacker elsewhere can slow down other attackers, but not the owner.
+the address whatever the account. Only the first holds back an address from which the account's owner has
+signed in before: what others do there, or elsewhere, does not keep the owner out. From a new address the
+owner may have to wait with the attackers, half a minute at a time.
 """
 
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from ipaddress import IPv6Network, ip_address
 
+_IPV6_PREFIX = 64
 FORGOTTEN_AFTER = timedelta(minutes=30)
 
 
@@ -41,11 +44,19 @@ class Count:
 
 def counts_of(account: str, address: str | None, *, known_place: bool) -> list[Count]:
     """Those that hold this attempt back, and grow when it fails."""
-    where = address or "nowhere"
-    counts = [Count(_key("pair", account, where), PAIR), Count(_key("address", where), ADDRESS)]
+    where = _place(address)
+    counts = [Count(_key("pair", account, where), PAIR)]
     if not known_place:
-        counts.append(Count(_key("account", account), ACCOUNT))
+        counts += [Count(_key("address", where), ADDRESS), Count(_key("account", account), ACCOUNT)]
     return counts
+
+
+def _place(address: str | None) -> str:
+    """What one person has of addresses: of IPv6, a whole network."""
+    if address is None:
+        return "nowhere"
+    found = ip_address(address)
+    return str(found if found.version == 4 else IPv6Network((found, _IPV6_PREFIX), strict=False))
 
 
 def _key(*parts: str) -> bytes:

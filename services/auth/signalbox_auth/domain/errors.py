@@ -26,7 +26,11 @@ class WrongPassword(DomainError):
 
 
 class BadCredentials(DomainError):
-    pass
+    """Carries whose account it was about, if there is one; nothing that was typed."""
+
+    def __init__(self, about: str | None = None) -> None:
+        super().__init__()
+        self.about = about
 
 
 class TooManyAttempts(DomainError):
@@ -139,6 +143,10 @@ class LastOwner(DomainError):
 
 class AccountNotFound(DomainError):
     pass
+
+
+class StaysAtHome(DomainError):
+    """A service account belongs to one project, and owns none."""
 
 
 class DelegationEnded(DomainError):

@@ -19,7 +19,10 @@ _LOOKALIKES = str.maketrans(
 def folded(name: str) -> str:
     """How names are compared: without regard to case, compatibility forms and scripts that look alike."""
     plain = unicodedata.normalize("NFKC", name).casefold()
-    return plain if plain.isascii() else unicodedata.normalize("NFKC", plain.translate(_LOOKALIKES))
+    if plain.isascii():
+        return plain
+    visible = "".join(character for character in plain if unicodedata.category(character) != "Cf")
+    return unicodedata.normalize("NFKC", visible.translate(_LOOKALIKES))
 
 
 def slug_of(name: str) -> str:

@@ -18,7 +18,11 @@ class Project:
     role: ProjectRole
     created_at: datetime
     updated_at: datetime
-    personal: bool = False
+    personal_of: uuid.UUID | None = None
+
+    @property
+    def personal(self) -> bool:
+        return self.personal_of is not None
 
 
 @dataclass(frozen=True)

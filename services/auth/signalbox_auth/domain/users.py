@@ -21,6 +21,8 @@ class User:
     version: int = 1
     """Grows with everything that makes older grants of this user wrong."""
     deactivated_at: datetime | None = None
+    home_project: uuid.UUID | None = None
+    """The one project that a service account belongs to."""
 
     @property
     def active(self) -> bool:
@@ -31,8 +33,11 @@ def new_person(username: str, email: str, display_name: str, role: PlatformRole)
     return User(uuid7(), username, email, display_name, role, datetime.now(UTC))
 
 
-def new_service_account(name: str, project_slug: str) -> User:
+def new_service_account(name: str, project_id: uuid.UUID, project_slug: str) -> User:
     """Named after its project, with a suffix of its own so that no project can take another's names."""
     identifier = uuid7()
     username = f"sa-{project_slug[:20].rstrip('-')}-{name[:30]}-{identifier.hex[-6:]}"
-    return User(identifier, username, None, name, PlatformRole.USER, datetime.now(UTC), kind="service")
+    now = datetime.now(UTC)
+    return User(
+        identifier, username, None, name, PlatformRole.USER, now, kind="service", home_project=project_id
+    )

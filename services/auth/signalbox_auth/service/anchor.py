@@ -49,11 +49,13 @@ class Anchor:
     async def _note(self) -> None:
         async with self._database.reading() as connection:
             last, sealed = await rows.head(connection)
-        if last == self._seen:
-            return
-        noted, _ = await self.noted()
-        if noted > last:
-            log.error("the audit log is shorter than it was", lines=last, noted=noted)
+            if last == self._seen:
+                return
+            noted, noted_hash = await self.noted()
+            there = await rows.hash_of(connection, noted) if noted else b""
+        if there != noted_hash:
+            # The note stays as it is: it is the proof, until an operator has looked.
+            log.error("the audit log is not the one that was noted", lines=last, noted=noted)
         elif noted < last:
             about = {"sequence": last, "hash": sealed.hex()}
             await self._bus.keep(AUDIT_BUCKET, _NAME, json.dumps(about).encode())

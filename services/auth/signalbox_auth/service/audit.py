@@ -11,6 +11,7 @@ from signalbox_auth.service.anchor import Anchor
 from signalbox_auth.service.pages import cut, number_cursor, read_number_cursor
 from signalbox_auth.store import audit as rows
 from signalbox_common.bus import Call, FactCall
+from signalbox_common.bus.durable import Hopeless
 from signalbox_common.contracts import auth as contract
 from signalbox_common.contracts.base import AuditRecorded
 from signalbox_common.db import Database
@@ -23,7 +24,10 @@ class Audit:
         self._anchor = anchor
 
     async def record(self, call: FactCall, event: AuditRecorded) -> None:
-        """Inside the transaction that remembers the fact: each is written once."""
+        """Inside the transaction that remembers the fact: each is written once, and each service tells of
+        itself alone."""
+        if not event.action.startswith(f"{call.subject.split('.')[2]}."):
+            raise Hopeless("malformed", f"{call.subject} tells of {event.action}")
         last, before = await rows.lock_head(call.transaction)
         line = event.model_dump() | {"sequence": last + 1, "id": call.context.id}
         await rows.add(call.transaction, line, self._chain.seal(before, line))

@@ -1,5 +1,6 @@
 """Signing in on a device that shows a code (RFC 8628)."""
 
+import uuid
 from datetime import UTC, datetime, timedelta
 
 from signalbox_auth.domain import devices as rules
@@ -76,22 +77,23 @@ class Devices:
     async def poll(self, call: Call, ask: contract.PollDevice) -> Outcome[contract.SignedIn]:
         """The session is the device's, not the browser's: it is made here, once."""
         hashed = rules.hash_of(ask.device_code.get_secret_value())
-        await self._check(hashed)
+        user_id = await self._approver(hashed)
 
         async def work(transaction: Transaction) -> contract.SignedIn:
-            device = await rows.lock(transaction, hashed)
-            if device is None or not device.approved or device.user_id is None:
-                raise errors.DeviceExpired  # another poll was faster, and has the session
-            user = await user_rows.get(transaction.connection, device.user_id)
-            if user is None or not user.active:
+            # The user first, as those do who end all of a user's sessions and devices.
+            locked = await user_rows.lock(transaction, user_id)
+            if locked is None or not locked[0].active:
                 raise errors.DeviceDenied
+            device = await rows.lock(transaction, hashed)
+            if device is None:
+                raise errors.DeviceExpired  # another poll was faster, or all sessions were ended
             await rows.remove(transaction, device)
             client = Client(device.address, device.client_name)
-            return await self._sessions.begin(transaction, user, client)
+            return await self._sessions.begin(transaction, locked[0], client)
 
         return await call.once(work)
 
-    async def _check(self, hashed: bytes) -> None:
+    async def _approver(self, hashed: bytes) -> uuid.UUID:
         """Notes the poll, in a transaction of its own: what is refused is noted too."""
         refused: errors.DomainError | None = None
         async with self._database.transaction() as transaction:
@@ -106,3 +108,6 @@ class Devices:
             await rows.note_poll(transaction, device, slower_by=slower)
         if refused is not None:
             raise refused
+        if device.user_id is None:
+            raise errors.DevicePending
+        return device.user_id

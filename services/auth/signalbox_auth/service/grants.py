@@ -10,12 +10,14 @@ from signalbox_auth.domain import errors
 from signalbox_auth.domain import tokens as api_tokens
 from signalbox_auth.service.keys import Keys
 from signalbox_auth.store import access as rows
+from signalbox_auth.store import facts
 from signalbox_auth.store import tokens as token_rows
 from signalbox_auth.store.access import Holder
 from signalbox_common import telemetry
 from signalbox_common.bus import Call
+from signalbox_common.bus import headers as h
 from signalbox_common.contracts import auth as contract
-from signalbox_common.contracts.base import OWNERS, GrantScope
+from signalbox_common.contracts.base import OWNERS, AuditRecorded, Done, GrantScope
 from signalbox_common.db import Database, Transaction
 from signalbox_common.errors import Forbidden, Unauthenticated
 from signalbox_common.inbox import Outcome
@@ -55,6 +57,7 @@ class Grants:
             raise errors.UnknownAudience
         holder = await self._holder(query.token.get_secret_value(), query.project)
         if query.project is not None and holder.role is None:
+            await self._note_stranger(holder, query)
             raise errors.NoSuchProject
         return self._sign(holder, query.audience, query.project, {})
 
@@ -91,6 +94,28 @@ class Grants:
                 await token_rows.note_use(transaction, holder.token_id)
         except Exception as error:  # noqa: BLE001 - noted at the next use
             log.warning("use of an API token not noted", reason=repr(error)[:300])
+
+    async def _note_stranger(self, holder: Holder, query: contract.GetGrant) -> None:
+        """Somebody wanted to change something in a project that is not theirs, or not there."""
+        if query.purpose is None:
+            return
+        entry = AuditRecorded(
+            action=f"auth.{query.purpose.partition('.')[2]}" if query.audience == "auth" else "auth.grant",
+            at=datetime.now(UTC),
+            outcome="refused",
+            code="project_not_found",
+            actor=holder.user.id,
+            actor_name=holder.user.username,
+            credential=f"session:{holder.session_id}" if holder.session_id else f"token:{holder.token_id}",
+            resource=str(query.project),
+            address=h.client.get().address,
+            correlation_id=telemetry.correlation_id.get(),
+        )
+        try:
+            async with self._database.transaction() as transaction:
+                await facts.record(transaction, entry)
+        except Exception as error:  # noqa: BLE001 - they are refused in any case
+            log.warning("a stranger's attempt was not written down", reason=repr(error)[:300])
 
     def _sign(
         self, holder: Holder, audience: str, project: uuid.UUID | None, more: dict[str, Any]
@@ -149,6 +174,16 @@ class Grants:
             raise Forbidden("A delegation cannot be passed on.", code="not_delegated")
         if principal.project_role is None or not principal.project_role.includes(needed):
             raise errors.RoleTooLow
+
+    async def end(self, call: Call, ask: contract.EndDelegation) -> Outcome[Done]:
+        async def work(transaction: Transaction) -> Done:
+            ended = await rows.end_delegation(transaction, _hash(ask.delegation.get_secret_value()))
+            if ended is None:
+                raise errors.DelegationEnded
+            await facts.revoke(transaction, contract.AccessRevoked(delegation_id=ended))
+            return Done()
+
+        return await call.once(work)
 
     async def delegated(self, _call: Call, query: contract.DelegatedGrant) -> contract.Grant:
         """Only while the person still has the role, and only for what was delegated."""

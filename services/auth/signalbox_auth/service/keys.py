@@ -113,14 +113,18 @@ class Keys:
     async def rotate(self, call: Call, ask: contract.RotateKeys) -> Outcome[contract.Keys]:
         """The next key has been public since it was made; now it signs."""
 
+        changed: set[str] = set()
+
         async def work(transaction: Transaction) -> contract.Keys:
             await rows.lock(transaction)
             known = await rows.all_of(transaction.connection)
             for key in known:
                 if key.state == "current":
                     await rows.set_state(transaction, key.kid, "retired")
+                    changed.add(key.kid)
                 if key.state != "next" and ask.distrust_old and not key.distrusted:
                     await rows.distrust(transaction, key.kid)
+                    changed.add(key.kid)
                     await facts.revoke(transaction, contract.AccessRevoked(kid=key.kid))
             await rows.set_state(transaction, next(k.kid for k in known if k.state == "next"), "current")
             await self._make(transaction, "next")
@@ -133,10 +137,9 @@ class Keys:
         async with self._database.reading() as connection:
             known = await rows.all_of(connection)
         await self._take_current(known)
-        await self.publish_all(known)
-        for key in known:
-            if key.state == "retired":
-                await self._store.delete(_PREFIX + key.kid)  # it never signs again
+        await self.publish_all([key for key in known if key.kid in changed])
+        for kid in changed:
+            await self._store.delete(_PREFIX + kid)  # it never signs again
         return outcome
 
     async def page(self, _call: Call, _query: contract.ListKeys) -> contract.Keys:

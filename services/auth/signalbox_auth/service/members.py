@@ -59,8 +59,10 @@ class Members:
             project = await _locked(transaction, call)
             member = await _member(transaction, project, command.user_id)
             check_may_set(project.role, member.role, command.role)
+            if command.role is ProjectRole.OWNER and member.kind == "service":
+                raise errors.StaysAtHome
             if command.role is not ProjectRole.OWNER:
-                await _check_not_last_owner(transaction, project, member)
+                await _check_may_lose(transaction, project, member)
             await rows.set_role(transaction, project.id, member.user_id, command.role)
             await user_rows.outdate_grants(transaction, member.user_id)
             event = contract.MemberChanged(user_id=member.user_id, role=command.role)
@@ -75,7 +77,7 @@ class Members:
             member = await _member(transaction, project, command.user_id)
             if member.user_id != call.principal.user_id:
                 check_may_set(project.role, ProjectRole.MAINTAINER, member.role)
-            await _check_not_last_owner(transaction, project, member)
+            await _check_may_lose(transaction, project, member)
             if member.kind == "service":
                 await _retire(transaction, member.user_id)
             await _remove(transaction, project, member.user_id)
@@ -92,8 +94,8 @@ class Members:
             project = await _locked(transaction, call)
             check_may_set(project.role, command.role)
             if command.role is ProjectRole.OWNER:
-                raise errors.RoleTooLow  # projects are owned by people
-            account = new_service_account(command.name, project.slug)
+                raise errors.StaysAtHome
+            account = new_service_account(command.name, project.id, project.slug)
             await user_rows.add(transaction, account, None)
             await rows.add(transaction, project.id, account.id, command.role)
             event = contract.MemberAdded(user_id=account.id, role=command.role)
@@ -126,8 +128,8 @@ class Members:
     async def delete_account(self, call: Call, command: contract.DeleteServiceAccount) -> Outcome[Done]:
         async def work(transaction: Transaction) -> Done:
             project = await _locked(transaction, call)
-            account = await rows.get(transaction.connection, project.id, command.account_id)
-            if account is None or account.kind != "service":
+            account = await rows.account(transaction.connection, project.id, command.account_id)
+            if account is None:
                 raise errors.AccountNotFound
             check_may_set(project.role, account.role)
             await _retire(transaction, account.user_id)
@@ -152,8 +154,10 @@ async def _member(transaction: Transaction, project: Project, user_id: uuid.UUID
     return member
 
 
-async def _check_not_last_owner(transaction: Transaction, project: Project, member: Member) -> None:
+async def _check_may_lose(transaction: Transaction, project: Project, member: Member) -> None:
     """The project is locked, so that two owners cannot leave at the same time."""
+    if project.personal_of == member.user_id:
+        raise errors.PersonalProject
     if member.role is not ProjectRole.OWNER:
         return
     if set(await rows.owners(transaction.connection, project.id)) <= {member.user_id}:

@@ -32,6 +32,10 @@ class Projects:
         creator = call.principal.user_id
 
         async def work(transaction: Transaction) -> contract.Project:
+            if call.principal.token_id is not None:
+                user = await user_rows.get(transaction.connection, creator)
+                if user is None or user.kind == "service":
+                    raise errors.StaysAtHome
             project = await _add(
                 transaction,
                 name=command.name,
@@ -156,9 +160,9 @@ async def _add(
             role=ProjectRole.OWNER,
             created_at=now,
             updated_at=now,
-            personal=personal,
+            personal_of=owner if personal else None,
         )
-        if await rows.add(transaction, project, owner, personal_of=owner if personal else None):
+        if await rows.add(transaction, project, owner):
             await member_rows.add(transaction, project.id, owner, ProjectRole.OWNER)
             created = contract.ProjectCreated(
                 id=project.id, name=project.name, slug=project.slug, created_by=owner

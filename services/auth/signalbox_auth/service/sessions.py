@@ -1,6 +1,5 @@
 """Sessions: signing in, staying signed in, and ending it."""
 
-import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -49,9 +48,13 @@ class Sessions:
         if not login:
             raise Invalid("A user name or an e-mail address is needed.")
         password = ask.password.get_secret_value()
-        found, failed = await self._check(login, password, call.client)
+        found, failed, renewed = await self._check(login, password, call.client)
 
         async def work(transaction: Transaction) -> contract.SignedIn:
+            # Held until the end: whatever ends this user's sessions comes before this one, or ends it too.
+            locked = await user_rows.lock(transaction, found.user.id)
+            if locked is None or not locked[0].active or locked[1] not in (found.password_hash, renewed):
+                raise errors.BadCredentials(found.user.username)
             if failed is not None:
                 await attempt_rows.forget(transaction, failed)
             if not found.known_place:
@@ -63,8 +66,8 @@ class Sessions:
 
     async def _check(
         self, login: str, password: str, client: Client
-    ) -> tuple[user_rows.Login, attempts.Count | None]:
-        """Whoever has this password, and the failures before, if any.
+    ) -> tuple[user_rows.Login, attempts.Count | None, str | None]:
+        """Whoever has this password, the failures before, and the hash that was made anew, if any.
 
         However many guesses arrive together, only a handful are decided about at the same time.
         """
@@ -75,21 +78,19 @@ class Sessions:
                 account = str(found.user.id) if found is not None else folded(login)
                 known = found is not None and found.known_place
                 counts = attempts.counts_of(account, client.address, known_place=known)
-                until = await attempt_rows.blocked_until(connection, counts)
-            now = datetime.now(UTC)
-            if until is not None and until > now:
-                raise errors.TooManyAttempts(int((until - now).total_seconds()) + 1)
+                until = await attempt_rows.check(connection, counts)
             stored = found.password_hash if found is not None else None
             right = await self._passwords.verify(stored, password)
             if not right or found is None or stored is None or not found.user.active:
                 async with self._database.transaction() as transaction:
                     await attempt_rows.failed(transaction, counts, datetime.now(UTC))
-                raise errors.BadCredentials
+                raise errors.BadCredentials(found.user.username if found is not None else None)
+            renewed = None
             if self._passwords.outdated(stored):
                 renewed = await self._passwords.hash(password)
                 async with self._database.transaction(actor=found.user.id) as transaction:
                     await user_rows.replace_password_hash(transaction, found.user.id, stored, renewed)
-        return found, counts[0] if until is not None else None
+        return found, counts[0] if until is not None else None, renewed
 
     async def begin(self, transaction: Transaction, user: User, client: Client) -> contract.SignedIn:
         """A new session of somebody who has proved who they are."""
@@ -115,10 +116,8 @@ class Sessions:
         token = self._tokens.read(ask.refresh_token.get_secret_value())
         if token is None:
             raise errors.BadRefreshToken
-        reused = False
 
         async def work(transaction: Transaction) -> contract.SignedIn:
-            nonlocal reused
             now = datetime.now(UTC)
             session = await rows.lock(transaction, token.session_id)
             use = use_of(session, token, now) if session is not None else Use.DEAD
@@ -132,7 +131,8 @@ class Sessions:
                 raise errors.BadRefreshToken
             transaction.actor, transaction.actor_name = user.id, user.username
             if use is Use.REUSED:
-                reused = True
+                # Somebody else has a copy: nobody may go on with this session.
+                await rows.revoke(transaction, user.id, "refresh_token_reused", only=session.id)
                 raise errors.RefreshTokenReused
             expires_at = session.expires_at
             if use is Use.ROTATE:
@@ -142,18 +142,7 @@ class Sessions:
                 )
             return self._signed_in(user, successor, expires_at, now)
 
-        outcome = await call.once(work)
-        if reused:
-            # Undone with the refusal, if it were in the same transaction.
-            await self._end_stolen(token.session_id)
-        return outcome
-
-    async def _end_stolen(self, session_id: uuid.UUID) -> None:
-        """Somebody else has a copy of its refresh tokens: nobody may go on with it."""
-        async with self._database.transaction() as transaction:
-            session = await rows.lock(transaction, session_id)
-            if session is not None:
-                await rows.revoke(transaction, session.user_id, "refresh_token_reused", only=session_id)
+        return await call.once(work)
 
     def _signed_in(
         self, user: User, token: RefreshToken, expires_at: datetime, now: datetime
@@ -176,7 +165,9 @@ class Sessions:
 
     async def logout(self, call: Call, _ask: contract.Logout) -> Outcome[Done]:
         async def work(transaction: Transaction) -> Done:
-            await rows.revoke(transaction, call.principal.user_id, "logout", only=call.principal.session_id)
+            await rows.revoke(
+                transaction, call.principal.user_id, rows.LOGOUT, only=call.principal.session_id
+            )
             return Done()
 
         return await call.once(work)

@@ -57,8 +57,8 @@ class Tokens:
         self, call: Call, query: contract.ListServiceAccountTokens
     ) -> contract.ApiTokenPage:
         async with self._database.reading() as connection:
-            member = await member_rows.get(connection, call.principal.project(), query.account_id)
-        if member is None or member.kind != "service":
+            member = await member_rows.account(connection, call.principal.project(), query.account_id)
+        if member is None:
             raise errors.AccountNotFound
         return await self._page(query.account_id)
 
@@ -79,8 +79,8 @@ class Tokens:
         project = await project_rows.lock(transaction, call.principal.project(), call.principal.user_id)
         if project is None:
             raise errors.NoSuchProject
-        account = await member_rows.get(transaction.connection, project.id, account_id)
-        if account is None or account.kind != "service":
+        account = await member_rows.account(transaction.connection, project.id, account_id)
+        if account is None:
             raise errors.AccountNotFound
         check_may_set(project.role, account.role)
 

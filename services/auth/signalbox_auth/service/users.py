@@ -4,11 +4,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from signalbox_auth.domain import errors
+from signalbox_auth.domain.attempts import counts_of
 from signalbox_auth.domain.passwords import check_password, checked_hash
 from signalbox_auth.domain.users import User, new_person
 from signalbox_auth.passwords import Passwords
 from signalbox_auth.service import projects
 from signalbox_auth.service.pages import cut, id_cursor, read_id_cursor
+from signalbox_auth.store import attempts as attempt_rows
 from signalbox_auth.store import facts
 from signalbox_auth.store import projects as project_rows
 from signalbox_auth.store import sessions as session_rows
@@ -55,7 +57,8 @@ class Users:
                 without = await project_rows.people_without_own(transaction.connection, _BATCH)
                 for user_id in without:
                     locked = await rows.lock(transaction, user_id)
-                    if locked is not None:
+                    # Another process may have been faster while we waited for the user.
+                    if locked is not None and not await project_rows.has_own(transaction.connection, user_id):
                         await projects.add_personal(transaction, locked[0])
             if not without:
                 return
@@ -125,8 +128,13 @@ class Users:
         if user is None or stored is None:
             raise errors.NoSuchUser
         check_password(new, username=user.username, email=user.email or "")
+        counts = counts_of(str(user.id), call.client.address, known_place=True)
         async with self._passwords.turn():
+            async with self._database.reading() as connection:
+                await attempt_rows.check(connection, counts)
             if not await self._passwords.verify(stored, ask.current_password.get_secret_value()):
+                async with self._database.transaction() as transaction:
+                    await attempt_rows.failed(transaction, counts, datetime.now(UTC))
                 raise errors.WrongPassword
             password_hash = await self._passwords.hash(new)
 

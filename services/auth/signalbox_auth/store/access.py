@@ -5,7 +5,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, Row, Select, bindparam, func, null, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Row,
+    Select,
+    bindparam,
+    delete,
+    func,
+    null,
+    or_,
+    select,
+    text,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -91,7 +103,7 @@ _BY_DELEGATION = _holding(
     & delegations.c.revoked_at.is_(None)
     & (delegations.c.expires_at > func.now()),
     null().label("session_id"),
-    null().label("token_id"),
+    delegations.c.token_id,
     null().label("token_used_at"),
     delegations.c.scopes,
     delegations.c.expires_at,
@@ -122,7 +134,11 @@ async def by_delegation(connection: AsyncConnection, hashed: bytes) -> tuple[Hol
             .join(api_tokens, api_tokens.c.id == delegations.c.token_id, isouter=True)
             .where(
                 delegations.c.hash == hashed,
-                or_(delegations.c.token_id.is_(None), api_tokens.c.revoked_at.is_(None)),
+                or_(
+                    delegations.c.token_id.is_(None),
+                    api_tokens.c.revoked_at.is_(None)
+                    & or_(api_tokens.c.expires_at.is_(None), api_tokens.c.expires_at > func.now()),
+                ),
             )
         )
     ).first()
@@ -149,6 +165,23 @@ async def add_delegation(transaction: Transaction, delegation: Delegation, hashe
             expires_at=delegation.expires_at,
         )
     )
+
+
+async def end_delegation(transaction: Transaction, hashed: bytes) -> uuid.UUID | None:
+    """None where it has ended before."""
+    row = await transaction.connection.execute(
+        delegations.update()
+        .where(delegations.c.hash == hashed, delegations.c.revoked_at.is_(None))
+        .values(revoked_at=func.now())
+        .returning(delegations.c.id)
+    )
+    ended: uuid.UUID | None = row.scalar_one_or_none()
+    return ended
+
+
+async def tidy(transaction: Transaction) -> None:
+    old = text("now() - interval '30 days'")
+    await transaction.connection.execute(delete(delegations).where(delegations.c.expires_at < old))
 
 
 def _holder(row: Row[Any]) -> Holder:

@@ -2,13 +2,14 @@
 
 import uuid
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from sqlalchemy import LargeBinary, any_, bindparam, delete, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from signalbox_auth.domain.attempts import FORGOTTEN_AFTER, Count, failures_now
+from signalbox_auth.domain.errors import TooManyAttempts
 from signalbox_auth.store.tables import attempts, known_places
 from signalbox_common.db import Transaction
 
@@ -23,6 +24,15 @@ async def blocked_until(connection: AsyncConnection, counts: Sequence[Count]) ->
     until: datetime | None = (
         await connection.execute(_BLOCKED, {"keys": [count.key for count in counts]})
     ).scalar_one()
+    return until
+
+
+async def check(connection: AsyncConnection, counts: Sequence[Count]) -> datetime | None:
+    """Raises TooManyAttempts while they have to wait; answers until when they last had to."""
+    until = await blocked_until(connection, counts)
+    now = datetime.now(UTC)
+    if until is not None and until > now:
+        raise TooManyAttempts(int((until - now).total_seconds()) + 1)
     return until
 
 

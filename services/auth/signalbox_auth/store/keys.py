@@ -43,7 +43,8 @@ async def add(transaction: Transaction, kid: str, public: bytes, state: State) -
 
 
 async def set_state(transaction: Transaction, kid: str, state: State) -> None:
-    retired_at = func.now() if state == "retired" else None
+    # Other processes go on signing with it until they have looked.
+    retired_at = text("clock_timestamp() + interval '10 seconds'") if state == "retired" else None
     await transaction.connection.execute(
         signing_keys.update().where(signing_keys.c.kid == kid).values(state=state, retired_at=retired_at)
     )

@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from signalbox_auth.domain.projects import Member
-from signalbox_auth.store.tables import members, projects, users
+from signalbox_auth.store.tables import members, users
 from signalbox_common.contracts.roles import ProjectRole
 from signalbox_common.db import Transaction
 
@@ -40,6 +40,20 @@ async def get(connection: AsyncConnection, project_id: uuid.UUID, user_id: uuid.
     return _member(row) if row is not None else None
 
 
+async def account(connection: AsyncConnection, project_id: uuid.UUID, account_id: uuid.UUID) -> Member | None:
+    """A service account in the project that it belongs to."""
+    row = (
+        await connection.execute(
+            _MEMBERS.where(
+                members.c.project_id == project_id,
+                members.c.user_id == account_id,
+                users.c.home_project == project_id,
+            )
+        )
+    ).first()
+    return _member(row) if row is not None else None
+
+
 async def page(
     connection: AsyncConnection, project_id: uuid.UUID, *, limit: int, before: uuid.UUID | None
 ) -> list[Member]:
@@ -51,7 +65,7 @@ async def page(
 
 async def service_accounts(connection: AsyncConnection, project_id: uuid.UUID) -> list[Member]:
     query = (
-        _MEMBERS.where(members.c.project_id == project_id, users.c.kind == "service")
+        _MEMBERS.where(members.c.project_id == project_id, users.c.home_project == project_id)
         .order_by(members.c.user_id.desc())
         .limit(500)
     )
@@ -91,24 +105,6 @@ async def remove(transaction: Transaction, project_id: uuid.UUID, user_id: uuid.
     await transaction.connection.execute(
         delete(members).where(members.c.project_id == project_id, members.c.user_id == user_id)
     )
-
-
-async def role_in(
-    connection: AsyncConnection, project_id: uuid.UUID, user_id: uuid.UUID
-) -> ProjectRole | None:
-    """None in a deleted project, too."""
-    role = (
-        await connection.execute(
-            select(members.c.role)
-            .join(projects, projects.c.id == members.c.project_id)
-            .where(
-                members.c.project_id == project_id,
-                members.c.user_id == user_id,
-                projects.c.deleted_at.is_(None),
-            )
-        )
-    ).scalar_one_or_none()
-    return ProjectRole(role) if role is not None else None
 
 
 def _member(row: Row[Any]) -> Member:

@@ -25,9 +25,7 @@ _ADD = (
 )
 
 
-async def add(
-    transaction: Transaction, project: Project, created_by: uuid.UUID, *, personal_of: uuid.UUID | None = None
-) -> bool:
+async def add(transaction: Transaction, project: Project, created_by: uuid.UUID) -> bool:
     """Inserts the project and so locks it; False where its slug is taken."""
     row = await transaction.connection.execute(
         _ADD,
@@ -39,7 +37,7 @@ async def add(
             "created_by": created_by,
             "created_at": project.created_at,
             "updated_at": project.updated_at,
-            "personal_of": personal_of,
+            "personal_of": project.personal_of,
         },
     )
     return row.first() is not None
@@ -53,11 +51,15 @@ async def get(connection: AsyncConnection, project_id: uuid.UUID, user_id: uuid.
 async def lock(
     transaction: Transaction, project_id: uuid.UUID, user_id: uuid.UUID, *, deleted: bool = False
 ) -> Project | None:
-    """The project, held until the end of the transaction."""
-    query = (
-        _VISIBLE.where(projects.c.id == bindparam("project_id"))
-        .where(projects.c.deleted_at.is_not(None) if deleted else projects.c.deleted_at.is_(None))
-        .with_for_update(of=projects)
+    """The project, held until the end of the transaction, with the user's role of then.
+
+    Two statements: one that waits for a lock looks at other tables as they were before it.
+    """
+    await transaction.connection.execute(
+        select(projects.c.id).where(projects.c.id == project_id).with_for_update()
+    )
+    query = _VISIBLE.where(projects.c.id == bindparam("project_id")).where(
+        projects.c.deleted_at.is_not(None) if deleted else projects.c.deleted_at.is_(None)
     )
     row = (
         await transaction.connection.execute(query, {"user_id": user_id, "project_id": project_id})
@@ -104,6 +106,11 @@ async def page(
     return [_project(row) for row in await connection.execute(query, {"user_id": user_id})]
 
 
+async def has_own(connection: AsyncConnection, user_id: uuid.UUID) -> bool:
+    found = select(projects.c.id).where(projects.c.personal_of == user_id)
+    return (await connection.execute(found)).first() is not None
+
+
 async def people_without_own(connection: AsyncConnection, limit: int) -> list[uuid.UUID]:
     """People who have no personal project yet, from before there were any."""
     owned = select(projects.c.personal_of).where(projects.c.personal_of.is_not(None))
@@ -125,5 +132,5 @@ def _project(row: Row[Any], role: ProjectRole | None = None) -> Project:
         role=role or ProjectRole(row.role),
         created_at=row.created_at,
         updated_at=row.updated_at,
-        personal=row.personal_of is not None,
+        personal_of=row.personal_of,
     )

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from signalbox_auth.domain.sessions import RefreshToken, Session
 from signalbox_auth.store import facts
-from signalbox_auth.store.tables import sessions
+from signalbox_auth.store.tables import devices, sessions
 from signalbox_common.contracts.auth import AccessRevoked, SessionRevoked
 from signalbox_common.db import Transaction
 
@@ -25,6 +25,7 @@ _ADDED = (
     "refresh_hash",
 )
 _ADD = insert(sessions).values({name: bindparam(name) for name in _ADDED}).inline()
+LOGOUT = "logout"
 KEPT = "30 days"
 """How long ended sessions are kept, so that an old refresh token still tells of its reuse."""
 
@@ -97,6 +98,9 @@ async def revoke(
         query.values(revoked_at=func.now(), reason=reason).returning(sessions.c.id)
     )
     ended = list(rows.scalars())
+    if reason != LOGOUT:
+        # What one of them has approved must not begin a new one.
+        await transaction.connection.execute(delete(devices).where(devices.c.user_id == user_id))
     for session_id in ended:
         await facts.record(transaction, SessionRevoked(id=session_id, user_id=user_id, reason=reason))
         await facts.revoke(transaction, AccessRevoked(session_id=session_id))

@@ -42,6 +42,7 @@ users = Table(
     Column("kind", Text),
     Column("version", BigInteger),
     _time("deactivated_at"),
+    _uuid("home_project"),
 )
 projects = Table(
     "projects",

@@ -44,6 +44,7 @@ async def add(transaction: Transaction, user: User, password_hash: str | None) -
             password_hash=password_hash,
             created_at=user.created_at,
             kind=user.kind,
+            home_project=user.home_project,
         )
         .on_conflict_do_nothing()
         .returning(users.c.id)
@@ -204,4 +205,5 @@ def of(row: Row[Any]) -> User:
         kind=row.kind,
         version=row.version,
         deactivated_at=row.deactivated_at,
+        home_project=row.home_project,
     )

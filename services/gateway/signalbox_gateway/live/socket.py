@@ -57,11 +57,11 @@ async def _shown(socket: WebSocket, identity: Identity) -> Asker | None:
     """Whoever has shown something with the request itself."""
     scheme, _, token = socket.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token:
-        return await identity.asker(token)
+        return await identity.confirmed(token)
     ticket = socket.query_params.get("ticket")
     if ticket is not None:
         tickets: Tickets = socket.app.state.tickets
-        return await identity.asker(await tickets.redeem(ticket))
+        return await identity.confirmed(await tickets.redeem(ticket))
     cookie = socket.cookies.get(cookies.ACCESS)
     if cookie is None:
         return None
@@ -70,7 +70,7 @@ async def _shown(socket: WebSocket, identity: Identity) -> Asker | None:
     origins.refuse_foreign(socket.headers)
     if "origin" not in socket.headers:
         raise Unauthenticated("A WebSocket with a cookie needs its Origin.", code="origin_not_allowed")
-    return await identity.asker(cookie)
+    return await identity.confirmed(cookie)
 
 
 async def _introduced(socket: WebSocket, identity: Identity) -> Asker:
@@ -85,7 +85,7 @@ async def _introduced(socket: WebSocket, identity: Identity) -> Asker:
 
 async def _checked(identity: Identity, token: str) -> Asker:
     try:
-        return await identity.asker(token)
+        return await identity.confirmed(token)
     except SignalboxError as error:
         code = NOT_AUTHENTICATED if error.status < 500 else TRY_LATER
         raise Refused(code, error.code) from error

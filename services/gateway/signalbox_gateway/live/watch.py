@@ -45,7 +45,7 @@ class Watch:
         connection = Open(asker)
         self._open.add(connection)
         # It may have been revoked since it was checked: from now on nothing is missed.
-        if self._revoked.covers(session=asker.session_id, token=asker.token_id):
+        if asker.revoked(self._revoked):
             connection.end(End.REVOKED)
         try:
             yield connection

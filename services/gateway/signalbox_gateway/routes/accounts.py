@@ -3,11 +3,12 @@
 import uuid
 
 from fastapi import Request
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 from starlette.responses import Response
 
 from signalbox_common.contracts import auth as contract
+from signalbox_common.contracts.base import Moment
 from signalbox_gateway.identity import CurrentAsker
 from signalbox_gateway.routes.common import (
     NO_CONTENT,
@@ -28,7 +29,7 @@ class NewToken(BaseModel):
 
     name: contract.TokenName
     scopes: contract.Scopes = ()
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
 
 
 @routes.post(

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, SecretStr, StringConstraints
 
-from signalbox_common.contracts.base import Ask, Event, GrantScope, Query, Reply, Text
+from signalbox_common.contracts.base import Ask, Done, Event, GrantScope, Query, Reply, Text
 from signalbox_common.contracts.roles import PlatformRole, ProjectRole
 
 Audience = Annotated[Text, StringConstraints(pattern=r"^[a-z]+$", max_length=32)]
@@ -54,6 +54,8 @@ class GetGrant(Query[Grant]):
     token: Token
     audience: Audience
     project: uuid.UUID | None = None
+    purpose: Verb | None = None
+    """The change that it is wanted for; where there is no grant to be had, that is written down."""
 
 
 class Delegation(Reply):
@@ -80,7 +82,17 @@ class Delegate(Ask[Delegation]):
     verbs: Annotated[tuple[Verb, ...], Field(min_length=1, max_length=50)]
     role_needed: ProjectRole = ProjectRole.DEVELOPER
     """It ends when the person's role falls below this."""
-    hours: int = Field(default=24, ge=1, le=24 * 366)
+    hours: int = Field(default=24, ge=1, le=24 * 31)
+
+
+class EndDelegation(Ask[Done]):
+    """The run is over, or the schedule was removed: what it may do ends within a second."""
+
+    subject = "ask.auth.v1.end-delegation"
+    grant = GrantScope.NONE
+    secret_fields: ClassVar[frozenset[str]] = frozenset({"delegation"})
+
+    delegation: Annotated[SecretStr, Field(max_length=200)]
 
 
 class DelegatedGrant(Query[Grant]):

@@ -4,10 +4,10 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from signalbox_common.contracts.auth.paging import Cursor
-from signalbox_common.contracts.base import GrantScope, Message, Query, Reply, Text
+from signalbox_common.contracts.base import GrantScope, Message, Moment, Query, Reply, Text
 from signalbox_common.contracts.roles import ProjectRole
 
 Word = Annotated[Text, StringConstraints(max_length=200)]
@@ -48,8 +48,8 @@ class AuditFilter(Message):
     """As a whole (`auth.create-project`), or all of a service (`auth.`)."""
     outcome: Literal["succeeded", "refused", "failed"] | None = None
     resource: Word | None = None
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = None
+    since: Moment | None = None
+    until: Moment | None = None
 
 
 class ListAudit(AuditFilter, Query[AuditPage]):

@@ -37,6 +37,7 @@ class PollDevice(Ask[SignedIn]):
     grant = GrantScope.NONE
     area = "account"
     once: ClassVar[bool] = False
+    unrecorded = frozenset({"authorization_pending", "slow_down", "expired_token"})
     secret_fields: ClassVar[frozenset[str]] = frozenset({"device_code"})
 
     device_code: DeviceCode

@@ -28,7 +28,7 @@ class Login(Ask[SignedIn]):
     grant = GrantScope.NONE
     area = "account"
     once: ClassVar[bool] = False
-    target = "username"
+    unrecorded = frozenset({"too_many_attempts"})
     secret_fields: ClassVar[frozenset[str]] = frozenset({"password"})
 
     username: Annotated[Text, StringConstraints(max_length=254)] | None = None
@@ -43,6 +43,7 @@ class Refresh(Ask[SignedIn]):
     grant = GrantScope.NONE
     area = "account"
     once: ClassVar[bool] = False
+    unrecorded = frozenset({"bad_refresh_token"})
     secret_fields: ClassVar[frozenset[str]] = frozenset({"refresh_token"})
 
     refresh_token: RefreshToken

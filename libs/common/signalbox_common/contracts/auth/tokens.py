@@ -4,9 +4,9 @@ import uuid
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
-from signalbox_common.contracts.base import Ask, Command, Done, GrantScope, Query, Reply, Text
+from signalbox_common.contracts.base import Ask, Command, Done, GrantScope, Moment, Query, Reply, Text
 from signalbox_common.contracts.roles import ProjectRole
 
 TokenName = Annotated[Text, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)]
@@ -40,7 +40,7 @@ class CreateToken(Ask[CreatedApiToken]):
 
     name: TokenName
     scopes: Scopes = ()
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
 
 
 class ApiTokenPage(Reply):
@@ -118,7 +118,7 @@ class CreateServiceAccountToken(Ask[CreatedApiToken]):
     account_id: uuid.UUID
     name: TokenName
     scopes: Scopes = ()
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
 
 
 class ListServiceAccountTokens(Query[ApiTokenPage]):

@@ -61,6 +61,7 @@ class AdminRegister(Ask[User]):
 
     subject = "ask.auth.v1.admin-register"
     admin = True
+    in_person = True
     area = "users"
     target = "username"
     secret_fields: ClassVar[frozenset[str]] = frozenset({"password", "password_hash"})
@@ -128,6 +129,7 @@ class UpdateUser(Command[ManagedUser]):
 
     subject = "cmd.auth.v1.update-user"
     admin = True
+    in_person = True
     area = "users"
     target = "user_id"
 

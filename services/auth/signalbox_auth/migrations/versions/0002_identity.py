@@ -24,6 +24,7 @@ STATEMENTS = (
         add column personal_of uuid unique references auth.users (id),
         add column deleted_at timestamptz
     """,
+    "alter table auth.users add column home_project uuid references auth.projects (id)",
     "alter table auth.members add column added_at timestamptz not null default now()",
     """
     alter table auth.signing_keys
