@@ -217,7 +217,7 @@ async def test_imported_bcrypt_hashes_verify_and_are_upgraded(installation: Inst
         imported = {"username": "imported", "email": "imported@example.com", "passwordHash": stored}
         made = await http.post("/api/v1/auth/admin/register", json=imported, headers=bearer(admin.json()))
         assert made.status_code == 201, made.text
-        await signed_in(http, "imported")
+        await asyncio.gather(*(signed_in(http, "imported") for _ in range(8)))
         async with installation.sql() as connection:
             now = await connection.fetchval(
                 "select password_hash from auth.users where username = 'imported'"

@@ -85,12 +85,22 @@ class Sessions:
                 async with self._database.transaction() as transaction:
                     await attempt_rows.failed(transaction, counts, datetime.now(UTC))
                 raise errors.BadCredentials(found.user.username if found is not None else None)
-            renewed = None
-            if self._passwords.outdated(stored):
-                renewed = await self._passwords.hash(password)
-                async with self._database.transaction(actor=found.user.id) as transaction:
-                    await user_rows.replace_password_hash(transaction, found.user.id, stored, renewed)
+            renewed = await self._renewed(found.user, stored, password)
         return found, counts[0] if until is not None else None, renewed
+
+    async def _renewed(self, user: User, stored: str, password: str) -> str | None:
+        """The hash that there is now, where the one that there was is not made like today's."""
+        if not self._passwords.outdated(stored):
+            return None
+        renewed = await self._passwords.hash(password)
+        async with self._database.transaction(actor=user.id) as transaction:
+            if await user_rows.replace_password_hash(transaction, user.id, stored, renewed):
+                return renewed
+            # Another login of the same moment was faster, or the password was changed.
+            current = await user_rows.password_hash_of(transaction.connection, user.id)
+        if current is None or not await self._passwords.verify(current, password):
+            raise errors.BadCredentials(user.username)
+        return current
 
     async def begin(self, transaction: Transaction, user: User, client: Client) -> contract.SignedIn:
         """A new session of somebody who has proved who they are."""

@@ -139,13 +139,15 @@ async def set_password_hash(transaction: Transaction, user_id: uuid.UUID, passwo
 
 async def replace_password_hash(
     transaction: Transaction, user_id: uuid.UUID, old: str, password_hash: str
-) -> None:
+) -> bool:
     """Only where it is still the old one: an upgrade must not undo a change of the password."""
-    await transaction.connection.execute(
+    row = await transaction.connection.execute(
         users.update()
         .where(users.c.id == user_id, users.c.password_hash == old)
         .values(password_hash=password_hash)
+        .returning(users.c.id)
     )
+    return row.first() is not None
 
 
 async def change(transaction: Transaction, user: User, **values: Any) -> User:
