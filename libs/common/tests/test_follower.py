@@ -1,6 +1,5 @@
 """Following revocations: what arrives before the answer that announced it."""
 
-import asyncio
 import json
 import uuid
 from collections.abc import Awaitable, Callable
@@ -12,6 +11,7 @@ from signalbox_common.bus.connection import Connection
 from signalbox_common.bus.revocations import Follower
 from signalbox_common.contracts.auth import AccessRevoked
 from signalbox_common.revoked import Revoked
+from signalbox_common.testing import eventually
 
 HEARTBEAT = SimpleNamespace(headers={"Status": "100", "Nats-Last-Consumer": "2"})
 
@@ -49,11 +49,14 @@ class Server:
 async def test_messages_may_come_before_their_number() -> None:
     server, revoked = Server(), Revoked()
     follower = Follower(cast("Connection", server), revoked, "test")
+
+    async def _listens() -> bool:
+        return follower._spoken > 0
+
     follower.start()
     try:
-        await asyncio.sleep(0.05)
+        await eventually(_listens)
         before = revoked._heard_at
-        await asyncio.sleep(0.05)
         await server.deliver(HEARTBEAT)
         assert revoked.trusted
         assert revoked._heard_at != before
