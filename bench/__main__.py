@@ -5,12 +5,12 @@ import signal
 import sys
 from typing import Any
 
-from bench import command, identity, query, startup
+from bench import catalog, command, identity, query, startup
 from bench.report import Report, console
 from bench.servers import ROOT, stack
 
 RESULTS = ROOT / "bench/results/latest.json"
-PARTS = ("query", "command", "identity", "startup")
+PARTS = ("query", "command", "identity", "catalog", "startup")
 
 
 def main() -> None:
@@ -27,6 +27,8 @@ def main() -> None:
             command.measure(measured, report, rounds=2 if options.quick else 4)
         if "identity" in parts:
             identity.measure(measured, report, rounds=2 if options.quick else 5)
+        if "catalog" in parts:
+            catalog.measure(measured, report, rounds=2 if options.quick else 5)
         if parts != ["startup"]:
             startup.after_load(measured, report)
         measured.down()

@@ -9,6 +9,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from signalbox_auth.settings import AuthSettings
+from signalbox_catalog.settings import CatalogSettings
 from signalbox_cli import reference
 from signalbox_cli.provision.permissions import of_user
 from signalbox_common.contracts import auth, base, streams
@@ -175,7 +176,7 @@ def test_every_request_has_a_reply() -> None:
 
 def test_every_setting_is_in_the_example_file() -> None:
     text = Path(".env.example").read_text(encoding="utf-8")
-    for kind in (ServiceSettings, OwnerSettings, AuthSettings, GatewaySettings):
+    for kind in (ServiceSettings, OwnerSettings, AuthSettings, CatalogSettings, GatewaySettings):
         for name, field in kind.model_fields.items():
             if name in {"service", "health_fd", "listen_fd"}:
                 continue  # given by whoever starts the process

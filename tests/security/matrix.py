@@ -15,6 +15,8 @@
 the right ones ask: what ends something comes last.
 """
 
+import io
+import zipfile
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,10 +26,13 @@ TOO_LOW, ADMINS_ONLY = "403 role_too_low", "403 admin_required"
 NO_PROJECT, NO_OPERATION = "404 project_not_found", "404 operation_not_found"
 NO_SESSION, NO_TOKEN = "404 session_not_found", "404 token_not_found"
 
-BELOW = {"owner": "maintainer", "maintainer": "developer", "admin": "somebody"}
+BELOW = {"owner": "maintainer", "maintainer": "developer", "developer": "viewer", "admin": "somebody"}
 """Whose role is the one below."""
 
 ACCOUNT = "/api/v1/projects/{project_id}/service-accounts/{account_id}"
+KIND = "/api/v1/kinds/{plural}"
+ONE = f"{KIND}/{{name}}"
+PACKAGE = "/api/v1/kinds/skills/{name}/package"
 
 
 @dataclass(frozen=True)
@@ -121,6 +126,8 @@ ROWS = (
     ones_own("POST /api/v1/auth/device/decision", "204", IN_PERSON),
     ones_own("GET /api/v1/projects", "200"),
     ones_own("POST /api/v1/projects", "201"),
+    ones_own("GET /api/v1/kinds", "200"),
+    ones_own(f"GET {KIND}/schema", "200"),
     ones_own("POST /api/v1/auth/password", "204", IN_PERSON),
     ones_own("DELETE /api/v1/auth/sessions", "204", IN_PERSON),
     ones_own("POST /api/v1/auth/logout", "204", IN_PERSON),
@@ -131,6 +138,22 @@ ROWS = (
     for_admins("PATCH /api/v1/users/{user_id}", "200", IN_PERSON),
     for_admins("DELETE /api/v1/users/{user_id}", "204", IN_PERSON),
     for_admins("GET /api/v1/audit", "200"),
+    #
+    in_project(f"GET {KIND}", "viewer", "200"),
+    in_project(f"GET {ONE}", "viewer", "200"),
+    in_project(f"GET {ONE}/resolved", "viewer", "200"),
+    in_project(f"GET {ONE}/history", "viewer", "200"),
+    in_project(f"GET {ONE}/history/{{generation}}", "viewer", "200"),
+    in_project(f"GET {PACKAGE}", "viewer", "200"),
+    in_project(f"GET {PACKAGE}/files", "viewer", "200"),
+    in_project(f"POST {KIND}", "developer", "201"),
+    in_project(f"PUT {ONE}", "developer", "200"),
+    in_project(f"PATCH {ONE}", "developer", "200"),
+    in_project(f"POST {ONE}/history/{{generation}}/rollback", "developer", "200"),
+    in_project(f"PUT {PACKAGE}", "developer", "200"),
+    in_project("POST /api/v1/apply", "developer", "200"),
+    in_project(f"DELETE {ONE}", "developer", "204"),
+    in_project(f"POST {ONE}/restore", "developer", "200"),
     #
     in_project("GET /api/v1/info", "viewer", "200", None),  # what a token may do is for its holder to see
     of_member("GET /api/v1/operations/{operation_id}", "200", NO_OPERATION),
@@ -160,6 +183,41 @@ class Words:
     query: dict[str, str] = field(default_factory=dict)
     about: dict[str, str] = field(default_factory=dict)
     """What stands for a parameter of the path, where that is not called the same."""
+    content: str | bytes | None = None
+    """What is sent where it is no JSON; bytes as they are."""
+    media: str = ""
+    path: dict[str, str] = field(default_factory=dict)
+    """Parameters of the path that stand for themselves."""
+    makes: bool = False
+    """Whether what the path names is made where it is not there."""
+
+
+def packaged(skill_md: str) -> bytes:
+    """The package of a skill with nothing else in it."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("SKILL.md", skill_md)
+    return packed.getvalue()
+
+
+SKILL_PACKAGE = packaged("---\ndescription: Checks style.\n---\nLook closely.\n")
+ZIP, YAML = "application/zip", "application/yaml"
+DOCUMENTS = """\
+apiVersion: signalbox.dev/v1
+kind: Ghost
+metadata:
+  name: applied
+  namespace: {namespace}
+spec:
+  systemPrompt: You write code.
+"""
+IN_NAMESPACE = {"namespace": "{namespace}"}
+A_GHOST = {"plural": "ghosts"}
+FIRST_GHOST = A_GHOST | {"generation": "1"}
+CALLED_GHOST, CALLED_SKILL = {"name": "ghost_name"}, {"name": "skill_name"}
+OF_SKILL = Words(query=IN_NAMESPACE, about=CALLED_SKILL)
+OF_GHOST = Words(query=IN_NAMESPACE, about=CALLED_GHOST, path=FIRST_GHOST)
+PROMPT = {"systemPrompt": "You write {number} lines."}
 
 
 NEW_USER = {"username": "new-{number}", "email": "new-{number}@example.com", "password": "{password}"}
@@ -188,4 +246,26 @@ WORDS = {
     f"POST {ACCOUNT}/tokens": Words({"name": "another"}),
     f"DELETE {ACCOUNT}/tokens/{{token_id}}": Words(about={"token_id": "account_token_id"}),
     "POST /api/v1/projects/{project_id}/restore": Words(about={"project_id": "deleted_id"}),
+    f"GET {KIND}/schema": Words(path=A_GHOST),
+    f"GET {KIND}": Words(query=IN_NAMESPACE, path=A_GHOST),
+    f"GET {ONE}": OF_GHOST,
+    f"GET {ONE}/resolved": OF_GHOST,
+    f"GET {ONE}/history": OF_GHOST,
+    f"GET {ONE}/history/{{generation}}": OF_GHOST,
+    f"GET {PACKAGE}": OF_SKILL,
+    f"GET {PACKAGE}/files": OF_SKILL,
+    f"POST {KIND}": Words(
+        {"metadata": {"name": "new-{number}", "namespace": "{namespace}"}, "spec": PROMPT}, path=A_GHOST
+    ),
+    f"PUT {ONE}": Words(
+        {"metadata": {"namespace": "{namespace}"}, "spec": PROMPT}, about=CALLED_GHOST, path=A_GHOST
+    ),
+    f"PATCH {ONE}": Words({"spec": PROMPT}, IN_NAMESPACE, about=CALLED_GHOST, path=A_GHOST),
+    f"POST {ONE}/history/{{generation}}/rollback": OF_GHOST,
+    f"PUT {PACKAGE}": Words(
+        query=IN_NAMESPACE, about=CALLED_SKILL, content=SKILL_PACKAGE, media=ZIP, makes=True
+    ),
+    "POST /api/v1/apply": Words(content=DOCUMENTS, media=YAML),
+    f"DELETE {ONE}": OF_GHOST,
+    f"POST {ONE}/restore": OF_GHOST,
 }

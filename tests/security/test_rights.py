@@ -11,7 +11,9 @@ import pytest
 import redis.asyncio
 from nats.aio.client import Client
 
-from signalbox_common.contracts.base import OWNERS
+from signalbox_common.contracts.auth import Delegate, GetGrant, Reach
+from signalbox_common.contracts.base import OWNERS, SERVICES
+from signalbox_common.contracts.streams import PACKAGE_BUCKET
 from tests.support.installation import Installation
 
 
@@ -99,6 +101,56 @@ async def test_the_gateway_redrives_nothing_and_hears_no_requests(installation: 
             assert await client.refuses_publish(subject), subject
         for subject in ("ask.>", "qry.>", "_INBOX.auth.>", ">"):
             assert await client.refuses_subscribe(subject), subject
+
+
+async def test_packages_are_for_the_gateway_and_the_catalog(installation: Installation) -> None:
+    bucket, stream = PACKAGE_BUCKET, f"OBJ_{PACKAGE_BUCKET}"
+    subjects = (
+        f"$O.{bucket}.C.chunk",
+        f"$O.{bucket}.M.name",
+        f"$JS.API.STREAM.MSG.GET.{stream}",
+        f"$JS.API.CONSUMER.CREATE.{stream}",
+        f"$JS.API.CONSUMER.CREATE.{stream}.x.$O.{bucket}.C.>",
+        f"$JS.API.STREAM.PURGE.{stream}",
+    )
+    for service in SERVICES:
+        async with watched(installation, service) as client:
+            for subject in subjects:
+                refused = await client.refuses_publish(subject)
+                assert refused is (service not in ("gateway", "catalog")), (service, subject)
+            for subject in (
+                f"$JS.API.STREAM.DELETE.{stream}",
+                f"$JS.API.STREAM.UPDATE.{stream}",
+                f"$JS.API.STREAM.MSG.DELETE.{stream}",
+                f"$JS.API.STREAM.INFO.{stream}",
+            ):
+                assert await client.refuses_publish(subject), (service, subject)
+            assert await client.refuses_subscribe(f"$O.{bucket}.>")
+
+
+async def test_the_gateway_hears_of_resources_and_of_no_other_events(installation: Installation) -> None:
+    async with watched(installation, "gateway") as client:
+        assert not await client.refuses_subscribe("evt.*.catalog.resource.*")
+        for subject in ("evt.>", "evt.*.catalog.>", "evt._.catalog.audit.recorded", "evt.*.auth.project.*"):
+            assert await client.refuses_subscribe(subject), subject
+        assert await client.refuses_publish("evt._.catalog.resource.created")
+
+
+async def test_services_ask_each_other_only_what_the_contracts_say(installation: Installation) -> None:
+    for service in OWNERS:
+        async with watched(installation, service) as client:
+            for subject, allowed in (
+                (Reach.subject, ("catalog",)),
+                (Delegate.subject, ("tasks", "sandbox", "git")),
+                (GetGrant.subject, ()),
+                ("qry.catalog.v1.get", ()),
+                ("ask.catalog.v1.apply", ()),
+                ("cmd.catalog.v1.delete", ()),
+                ("ask.catalog.v1.rotate-secrets", ()),
+            ):
+                assert await client.refuses_publish(subject) is (service not in allowed), (service, subject)
+    async with watched(installation, "gateway") as client:
+        assert await client.refuses_publish("ask.catalog.v1.rotate-secrets")
 
 
 async def test_streams_cannot_be_purged_or_rolled_up_even_by_the_administrator(

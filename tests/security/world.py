@@ -10,13 +10,16 @@ import httpx
 
 from signalbox_common.keys import uuid7
 from signalbox_common.testing import eventually
-from tests.security.matrix import BELOW, ROWS, WORDS, Row, Words
+from tests.security.matrix import BELOW, ROWS, SKILL_PACKAGE, WORDS, ZIP, Row, Words
 from tests.support.forgery import Signer
 from tests.support.installation import PASSWORD, Http, Installation
 from tests.support.people import ADMIN_PASSWORD, Person, bearer, registered, signed_in
 
+KINDS = "/api/v1/kinds"
 ROLES = ("maintainer", "developer", "viewer")
 RIGHT = sorted({row.right for row in ROWS} - {"nobody"})
+NAMES = ("namespace", "name")
+"""What stands for itself: whoever asks for one may be told what they have asked for."""
 UNCOVERING = "auth:read"
 """A scope that there is, and that covers nothing of what the routes need."""
 
@@ -37,6 +40,13 @@ class Things(dict[str, str]):
         if isinstance(value, dict):
             return {key: self.fill(item, ids) for key, item in value.items()}
         return value.format_map(ChainMap(ids, self)) if isinstance(value, str) else value
+
+    def filled(self, words: Words, ids: dict[str, str]) -> dict[str, Any]:
+        """What a request sends beside its address, as the HTTP client takes it."""
+        sent: dict[str, Any] = {"params": self.fill(words.query, ids), "json": self.fill(words.body, ids)}
+        if words.content is None:
+            return sent
+        return sent | {"json": None, "content": self.fill(words.content, ids)}
 
 
 class World:
@@ -68,19 +78,19 @@ class World:
     def ids(self, row: Row) -> dict[str, str]:
         """What stands for each id of its address, in their order."""
         about = WORDS.get(row.route, Words()).about
-        return {name: self.things[about.get(name, name)] for name in ids_of(row)}
+        return {name: self.things[about.get(name, name)] for name in [*ids_of(row), *about]}
 
     async def ask(
         self, row: Row, headers: dict[str, str], ids: dict[str, str] | None = None
     ) -> httpx.Response:
         words = WORDS.get(row.route, Words())
         ids = self.ids(row) if ids is None else ids
+        media = {"Content-Type": words.media} if words.media else {}
         answer = await self._http.request(
             row.method,
-            row.path.format_map(ids),
-            headers=headers,
-            params=self.things.fill(words.query, ids),
-            json=self.things.fill(words.body, ids),
+            row.path.format_map(ids | words.path),
+            headers=headers | media,
+            **self.things.filled(words, ids),
         )
         self._http.cookies.clear()
         return answer
@@ -93,6 +103,8 @@ class World:
         theirs = [
             await self._get(path, owner) for path in (project, f"{project}/members", f"{account}/tokens")
         ]
+        where = {"namespace": self.things["namespace"]}
+        theirs += [await self._get(f"{KINDS}/{plural}", owner, **where) for plural in ("ghosts", "skills")]
         return [*theirs, await self._get(f"/api/v1/users/{self.things['user_id']}", admin)]
 
     # -- how it comes to be ----------------------------------------------------------------------------
@@ -125,6 +137,23 @@ class World:
         ):
             account, token = await self._account(things["project_id"], headers)
             things |= dict(zip(names, (account, token), strict=True))
+        for things, headers, prefix in ((self.things, owner, "our"), (self.strangers, stranger, "their")):
+            await self._build_resources(things, headers, prefix)
+
+    async def _build_resources(self, things: Things, headers: dict[str, str], prefix: str) -> None:
+        """A ghost, and a skill with a package."""
+        where = {"namespace": (await self._get(f"/api/v1/projects/{things['project_id']}", headers))["slug"]}
+        ghost = {"metadata": {"name": f"{prefix}-ghost"}, "spec": {"systemPrompt": "You write code."}}
+        made = await self._http.post(f"{KINDS}/ghosts", json=ghost, params=where, headers=headers)
+        assert made.status_code == 201, made.text
+        made = await self._http.put(
+            f"{KINDS}/skills/{prefix}-skill/package",
+            content=SKILL_PACKAGE,
+            params=where,
+            headers=headers | {"Content-Type": ZIP},
+        )
+        assert made.status_code == 200, made.text
+        things |= where | {"ghost_name": f"{prefix}-ghost", "skill_name": f"{prefix}-skill"}
 
     async def _add_member(self, project: str, person: Person, role: str) -> str:
         """The operation that it was."""
@@ -189,17 +218,23 @@ class World:
         answers = [await self._http.get("/api/v1/auth/me", headers=self._headers["ended", n]) for n in RIGHT]
         return {answer.status_code for answer in answers} == {401}
 
-    async def _get(self, path: str, headers: dict[str, str]) -> Any:
-        answer = await self._http.get(path, headers=headers)
+    async def _get(self, path: str, headers: dict[str, str], **query: str) -> Any:
+        answer = await self._http.get(path, params=query, headers=headers)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
 
 def ids_of(row: Row) -> list[str]:
-    """The ids that an address names, in its path and behind it."""
-    return re.findall(r"{(\w+_id)}", row.path + str(WORDS.get(row.route, Words()).query))
+    """The ids that a request names, in its address or behind it; a name after the namespace that it is in."""
+    words = WORDS.get(row.route, Words())
+    ids = re.findall(r"{(\w+_id)}", row.path + str(words.query))
+    if "{namespace}" in f"{words.query} {words.body} {words.content!r}":
+        ids.append("namespace")
+    return ids if words.makes else ids + re.findall(r"{(name)}", row.path)
 
 
 def missing(name: str, there: str) -> str:
-    """An id of the same form that nobody has."""
-    return there[:-1] + ("A" if there[-1] != "A" else "B") if name == "operation_id" else str(uuid7())
+    """An id, or a name, of the same form that nobody has."""
+    if name == "operation_id":
+        return there[:-1] + ("A" if there[-1] != "A" else "B")
+    return there[::-1] if name in NAMES else str(uuid7())

@@ -19,6 +19,8 @@ from pydantic import SecretStr
 
 from signalbox_auth.app import build as build_auth
 from signalbox_auth.settings import AuthSettings
+from signalbox_catalog.app import build as build_catalog
+from signalbox_catalog.settings import CatalogSettings
 from signalbox_cli.provision.permissions import ADMIN
 from signalbox_common.bus import Bus
 from signalbox_common.bus import headers as h
@@ -60,10 +62,11 @@ class Installation:
             url = credentials.database_url(endpoints, name, self.database)
             given |= {"database_url": SecretStr(url), "retry_base": 0.05}
         if "secret_key" in kind.model_fields:
-            given["secret_key"] = SecretStr(credentials.secret_key)
+            given["secret_key"] = SecretStr(credentials.secret_key_of(name) or "")
         if kind is AuthSettings:
             given |= {"argon2_memory_kib": 64, "argon2_time": 1}  # the machine is for other things
-            given |= {"secrets_dir": self.folder}
+        if "secrets_dir" in kind.model_fields:
+            given["secrets_dir"] = self.folder
         return kind(**(given | changes))
 
     def lab(self, service: str = "tasks", **changes: Any) -> LabSettings:
@@ -72,6 +75,9 @@ class Installation:
     def auth(self, **changes: Any) -> Service:
         return build_auth(self.settings(AuthSettings, **changes))
 
+    def catalog(self, **changes: Any) -> Service:
+        return build_catalog(self.settings(CatalogSettings, **changes))
+
     def environment(self, service: str) -> dict[str, str]:
         """The same as variables, for a service in a process of its own."""
         credentials, endpoints = self.servers.credentials, self.servers.endpoints
@@ -79,7 +85,7 @@ class Installation:
             "NATS_URL": credentials.nats_url(endpoints, service),
             "REDIS_URL": credentials.redis_url(endpoints, service),
             "DATABASE_URL": credentials.database_url(endpoints, service, self.database),
-            "SECRET_KEY": credentials.secret_key,
+            "SECRET_KEY": credentials.secret_key_of(service) or "",
             "SIGNALBOX_LOG_LEVEL": "info",
             "SIGNALBOX_SECRETS_DIR": str(self.folder),
             "SIGNALBOX_ARGON2_MEMORY_KIB": "64",
@@ -204,6 +210,7 @@ class Http:
         self.get = client.get
         self.post = client.post
         self.patch = client.patch
+        self.put = client.put
         self.delete = client.delete
         self.request = client.request
         self.cookies = client.cookies

@@ -4,6 +4,7 @@ import asyncio
 import json
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -48,6 +49,36 @@ class Screen:
         for line in self._events[-8:]:
             table.add_row("[cyan]»[/]", "event", "", line)
         return Panel(table, title="signalbox demo", border_style="dim")
+
+
+_YAML = {"content-type": "application/yaml"}
+_BOT = """\
+apiVersion: signalbox.dev/v1
+kind: Bot
+metadata: {name: helper}
+spec: {ghostRef: helper, modelRef: quick, shellRef: chat}
+---
+apiVersion: signalbox.dev/v1
+kind: Ghost
+metadata: {name: helper}
+spec: {systemPrompt: You answer briefly.}
+---
+apiVersion: signalbox.dev/v1
+kind: Model
+metadata: {name: quick}
+spec: {provider: openai, model: gpt-4}
+---
+apiVersion: signalbox.dev/v1
+kind: Shell
+metadata: {name: chat}
+spec: {type: Chat}
+"""
+
+
+def _told(applied: dict[str, Any]) -> str:
+    """What became of the documents."""
+    counts = Counter(item["action"] for item in applied["items"])
+    return ", ".join(f"{count} {action}" for action, count in counts.items())
 
 
 class DemoFailed(Exception):
@@ -133,6 +164,19 @@ async def _steps(screen: Screen, http: httpx.AsyncClient, seen: "asyncio.Queue[M
         lambda: http.get("/api/v1/projects"),
         200,
         lambda page: f"{len(page['items'])} projects, one of them personal",
+    )
+    namespace = {"namespace": project["slug"]}
+
+    def apply() -> Any:
+        return http.post("/api/v1/apply", content=_BOT, params=namespace, headers=_YAML)
+
+    await step("POST /api/v1/apply", apply, 200, _told)
+    await step("the same again", apply, 200, _told)
+    await step(
+        "GET  …/bots/helper/resolved",
+        lambda: http.get("/api/v1/kinds/bots/helper/resolved", params=namespace),
+        200,
+        lambda tree: f"with its {', '.join(sorted(tree['references']))}",
     )
     screen.begin("its event on the bus")
     started = time.perf_counter()

@@ -1,8 +1,26 @@
 """The `signalbox` command."""
 
+from collections.abc import Callable
+
 import typer
 
-from signalbox_cli.commands import account, audit, demo, dlq, installation, keys, secrets, stack
+from signalbox_cli.commands import (
+    account,
+    applying,
+    audit,
+    changing,
+    demo,
+    dlq,
+    installation,
+    keys,
+    kinds,
+    resources,
+    secrets,
+    skills,
+    stack,
+)
+
+RESOURCES = "Resources"
 
 app = typer.Typer(
     name="signalbox",
@@ -11,7 +29,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (
+_OF_THE_INSTALLATION: tuple[Callable[..., None], ...] = (
     stack.up,
     stack.down,
     stack.status,
@@ -21,8 +39,26 @@ for command in (
     account.whoami,
     installation.credentials,
     installation.provision,
-):
+)
+_OF_RESOURCES: tuple[Callable[..., None], ...] = (
+    resources.get,
+    resources.describe,
+    applying.apply,
+    applying.diff,
+    changing.edit,
+    changing.delete,
+    changing.restore,
+    resources.history,
+    changing.rollback,
+    kinds.kinds,
+    kinds.explain,
+)
+for command in _OF_THE_INSTALLATION:
     app.command()(command)
+for command in _OF_RESOURCES:
+    app.command(rich_help_panel=RESOURCES)(command)
+app.command("api-resources", hidden=True)(kinds.kinds)  # as kubectl calls it
+app.add_typer(skills.app, name="skill", rich_help_panel=RESOURCES)
 for name, group in {"dlq": dlq, "keys": keys, "secrets": secrets, "audit": audit}.items():
     app.add_typer(group.app, name=name)
 

@@ -93,6 +93,17 @@ class Database:
             self.after_emit()
 
     @asynccontextmanager
+    async def trial(self) -> AsyncIterator[Transaction]:
+        """A transaction that is taken back in any case."""
+        async with self.engine.connect() as connection:
+            begun = await connection.begin()
+            try:
+                yield Transaction(connection)
+            finally:
+                with suppress(Exception):  # a connection that is gone has rolled back
+                    await begun.rollback()
+
+    @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """A connection for single statements, without the round trips of a transaction."""
         async with self._reading.connect() as connection:

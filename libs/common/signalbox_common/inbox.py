@@ -204,6 +204,14 @@ class Inbox:
         await self.checkpoint("committed")
         return outcome
 
+    async def replayed(self, key: RequestKey) -> Outcome[Any] | None:
+        """What the same request was answered before, if it was."""
+        async with self._database.transaction() as transaction:
+            found = await transaction.connection.execute(
+                select(self._inbox.c.command_id).where(self._inbox.c.command_id == key.command_id)
+            )
+            return await self._replay(transaction, key) if found.first() is not None else None
+
     async def _claimed(self, transaction: Transaction, key: RequestKey) -> bool:
         """Whether this request is the first with its id."""
         mine = await transaction.connection.execute(

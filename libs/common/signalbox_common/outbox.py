@@ -7,7 +7,7 @@ the oldest after any error; the stream drops what it has seen already.
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
@@ -78,6 +78,15 @@ async def emit(
     await transaction.connection.execute(insertion(schema), row)
     event_id: uuid.UUID = row["event_id"]
     return event_id
+
+
+async def emit_all(
+    transaction: Transaction, schema: str, events: Sequence[tuple[Event, uuid.UUID | None]]
+) -> None:
+    """Puts many facts, each with its project, into the outbox in their order."""
+    if events:
+        rows = [row_of(transaction, schema, event, project=project) for event, project in events]
+        await transaction.connection.execute(insertion(schema), rows)
 
 
 def row_of(

@@ -28,6 +28,10 @@ class Principal:
     """What an API token is limited to; None where it is not."""
     verbs: frozenset[str] | None = None
     """What a delegation is limited to."""
+    namespace: str | None = None
+    """The slug of that project."""
+    at_home: bool = False
+    """Whether that project is the one that `default` stands for."""
 
     def project(self) -> uuid.UUID:
         """The one project that this grant opens."""
@@ -136,6 +140,8 @@ def _principal(claims: dict[str, Any]) -> Principal:
         delegation_id=_id(claims, "dlg"),
         scopes=_words(claims, "scp"),
         verbs=_words(claims, "vrb"),
+        namespace=str(claims["nsp"]) if claims.get("nsp") is not None else None,
+        at_home=claims.get("own") is True,
     )
 
 

@@ -102,7 +102,6 @@ _ON_THE_WIRE: dict[type[domain.DomainError], Callable[[domain.DomainError], Sign
     ),
     domain.DelegationEnded: lambda _: Unauthenticated("The delegation has ended.", code="delegation_ended"),
     domain.UnknownAudience: lambda _: Invalid("Nobody answers to this audience."),
-    domain.BadCursor: lambda _: Invalid(errors=_field("cursor", "is not one of ours", "bad_cursor")),
 }
 
 

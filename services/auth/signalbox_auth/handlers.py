@@ -49,6 +49,7 @@ def register_tokens(bus: ServiceBus, tokens: Tokens, grants: Grants) -> None:
 
     bus.on_query(contract.Identify)(grants.identify)
     bus.on_query(contract.GetGrant)(grants.grant)
+    bus.on_query(contract.Reach)(grants.reach)
     bus.on_ask(contract.Delegate)(grants.delegate)
     bus.on_query(contract.DelegatedGrant)(grants.delegated)
     bus.on_ask(contract.EndDelegation)(grants.end)

@@ -1,11 +1,58 @@
 """Composition root of the catalog service."""
 
+from datetime import timedelta
+
+from signalbox_catalog import handlers
+from signalbox_catalog.errors import translate
+from signalbox_catalog.service.applying import Applying
+from signalbox_catalog.service.changes import Changes
+from signalbox_catalog.service.neighbours import Neighbours
+from signalbox_catalog.service.packages import Packages
+from signalbox_catalog.service.projects import Projects
+from signalbox_catalog.service.reading import Reading
+from signalbox_catalog.service.tidying import Tidying
+from signalbox_catalog.service.trees import Trees
+from signalbox_catalog.service.turns import Turns
+from signalbox_catalog.service.vault import Vault
+from signalbox_catalog.service.watching import Watching
 from signalbox_catalog.settings import CatalogSettings
+from signalbox_common.bus.objects import Bucket
+from signalbox_common.contracts.streams import PACKAGE_BUCKET
+from signalbox_common.inbox import Checkpoint, no_checkpoint
 from signalbox_common.runtime import Service, run
+from signalbox_common.secrets import KeyFile, LocalSecrets
 
 
-def build(settings: CatalogSettings) -> Service:
-    return Service(settings)
+def build(settings: CatalogSettings, *, checkpoint: Checkpoint = no_checkpoint) -> Service:
+    app = Service(settings, translate=translate, checkpoint=checkpoint)
+    secret_key = settings.secret_key.get_secret_value()
+    store = LocalSecrets(app.database, KeyFile(settings.secrets_dir / "catalog.keys", secret_key))
+    app.health.checks["secrets"] = store.check
+    bucket = Bucket(app.bus.connection, PACKAGE_BUCKET)
+    vault = Vault(store, secret_key)
+    neighbours = Neighbours(app.bus)
+    handlers.register_reads(
+        app.bus, Reading(app.database), Trees(app.database, neighbours), Watching(app.database)
+    )
+    turns = Turns()
+    handlers.register_changes(
+        app.bus,
+        Changes(app.database, vault, neighbours, turns),
+        Applying(app.database, vault, neighbours, turns),
+    )
+    handlers.register_packages(app.bus, Packages(app.database, bucket, vault, turns))
+    handlers.register_facts(app.bus, Projects())
+    tidying = Tidying(
+        app.database,
+        store,
+        bucket,
+        deleted_kept=timedelta(days=settings.deleted_kept_days),
+        history_kept=timedelta(days=settings.history_kept_days),
+    )
+    handlers.register_operation(app.bus, tidying)
+    app.prepare = store.check
+    app.tidy = tidying.tidy
+    return app
 
 
 def main() -> None:

@@ -23,18 +23,22 @@ from signalbox_gateway.cookies import Cookies
 from signalbox_gateway.edge import Edge
 from signalbox_gateway.live import socket
 from signalbox_gateway.live.tickets import Tickets
+from signalbox_gateway.live.wakes import Wakes
 from signalbox_gateway.live.watch import Watch
 from signalbox_gateway.origins import Origins
 from signalbox_gateway.routes import (
     accounts,
+    apply,
     audit,
     auth,
     devices,
     health,
     info,
     keys,
+    kinds,
     members,
     operations,
+    packages,
     projects,
     sessions,
     tokens,
@@ -57,6 +61,9 @@ ROUTES = (
     audit,
     info,
     keys,
+    packages,  # before kinds: `skills` is one of them
+    kinds,
+    apply,
     operations,
 )
 EXPOSED = ["Location", "X-Operation-ID", "X-Request-ID", "X-Correlation-ID", "Retry-After", "ETag"]
@@ -124,15 +131,20 @@ def build(settings: GatewaySettings, *, started: Callable[[], object] | None = N
     app.state.cookies = Cookies(origins, addresses, settings.cookie_secure, settings.env == "development")
     app.state.tickets = Tickets(redis, secret_key)
     app.state.watch = watch
+    app.state.wakes = Wakes(bus)
     problems.install(app)
+    _add_routes(app, settings)
+    add_middlewares(app, settings)
+    return app
+
+
+def _add_routes(app: FastAPI, settings: GatewaySettings) -> None:
     for module in ROUTES:
         app.include_router(module.routes)
     app.include_router(socket.routes)
     pages.install_device_page(app)
     if settings.docs:
         pages.install(app)
-    add_middlewares(app, settings)
-    return app
 
 
 def add_middlewares(app: FastAPI, settings: GatewaySettings) -> None:

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from starlette.responses import JSONResponse, Response
 
 from signalbox_common.bus import Answer, Bus, Sending
+from signalbox_common.bus.objects import Bucket
 from signalbox_common.contracts.auth import Identify
 from signalbox_common.contracts.auth import Identity as WhoItIs
 from signalbox_common.contracts.base import (
@@ -24,6 +25,7 @@ from signalbox_common.contracts.base import (
     Reply,
 )
 from signalbox_common.contracts.base import Request as MessageToOwner
+from signalbox_common.contracts.streams import PACKAGE_BUCKET
 from signalbox_common.errors import Invalid, NotFound, SignalboxError, Unavailable
 from signalbox_common.keys import CommandIds, OperationIds, OperationRef, uuid7
 from signalbox_gateway.identity import Asker, Identity
@@ -63,6 +65,7 @@ class Clients:
     def __init__(self, bus: Bus, secret_key: str, *, command_patience: float) -> None:
         self.bus = bus
         self.identity = Identity(bus)
+        self.packages = Bucket(bus.connection, PACKAGE_BUCKET)
         self._command_ids = CommandIds(secret_key)
         self.operation_ids = OperationIds(secret_key)
         self._patience = command_patience
@@ -78,6 +81,16 @@ class Clients:
     async def identify(self, asker: Asker) -> WhoItIs:
         """As auth knows them at this moment."""
         return (await self.bus.query(Identify(token=SecretStr(asker.token)))).value()
+
+    async def place(
+        self, asker: Asker, service: str, namespace: str, message: type[MessageToOwner[Any]]
+    ) -> uuid.UUID:
+        """The project behind a namespace; there is none for those who are no members of it."""
+        purpose = None if issubclass(message, Query) else message.verb()
+        grant = await self.identity.grant(asker, service, namespace, purpose=purpose)
+        if grant.project is None:
+            raise NotFound("There is no such project.", code="project_not_found")
+        return grant.project
 
     async def ask(
         self,

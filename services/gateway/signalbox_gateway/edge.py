@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from signalbox_common import telemetry
 from signalbox_common.bus.headers import client, is_correlation_id
 from signalbox_common.keys import uuid7
-from signalbox_gateway import pages
+from signalbox_gateway import limits, pages
 from signalbox_gateway.addresses import Addresses
 from signalbox_gateway.problems import problem
 
@@ -58,6 +58,7 @@ class Edge:
         if scope["type"] == "websocket":
             await self._app(scope, receive, send)
             return
+        max_body = limits.of(scope["path"], self._max_body)
         started = time.perf_counter()
         status = 0
 
@@ -80,21 +81,27 @@ class Edge:
             context=telemetry.extract({"traceparent": headers.get("traceparent", "")}),
             kind=SpanKind.SERVER,
         ) as span:
-            await self._guarded(scope, receive, send_on, headers, lambda: status)
+            await self._guarded(scope, receive, send_on, headers, max_body, lambda: status)
             span.set_attribute("http.response.status_code", status)
         route = getattr(scope.get("route"), "path", "unmatched")
         REQUESTS.labels(scope["method"], route, status).inc()
         SECONDS.labels(scope["method"], route).observe(time.perf_counter() - started)
 
     async def _guarded(
-        self, scope: Scope, receive: Receive, send: Send, headers: Headers, status: Callable[[], int]
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        headers: Headers,
+        max_body: int,
+        status: Callable[[], int],
     ) -> None:
         length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > self._max_body:
-            await self._too_large(scope, receive, send)
+        if not length.isdecimal() or int(length) > max_body:
+            await self._too_large(scope, receive, send, max_body)
             return
         try:
-            await self._app(scope, self._bounded(receive), send)
+            await self._app(scope, self._bounded(receive, max_body), send)
         except ClientDisconnect:
             log.info("the client left", method=scope["method"], path=scope["path"])
         except Exception:
@@ -104,7 +111,8 @@ class Edge:
             failed = problem(500, "internal", "Something went wrong on our side.")
             await failed(scope, receive, send)
 
-    def _bounded(self, receive: Receive) -> Receive:
+    @staticmethod
+    def _bounded(receive: Receive, max_body: int) -> Receive:
         seen = 0
 
         async def bounded() -> Message:
@@ -112,17 +120,18 @@ class Edge:
             message = await receive()
             if message["type"] == "http.request":
                 seen += len(message.get("body", b""))
-                if seen > self._max_body:
+                if seen > max_body:
                     raise _TooLarge(413)
             return message
 
         return bounded
 
-    async def _too_large(self, scope: Scope, receive: Receive, send: Send) -> None:
+    @staticmethod
+    async def _too_large(scope: Scope, receive: Receive, send: Send, max_body: int) -> None:
         answer = problem(
             413,
             "body_too_large",
-            f"The request body may have at most {self._max_body} bytes.",
+            f"The request body may have at most {max_body} bytes.",
             headers={"Connection": "close"},
         )
         await answer(scope, receive, send)

@@ -152,21 +152,28 @@ class Identity:
         self,
         asker: Asker,
         service: str,
-        project: uuid.UUID | None = None,
+        project: uuid.UUID | str | None = None,
         *,
         purpose: str | None = None,
         fresh: bool = False,
     ) -> Grant:
+        """For a project by its id or its namespace, or for the person alone."""
         key = (asker.token, service, project)
         known = None if fresh or not self._revoked.trusted else self._grants.get(key)
         if known is not None:
             return known[1]
-        answer = await self._bus.query(
-            GetGrant(token=SecretStr(asker.token), audience=service, project=project, purpose=purpose)
+        by_name = isinstance(project, str)
+        question = GetGrant(
+            token=SecretStr(asker.token),
+            audience=service,
+            project=None if by_name else project,
+            namespace=project if by_name else None,
+            purpose=purpose,
         )
-        grant = answer.value()
-        until = (grant.expires_at - datetime.now(UTC)).total_seconds() - _MARGIN
-        self._grants.put(key, (asker, grant), time.time() + until)
+        grant = (await self._bus.query(question)).value()
+        until = time.time() + (grant.expires_at - datetime.now(UTC)).total_seconds() - _MARGIN
+        for named in {project, grant.project}:
+            self._grants.put((asker.token, service, named), (asker, grant), until)
         return grant
 
     def _forget(self, what: AccessRevoked) -> None:

@@ -29,6 +29,7 @@ _TITLES = {
     404: "Not Found",
     405: "Method Not Allowed",
     409: "Conflict",
+    410: "Gone",
     412: "Precondition Failed",
     413: "Content Too Large",
     415: "Unsupported Media Type",
@@ -58,7 +59,7 @@ def problem(
         "correlationId": telemetry.correlation_id.get(),
     }
     if errors:
-        body["errors"] = [error.model_dump(by_alias=True) for error in errors]
+        body["errors"] = [error.model_dump(by_alias=True, exclude_none=True) for error in errors]
     body |= extra or {}
     return Response(json.dumps(body), status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
 
@@ -124,6 +125,8 @@ SCHEMA: dict[str, Any] = {
                     "field": {"type": "string"},
                     "message": {"type": "string"},
                     "code": {"type": "string"},
+                    "document": {"type": "integer"},
+                    "line": {"type": "integer"},
                 },
             },
         },

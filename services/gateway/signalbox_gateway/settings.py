@@ -28,6 +28,7 @@ class GatewaySettings(ServiceSettings):
     cookie_secure: bool | None = None
     """Whether cookies are for HTTPS only; by default everywhere but in development over HTTP."""
     max_body: int = 512 * 1024
+    """Bytes of a request's body; what many documents or a package may have is said with their routes."""
     command_patience: float = 5.0
     """Seconds to wait for the answer of a command before it becomes 202."""
 

@@ -1,7 +1,7 @@
 """What all commands share: consoles, options, and one way to fail."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -15,6 +15,8 @@ from signalbox_cli.stack.home import Home
 if TYPE_CHECKING:
     from nats.aio.client import Client
 
+    from signalbox_cli.catalog.api import Catalog
+    from signalbox_common.contracts.catalog import Change
     from signalbox_common.errors import SignalboxError
 
 T = TypeVar("T")
@@ -30,6 +32,15 @@ UrlOption = Annotated[
     typer.Option("--url", envvar="SIGNALBOX_URL", help="Where Signalbox is; by default the running stack."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="For scripts.")]
+NamespaceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--namespace",
+        "-n",
+        envvar="SIGNALBOX_NAMESPACE",
+        help="The slug of a project; by default your personal one.",
+    ),
+]
 
 
 def fail(message: str, code: int = 1) -> typer.Exit:
@@ -39,25 +50,45 @@ def fail(message: str, code: int = 1) -> typer.Exit:
 
 
 @contextmanager
-def speaking_http() -> Iterator[None]:
-    """What goes wrong between here and the gateway ends the command in words."""
+def speaking_http(code: int = 1) -> Iterator[None]:
+    """What goes wrong between here and the gateway ends the command in words, with that exit code."""
     import httpx
     from pydantic import ValidationError
 
+    from signalbox_cli.catalog.errors import Mistake
     from signalbox_cli.session import SessionError
     from signalbox_common.errors import SignalboxError
 
     try:
         yield
-    except SessionError as error:
-        raise fail(str(error)) from None
+    except (SessionError, Mistake) as error:
+        raise fail(str(error), code) from None
     except SignalboxError as error:
-        raise fail(_words(error)) from None
+        raise fail(_words(error), code) from None
     except ValidationError:
-        raise fail("the answer is not one of Signalbox: is the address right?") from None
+        raise fail("the answer is not one of Signalbox: is the address right?", code) from None
     except httpx.RequestError as error:
         url = error.request.url
-        raise fail(f"{url.scheme}://{url.netloc.decode()} is not reachable: {error}") from None
+        raise fail(f"{url.scheme}://{url.netloc.decode()} is not reachable: {error}", code) from None
+
+
+@contextmanager
+def open_catalog(url: str | None, namespace: str | None, code: int = 1) -> Iterator["Catalog"]:
+    """The catalog as whoever is logged in sees it; what goes wrong with it ends the command in words."""
+    with speaking_http(code):
+        from signalbox_cli.catalog.api import Catalog
+        from signalbox_cli.client import find_url, open_client
+
+        with open_client(find_url(url)) as http:
+            yield Catalog(http, namespace or None)
+
+
+def print_differences(changes: "Sequence[Change]") -> None:
+    """In colours, where somebody looks."""
+    from signalbox_cli.catalog import differences
+
+    for style, line in differences.lines(changes):
+        console.print(f"  {line}", style=style or None, markup=False, soft_wrap=True)
 
 
 def as_operator(home: HomeOption, work: "Callable[[Client], Awaitable[T]]") -> T:
@@ -84,4 +115,8 @@ def as_operator(home: HomeOption, work: "Callable[[Client], Awaitable[T]]") -> T
 
 
 def _words(error: "SignalboxError") -> str:
-    return "\n".join([error.detail, *(f"  {each.field}: {each.message}" for each in error.errors)])
+    """Where only one thing is wrong, the sentence often says all of it."""
+    told = [each for each in error.errors if each.message not in error.detail]
+    return "\n".join(
+        [error.detail, *(f"  {each.field}: {each.message}" if each.field else each.message for each in told)]
+    )

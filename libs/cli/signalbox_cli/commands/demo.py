@@ -10,7 +10,7 @@ from signalbox_cli.stack.program import listening_socket
 
 
 def demo(home: HomeOption = None) -> None:
-    """Register, log in, create a project twice under one key, and watch the events pass."""
+    """Register, log in, create a project, apply a bot to it, and watch the events pass."""
     import httpx
     import nats.errors
 

@@ -1,20 +1,37 @@
 """`signalbox secrets`: rotate."""
 
+from typing import TYPE_CHECKING
+
 import typer
 from rich.markup import escape
 
 from signalbox_cli.commands.common import HomeOption, as_operator, console
 
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+
 ROTATION_PATIENCE = 60.0
 
-app = typer.Typer(help="The store that keeps secrets encrypted.", no_args_is_help=True)
+app = typer.Typer(help="The stores that keep secrets encrypted.", no_args_is_help=True)
 
 
 @app.command()
 def rotate(home: HomeOption = None) -> None:
-    """Make a new key for the secret store, and wrap every secret with it; safe to repeat."""
+    """Make new keys for the secret stores, and wrap every secret with them; safe to repeat."""
     from signalbox_cli.asking import request
-    from signalbox_common.contracts.auth import RotateSecrets
+    from signalbox_common.contracts.auth import RotateSecrets, SecretsRotated
+    from signalbox_common.contracts.base import Ask
+    from signalbox_common.contracts.catalog import RotateCatalogSecrets
 
-    done = as_operator(home, lambda client: request(client, RotateSecrets(), patience=ROTATION_PATIENCE))
-    console.print(f"{done.rewrapped} secrets of auth are wrapped with key [bold]{escape(done.key_id)}[/] now")
+    asks: list[Ask[SecretsRotated]] = [RotateSecrets(), RotateCatalogSecrets()]
+    for ask in asks:
+
+        async def rotated(client: "Client", ask: Ask[SecretsRotated] = ask) -> SecretsRotated:
+            return await request(client, ask, patience=ROTATION_PATIENCE)
+
+        done = as_operator(home, rotated)
+        console.print(
+            f"{done.rewrapped} secrets of {ask.owner()} are wrapped with key "
+            f"[bold]{escape(done.key_id)}[/] now",
+            soft_wrap=True,
+        )

@@ -14,9 +14,12 @@ from urllib.parse import quote, urlsplit
 from signalbox_cli.provision.permissions import ADMIN, OPERATOR, USERS, Permissions, of_user, redis_rules
 from signalbox_common.contracts.base import SERVICES
 from signalbox_common.contracts.streams import MAX_PAYLOAD, Topology
+from signalbox_common.keys import derive
 
 DATABASE = "signalbox"
 KNOWS_SECRET_KEY = frozenset({"gateway", "auth"})
+HAS_OWN_SECRET_KEY = frozenset({"catalog"})
+"""Services that get a key of their own, which tells nothing about the one of the installation."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,16 @@ class Credentials:
         )
         write_secret(path, json.dumps(made.__dict__, indent=2), mode)
         return made
+
+    def secret_key_of(self, service: str) -> str | None:
+        """What a service gets as its `SECRET_KEY`."""
+        if service in KNOWS_SECRET_KEY:
+            return self.secret_key
+        return (
+            derive(self.secret_key, f"secret-key-of/{service}").hex()
+            if service in HAS_OWN_SECRET_KEY
+            else None
+        )
 
     def nats_url(self, endpoints: Endpoints, user: str) -> str:
         return _url("nats", endpoints.nats, user, self.passwords["nats"][user])
@@ -140,8 +153,8 @@ def write_service_files(
         write_secret(own / "redis-url", credentials.redis_url(endpoints, service), mode)
         if service != "gateway":
             write_secret(own / "database-url", credentials.database_url(endpoints, service), mode)
-        if service in KNOWS_SECRET_KEY:
-            write_secret(own / "secret-key", credentials.secret_key, mode)
+        if (secret_key := credentials.secret_key_of(service)) is not None:
+            write_secret(own / "secret-key", secret_key, mode)
     write_secret(directory / "auth" / "admin-password", credentials.admin_password, mode)
 
 

@@ -12,8 +12,10 @@ from signalbox_common.contracts.streams import (
     EVENTS,
     GRANT_KEYS,
     KEY_BUCKET,
+    PACKAGES,
     REVOCATIONS,
     SERVICE_CALLS,
+    Stream,
     Topology,
 )
 
@@ -70,8 +72,8 @@ def _operator() -> Permissions:
 
 def _gateway() -> Permissions:
     return Permissions(
-        publish=["cmd.>", "ask.>", "qry.>", *_checking_tokens()],
-        subscribe=["reply.*.*", "_INBOX.gateway.>"],
+        publish=["cmd.>", "ask.>", "qry.>", *_checking_tokens(), *_files(PACKAGES)],
+        subscribe=["reply.*.*", "_INBOX.gateway.>", "evt.*.catalog.resource.*"],
         deny_publish=_of_operators(),
     )
 
@@ -116,10 +118,27 @@ def _owner(service: str, topology: Topology) -> Permissions:
     if service == "auth":
         publish += [f"$KV.{KEY_BUCKET}.>", "rvk.*.auth.>"]
         publish += [f"$KV.{AUDIT_BUCKET}.>", f"{api}.DIRECT.GET.{AUDIT_HEAD.name}.>"]
+    if service == "catalog":
+        publish += _files(PACKAGES)
     return Permissions(
         publish=publish,
         subscribe=[f"_INBOX.{service}.>", f"ask.{service}.>", f"qry.{service}.>", f"outbox.{service}.poke"],
     )
+
+
+def _files(bucket: Stream) -> list[str]:
+    """Putting files into a bucket and reading them."""
+    api = "$JS.API"
+    return [
+        *bucket.subjects,
+        f"{api}.STREAM.NAMES",
+        f"{api}.STREAM.MSG.GET.{bucket.name}",
+        f"{api}.CONSUMER.CREATE.{bucket.name}",
+        f"{api}.CONSUMER.CREATE.{bucket.name}.>",
+        f"{api}.CONSUMER.DELETE.{bucket.name}.*",
+        f"$JS.FC.{bucket.name}.>",
+        f"{api}.STREAM.PURGE.{bucket.name}",  # also of what was put there in part
+    ]
 
 
 def _consumer(stream: str, name: str) -> list[str]:

@@ -1,6 +1,7 @@
 """What the audit log is told: every change that was asked for, together with what came of it."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -9,7 +10,7 @@ from pydantic import SecretStr
 
 from signalbox_common import outbox, telemetry
 from signalbox_common.bus import headers as h
-from signalbox_common.contracts.base import AuditRecorded, Query, Request
+from signalbox_common.contracts.base import AuditRecorded, Event, Query, Request
 from signalbox_common.db import Database, Transaction
 from signalbox_common.errors import SignalboxError
 from signalbox_common.principal import Principal
@@ -28,6 +29,8 @@ class Asked:
     request: Request[Any]
     principal: Principal | None
     operation: str | None = None
+    project: uuid.UUID | None = None
+    """What it turned out to be about, where the grant does not say."""
 
     def entry(
         self,
@@ -49,7 +52,7 @@ class Asked:
             actor_name=principal.username if principal else actor_name,
             credential=principal.credential if principal else None,
             resource=named[:_RESOURCE_LENGTH] if named else None,
-            project=principal.project_id if principal else None,
+            project=self.project or (principal.project_id if principal else None),
             address=h.client.get().address,
             correlation_id=telemetry.correlation_id.get(),
             operation=self.operation,
@@ -87,6 +90,17 @@ class AuditTrail:
             actor_name=transaction.actor_name,
         )
         return outbox.row_of(transaction, self._database.schema, entry, project=None)
+
+    async def note_parts(
+        self, transaction: Transaction, asked: Asked, parts: Sequence[tuple[str, uuid.UUID]]
+    ) -> None:
+        """Many changes that were asked for at once, each with its project."""
+        schema = self._database.schema
+        entries: list[tuple[Event, uuid.UUID | None]] = []
+        for resource, project in parts:
+            entry = asked.entry(schema, None, resource=resource)
+            entries.append((entry.model_copy(update={"project": project}), None))
+        await outbox.emit_all(transaction, schema, entries)
 
     async def refused(self, asked: Asked, error: SignalboxError, about: str | None = None) -> None:
         """A refusal that came before any transaction of the change."""

@@ -1,8 +1,8 @@
 """What a handler is told about the message that it handles."""
 
 import uuid
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from signalbox_common.bus.audit import Asked, AuditTrail
@@ -28,12 +28,34 @@ class Call:
     inbox: Inbox | None = None
     key: RequestKey | None = None
     audit: AuditTrail | None = None
+    grant: str | None = field(default=None, repr=False)
+    """What the request was granted with: a proof for others of whom it is for."""
+
+    def about(self, digest: str) -> "Call":
+        """The same request, where only its handler can tell what makes it differ from another one."""
+        key = replace(self.key, digest=f"{self.key.digest}:{digest}") if self.key is not None else None
+        return replace(self, key=key)
+
+    def within(self, project: uuid.UUID) -> "Call":
+        """The same request, which is about that project as only its handler can tell."""
+        return replace(self, asked=replace(self.asked, project=project))
 
     @property
     def principal(self) -> Principal:
         if self.asked.principal is None:
             raise Unauthenticated("A grant is needed.")
         return self.asked.principal
+
+    async def replayed(self) -> Outcome[Any] | None:
+        """What this request was answered before: for those who look at something before they take effect."""
+        if self.inbox is None or self.key is None or not self.key.remembered:
+            return None
+        return await self.inbox.replayed(self.key)
+
+    async def note_parts(self, transaction: Transaction, parts: Sequence[tuple[str, uuid.UUID]]) -> None:
+        """An entry of its own for each resource, with its project, that is changed beside the request's."""
+        if self.audit is not None:
+            await self.audit.note_parts(transaction, self.asked, parts)
 
     async def once(self, work: Work[R]) -> Outcome[R]:
         """Runs the work in one transaction with the inbox row and the audit entry of this request."""

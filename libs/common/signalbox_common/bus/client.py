@@ -15,8 +15,8 @@ from signalbox_common.bus import headers as h
 from signalbox_common.bus.connection import Connection
 from signalbox_common.bus.revocations import Follower
 from signalbox_common.contracts.auth import AccessRevoked
-from signalbox_common.contracts.base import Ask, Command, Event, Failure, Query, Reply
-from signalbox_common.contracts.streams import COMMANDS, KEY_BUCKET, stream_of
+from signalbox_common.contracts.base import Ask, Command, Event, Failure, Query, Reply, Request
+from signalbox_common.contracts.streams import COMMANDS, KEY_BUCKET, MAX_PAYLOAD, stream_of
 from signalbox_common.errors import OutcomeUnknown, SignalboxError, Unavailable
 from signalbox_common.keys import uuid7
 from signalbox_common.revoked import Revoked
@@ -52,6 +52,18 @@ class Sending:
     digest: str
     grant: str | None = None
     operation: str | None = None
+
+
+MAX_MESSAGE = MAX_PAYLOAD - 64 * 1024
+"""Bytes of a body; the rest of a message is for its headers."""
+
+
+def _encoded(request: Request[Any]) -> bytes:
+    """As it travels: JSON may write what came in as more."""
+    body = request.encode()
+    if len(body) > MAX_MESSAGE:
+        raise SignalboxError("The request is too large.", code="body_too_large", status=413)
+    return body
 
 
 class Bus:
@@ -101,7 +113,7 @@ class Bus:
             h.DIGEST: sending.digest,
         }
         try:
-            return await self._request(ask, ask.subject_for(), headers, REQUEST_TIMEOUT)
+            return await self._request(ask, ask.subject_for(), headers, ask.patience)
         except TimeoutError as error:
             raise OutcomeUnknown from error
 
@@ -112,11 +124,10 @@ class Bus:
         headers: dict[str, str],
         timeout: float,  # noqa: ASYNC109 - as above
     ) -> Answer[R]:
+        body = _encoded(request)
         await self.connection.ready(RECONNECT_PATIENCE)
         try:
-            message = await self.connection.client.request(
-                subject, request.encode(), timeout=timeout, headers=headers
-            )
+            message = await self.connection.client.request(subject, body, timeout=timeout, headers=headers)
         except (NoRespondersError, OutboundBufferLimitError) as error:
             raise Unavailable from error
         return self._answer(type(request), message)
@@ -141,7 +152,7 @@ class Bus:
         answered: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
         self._waiting[token] = answered
         try:
-            await self._store_command(command.subject_for(service), command.encode(), headers)
+            await self._store_command(command.subject_for(service), _encoded(command), headers)
             message = await asyncio.wait_for(answered, patience)
         except TimeoutError:
             return None

@@ -108,7 +108,15 @@ class CommandConsumer(DurableConsumer):
             user_id=asked.principal.user_id if asked.principal else None,
             project_id=asked.principal.project_id if asked.principal else None,
         )
-        return Call(asked, self._translate, h.client.get(), inbox=self.inbox, key=key, audit=self._audit)
+        return Call(
+            asked,
+            self._translate,
+            h.client.get(),
+            inbox=self.inbox,
+            key=key,
+            audit=self._audit,
+            grant=delivery.headers.get(h.GRANT),
+        )
 
 
 async def reply(connection: Connection, delivery: Delivery, outcome: Outcome[Any]) -> None:

@@ -190,7 +190,7 @@ class RequestServer:
     def _call(self, asked: Asked, sent: dict[str, str]) -> Call:
         contract, principal = asked.contract, asked.principal
         if not issubclass(contract, Ask):
-            return Call(asked, self._translate, h.client.get())
+            return Call(asked, self._translate, h.client.get(), grant=sent.get(h.GRANT))
         command_id = sent.get(h.COMMAND_ID, "")
         if not is_canonical_uuid(command_id):
             raise Invalid("The request has no command id.")
@@ -204,4 +204,12 @@ class RequestServer:
             remembered=contract.once,
             silent=contract.unrecorded,
         )
-        return Call(asked, self._translate, h.client.get(), inbox=self._inbox, key=key, audit=self._audit)
+        return Call(
+            asked,
+            self._translate,
+            h.client.get(),
+            inbox=self._inbox,
+            key=key,
+            audit=self._audit,
+            grant=sent.get(h.GRANT),
+        )

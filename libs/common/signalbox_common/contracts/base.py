@@ -35,7 +35,8 @@ class ContractError(ValueError):
     """A contract or an id that would make a wrong subject."""
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """Refuses text that could not be stored or sent."""
     if "\x00" in text:
         raise ValueError("text must not contain NUL characters")
     try:
@@ -51,7 +52,7 @@ def _in_reach(moment: datetime) -> datetime:
     return moment
 
 
-Text = Annotated[str, AfterValidator(_printable)]
+Text = Annotated[str, AfterValidator(printable)]
 """Text that can be stored and sent: no NUL, and no half of a surrogate pair."""
 Moment = Annotated[AwareDatetime, AfterValidator(_in_reach)]
 """A time that stays one in every time zone."""
@@ -79,7 +80,10 @@ class Message(BaseModel):
         for name in self.secret_fields:
             secret = getattr(self, name)
             body[to_camel(name)] = secret.get_secret_value() if secret is not None else None
-        return json.dumps(body).encode()
+        try:
+            return json.dumps(body, ensure_ascii=False).encode()
+        except UnicodeEncodeError:  # halves of characters: whoever reads it refuses them
+            return json.dumps(body).encode()
 
     def public_body(self) -> dict[str, Any]:
         """The JSON body without its secrets, for digests."""
@@ -191,6 +195,8 @@ class Ask(Request[R], Generic[R]):
     kind: ClassVar[str] = "ask"
     once: ClassVar[bool] = True
     """Whether an `Idempotency-Key` makes a repeat harmless; signing in ignores it."""
+    patience: ClassVar[float] = 5.0
+    """Seconds to wait for the answer."""
 
 
 class Query(Request[R], Generic[R]):
@@ -278,6 +284,10 @@ class FieldError(Message):
     field: str
     message: str
     code: str
+    document: int | None = None
+    """The number of the document, where a request holds many."""
+    line: int | None = None
+    """The line of the request's text, where it has any."""
 
 
 class Failure(Message):

@@ -3,24 +3,25 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from signalbox_common.contracts.auth import Delegate, DelegatedGrant, EndDelegation
+from signalbox_common.contracts.auth import Delegate, DelegatedGrant, EndDelegation, Reach
 from signalbox_common.contracts.base import OWNERS, Command, Request, consumer_of, contracts_of
 
 DAY = 24 * 3600.0
 MIB = 1024 * 1024
 
-GENERATION = 2
+GENERATION = 3
 """Grows whenever provisioning changes; an older program refuses to provision a newer installation."""
 
 KEY_BUCKET = "grant-keys"
 AUDIT_BUCKET = "audit-head"
+PACKAGE_BUCKET = "packages"
 
 MAX_PAYLOAD = 2 * MIB
 
 
 @dataclass(frozen=True)
 class Stream:
-    """One JetStream stream. None of them allows rollup, purge or message schedules."""
+    """One JetStream stream. None allows message schedules, and only buckets of files rollup and purge."""
 
     name: str
     subjects: tuple[str, ...]
@@ -31,6 +32,8 @@ class Stream:
     duplicate_window: float = 120.0
     allow_delete: bool = False
     allow_ttl: bool = False
+    object_store: bool = False
+    """Whether it is a bucket of files: replacing and deleting those needs rollup and purge."""
     max_per_subject: int = -1
     description: str = ""
 
@@ -102,7 +105,15 @@ AUDIT_HEAD = Stream(
     max_per_subject=1,
     description="How far the audit log has come, noted where nobody is who can cut it; only auth writes here",
 )
-STREAMS = (COMMANDS, EVENTS, EXTERNAL, DEAD_LETTERS, GRANT_KEYS, REVOCATIONS, AUDIT_HEAD)
+PACKAGES = Stream(
+    f"OBJ_{PACKAGE_BUCKET}",
+    (f"$O.{PACKAGE_BUCKET}.C.>", f"$O.{PACKAGE_BUCKET}.M.>"),
+    max_bytes=2048 * MIB,
+    discard_new=True,
+    object_store=True,
+    description="Packages of skills; the gateway puts them here, the catalog says which are good",
+)
+STREAMS = (COMMANDS, EVENTS, EXTERNAL, DEAD_LETTERS, GRANT_KEYS, REVOCATIONS, AUDIT_HEAD, PACKAGES)
 
 
 def stream_of(subject: str) -> Stream:
@@ -124,14 +135,16 @@ class FactConsumer:
 
 
 AUDIT = FactConsumer("auth", "audit", "evt._.*.audit.recorded")
-FACT_CONSUMERS: tuple[FactConsumer, ...] = (AUDIT,)
+PROJECT_GONE = FactConsumer("catalog", "project-gone", "evt.*.auth.project.deleted")
+PROJECT_BACK = FactConsumer("catalog", "project-back", "evt.*.auth.project.restored")
+FACT_CONSUMERS: tuple[FactConsumer, ...] = (AUDIT, PROJECT_GONE, PROJECT_BACK)
 """Who reads whose facts; a row here becomes a durable consumer and the permissions for it."""
 
 
-SERVICE_CALLS: tuple[tuple[str, type[Request[Any]]], ...] = tuple(
-    (service, contract)
-    for service in ("tasks", "sandbox", "git")
-    for contract in (Delegate, DelegatedGrant, EndDelegation)
+_DELEGATING = (Delegate, DelegatedGrant, EndDelegation)
+SERVICE_CALLS: tuple[tuple[str, type[Request[Any]]], ...] = (
+    ("catalog", Reach),
+    *((service, contract) for service in ("tasks", "sandbox", "git") for contract in _DELEGATING),
 )
 """Which service asks which other one; everything else is asked by the gateway."""
 

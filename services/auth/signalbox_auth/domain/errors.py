@@ -155,7 +155,3 @@ class DelegationEnded(DomainError):
 
 class UnknownAudience(DomainError):
     pass
-
-
-class BadCursor(DomainError):
-    pass

@@ -8,13 +8,13 @@ from sqlalchemy import Row
 
 from signalbox_auth.domain.audit import BEGINNING, FIELDS, Chain
 from signalbox_auth.service.anchor import Anchor
-from signalbox_auth.service.pages import cut, number_cursor, read_number_cursor
 from signalbox_auth.store import audit as rows
 from signalbox_common.bus import Call, FactCall
 from signalbox_common.bus.durable import Hopeless
 from signalbox_common.contracts import auth as contract
 from signalbox_common.contracts.base import AuditRecorded
 from signalbox_common.db import Database
+from signalbox_common.paging import cut, number_cursor, read_number_cursor
 
 
 class Audit:

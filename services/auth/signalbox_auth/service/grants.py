@@ -55,13 +55,35 @@ class Grants:
         """For the person whose token it is, and nobody's word beside it."""
         if query.audience not in OWNERS:
             raise errors.UnknownAudience
-        holder = await self._holder(query.token.get_secret_value(), query.project)
-        if query.project is not None and holder.role is None:
+        project = query.project or query.namespace
+        holder = await self._holder(query.token.get_secret_value(), project)
+        if project is not None and holder.place is None:
             await self._note_stranger(holder, query)
             raise errors.NoSuchProject
-        return self._sign(holder, query.audience, query.project, {})
+        return self._sign(holder, query.audience, {})
 
-    async def _holder(self, token: str, project: uuid.UUID | None) -> Holder:
+    async def reach(self, _call: Call, query: contract.Reach) -> contract.Reached:
+        """The proof is a grant that was made for the service which asks: nobody else can have it."""
+        verifier = self._proofs.get(query.service)
+        if verifier is None:
+            raise errors.UnknownAudience
+        principal = await verifier.verify(query.proof.get_secret_value(), GrantScope.PERSON)
+        async with self._database.reading() as connection:
+            found = await rows.places(connection, principal.user_id, set(query.namespaces))
+        if principal.delegation_id is not None:
+            found = [place for place in found if place.project_id == principal.project_id]
+        return contract.Reached(
+            items=tuple(
+                contract.ReachedNamespace(
+                    namespace=asked, slug=place.slug, project=place.project_id, role=place.role
+                )
+                for place in found
+                for asked in dict.fromkeys(query.namespaces)
+                if asked == place.slug or (asked == rows.HOME and place.home)
+            )
+        )
+
+    async def _holder(self, token: str, project: uuid.UUID | str | None) -> Holder:
         """Whoever the token belongs to, as the database knows them now."""
         if token.startswith(api_tokens.PREFIX):
             if not api_tokens.well_formed(token):
@@ -107,7 +129,7 @@ class Grants:
             actor=holder.user.id,
             actor_name=holder.user.username,
             credential=f"session:{holder.session_id}" if holder.session_id else f"token:{holder.token_id}",
-            resource=str(query.project),
+            resource=str(query.project or query.namespace),
             address=h.client.get().address,
             correlation_id=telemetry.correlation_id.get(),
         )
@@ -117,9 +139,7 @@ class Grants:
         except Exception as error:  # noqa: BLE001 - they are refused in any case
             log.warning("a stranger's attempt was not written down", reason=repr(error)[:300])
 
-    def _sign(
-        self, holder: Holder, audience: str, project: uuid.UUID | None, more: dict[str, Any]
-    ) -> contract.Grant:
+    def _sign(self, holder: Holder, audience: str, more: dict[str, Any]) -> contract.Grant:
         about: dict[str, Any] = {
             "sub": str(holder.user.id),
             "usr": holder.user.username,
@@ -132,11 +152,19 @@ class Grants:
             about["tid"] = str(holder.token_id)
         if holder.scopes is not None:
             about["scp"] = list(holder.scopes)
-        if project is not None:
-            about |= {"prj": str(project), "prr": holder.role}
+        place = holder.place
+        if place is not None:
+            about |= {"prj": str(place.project_id), "prr": place.role, "nsp": place.slug, "own": place.home}
         expires_at = datetime.now(UTC) + GRANT_LIFE
         signed = self._keys.current.sign(GRANT, audience, GRANT_LIFE, about | more)
-        return contract.Grant(grant=signed, expires_at=expires_at, role=holder.role if project else None)
+        return contract.Grant(
+            grant=signed,
+            expires_at=expires_at,
+            role=place.role if place else None,
+            project=place.project_id if place else None,
+            namespace=place.slug if place else None,
+            scopes=holder.scopes,
+        )
 
     # -- delegations -------------------------------------------------------------------------------
 
@@ -194,7 +222,7 @@ class Grants:
         if found is None:
             raise errors.DelegationEnded
         holder, delegation = found
-        if holder.role is None or not holder.role.includes(delegation.role_needed):
+        if holder.place is None or not holder.place.role.includes(delegation.role_needed):
             raise errors.DelegationEnded
         limits = {
             "dlg": str(delegation.id),
@@ -202,7 +230,7 @@ class Grants:
             "act": delegation.service,
             "run": delegation.run,
         }
-        return self._sign(holder, query.audience, delegation.project_id, limits)
+        return self._sign(holder, query.audience, limits)
 
 
 def _hash(secret: str) -> bytes:

@@ -5,7 +5,6 @@ import uuid
 from signalbox_auth.domain import errors
 from signalbox_auth.domain.projects import Member, Project, check_may_set
 from signalbox_auth.domain.users import new_service_account
-from signalbox_auth.service.pages import cut, id_cursor, read_id_cursor
 from signalbox_auth.store import facts
 from signalbox_auth.store import members as rows
 from signalbox_auth.store import projects as project_rows
@@ -17,6 +16,7 @@ from signalbox_common.contracts.base import Done
 from signalbox_common.contracts.roles import ProjectRole
 from signalbox_common.db import Database, Transaction
 from signalbox_common.inbox import Outcome
+from signalbox_common.paging import cut, id_cursor, read_id_cursor
 
 
 class Members:

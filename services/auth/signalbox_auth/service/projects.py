@@ -8,7 +8,6 @@ from signalbox_auth.domain import errors
 from signalbox_auth.domain.names import checked_slug, slug_of, suffixed
 from signalbox_auth.domain.projects import Project
 from signalbox_auth.domain.users import User
-from signalbox_auth.service.pages import cut, id_cursor, read_id_cursor
 from signalbox_auth.store import facts
 from signalbox_auth.store import members as member_rows
 from signalbox_auth.store import projects as rows
@@ -20,6 +19,7 @@ from signalbox_common.contracts.roles import ProjectRole
 from signalbox_common.db import Database, Transaction
 from signalbox_common.inbox import Outcome
 from signalbox_common.keys import uuid7
+from signalbox_common.paging import cut, id_cursor, read_id_cursor
 
 _SLUG_TRIES = 5
 

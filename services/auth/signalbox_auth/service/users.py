@@ -9,7 +9,6 @@ from signalbox_auth.domain.passwords import check_password, checked_hash
 from signalbox_auth.domain.users import User, new_person
 from signalbox_auth.passwords import Passwords
 from signalbox_auth.service import projects
-from signalbox_auth.service.pages import cut, id_cursor, read_id_cursor
 from signalbox_auth.store import attempts as attempt_rows
 from signalbox_auth.store import facts
 from signalbox_auth.store import projects as project_rows
@@ -23,6 +22,7 @@ from signalbox_common.contracts.base import Done
 from signalbox_common.contracts.roles import PlatformRole
 from signalbox_common.db import Database, Transaction
 from signalbox_common.inbox import Outcome
+from signalbox_common.paging import cut, id_cursor, read_id_cursor
 
 log = telemetry.get_logger()
 

@@ -1,6 +1,7 @@
 """What a grant is made of: who holds this token, and as what in this project; one statement each."""
 
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,9 +18,11 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    true,
 )
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.selectable import LateralFromClause
 
 from signalbox_auth.domain.users import User
 from signalbox_auth.store import users as user_rows
@@ -29,11 +32,25 @@ from signalbox_common.db import Transaction
 
 
 @dataclass(frozen=True)
+class Place:
+    """A project that somebody is a member of."""
+
+    project_id: uuid.UUID
+    slug: str
+    role: ProjectRole
+    home: bool
+    """Whether it is what `default` stands for: one's personal project, or a service account's own."""
+
+
+HOME = "default"
+
+
+@dataclass(frozen=True)
 class Holder:
     """An active user, what speaks for them, and their role in the project that was asked for."""
 
     user: User
-    role: ProjectRole | None
+    place: Place | None
     session_id: uuid.UUID | None = None
     token_id: uuid.UUID | None = None
     token_used_at: datetime | None = None
@@ -55,23 +72,43 @@ class Delegation:
     scopes: tuple[str, ...] | None
 
 
-def _holding(proof: FromClause, good: ColumnElement[bool], *columns: Any) -> Select[Any]:
-    """Active users with a good proof, and with their role in a project that is there."""
-    membership = (
-        select(members.c.role)
-        .join(projects, projects.c.id == members.c.project_id)
-        .where(
-            members.c.user_id == users.c.id,
-            members.c.project_id == bindparam("project_id"),
-            projects.c.deleted_at.is_(None),
-        )
-        .scalar_subquery()
-    )
+_HOME = or_(projects.c.personal_of == users.c.id, projects.c.id == users.c.home_project)
+
+
+def _seat(which: ColumnElement[bool]) -> LateralFromClause:
+    """The user's place in that project, if it is there and they are a member."""
     return (
-        select(users, membership.label("project_role"), *columns)
-        .join(proof, proof.c.user_id == users.c.id)
-        .where(users.c.deactivated_at.is_(None), good)
+        select(members.c.role, projects.c.id.label("project_id"), projects.c.slug, _HOME.label("home"))
+        .join(projects, projects.c.id == members.c.project_id)
+        .where(members.c.user_id == users.c.id, projects.c.deleted_at.is_(None), which)
+        .lateral("seat")
     )
+
+
+def _holding(proof: FromClause, good: ColumnElement[bool], *columns: Any) -> dict[str, Select[Any]]:
+    """Active users with a good proof, and with their place in a project; by what that is looked for."""
+    ways = {
+        "id": projects.c.id == bindparam("project"),
+        "slug": projects.c.slug == bindparam("project"),
+        "home": _HOME,
+    }
+    statements = {}
+    for way, which in ways.items():
+        seat = _seat(which)
+        statements[way] = (
+            select(
+                users,
+                seat.c.role.label("place_role"),
+                seat.c.project_id.label("place_id"),
+                seat.c.slug.label("place_slug"),
+                seat.c.home.label("place_home"),
+                *columns,
+            )
+            .join(proof, proof.c.user_id == users.c.id)
+            .join(seat, true(), isouter=True)
+            .where(users.c.deactivated_at.is_(None), good)
+        )
+    return statements
 
 
 _BY_SESSION = _holding(
@@ -99,7 +136,7 @@ _BY_TOKEN = _holding(
 _BY_DELEGATION = _holding(
     delegations,
     (delegations.c.hash == bindparam("hash"))
-    & (delegations.c.project_id == bindparam("project_id"))
+    & (delegations.c.project_id == bindparam("project"))
     & delegations.c.revoked_at.is_(None)
     & (delegations.c.expires_at > func.now()),
     null().label("session_id"),
@@ -107,22 +144,31 @@ _BY_DELEGATION = _holding(
     null().label("token_used_at"),
     delegations.c.scopes,
     delegations.c.expires_at,
-)
+)["id"]
+
+
+def _asked(ways: dict[str, Select[Any]], project: uuid.UUID | str | None) -> tuple[Select[Any], Any]:
+    """Ids and names are looked for in their own columns; nothing is found for None."""
+    if project == HOME:
+        return ways["home"], None
+    return ways["slug" if isinstance(project, str) else "id"], project
 
 
 async def by_session(
-    connection: AsyncConnection, session_id: uuid.UUID, user_id: uuid.UUID, project_id: uuid.UUID | None
+    connection: AsyncConnection, session_id: uuid.UUID, user_id: uuid.UUID, project: uuid.UUID | str | None
 ) -> Holder | None:
     """None where the session has ended, or its user is not active."""
-    row = (
-        await connection.execute(_BY_SESSION, {"session_id": session_id, "project_id": project_id})
-    ).first()
+    statement, project = _asked(_BY_SESSION, project)
+    row = (await connection.execute(statement, {"session_id": session_id, "project": project})).first()
     holder = _holder(row) if row is not None else None
     return holder if holder is not None and holder.user.id == user_id else None
 
 
-async def by_token(connection: AsyncConnection, hashed: bytes, project_id: uuid.UUID | None) -> Holder | None:
-    row = (await connection.execute(_BY_TOKEN, {"hash": hashed, "project_id": project_id})).first()
+async def by_token(
+    connection: AsyncConnection, hashed: bytes, project: uuid.UUID | str | None
+) -> Holder | None:
+    statement, project = _asked(_BY_TOKEN, project)
+    row = (await connection.execute(statement, {"hash": hashed, "project": project})).first()
     return _holder(row) if row is not None else None
 
 
@@ -144,8 +190,20 @@ async def by_delegation(connection: AsyncConnection, hashed: bytes) -> tuple[Hol
     ).first()
     if found is None:
         return None
-    row = (await connection.execute(_BY_DELEGATION, {"hash": hashed, "project_id": found.project_id})).first()
+    row = (await connection.execute(_BY_DELEGATION, {"hash": hashed, "project": found.project_id})).first()
     return (_holder(row), _delegation(found)) if row is not None else None
+
+
+async def places(connection: AsyncConnection, user_id: uuid.UUID, slugs: Collection[str]) -> list[Place]:
+    """Those of these projects that an active user is a member of; their home, if `default` is asked for."""
+    which = projects.c.slug.in_(slugs)
+    seat = _seat(or_(which, _HOME) if HOME in slugs else which)
+    rows = await connection.execute(
+        select(seat)
+        .join_from(users, seat, true())
+        .where(users.c.id == user_id, users.c.deactivated_at.is_(None))
+    )
+    return [Place(row.project_id, row.slug, ProjectRole(row.role), row.home) for row in rows]
 
 
 async def add_delegation(transaction: Transaction, delegation: Delegation, hashed: bytes) -> None:
@@ -187,7 +245,11 @@ async def tidy(transaction: Transaction) -> None:
 def _holder(row: Row[Any]) -> Holder:
     return Holder(
         user=user_rows.of(row),
-        role=ProjectRole(row.project_role) if row.project_role is not None else None,
+        place=(
+            Place(row.place_id, row.place_slug, ProjectRole(row.place_role), bool(row.place_home))
+            if row.place_id is not None
+            else None
+        ),
         session_id=row.session_id,
         token_id=row.token_id,
         token_used_at=row.token_used_at,

@@ -1,7 +1,7 @@
 """What routes share: strict JSON bodies, the clients, and the documented errors."""
 
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Header, Request
@@ -31,21 +31,33 @@ class StrictRequest(Request):
             raise HTTPException(400) from error
 
 
+JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
+
+
 class StrictRoute(APIRoute):
     """Refuses bodies that are not JSON in UTF-8 before anything reads them."""
+
+    media = frozenset({JSON})
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
         async def strict(request: Request) -> Response:
             if request.method in ("POST", "PUT", "PATCH"):
-                _check_content_type(request)
+                _check_content_type(request, self.media)
             return await handle(StrictRequest(request.scope, request.receive))
 
         return strict
 
 
-def _check_content_type(request: Request) -> None:
+class MergePatchRoute(StrictRoute):
+    """Takes merge patches under their own name, too."""
+
+    media = frozenset({JSON, MERGE_PATCH})
+
+
+def _check_content_type(request: Request, taken: Collection[str]) -> None:
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise HTTPException(415)
     declared = request.headers.get("content-type")
@@ -58,7 +70,7 @@ def _check_content_type(request: Request) -> None:
     if media == FORM and request.url.path in FORM_PATHS:
         return
     charset = parameters.lower().replace(" ", "").replace('"', "")
-    if media != "application/json" or ("charset=" in charset and "charset=utf-8" not in charset):
+    if media not in taken or ("charset=" in charset and "charset=utf-8" not in charset):
         raise HTTPException(415)
 
 

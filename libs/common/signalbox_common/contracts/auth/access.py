@@ -12,6 +12,8 @@ from signalbox_common.contracts.roles import PlatformRole, ProjectRole
 Audience = Annotated[Text, StringConstraints(pattern=r"^[a-z]+$", max_length=32)]
 Token = Annotated[SecretStr, Field(max_length=8192)]
 Verb = Annotated[Text, StringConstraints(max_length=100, pattern=r"^[a-z]+\.[a-z0-9-]+$")]
+Namespace = Annotated[Text, StringConstraints(min_length=1, max_length=63)]
+"""The slug of a project; `default` is the asker's personal one, or a service account's own."""
 
 
 class Identity(Reply):
@@ -42,6 +44,11 @@ class Grant(Reply):
     grant: str
     expires_at: datetime
     role: ProjectRole | None = None
+    project: uuid.UUID | None = None
+    namespace: str | None = None
+    """The slug of the project."""
+    scopes: tuple[str, ...] | None = None
+    """What an API token is limited to."""
 
 
 class GetGrant(Query[Grant]):
@@ -54,8 +61,37 @@ class GetGrant(Query[Grant]):
     token: Token
     audience: Audience
     project: uuid.UUID | None = None
+    namespace: Namespace | None = None
+    """Names the project by its slug, where its id is not given."""
     purpose: Verb | None = None
     """The change that it is wanted for; where there is no grant to be had, that is written down."""
+
+
+class ReachedNamespace(Reply):
+    namespace: str
+    """As it was asked for."""
+    slug: str
+    project: uuid.UUID
+    role: ProjectRole
+
+
+class Reached(Reply):
+    items: tuple[ReachedNamespace, ...]
+
+
+class Reach(Query[Reached]):
+    """From a service that holds a grant of the person: which of these namespaces are open to them.
+
+    Those that are not, or not there, are left out.
+    """
+
+    subject = "qry.auth.v1.reach"
+    grant = GrantScope.NONE
+    secret_fields: ClassVar[frozenset[str]] = frozenset({"proof"})
+
+    service: Audience
+    proof: Token
+    namespaces: Annotated[tuple[Namespace, ...], Field(min_length=1, max_length=200)]
 
 
 class Delegation(Reply):

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from signalbox_common.contracts.auth.paging import Cursor
 from signalbox_common.contracts.base import GrantScope, Message, Moment, Query, Reply, Text
+from signalbox_common.contracts.paging import Cursor
 from signalbox_common.contracts.roles import ProjectRole
 
 Word = Annotated[Text, StringConstraints(max_length=200)]

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from signalbox_common.contracts.auth.paging import Cursor, Search
 from signalbox_common.contracts.base import Command, Done, Event, GrantScope, Query, Reply, Text
+from signalbox_common.contracts.paging import Cursor, Search
 from signalbox_common.contracts.roles import ProjectRole
 
 ProjectName = Annotated[Text, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]

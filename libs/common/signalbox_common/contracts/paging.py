@@ -1,4 +1,4 @@
-"""What the lists of this service have in common."""
+"""What all lists have in common."""
 
 from typing import Annotated
 

@@ -5,11 +5,18 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from signalbox_auth.domain.errors import BadCursor
-from signalbox_common.contracts.base import MAX_BODY, Reply
+from signalbox_common.contracts.base import MAX_BODY, FieldError, Reply
+from signalbox_common.errors import Invalid
 
 R = TypeVar("R", bound=Reply)
 PAGE_BYTES = MAX_BODY
+
+
+class BadCursor(Invalid):
+    """It is none that a list of ours has answered."""
+
+    def __init__(self) -> None:
+        super().__init__(errors=[FieldError(field="cursor", message="is not one of ours", code="bad_cursor")])
 
 
 def cut(found: Sequence[R], limit: int, place: Callable[[R], str]) -> tuple[tuple[R, ...], str | None]:
@@ -51,6 +58,23 @@ def read_number_cursor(cursor: str | None) -> int | None:
     if len(raw) != 8 or raw[0] & 0x80:
         raise BadCursor
     return int.from_bytes(raw, "big")
+
+
+def words_cursor(*words: str) -> str:
+    """Of a list that is in the order of several texts."""
+    return _encoded("\0".join(words).encode())
+
+
+def read_words_cursor(cursor: str | None, count: int) -> list[str] | None:
+    if cursor is None:
+        return None
+    try:
+        words = _decoded(cursor).decode().split("\0")
+    except ValueError as error:
+        raise BadCursor from error
+    if len(words) != count:
+        raise BadCursor
+    return words
 
 
 def _encoded(raw: bytes) -> str:

@@ -1,0 +1,1 @@
+"""What commands do with the catalog: the resources that describe agents."""

@@ -1,0 +1,130 @@
+"""`signalbox apply` and `diff`: many documents at once."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from signalbox_cli.commands.common import (
+    NamespaceOption,
+    UrlOption,
+    console,
+    errors,
+    fail,
+    open_catalog,
+    print_differences,
+)
+from signalbox_cli.commands.resources import Output
+
+if TYPE_CHECKING:
+    from signalbox_cli.catalog.api import Catalog
+    from signalbox_common.contracts.catalog import Applied, AppliedItem
+
+TROUBLE = 2
+"""What `diff` ends with where it cannot tell: 1 says that there are differences."""
+
+FilesOption = Annotated[
+    list[str],
+    typer.Option("--filename", "-f", help="A file, a directory with all below it, or - for stdin."),
+]
+PruneOption = Annotated[
+    bool, typer.Option("--prune", help="Also delete what -l finds and the documents do not have.")
+]
+PrunedOption = Annotated[
+    str | None, typer.Option("--selector", "-l", help="With --prune: the labels of what belongs together.")
+]
+
+
+def apply(
+    files: FilesOption,
+    url: UrlOption = None,
+    namespace: NamespaceOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
+    prune: PruneOption = False,
+    selector: PrunedOption = None,
+    output: Annotated[
+        Output | None, typer.Option("--output", "-o", help="`name`, or `json` for scripts.")
+    ] = None,
+) -> None:
+    """Make it so as documents say: all of them, or none."""
+    from signalbox_cli.catalog.documents import to_json
+
+    if output not in (None, Output.JSON, Output.NAME):
+        raise fail("apply writes -o name and -o json", 2)
+    with open_catalog(url, namespace) as catalog:
+        applied = _applied(catalog, files, dry_run=dry_run, prune=prune, selector=selector)
+    if output is Output.JSON:
+        print(to_json(applied.model_dump(mode="json", by_alias=True, exclude_none=True)))
+        return
+    several = len({item.namespace for item in applied.items if item.namespace is not None}) > 1
+    for item in applied.items:
+        what = _called(item, namespaces=several)
+        if output is Output.NAME:
+            print(what)
+            continue
+        warning = f" ({item.warning})" if item.warning else ""
+        tried = " (dry run)" if applied.dry_run else ""
+        console.print(f"{what} {item.action}{warning}{tried}", markup=False, soft_wrap=True)
+
+
+def diff(
+    files: FilesOption,
+    url: UrlOption = None,
+    namespace: NamespaceOption = None,
+    prune: PruneOption = False,
+    selector: PrunedOption = None,
+) -> None:
+    """Show what `apply` would change; exit code 0 for nothing, 1 for something, 2 for trouble."""
+    with open_catalog(url, namespace, TROUBLE) as catalog:
+        applied = _applied(catalog, files, dry_run=True, prune=prune, selector=selector, code=TROUBLE)
+    several = len({item.namespace for item in applied.items if item.namespace is not None}) > 1
+    changed = [item for item in applied.items if item.action not in ("unchanged", "skipped")]
+    for item in applied.items:
+        if item.action == "skipped":
+            errors.print(f"{_called(item)} skipped ({item.warning})", markup=False, soft_wrap=True)
+    for item in changed:
+        console.print(
+            f"{_called(item, namespaces=several)} would be {item.action}",
+            style="bold",
+            markup=False,
+            soft_wrap=True,
+        )
+        if item.warning:
+            console.print(f"  {item.warning}", markup=False, soft_wrap=True)
+        print_differences(item.diff or ())
+    if changed:
+        raise typer.Exit(1)
+
+
+def _applied(
+    catalog: "Catalog",
+    files: Sequence[str],
+    *,
+    dry_run: bool,
+    prune: bool,
+    selector: str | None,
+    code: int = 1,
+) -> "Applied":
+    """Refusals name the lines of the files that the person has."""
+    from signalbox_cli.catalog import manifests
+    from signalbox_common.errors import SignalboxError
+
+    if prune != bool(selector):
+        raise fail("--prune and -l go together: the labels say what may be deleted", TROUBLE)
+    joined = manifests.joined(manifests.collect(files))
+    try:
+        return catalog.apply(joined.text, dry_run=dry_run, prune=prune, selector=selector)
+    except SignalboxError as error:
+        if all(each.line is None for each in error.errors):
+            raise
+        for each in error.errors:
+            errors.print(joined.located(each), markup=False, soft_wrap=True)
+        more = f"{len(error.errors)} things do not fit; " if len(error.errors) > 1 else ""
+        raise fail(f"{more}nothing was changed", code) from None
+
+
+def _called(item: "AppliedItem", *, namespaces: bool = False) -> str:
+    from signalbox_cli.catalog.words import called, on_one_line
+
+    what = called(on_one_line(item.kind), item.name or "?")
+    return f"{what} in {item.namespace}" if namespaces and item.namespace else what

@@ -1,0 +1,62 @@
+"""Many documents at once, all or nothing."""
+
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from pydantic import Field, SecretStr
+
+from signalbox_common.contracts.auth import Namespace
+from signalbox_common.contracts.base import Ask, GrantScope, Reply
+from signalbox_common.contracts.catalog.history import Change
+from signalbox_common.contracts.catalog.resources import LabelSelector
+
+MAX_TEXT = 1024 * 1024
+"""Bytes of all documents together."""
+
+
+class ApplyAction(StrEnum):
+    CREATED = "created"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+    DELETED = "deleted"
+    SKIPPED = "skipped"
+
+
+class AppliedItem(Reply):
+    """What became of one document."""
+
+    kind: str
+    namespace: str | None = None
+    name: str | None = None
+    action: ApplyAction
+    document: int | None = None
+    line: int | None = None
+    generation: int | None = None
+    resource_version: str | None = None
+    diff: tuple[Change, ...] | None = None
+    """Of what is created, updated or deleted; keys show as `***`."""
+    warning: str | None = None
+
+
+class Applied(Reply):
+    """In the order of the documents; what was pruned comes last."""
+
+    items: tuple[AppliedItem, ...]
+    dry_run: bool = False
+
+
+class Apply(Ask[Applied]):
+    """The documents may be of several namespaces, so the grant is the person's own."""
+
+    subject = "ask.catalog.v1.apply"
+    patience = 30.0
+    grant = GrantScope.PERSON
+    secret_fields: ClassVar[frozenset[str]] = frozenset({"text"})
+
+    text: Annotated[SecretStr, Field(max_length=MAX_TEXT)]
+    namespace: Namespace = "default"
+    """Of documents that do not name one."""
+    dry_run: bool = False
+    prune: bool = False
+    """Deletes what the selector finds in the namespaces of the documents and what is not among them."""
+    label_selector: LabelSelector | None = None

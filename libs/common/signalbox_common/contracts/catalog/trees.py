@@ -1,0 +1,38 @@
+"""A resource with everything that it refers to."""
+
+from typing import Any
+
+from signalbox_common.contracts.base import GrantScope, Query, Reply
+from signalbox_common.contracts.catalog.resources import Metadata, OfOne
+
+
+class Resolved(Reply):
+    """A resource, and below each field that refers to another one, that one."""
+
+    api_version: str
+    kind: str
+    metadata: Metadata
+    spec: dict[str, Any]
+    status: dict[str, Any]
+    references: "dict[str, Resolved | Unreadable]"
+    """By field of the spec: `ghostRef`, `members.0.botRef`."""
+
+
+class Unreadable(Reply):
+    """Of a project that the asker may not read."""
+
+    kind: str
+    namespace: str
+    name: str
+    unreadable: bool = True
+
+
+class ResolvedTree(Reply):
+    root: Resolved
+    version: str
+    """Another one as soon as anything within has changed."""
+
+
+class ResolveResource(OfOne, Query[ResolvedTree]):
+    subject = "qry.catalog.v1.resolve"
+    grant = GrantScope.PROJECT

@@ -1,0 +1,1 @@
+"""Entities and rules of the catalog; no I/O in here."""

@@ -1,0 +1,49 @@
+"""Which use case answers which contract."""
+
+from signalbox_catalog.service.applying import Applying
+from signalbox_catalog.service.changes import Changes
+from signalbox_catalog.service.packages import Packages
+from signalbox_catalog.service.projects import Projects
+from signalbox_catalog.service.reading import Reading
+from signalbox_catalog.service.tidying import Tidying
+from signalbox_catalog.service.trees import Trees
+from signalbox_catalog.service.watching import Watching
+from signalbox_common.bus import ServiceBus
+from signalbox_common.contracts import catalog as contract
+from signalbox_common.contracts.auth import ProjectDeleted, ProjectRestored
+from signalbox_common.contracts.streams import PROJECT_BACK, PROJECT_GONE
+
+
+def register_reads(bus: ServiceBus, reading: Reading, trees: Trees, watching: Watching) -> None:
+    bus.on_query(contract.ListKinds)(reading.kinds)
+    bus.on_query(contract.GetSchema)(reading.schema)
+    bus.on_query(contract.GetResource)(reading.get)
+    bus.on_query(contract.ListResources)(reading.page)
+    bus.on_query(contract.ListGenerations)(reading.generations)
+    bus.on_query(contract.GetGeneration)(reading.generation)
+    bus.on_query(contract.ResolveResource)(trees.resolve)
+    bus.on_query(contract.ListChanges)(watching.changes)
+
+
+def register_changes(bus: ServiceBus, changes: Changes, applying: Applying) -> None:
+    bus.on_ask(contract.CreateResource)(changes.create)
+    bus.on_ask(contract.ReplaceResource)(changes.replace)
+    bus.on_ask(contract.PatchResource)(changes.patch)
+    bus.on_command(contract.DeleteResource)(changes.delete)
+    bus.on_command(contract.RestoreResource)(changes.restore)
+    bus.on_command(contract.RollBackResource)(changes.roll_back)
+    bus.on_ask(contract.Apply)(applying.apply)
+
+
+def register_packages(bus: ServiceBus, packages: Packages) -> None:
+    bus.on_ask(contract.AttachPackage)(packages.attach)
+    bus.on_query(contract.GetPackage)(packages.get)
+
+
+def register_facts(bus: ServiceBus, projects: Projects) -> None:
+    bus.on_fact(ProjectDeleted, PROJECT_GONE)(projects.gone)
+    bus.on_fact(ProjectRestored, PROJECT_BACK)(projects.back)
+
+
+def register_operation(bus: ServiceBus, tidying: Tidying) -> None:
+    bus.on_ask(contract.RotateCatalogSecrets)(tidying.rotate)

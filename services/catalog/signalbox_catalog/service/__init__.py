@@ -1,0 +1,1 @@
+"""What can be done with resources; each use case owns its transaction."""

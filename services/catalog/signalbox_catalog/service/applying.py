@@ -1,0 +1,323 @@
+"""Many documents at once: all of them, or none."""
+
+import asyncio
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from signalbox_catalog.domain import documents
+from signalbox_catalog.domain.diffs import diff
+from signalbox_catalog.domain.documents import Document
+from signalbox_catalog.domain.errors import Closed, Flaw, Flawed, RoleTooLow
+from signalbox_catalog.domain.labels import Requirement, parse_selector
+from signalbox_catalog.domain.manifests import checked, header_of, kind_of
+from signalbox_catalog.domain.resources import Key, Manifest, Place, Resource, other_keys, said_by
+from signalbox_catalog.service.changes import again_while_contended, called, namespaces_of, outline
+from signalbox_catalog.service.neighbours import Neighbour, Neighbours
+from signalbox_catalog.service.replies import change_of
+from signalbox_catalog.service.turns import Turns
+from signalbox_catalog.service.vault import Prepared, Vault
+from signalbox_catalog.service.writing import Places, Wish, Writer, Written, settled
+from signalbox_catalog.store import resources
+from signalbox_common.bus import Call
+from signalbox_common.contracts import catalog as contract
+from signalbox_common.contracts.catalog import ApplyAction
+from signalbox_common.contracts.roles import ProjectRole
+from signalbox_common.db import Database, Transaction
+from signalbox_common.inbox import Outcome
+
+AT_ONCE = 2
+"""Texts that are read at the same time: it takes the processor."""
+MAX_FLAWS = 50
+MAX_DIFFS = 1024 * 1024
+"""Bytes of all differences of an answer."""
+
+
+@dataclass(frozen=True)
+class _Skipped:
+    """A document of another system."""
+
+    document: Document
+    warning: str
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What was asked for, with every namespace found."""
+
+    steps: Sequence[Wish | _Skipped]
+    places: Places
+    prune_in: Sequence[Place]
+    selector: Sequence[Requirement]
+
+    @property
+    def wishes(self) -> list[Wish]:
+        return [step for step in self.steps if isinstance(step, Wish)]
+
+    @property
+    def projects(self) -> set[UUID]:
+        """All that are changed."""
+        return {place.project_id for place in (*(wish.place for wish in self.wishes), *self.prune_in)}
+
+    @property
+    def referred(self) -> set[Place]:
+        names = {name for wish in self.wishes for name in namespaces_of(wish.manifest)}
+        return {self.places[name] for name in names if name in self.places}
+
+
+class Applying:
+    def __init__(self, database: Database, vault: Vault, neighbours: Neighbours, turns: Turns) -> None:
+        self._database = database
+        self._turns = turns
+        self._vault = vault
+        self._neighbours = neighbours
+        self._readers = asyncio.Semaphore(AT_ONCE)
+
+    async def apply(self, call: Call, ask: contract.Apply) -> Outcome[contract.Applied] | contract.Applied:
+        selector = parse_selector(ask.label_selector or "")
+        if ask.prune and not selector:
+            message = "To prune, say with a label selector what belongs together."
+            raise Flawed(Flaw(message, "selector_needed", "labelSelector"))
+        async with self._readers:
+            read = await asyncio.to_thread(_read, ask.text.get_secret_value().encode())
+        try:
+            plan = await self._planned(call, ask, read, selector)
+        except RoleTooLow as refusal:
+            if refusal.project is None or ask.dry_run:
+                raise
+            return await _refused(call.within(refusal.project), refusal)
+        if ask.dry_run:
+            return await self._tried(call, plan)
+        call = call.about(_outline(plan))
+        if len(plan.projects) == 1:
+            call = call.within(*plan.projects)
+
+        async def attempt() -> Outcome[contract.Applied]:
+            prepared = await self._prepared(plan, store=True)
+
+            async def work(transaction: Transaction) -> contract.Applied:
+                written, pruned = await self._carry_out(call, transaction, plan, prepared)
+                parts = [each.after for each in written if each.changed] + pruned
+                await call.note_parts(transaction, [(called(each), each.place.project_id) for each in parts])
+                return _applied(plan, written, pruned, dry_run=False)
+
+            async with self._turns.of(plan.projects):
+                return await call.once(work)
+
+        return await again_while_contended(attempt)
+
+    async def _tried(self, call: Call, plan: _Plan) -> contract.Applied:
+        """Does it all, and takes it back."""
+
+        async def attempt() -> contract.Applied:
+            prepared = await self._prepared(plan, store=False)
+            async with self._turns.of(plan.projects), self._database.trial() as transaction:
+                written, pruned = await self._carry_out(call, transaction, plan, prepared)
+                return _applied(plan, written, pruned, dry_run=True)
+
+        return await again_while_contended(attempt)
+
+    async def _planned(
+        self,
+        call: Call,
+        ask: contract.Apply,
+        read: Sequence[Manifest | _Skipped],
+        selector: Sequence[Requirement],
+    ) -> _Plan:
+        manifests = [each for each in read if isinstance(each, Manifest)]
+        if ask.prune and not manifests:
+            message = "There is no document of ours: to prune by that would be to delete everything."
+            raise Flawed(Flaw(message, "no_documents", ""))
+        names = {each.namespace or ask.namespace for each in manifests} or {ask.namespace}
+        referred = {name for each in manifests for name in namespaces_of(each)}
+        opened = await self._neighbours.open_to(call, names | referred)
+        _check_open(manifests, opened, ask.namespace)
+        places = {name: neighbour.place for name, neighbour in opened.items()}
+        steps = [
+            Wish(settled(each, places), places[each.namespace or ask.namespace])
+            if isinstance(each, Manifest)
+            else each
+            for each in read
+        ]
+        _check_once(steps)
+        prune_in = sorted({places[name] for name in names}, key=lambda place: place.namespace)
+        return _Plan(steps, places, prune_in if ask.prune else (), selector)
+
+    async def _prepared(self, plan: _Plan, *, store: bool) -> Prepared:
+        wanted = [(wish.key, wish.manifest) for wish in plan.wishes if wish.manifest.found]
+        async with self._database.reading() as connection:
+            current = await resources.living(connection, [key for key, _ in wanted])
+        return await self._vault.prepare(wanted, current, store=store)
+
+    async def _carry_out(
+        self, call: Call, transaction: Transaction, plan: _Plan, prepared: Prepared
+    ) -> tuple[list[Written], list[Resource]]:
+        wishes = plan.wishes
+        writer = Writer(self._vault, transaction, call.principal.user_id)
+        await writer.lock({*(wish.place for wish in wishes), *plan.prune_in}, plan.referred)
+        written = await writer.write(wishes, plan.places, prepared)
+        pruned: list[Resource] = []
+        if plan.prune_in:
+            projects = [place.project_id for place in plan.prune_in]
+            wished = {wish.key for wish in wishes}
+            found = await resources.selected(transaction, projects, plan.selector)
+            doomed = [resource for resource in found if resource.key not in wished]
+            pruned = await writer.delete(doomed, cascade=False) if doomed else []
+        return written, pruned
+
+
+async def _refused(call: Call, refusal: RoleTooLow) -> Outcome[contract.Applied]:
+    """Written down where it was tried."""
+
+    async def work(_transaction: Transaction) -> contract.Applied:
+        raise refusal
+
+    return await call.once(work)
+
+
+def _read(raw: bytes) -> list[Manifest | _Skipped]:
+    """Everything that can be said about the text without looking anything up."""
+    read: list[Manifest | _Skipped] = []
+    flaws: list[Flaw] = []
+    for document in documents.read(raw):
+        try:
+            kind = kind_of(document)
+            read.append(checked(kind, document) if kind is not None else _skipped(document))
+        except Flawed as error:
+            flaws += error.flaws
+        if len(flaws) >= MAX_FLAWS:
+            break
+    if flaws:
+        raise Flawed(*flaws[:MAX_FLAWS])
+    return read
+
+
+def _skipped(document: Document) -> _Skipped:
+    version, kind = header_of(document.content)
+    return _Skipped(document, f"{kind} of {version} is no kind of this catalog: it was skipped.")
+
+
+def _check_open(manifests: Sequence[Manifest], opened: Mapping[str, Neighbour], default: str) -> None:
+    """Another's namespace is answered like one that is not there."""
+    targets = {each.namespace or default for each in manifests} or {default}
+    if not targets <= opened.keys():
+        closed = [each for each in manifests if (each.namespace or default) not in opened]
+        raise Closed(*(_at(each, "There is no such project.", "project_not_found") for each in closed))
+    low = {name for name in targets if not opened[name].role.includes(ProjectRole.DEVELOPER)}
+    if low:
+        message = f"This takes the role {ProjectRole.DEVELOPER} or above."
+        affected = [each for each in manifests if (each.namespace or default) in low]
+        refusal = RoleTooLow(*(_at(each, message, "role_too_low") for each in affected))
+        if len(projects := {opened[name].place.project_id for name in low}) == 1:
+            (refusal.project,) = projects
+        raise refusal
+
+
+def _at(manifest: Manifest, message: str, code: str) -> Flaw:
+    return Flaw(
+        message, code, "metadata.namespace", manifest.document, manifest.line_of("metadata.namespace")
+    )
+
+
+def _check_once(steps: Sequence[Wish | _Skipped]) -> None:
+    seen: dict[Key, Manifest] = {}
+    flaws = []
+    for wish in (step for step in steps if isinstance(step, Wish)):
+        first = seen.setdefault(wish.key, wish.manifest)
+        if first is not wish.manifest:
+            message = f"Document {first.document} (line {first.line}) is about the same resource."
+            flaws.append(Flaw(message, "twice", "metadata.name", wish.manifest.document, wish.manifest.line))
+    if flaws:
+        raise Flawed(*flaws[:MAX_FLAWS])
+
+
+def _outline(plan: _Plan) -> str:
+    parts = [f"{wish.key.project_id}/{wish.key.kind}/{outline(wish.manifest)}" for wish in plan.wishes]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+# -- the answer -----------------------------------------------------------------------------------------
+
+
+def _applied(
+    plan: _Plan, written: Sequence[Written], pruned: Sequence[Resource], *, dry_run: bool
+) -> contract.Applied:
+    done = iter(written)
+    items = [
+        _item(next(done), step.manifest, diffs=dry_run) if isinstance(step, Wish) else _skipped_item(step)
+        for step in plan.steps
+    ]
+    items += [_pruned_item(resource, diffs=dry_run) for resource in pruned]
+    return contract.Applied(items=tuple(_within(items)), dry_run=dry_run)
+
+
+def _within(items: Sequence[contract.AppliedItem]) -> list[contract.AppliedItem]:
+    """With differences as long as there is room for them."""
+    size = 0
+    shown = []
+    for item in items:
+        size += len(item.encode()) if item.diff else 0
+        too_much = bool(item.diff) and size > MAX_DIFFS
+        warning = "The difference is left out: the answer would be too large."
+        shown.append(item.model_copy(update={"diff": None, "warning": warning}) if too_much else item)
+    return shown
+
+
+def _item(done: Written, manifest: Manifest, *, diffs: bool) -> contract.AppliedItem:
+    action = ApplyAction.UNCHANGED
+    if done.changed:
+        action = ApplyAction.CREATED if done.before is None else ApplyAction.UPDATED
+    return contract.AppliedItem(
+        kind=done.after.kind,
+        namespace=done.after.place.namespace,
+        name=done.after.name,
+        action=action,
+        document=manifest.document,
+        line=manifest.line,
+        generation=done.after.generation,
+        resource_version=str(done.after.version),
+        diff=_difference(done) if diffs and done.changed else None,
+    )
+
+
+def _difference(done: Written) -> tuple[contract.Change, ...]:
+    before = said_by(done.before) if done.before is not None else {}
+    after = said_by(done.after) if done.before is not None else _without_empty(said_by(done.after))
+    changes = list(diff(before, after))
+    if done.before is not None:
+        changes += other_keys(done.before, done.after)
+    return tuple(change_of(change) for change in changes)
+
+
+def _without_empty(said: dict[str, Any]) -> dict[str, Any]:
+    """What was not said need not be shown as new."""
+    metadata = {name: value for name, value in said["metadata"].items() if value}
+    return ({"metadata": metadata} if metadata else {}) | {"spec": said["spec"]}
+
+
+def _skipped_item(step: _Skipped) -> contract.AppliedItem:
+    _version, kind = header_of(step.document.content)
+    metadata = step.document.content.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    return contract.AppliedItem(
+        kind=kind or "",
+        name=name if isinstance(name, str) else None,
+        action=ApplyAction.SKIPPED,
+        document=step.document.number,
+        line=step.document.line_of(()),
+        warning=step.warning,
+    )
+
+
+def _pruned_item(resource: Resource, *, diffs: bool) -> contract.AppliedItem:
+    gone = [change_of(change) for change in diff(_without_empty(said_by(resource)), {})] if diffs else None
+    return contract.AppliedItem(
+        kind=resource.kind,
+        namespace=resource.place.namespace,
+        name=resource.name,
+        action=ApplyAction.DELETED,
+        resource_version=str(resource.version),
+        diff=tuple(gone) if gone is not None else None,
+    )

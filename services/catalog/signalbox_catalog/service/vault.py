@@ -1,0 +1,102 @@
+"""Where the keys of specs go, and how it is known that one is the same as before."""
+
+import asyncio
+import hmac
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from signalbox_catalog.domain.errors import Contended, Flaw, Flawed
+from signalbox_catalog.domain.places import stays_in_place
+from signalbox_catalog.domain.resources import Key, Manifest, Resource, Secrets, StoredSecret
+from signalbox_common.keys import derive, uuid7
+from signalbox_common.secrets import SecretStore
+
+PREFIX = "resources/"
+_AT_ONCE = 4
+"""Bundles stored at the same time, each with a database connection of its own."""
+
+Wanted = tuple[Key, Manifest]
+Prepared = Mapping[Key, Mapping[str, StoredSecret]]
+
+
+class Vault:
+    def __init__(self, store: SecretStore, secret_key: str) -> None:
+        self._store = store
+        self._key = derive(secret_key, "catalog/marks")
+
+    async def prepare(
+        self, wanted: Sequence[Wanted], current: Mapping[Key, Resource], *, store: bool = True
+    ) -> Prepared:
+        """Stores what is new, before the transaction that will refer to it; unless that is a trial."""
+        slots = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(key: Key, manifest: Manifest) -> tuple[Key, Mapping[str, StoredSecret]]:
+            known = current[key].secrets if key in current else {}
+            marks = self._marks(key, manifest)
+            new = {
+                pointer: manifest.found[pointer]
+                for pointer, mark in marks.items()
+                if pointer not in known or known[pointer].mark != mark
+            }
+            if not new:
+                return key, {}
+            bundle = f"{PREFIX}{uuid7().hex}"
+            if store:
+                async with slots:
+                    await self._store.put(bundle, json.dumps(new).encode())
+            return key, {pointer: StoredSecret(bundle, marks[pointer]) for pointer in new}
+
+        with_keys = [(key, manifest) for key, manifest in wanted if manifest.found]
+        return dict(await asyncio.gather(*(one(key, manifest) for key, manifest in with_keys)))
+
+    def settle(self, key: Key, manifest: Manifest, prepared: Prepared, current: Resource | None) -> Secrets:
+        """The keys that belong to it from now on: new ones, those that are the same, and those that stay."""
+        known = current.secrets if current is not None else {}
+        new = prepared.get(key, {})
+        secrets: dict[str, StoredSecret] = {}
+        for pointer, mark in self._marks(key, manifest).items():
+            if pointer in known and known[pointer].mark == mark:
+                secrets[pointer] = known[pointer]
+            elif pointer in new:
+                secrets[pointer] = new[pointer]
+            else:
+                raise Contended
+        unknown = sorted(
+            pointer
+            for pointer in manifest.kept
+            if pointer not in known
+            or (current is not None and not stays_in_place(pointer, current.spec, manifest.spec))
+        )
+        if unknown:
+            raise Flawed(*(_nothing_behind(manifest, pointer) for pointer in unknown))
+        return secrets | {pointer: known[pointer] for pointer in manifest.kept}
+
+    async def reveal(self, secrets: Secrets) -> dict[str, Any]:
+        """The keys themselves, by their places in the spec."""
+        bundles = {
+            name: json.loads((await self._store.get(name)).value)
+            for name in sorted({entry.bundle for entry in secrets.values()})
+        }
+        return {pointer: bundles[entry.bundle][pointer] for pointer, entry in secrets.items()}
+
+    def _marks(self, key: Key, manifest: Manifest) -> dict[str, str]:
+        where = [str(key.project_id), key.kind, key.name]
+        return {
+            pointer: hmac.digest(self._key, json.dumps([*where, pointer, value]).encode(), "sha256").hex()[
+                :32
+            ]
+            for pointer, value in manifest.found.items()
+        }
+
+
+def _nothing_behind(manifest: Manifest, pointer: str) -> Flaw:
+    where = "spec" + pointer.replace("/", ".")
+    return Flaw(
+        "`***` stands for a key that is stored already, and there is none here; keys in a list that has "
+        "changed before them have to be sent again.",
+        "unknown_secret",
+        where,
+        manifest.document,
+        manifest.line_of(where),
+    )

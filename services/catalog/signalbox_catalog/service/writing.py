@@ -1,0 +1,335 @@
+"""How resources change: everything here happens within a transaction of whoever calls it."""
+
+import copy
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from signalbox_catalog.domain import kinds
+from signalbox_catalog.domain.errors import (
+    AlreadyExists,
+    Conflicting,
+    DomainError,
+    Flaw,
+    Flawed,
+    ResourceNotFound,
+    StillReferenced,
+    VersionMoved,
+)
+from signalbox_catalog.domain.kinds import HOME, Reference
+from signalbox_catalog.domain.manifests import NAME_RULE
+from signalbox_catalog.domain.resources import (
+    AVAILABLE,
+    ChangeKind,
+    Key,
+    Manifest,
+    Place,
+    Resource,
+    Revision,
+    differs,
+    updated,
+)
+from signalbox_catalog.service.vault import Prepared, Vault
+from signalbox_catalog.store import facts, namespaces, resources, revisions
+from signalbox_common.db import Transaction
+from signalbox_common.keys import uuid7
+
+Places = Mapping[str, Place]
+"""Namespaces that may be referred to, by what they are called."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What shall be at one place, and what must be there before."""
+
+    manifest: Manifest
+    place: Place
+    exists: bool | None = None
+    """Whether it must be there already; either is right where this is None."""
+    version: str | None = None
+    """The one that it must have before, whatever else."""
+
+    @property
+    def key(self) -> Key:
+        return Key(self.place.project_id, self.manifest.kind.name, self.manifest.name)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What became of a wish; nothing, where before and after are the same."""
+
+    before: Resource | None
+    after: Resource
+
+    @property
+    def changed(self) -> bool:
+        return self.before is not self.after
+
+
+def settled(manifest: Manifest, places: Places) -> Manifest:
+    """Names the asker's own namespace where it is called `default`: to others that is another one."""
+    home = places.get(HOME)
+    own = [reference for reference in manifest.references if reference.namespace == HOME]
+    if home is None or not own:
+        return manifest
+    spec: Any = copy.deepcopy(manifest.spec)
+    for reference in own:
+        *way, last = reference.namespace_at
+        holder = spec
+        for part in way:
+            holder = holder[part]
+        holder[last] = home.namespace
+    named = tuple(
+        replace(each, namespace=home.namespace) if each.namespace == HOME else each
+        for each in manifest.references
+    )
+    return replace(manifest, spec=spec, references=named)
+
+
+class Writer:
+    """One change of one or many resources."""
+
+    def __init__(self, vault: Vault, transaction: Transaction, by: uuid.UUID) -> None:
+        self._vault = vault
+        self._transaction = transaction
+        self._by = by
+        self._now = datetime.now(UTC)
+        self._versions: dict[uuid.UUID, int] = {}
+
+    async def lock(self, written: Collection[Place], referred: Collection[Place] = ()) -> None:
+        """Comes before everything else, once."""
+        self._versions = await namespaces.lock(self._transaction, written, referred)
+
+    async def write(self, wishes: Sequence[Wish], places: Places, prepared: Prepared) -> list[Written]:
+        """All of them, or none: in their order, whatever order they depend on each other in."""
+        current = await resources.living(self._transaction.connection, [wish.key for wish in wishes])
+        flaws: list[Flaw] = []
+        decided: list[tuple[Wish, Written]] = []
+        for wish in wishes:
+            try:
+                decided.append((wish, self._decide(wish, current.get(wish.key), prepared)))
+            except Flawed as error:
+                flaws += error.flaws
+            except DomainError as error:
+                if wish.manifest.document is None:
+                    raise
+                flaws.append(_conflict(wish, error))
+        if flaws:
+            raise (Conflicting if all(flaw.code == "conflict" for flaw in flaws) else Flawed)(*flaws)
+        targets = await self._targets(
+            [(wish, done) for wish, done in decided if done.changed], places, decided
+        )
+        order = sorted(range(len(decided)), key=lambda n: kinds.rank(decided[n][1].after.kind))
+        numbered = {n: self._numbered(decided[n][1]) for n in order}
+        changes = [done for n in order if (done := numbered[n]).changed]
+        await self._store(changes, targets)
+        return [numbered[n] for n in range(len(decided))]
+
+    def _decide(self, wish: Wish, current: Resource | None, prepared: Prepared) -> Written:
+        manifest = wish.manifest
+        if current is None:
+            if wish.exists:
+                raise ResourceNotFound(f"{manifest.kind.singular} {manifest.name}", wish.place.namespace)
+            if not manifest.may_be_new:
+                raise Flawed(
+                    Flaw(
+                        NAME_RULE,
+                        "bad_name",
+                        "metadata.name",
+                        manifest.document,
+                        manifest.line_of("metadata.name"),
+                    )
+                )
+            secrets = self._vault.settle(wish.key, manifest, prepared, None)
+            return Written(None, self._new(wish, secrets))
+        if wish.exists is False:
+            raise AlreadyExists(f"{manifest.kind.singular} {manifest.name}", wish.place.namespace)
+        if wish.version is not None and wish.version != str(current.version):
+            raise VersionMoved
+        secrets = self._vault.settle(wish.key, manifest, prepared, current)
+        after = updated(current, manifest, secrets, self._now)
+        if not differs(current, after):
+            return Written(current, current)
+        if manifest.version is not None and manifest.version != str(current.version):
+            raise VersionMoved
+        return Written(current, after)
+
+    def _new(self, wish: Wish, secrets: Mapping[str, Any]) -> Resource:
+        manifest = wish.manifest
+        return Resource(
+            uid=uuid7(),
+            place=wish.place,
+            kind=manifest.kind.name,
+            name=manifest.name,
+            display_name=manifest.display_name,
+            labels=manifest.labels,
+            annotations=manifest.annotations,
+            spec=manifest.spec,
+            secrets=secrets,
+            status=AVAILABLE,
+            generation=1,
+            version=0,
+            created_by=self._by,
+            created_at=self._now,
+            updated_at=self._now,
+        )
+
+    def _numbered(self, done: Written) -> Written:
+        return replace(done, after=self._next(done.after)) if done.changed else done
+
+    def _next(self, resource: Resource) -> Resource:
+        """With the next number of its project."""
+        project = resource.place.project_id
+        self._versions[project] += 1
+        return replace(resource, version=self._versions[project])
+
+    async def _targets(
+        self,
+        changing: Sequence[tuple[Wish, Written]],
+        places: Places,
+        decided: Sequence[tuple[Wish, Written]],
+    ) -> dict[uuid.UUID, dict[str, uuid.UUID]]:
+        """What each changing one refers to; refused where anything of it is not there."""
+        by_key = {wish.key: done.after.uid for wish, done in decided}
+        wanted: dict[uuid.UUID, list[tuple[Wish, Reference, Key | None]]] = {}
+        for wish, done in changing:
+            wanted[done.after.uid] = [
+                (wish, reference, _key_of(reference, wish.place, places))
+                for reference in wish.manifest.references
+            ]
+        missing = {key for each in wanted.values() for _, _, key in each if key is not None} - by_key.keys()
+        there = await resources.living(self._transaction.connection, missing)
+        by_key |= {key: resource.uid for key, resource in there.items()}
+        flaws = [
+            _nothing_there(wish, reference)
+            for each in wanted.values()
+            for wish, reference, key in each
+            if key is None or key not in by_key
+        ]
+        if flaws:
+            raise Flawed(*flaws)
+        return {
+            uid: {reference.field: by_key[key] for _, reference, key in each if key is not None}
+            for uid, each in wanted.items()
+        }
+
+    async def _store(
+        self, changes: Sequence[Written], targets: dict[uuid.UUID, dict[str, uuid.UUID]]
+    ) -> None:
+        if not changes:
+            return
+        new = [done.after for done in changes if done.before is None]
+        changed = [done.after for done in changes if done.before is not None]
+        if new:
+            await resources.add(self._transaction, new)
+        if changed:
+            await resources.change(self._transaction, changed)
+        await resources.refer(self._transaction, targets)
+        await self._record(
+            [
+                Revision(
+                    ChangeKind.UPDATED if done.before is not None else ChangeKind.CREATED,
+                    done.after,
+                    done.before.labels if done.before is not None else None,
+                    self._by,
+                    self._now,
+                )
+                for done in changes
+            ]
+        )
+
+    async def _record(self, new: Sequence[Revision]) -> None:
+        await revisions.add(self._transaction, new)
+        await facts.record(self._transaction, new)
+        await namespaces.advance(self._transaction, self._versions)
+
+    # -- deleting and bringing back ------------------------------------------------------------------
+
+    async def delete(self, doomed: Sequence[Resource], *, cascade: bool) -> list[Resource]:
+        """Also those of the same projects that refer to them, if so wished; whoever else does, forbids it."""
+        projects = {resource.place.project_id for resource in doomed}
+        found = {resource.uid: resource for resource in doomed}
+        frontier = list(found)
+        while frontier:
+            referrers = [
+                r for r in await resources.referrers(self._transaction, frontier) if r.uid not in found
+            ]
+            ours = [r for r in referrers if r.place.project_id in projects]
+            if referrers and (not cascade or len(ours) < len(referrers)):
+                names = [(r.kind, r.place.namespace, r.name) for r in ours]
+                raise StillReferenced(names, len(referrers) - len(ours))
+            found |= {resource.uid: resource for resource in ours}
+            frontier = [resource.uid for resource in ours]
+        # Whoever refers goes first.
+        ordered = sorted(found.values(), key=lambda resource: -kinds.rank(resource.kind))
+        gone = [self._next(replace(r, deleted_at=self._now, updated_at=self._now)) for r in ordered]
+        await resources.refer(self._transaction, {resource.uid: {} for resource in gone})
+        await resources.let_go_of(self._transaction, [resource.uid for resource in gone])
+        await resources.change(self._transaction, gone)
+        await self._record([Revision(ChangeKind.DELETED, r, r.labels, self._by, self._now) for r in gone])
+        return gone
+
+    async def restore(self, resource: Resource, manifest: Manifest, places: Places) -> Resource:
+        """A deleted one, if all that it refers to is there."""
+        back = self._next(replace(resource, deleted_at=None, updated_at=self._now))
+        wish = Wish(manifest, resource.place)
+        targets = await self._targets([(wish, Written(None, back))], places, [])
+        await resources.change(self._transaction, [back])
+        await resources.refer(self._transaction, targets)
+        await self._record([Revision(ChangeKind.RESTORED, back, None, self._by, self._now)])
+        return back
+
+    async def set_back(
+        self, current: Resource, spec: Resource, manifest: Manifest, places: Places
+    ) -> Resource:
+        """The spec of before, keys included, becomes a new generation."""
+        after = replace(
+            current,
+            spec=spec.spec,
+            secrets=spec.secrets,
+            generation=current.generation + 1,
+            updated_at=self._now,
+        )
+        if not differs(current, after):
+            return current
+        done = self._numbered(Written(current, after))
+        targets = await self._targets([(Wish(manifest, current.place), done)], places, [])
+        await self._store([done], targets)
+        return done.after
+
+    async def set_status(self, current: Resource, status: Mapping[str, Any]) -> Resource:
+        """What is observed about it; no new generation."""
+        done = self._numbered(Written(current, replace(current, status=status, updated_at=self._now)))
+        await resources.change(self._transaction, [done.after])
+        await self._record([Revision(ChangeKind.UPDATED, done.after, current.labels, self._by, self._now)])
+        return done.after
+
+
+def _key_of(reference: Reference, own: Place, places: Places) -> Key | None:
+    place = own if reference.namespace is None else places.get(reference.namespace)
+    return Key(place.project_id, reference.kind, reference.name) if place is not None else None
+
+
+def _nothing_there(wish: Wish, reference: Reference) -> Flaw:
+    """The same for what is not there and for what the asker may not read."""
+    return Flaw(
+        f"There is no {reference.kind.lower()} {reference.name} in the namespace "
+        f"{reference.namespace or wish.place.namespace}.",
+        "reference_not_found",
+        f"spec.{reference.field}",
+        wish.manifest.document,
+        wish.manifest.line_of(f"spec.{reference.field}"),
+    )
+
+
+def _conflict(wish: Wish, error: DomainError) -> Flaw:
+    message = (
+        "It has been changed since the resourceVersion that the document names."
+        if isinstance(error, VersionMoved)
+        else str(error)
+    )
+    manifest = wish.manifest
+    where = "metadata.resourceVersion"
+    return Flaw(message, "conflict", where, manifest.document, manifest.line_of(where))

@@ -1,0 +1,1 @@
+"""All SQL of this service; whatever reads or writes resources says of which project."""

@@ -1,0 +1,51 @@
+"""What this service tells the others, in the transaction that made it true."""
+
+import uuid
+from collections.abc import Sequence
+
+from signalbox_catalog.domain.resources import ChangeKind, Resource, Revision
+from signalbox_catalog.store.tables import SCHEMA
+from signalbox_common import outbox
+from signalbox_common.contracts.base import Event
+from signalbox_common.contracts.catalog import (
+    ResourceCreated,
+    ResourceDeleted,
+    ResourceEvent,
+    ResourcePurged,
+    ResourceRestored,
+    ResourceUpdated,
+)
+from signalbox_common.db import Transaction
+
+_EVENTS: dict[ChangeKind, type[ResourceEvent]] = {
+    ChangeKind.CREATED: ResourceCreated,
+    ChangeKind.UPDATED: ResourceUpdated,
+    ChangeKind.DELETED: ResourceDeleted,
+    ChangeKind.RESTORED: ResourceRestored,
+}
+
+
+async def record(transaction: Transaction, revisions: Sequence[Revision]) -> None:
+    await _tell(transaction, [(_EVENTS[each.change], each.resource) for each in revisions])
+
+
+async def purged(transaction: Transaction, resources: Sequence[Resource]) -> None:
+    await _tell(transaction, [(ResourcePurged, resource) for resource in resources])
+
+
+async def _tell(transaction: Transaction, happened: Sequence[tuple[type[ResourceEvent], Resource]]) -> None:
+    events: list[tuple[Event, uuid.UUID | None]] = [
+        (
+            event(
+                kind=resource.kind,
+                namespace=resource.place.namespace,
+                name=resource.name,
+                uid=resource.uid,
+                generation=resource.generation,
+                resource_version=str(resource.version),
+            ),
+            resource.place.project_id,
+        )
+        for event, resource in happened
+    ]
+    await outbox.emit_all(transaction, SCHEMA, events)

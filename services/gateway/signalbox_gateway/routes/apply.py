@@ -1,0 +1,79 @@
+"""Many documents at once, as `kubectl apply` takes them."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from pydantic import SecretStr
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from signalbox_common.contracts import catalog as contract
+from signalbox_common.errors import Invalid
+from signalbox_gateway.identity import CurrentAsker
+from signalbox_gateway.routes.common import ClientsHere, IdempotencyKey, errors, passed_on
+from signalbox_gateway.routes.kinds import HOME, NamespaceHere
+
+routes = APIRouter(prefix="/api/v1", tags=["catalog"])
+
+TAKEN = (
+    "application/yaml",
+    "application/json",
+    "application/x-yaml",
+    "text/yaml",
+    "text/x-yaml",
+    "text/plain",
+    "application/octet-stream",
+    "application/x-www-form-urlencoded",  # what curl says of --data-binary
+)
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {media: {"schema": {"type": "string"}} for media in TAKEN[:2]},
+    }
+}
+
+
+@routes.post(
+    "/apply",
+    response_model=contract.Applied,
+    response_model_exclude_none=True,
+    responses=errors(400, 401, 403, 404, 409, 413, 415, 422, 503, 504),
+    openapi_extra=_BODY,
+)
+async def apply(
+    request: Request,
+    asker: CurrentAsker,
+    clients: ClientsHere,
+    namespace: NamespaceHere = HOME,
+    dry_run: Annotated[bool, Query(alias="dryRun", description="Says what would change.")] = False,
+    prune: Annotated[
+        bool, Query(description="Deletes what the selector finds and the documents do not have.")
+    ] = False,
+    label_selector: Annotated[contract.LabelSelector | None, Query(alias="labelSelector")] = None,
+    _key: IdempotencyKey = None,
+) -> Response:
+    """YAML or JSON, up to 1,000 documents and 1 MiB: all are applied, or none.
+
+    A 4xx answer names document, line and field of everything that was wrong. Documents of other systems
+    are skipped with a warning. `namespace` is for documents that do not name one.
+    """
+    ask = contract.Apply(
+        text=SecretStr(_text(await request.body(), request.headers.get("content-type"))),
+        namespace=namespace,
+        dry_run=dry_run,
+        prune=prune,
+        label_selector=label_selector,
+    )
+    answer = await clients.ask(request, ask, asker)
+    return passed_on(answer)
+
+
+def _text(body: bytes, content_type: str | None) -> str:
+    media = (content_type or TAKEN[0]).partition(";")[0].strip().lower()
+    if media not in TAKEN:
+        raise HTTPException(415)
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = body.count(b"\n", 0, error.start) + 1
+        raise Invalid(f"Line {line}: the text is not UTF-8.", code="not_utf8") from error
