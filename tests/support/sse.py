@@ -106,9 +106,10 @@ class Reader:
                 httpx.AsyncClient(timeout=timeout) as client,
                 client.stream("GET", url, params=wanted, headers=headers) as answer,
             ):
-                self.status = answer.status_code
                 if answer.status_code != 200:
                     self.problem = json.loads(await answer.aread())
+                self.status = answer.status_code
+                if self.problem:
                     return
                 assert answer.headers["content-type"].startswith("text/event-stream")
                 async for chunk in answer.aiter_raw():

@@ -4,7 +4,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -88,8 +88,10 @@ class RequestServer:
             )
 
     async def stop(self, grace: float) -> None:
-        for subscription in self._subscriptions:
-            await subscription.unsubscribe()
+        """What has come already is answered, too."""
+        with suppress(TimeoutError, NatsError):
+            async with asyncio.timeout(grace):
+                await asyncio.gather(*(subscription.drain() for subscription in self._subscriptions))
         if self._running:
             await asyncio.wait(self._running, timeout=grace)
 

@@ -93,7 +93,9 @@ class Changes:
             wish = Wish(manifest, self._place(call, manifest), exists=True, version=str(current.version))
             return await self._write(call, wish, moved=Contended)
 
-        return await again_while_contended(attempt)
+        # In turn from the first look on: whoever merges before would merge in vain.
+        async with self._turns.of([place.project_id]):
+            return await again_while_contended(attempt)
 
     async def _write(
         self, call: Call, wish: Wish, moved: type[Exception] = VersionMoved
@@ -118,6 +120,8 @@ class Changes:
                     raise moved from error
                 return reply_of(written[0].after)
 
+            if moved is Contended:
+                return await call.once(work)  # who does it again has the turn already
             async with self._turns.of([wish.place.project_id]):
                 return await call.once(work)
 

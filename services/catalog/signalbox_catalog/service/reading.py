@@ -46,6 +46,8 @@ class Reading:
             found = await resources.page(connection, place, statement)
         where = _deleted_cursor if query.deleted else _living_cursor
         items, cursor = cut([reply_of(each) for each in found.resources], query.limit, where)
+        if cursor is None and found.cut:
+            cursor = where(items[-1])
         return contract.ResourcePage(items=items, next_cursor=cursor, resource_version=str(found.version))
 
     async def kinds(self, _call: Call, _query: contract.ListKinds) -> contract.Kinds:

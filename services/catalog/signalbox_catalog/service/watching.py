@@ -9,6 +9,7 @@ from signalbox_catalog.service.finding import kind_called
 from signalbox_catalog.service.neighbours import own_place
 from signalbox_catalog.service.replies import reply_of
 from signalbox_catalog.store import revisions
+from signalbox_catalog.store.revisions import Since
 from signalbox_common.bus import Call
 from signalbox_common.contracts import catalog as contract
 from signalbox_common.contracts.base import MAX_BODY
@@ -30,18 +31,17 @@ class Watching:
             raise Expired
         after = int(query.after)
         async with self._database.reading() as connection:
-            found, reached, floor = await revisions.since(connection, place, kind.name, after, query.limit)
-        if after < floor or after > reached:
+            since = await revisions.since(connection, place, kind.name, after, query.limit)
+        if after < since.floor or after > since.reached:
             raise Expired
-        return _page(found, reached, query.limit, requirements)
+        return _page(since, requirements)
 
 
-def _page(
-    found: Sequence[Revision], reached: int, limit: int, requirements: Sequence[Requirement]
-) -> contract.ChangePage:
+def _page(since: Since, requirements: Sequence[Requirement]) -> contract.ChangePage:
     """As many as an answer can hold."""
     items: list[contract.WatchedChange] = []
     size = 0
+    found = since.found
     for number, revision in enumerate(found):
         kind = _type_of(revision, requirements)
         if kind is None:
@@ -52,9 +52,8 @@ def _page(
             stopped = str(found[number - 1].resource.version)
             return contract.ChangePage(items=tuple(items), resource_version=stopped, complete=False)
         items.append(item)
-    complete = len(found) < limit
-    last = reached if complete else found[-1].resource.version
-    return contract.ChangePage(items=tuple(items), resource_version=str(last), complete=complete)
+    last = since.reached if since.complete else found[-1].resource.version
+    return contract.ChangePage(items=tuple(items), resource_version=str(last), complete=since.complete)
 
 
 def _type_of(revision: Revision, requirements: Sequence[Requirement]) -> ChangeType | None:

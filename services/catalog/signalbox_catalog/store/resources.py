@@ -10,7 +10,9 @@ from sqlalchemy import (
     ColumnElement,
     Integer,
     Select,
+    Subquery,
     bindparam,
+    case,
     delete,
     func,
     insert,
@@ -120,6 +122,8 @@ class Page:
     resources: list[Resource]
     version: int
     """How far the changes of the project had come when this was looked up."""
+    cut: bool = False
+    """Whether there is more, which would have been too much."""
 
 
 def page_statement(
@@ -175,12 +179,20 @@ def _fits(requirement: Requirement) -> Any:
             return value.is_(None)
 
 
+def _places_of(listed: Subquery) -> tuple[ColumnElement[Any], ...]:
+    """Living ones by name, deleted ones the last one first: as the statements above limit them."""
+    name = case((listed.c.deleted_at.is_(None), listed.c.name))
+    return listed.c.deleted_at.desc(), name, listed.c.uid.desc()
+
+
 def page_query(place: Place, statement: Select[Any]) -> Select[Any]:
     """What a statement of the above finds, and beside it how far the project had come at that moment."""
     listed = statement.subquery("listed")
-    place_in_list = (listed.c.deleted_at.desc(), listed.c.name, listed.c.uid.desc())
+    place_in_list = _places_of(listed)
     before = func.sum(listed.c.size).over(order_by=place_in_list) - listed.c.size
-    measured = select(listed, before.label("before")).subquery("measured")
+    measured = select(listed, before.label("before"), func.count().over().label("listed")).subquery(
+        "measured"
+    )
     # Only as much as an answer can hold leaves the database.
     found = select(measured).where(measured.c.before <= PAGE_BYTES).subquery("found")
     head = (
@@ -188,14 +200,14 @@ def page_query(place: Place, statement: Select[Any]) -> Select[Any]:
         .where(namespaces.c.project_id == place.project_id)
         .subquery("head")
     )
-    order = (found.c.deleted_at.desc(), found.c.name, found.c.uid.desc())
+    order = _places_of(found)
     return select(found, head.c.reached).select_from(head).join(found, true(), isouter=True).order_by(*order)
 
 
 async def page(connection: AsyncConnection, place: Place, statement: Select[Any]) -> Page:
     rows = (await connection.execute(page_query(place, statement))).all()
     resources_found = [resource_of(row, place.namespace) for row in rows if row.uid is not None]
-    return Page(resources_found, rows[0].reached)
+    return Page(resources_found, rows[0].reached, cut=len(resources_found) < (rows[0].listed or 0))
 
 
 def deleted_statement(

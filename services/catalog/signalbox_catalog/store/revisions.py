@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -40,10 +41,18 @@ async def add(transaction: Transaction, new: Sequence[Revision]) -> None:
     )
 
 
-async def since(
-    connection: AsyncConnection, place: Place, kind: str, after: int, limit: int
-) -> tuple[list[Revision], int, int]:
-    """What came after that version; how far the project had come at that very moment, and its floor."""
+@dataclass(frozen=True)
+class Since:
+    found: list[Revision]
+    reached: int
+    """How far the project had come at that very moment."""
+    floor: int
+    complete: bool
+    """Whether nothing else came after that version."""
+
+
+async def since(connection: AsyncConnection, place: Place, kind: str, after: int, limit: int) -> Since:
+    """What came after that version, as much as an answer can hold."""
     listed = (
         select(revisions)
         .where(
@@ -54,7 +63,9 @@ async def since(
         .subquery("listed")
     )
     before = func.sum(listed.c.size).over(order_by=listed.c.version) - listed.c.size
-    measured = select(listed, before.label("before")).subquery("measured")
+    measured = select(listed, before.label("before"), func.count().over().label("listed")).subquery(
+        "measured"
+    )
     found = select(measured).where(measured.c.before <= PAGE_BYTES).subquery("found")
     head = (
         select(
@@ -73,7 +84,8 @@ async def since(
         )
     ).all()
     revisions_found = [_revision(row, place.namespace) for row in rows if row.uid is not None]
-    return revisions_found, rows[0].reached, rows[0].floor
+    complete = len(revisions_found) == (rows[0].listed or 0) < limit
+    return Since(revisions_found, rows[0].reached, rows[0].floor, complete)
 
 
 async def generations(
