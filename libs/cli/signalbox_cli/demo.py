@@ -98,10 +98,9 @@ async def run(place: Home) -> None:
 
 async def _watch(operator: Client, screen: Screen, seen: "asyncio.Queue[Msg]") -> None:
     async def on_event(message: Msg) -> None:
-        headers = message.headers or {}
-        screen.event(
-            Text.assemble((headers.get("ce-type", ""), "bold"), "  ", (message.data.decode()[:90], "dim"))
-        )
+        kind = (message.headers or {}).get("ce-type", "")
+        if not kind.endswith("audit.recorded"):  # beside each of the others, and of no news here
+            screen.event(Text.assemble((kind, "bold"), "  ", (message.data.decode()[:90], "dim")))
         seen.put_nowait(message)
 
     await operator.subscribe("evt.>", cb=on_event)
