@@ -881,18 +881,13 @@ async def test_others_are_answered_meanwhile(
             await catalog.create("ghosts", "probe")
             for name, text_of in WORST.items():
                 with subtests.test(name):
-                    # The fastest of three: what else the machine does is not the catalog's.
-                    slowest = [await _measured(catalog, name, text_of())]
-                    while min(slowest) >= 1.0 and len(slowest) < 3:
-                        slowest.append(await _measured(catalog, name, text_of()))
-                    assert min(slowest) < 1.0
+                    await _measured(catalog, name, text_of())
     finally:
         await own.stop()
     assert "Traceback" not in log.read_text()
 
 
-async def _measured(catalog: Catalog, name: str, text: str) -> float:
-    """How long the slowest of the others has waited."""
+async def _measured(catalog: Catalog, name: str, text: str) -> None:
     assert len(text) <= MIB
     took: list[float] = []
     applying = asyncio.create_task(catalog.apply(text))
@@ -906,4 +901,4 @@ async def _measured(catalog: Catalog, name: str, text: str) -> float:
     print(f"{name}: {len(text) // 1024} KiB, {seconds:.2f} s, {answer.status_code}, ", end="")
     print(f"{len(took)} others, the slowest in {max(took):.3f} s")
     assert answer.status_code in (200, 422), answer.text[:500]
-    return max(took)
+    assert max(took) < 1.0

@@ -321,10 +321,7 @@ BAD: dict[str, tuple[Callable[[], bytes], str, str]] = {
 
 
 async def test_bad_packages_are_refused_and_cleared_away(
-    installation: Installation,
-    catalog: Catalog,
-    subtests: pytest.Subtests,
-    monkeypatch: pytest.MonkeyPatch,
+    installation: Installation, catalog: Catalog, subtests: pytest.Subtests
 ) -> None:
     good = await taken(catalog, package())
     for name, (make, where, code) in BAD.items():
@@ -343,6 +340,20 @@ async def test_bad_packages_are_refused_and_cleared_away(
     assert (await get(catalog)).content == package()
     kept = good["status"]["package"]["object"]
     assert await objects(installation) == {kept}, "what was refused takes no room"
+
+
+async def test_what_is_about_to_be_referred_to_is_not_cleared_away(
+    installation: Installation, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = (await taken(catalog, package()))["status"]["package"]["object"]
+    waiting = "f" * 32
+    await catalog.http.clients.packages.put(waiting, package("waiting"))
+    await tidy(catalog)
+    assert await objects(installation) == {kept, waiting}, "somebody may still be about to refer to it"
+    monkeypatch.setattr(tidying, "GRACE", timedelta(seconds=-5))
+    await tidy(catalog)
+    assert await objects(installation) == {kept}
+    assert (await get(catalog)).content == package()
 
 
 async def test_media_types(catalog: Catalog, subtests: pytest.Subtests) -> None:

@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from signalbox_catalog.domain.resources import StoredSecret
+from signalbox_catalog.service.turns import AT_ONCE
 from signalbox_catalog.service.vault import Vault
 from signalbox_catalog.settings import CatalogSettings
 from signalbox_common.bus.objects import Bucket
@@ -205,6 +206,7 @@ async def test_merge_patches_change_nothing_that_is_not_theirs(
 
 
 NUMBERS = ("1", "9007199254740993", "9223372036854775807", "-1e18", "1e15", "0.1", "5e-324", "1.0")
+TOO_LARGE = ("18446744073709551616", "-1e22", "1e300")
 
 
 async def test_numbers_come_back_as_they_went_in(scene: Scene, subtests: pytest.Subtests) -> None:
@@ -221,6 +223,13 @@ async def test_numbers_come_back_as_they_went_in(scene: Scene, subtests: pytest.
                 assert again.json()["metadata"]["generation"] == 1
                 kept = (await scene.good("alice", "GET", f"ghosts/n{count}"))["spec"]["x"]
                 assert kept == json.loads(number)
+    for number in TOO_LARGE:
+        with subtests.test(number):
+            body = json.dumps(ghost("large", x="NUMBER")).replace('"NUMBER"', number)
+            headers, query = scene.headers("alice") | JSON, {"namespace": ALPHA}
+            refused = await scene.http.post(f"{KINDS}/ghosts", content=body, params=query, headers=headers)
+            assert refused.status_code == 422, "what would come back as another number is not taken"
+            assert [(e["field"], e["code"]) for e in refused.json()["errors"]] == [("spec.x", "bad_number")]
 
 
 def _cursor(*words: str) -> str:
@@ -645,9 +654,10 @@ async def test_who_waits_for_one_project_holds_up_no_other(scene: Scene) -> None
 
         async def all_wait() -> bool:
             waits = "wait_event_type = 'Lock' and datname = current_database()"
-            return await scene.installation.count("pg_stat_activity", waits) >= 1
+            return await scene.installation.count("pg_stat_activity", waits) == AT_ONCE
 
-        await eventually(all_wait, within=3, what="somebody waits for the lock")
+        # The others wait for their turn in the process, and hold no connection.
+        await eventually(all_wait, within=3, what="as many as may wait for the lock")
         others = await asyncio.gather(
             *(scene.ask("bob", "GET", "ghosts/spirit", namespace=BETA) for _ in range(5)),
             scene.ask("bob", "POST", "ghosts", ghost("new"), namespace=BETA),
