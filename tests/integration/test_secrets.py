@@ -512,7 +512,7 @@ async def test_a_process_killed_in_the_middle_of_a_rotation_harms_nothing(kept: 
         ROTATE_AND_DIE,
         str(kept.path),
         str(lives),
-        env=os.environ | kept.installation.environment("tasks"),
+        env=os.environ | kept.installation.environment("tasks") | {"SECRET_KEY": kept.secret_key},
     )
     assert await process.wait() == -signal.SIGKILL
     newest = kept.keys().newest().id
