@@ -85,6 +85,17 @@ class Stack:
                     with_pss = False
         return Memory(resident / 1e6, proportional / 1e6 if with_pss else None, len(found))
 
+    def handled(self, service: str, subject: str) -> tuple[float, int]:
+        """Seconds that a service says it worked on such messages, and how many they were."""
+        row = next(row for row in self._status()["services"] if row["name"] == service)
+        listening = psutil.Process(row["pid"]).net_connections("tcp4")
+        port = next(c.laddr.port for c in listening if c.status == psutil.CONN_LISTEN)
+        text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+        lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+        found = {name: float(value) for name, _, value in lines}
+        name, labels = "signalbox_message_seconds", f'{{subject="{subject}"}}'
+        return found.get(f"{name}_sum{labels}", 0.0), int(found.get(f"{name}_count{labels}", 0))
+
     def _status(self) -> dict[str, Any]:
         state: dict[str, Any] = json.loads(self._signalbox("status", "--json"))
         return state

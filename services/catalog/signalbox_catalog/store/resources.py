@@ -136,14 +136,16 @@ def page_statement(
     requirements: Sequence[Requirement],
 ) -> Select[Any]:
     """The living ones by name. A requirement with one value is a range of an index, as is the name."""
-    statement = select(resources).where(
-        resources.c.project_id == project_id, resources.c.kind == kind, resources.c.deleted_at.is_(None)
-    )
-    order = resources.c.name
+    statement = select(resources).where(resources.c.deleted_at.is_(None))
     lead = next(
         (each for each in requirements if len(each.values) == 1 and each.operator is Operator.IN), None
     )
-    if lead is not None:
+    if lead is None:
+        statement = statement.where(resources.c.project_id == project_id, resources.c.kind == kind)
+        order = resources.c.name
+    else:
+        # Of the project and the kind as labels: said of resources too, a planner that knows no numbers yet
+        # goes through all of the kind once for each label.
         statement = statement.join(labels, labels.c.uid == resources.c.uid).where(
             labels.c.project_id == project_id,
             labels.c.kind == kind,

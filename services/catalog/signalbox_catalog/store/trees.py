@@ -3,8 +3,8 @@
 import uuid
 from dataclasses import dataclass
 
-from sqlalchemy import Text, column, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import BigInteger, Text, column, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from signalbox_catalog.domain.resources import Key, Resource
@@ -18,6 +18,7 @@ class Tree:
     resources: dict[uuid.UUID, Resource]
     references: dict[uuid.UUID, dict[str, uuid.UUID]]
     """What each of them refers to, by field."""
+    sizes: dict[uuid.UUID, int]
 
 
 _TREE = text(
@@ -27,52 +28,67 @@ _TREE = text(
         where project_id = :project_id and kind = :kind and name = :name and deleted_at is null
         union
         select refs.to_uid from reached join catalog.refs on refs.from_uid = reached.uid
+    ),
+    unknown as (
+        select resources.*, namespaces.slug, row_number() over () as number,
+               (select jsonb_object_agg(refs.field, refs.to_uid) from catalog.refs
+                where refs.from_uid = resources.uid) as referred
+        from reached
+        join catalog.resources using (uid)
+        join catalog.namespaces using (project_id)
+        left join unnest(cast(:uids as uuid[]), cast(:versions as bigint[])) as known (uid, version)
+               on known.uid = resources.uid and known.version = resources.version
+        where known.uid is null
     )
-    select resources.*, namespaces.slug,
-           (select jsonb_object_agg(refs.field, refs.to_uid) from catalog.refs
-            where refs.from_uid = resources.uid) as referred
-    from reached
-    join catalog.resources using (uid)
-    join catalog.namespaces using (project_id)
+    select case when coalesce(number, 1) = 1 then array(select uid from reached) end as reached, unknown.*
+    from (select) as always left join unknown on true
     """
-).columns(*table.c, column("slug", Text), column("referred", JSONB))
-_VERSIONS = text(
+).columns(
+    column("reached", ARRAY(UUID)),
+    *table.c,
+    column("slug", Text),
+    column("number", BigInteger),
+    column("referred", JSONB),
+)
+
+
+async def get(connection: AsyncConnection, key: Key, known: Tree | None = None) -> Tree | None:
+    """The very one that is known, if it is still so; and of one that is not, only what has changed is read.
+
+    Whatever refers otherwise now has another version.
     """
-    select uid, version from catalog.resources
-    where uid = any(:uids) and deleted_at is null
-      and exists (select 1 from catalog.resources
-                  where project_id = :project_id and kind = :kind and name = :name and deleted_at is null
-                    and uid = :root)
-    """
-).columns(table.c.uid, table.c.version)
-
-
-async def get(connection: AsyncConnection, key: Key) -> Tree | None:
-    rows = (
-        await connection.execute(_TREE, {"project_id": key.project_id, "kind": key.kind, "name": key.name})
-    ).all()
-    resources = {row.uid: resource_of(row, row.slug) for row in rows}
-    root = next((resource for resource in resources.values() if resource.key == key), None)
-    if root is None:
-        return None
-    references = {
-        row.uid: {field: uuid.UUID(uid) for field, uid in (row.referred or {}).items()} for row in rows
-    }
-    return Tree(root.uid, resources, references)
-
-
-async def is_current(connection: AsyncConnection, key: Key, tree: Tree) -> bool:
-    """Whether nothing in the tree has changed: whatever refers otherwise now has another version."""
-    rows = await connection.execute(
-        _VERSIONS,
+    resources = dict(known.resources) if known is not None else {}
+    found = await connection.execute(
+        _TREE,
         {
-            "uids": list(tree.resources),
             "project_id": key.project_id,
             "kind": key.kind,
             "name": key.name,
-            "root": tree.root,
+            "uids": list(resources),
+            "versions": [resource.version for resource in resources.values()],
         },
     )
-    return {row.uid: row.version for row in rows} == {
-        resource.uid: resource.version for resource in tree.resources.values()
-    }
+    references = dict(known.references) if known is not None else {}
+    sizes = dict(known.sizes) if known is not None else {}
+    reached: set[uuid.UUID] = set()
+    changed = False
+    for row in found:
+        reached.update(row.reached or ())
+        if row.uid is not None:
+            changed = True
+            resources[row.uid] = resource_of(row, row.slug)
+            references[row.uid] = {field: uuid.UUID(uid) for field, uid in (row.referred or {}).items()}
+            sizes[row.uid] = row.size
+    if known is not None and not changed and reached == known.resources.keys():
+        return known
+    if known is not None and any(to not in reached for uid in reached for to in references[uid].values()):
+        return await get(connection, key)  # one let go of another that is purged: nobody has changed it
+    root = next((uid for uid in reached if resources[uid].key == key), None)
+    if root is None:
+        return None
+    return Tree(
+        root,
+        {uid: resources[uid] for uid in reached},
+        {uid: references[uid] for uid in reached},
+        {uid: sizes[uid] for uid in reached},
+    )
