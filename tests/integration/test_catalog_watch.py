@@ -795,7 +795,8 @@ def package(text: str) -> bytes:
     """A ZIP as skills carry it."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("SKILL.md", f"---\ndescription: {text}\n---\n# {text}\n")
+        entry = zipfile.ZipInfo("SKILL.md")  # with no time in it: the same text is the same package
+        archive.writestr(entry, f"---\ndescription: {text}\n---\n# {text}\n")
     return buffer.getvalue()
 
 
