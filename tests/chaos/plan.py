@@ -5,10 +5,10 @@ import random
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from signalbox_common.contracts.base import SERVICES
+from signalbox_common.contracts import base
 
 SERVERS = ("postgres", "redis", "nats")
-PROGRAMS = (*SERVICES, *SERVERS)
+PROGRAMS = (*base.PROGRAMS, *SERVERS)
 
 SEED = "SIGNALBOX_CHAOS_SEED"
 QUIET_SHARE = 0.12

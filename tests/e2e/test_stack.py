@@ -19,7 +19,7 @@ import pytest
 
 from signalbox_cli.provision.credentials import Credentials, Endpoints
 from signalbox_cli.stack.servers import Postgres
-from signalbox_common.contracts.base import OWNERS, SERVICES
+from signalbox_common.contracts.base import OWNERS, PROGRAMS
 from signalbox_common.testing import eventually
 from tests.support.installation import PASSWORD, Http
 from tests.support.processes import Running
@@ -47,7 +47,7 @@ async def test_what_scripts_rely_on(stack: Stack) -> None:
     assert await sign_in_as_admin(stack) == 200
     status, seconds = _fastest_status(stack)
     assert seconds < 2.0
-    assert [service["name"] for service in status["services"]] == list(SERVICES)
+    assert [service["name"] for service in status["services"]] == list(PROGRAMS)
     assert {server["name"] for server in status["servers"]} == set(SERVERS)
     for each in status["services"] + status["servers"]:
         assert each["state"] == "running"
@@ -112,7 +112,7 @@ async def test_dead_letters_from_the_command_line(stack: Stack) -> None:
     assert "no dead letter" in missing.stderr
 
 
-@pytest.mark.parametrize("victim", [*SERVICES, *SERVERS])
+@pytest.mark.parametrize("victim", [*PROGRAMS, *SERVERS])
 async def test_what_dies_is_started_again(stack: Stack, victim: str) -> None:
     before = stack.pid(victim)
     os.kill(before, signal.SIGKILL)

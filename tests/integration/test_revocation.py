@@ -107,7 +107,7 @@ async def test_a_socket_speaks_after_a_ticket_a_header_or_a_first_word(installat
             assert await said(connection) == {"type": "ready"}
             await connection.send('{"type": "ping"}')
             assert await said(connection) == {"type": "pong"}
-            for nonsense in ("nonsense", "[]", '{"type": "subscribe"}', "9" * 1000):
+            for nonsense in ("nonsense", "[]", '{"type": "shout"}', "9" * 1000):
                 await connection.send(nonsense)
                 assert (await said(connection))["code"] == "unknown_message"
         with pytest.raises(InvalidStatus):

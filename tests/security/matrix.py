@@ -17,7 +17,7 @@ the right ones ask: what ends something comes last.
 
 import io
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 UNAUTHENTICATED, EXPIRED, ENDED = "401 unauthenticated", "401 token_expired", "401 session_ended"
@@ -47,6 +47,8 @@ class Row:
     low: str | None = None
     stranger: str | None = None
     admin: str | None = None
+    streams: bool = False
+    """Whether what the right one is answered does not end by itself."""
 
     @property
     def method(self) -> str:
@@ -157,6 +159,14 @@ ROWS = (
     #
     in_project("GET /api/v1/info", "viewer", "200", None),  # what a token may do is for its holder to see
     of_member("GET /api/v1/operations/{operation_id}", "200", NO_OPERATION),
+    replace(
+        of_member("GET /api/v1/operations/{operation_id}/events", "200", NO_OPERATION),
+        narrow=NO_SCOPE,
+        streams=True,
+    ),
+    replace(in_project("GET /api/v1/sse", "viewer", "200"), streams=True),
+    in_project("GET /api/v1/projects/{project_id}/events", "viewer", "200"),
+    in_project("POST /api/v1/projects/{project_id}/events", "developer", "202"),
     in_project("GET /api/v1/projects/{project_id}", "viewer", "200"),
     in_project("PATCH /api/v1/projects/{project_id}", "maintainer", "200"),
     in_project("GET /api/v1/projects/{project_id}/audit", "owner", "200"),
@@ -246,6 +256,8 @@ WORDS = {
     f"POST {ACCOUNT}/tokens": Words({"name": "another"}),
     f"DELETE {ACCOUNT}/tokens/{{token_id}}": Words(about={"token_id": "account_token_id"}),
     "POST /api/v1/projects/{project_id}/restore": Words(about={"project_id": "deleted_id"}),
+    "GET /api/v1/sse": Words(query={"project": "{project_id}"}),
+    "POST /api/v1/projects/{project_id}/events": Words({"type": "ext.ci.finished"}),
     f"GET {KIND}/schema": Words(path=A_GHOST),
     f"GET {KIND}": Words(query=IN_NAMESPACE, path=A_GHOST),
     f"GET {ONE}": OF_GHOST,

@@ -131,6 +131,8 @@ def _said(answer: httpx.Response | str) -> str:
 
 async def _answer(world: World, address: str, row: Row, asker: str) -> httpx.Response | str:
     headers = world.headers(asker, row)
+    if row.streams and asker == "right":
+        return await world.opened(row, headers, address)
     if row.method != "WS":
         return await world.ask(row, headers)
     # The token comes with the first word: a refusal of the request itself would not say why.

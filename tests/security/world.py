@@ -95,6 +95,16 @@ class World:
         self._http.cookies.clear()
         return answer
 
+    async def opened(self, row: Row, headers: dict[str, str], address: str) -> str:
+        """How a stream begins, which only a real server has."""
+        ids = self.ids(row)
+        path, words = row.path.format_map(ids), self.things.filled(WORDS.get(row.route, Words()), ids)
+        async with (
+            httpx.AsyncClient(base_url=f"http://{address}") as http,
+            http.stream(row.method, path, headers=headers, **words) as answer,
+        ):
+            return str(answer.status_code)
+
     async def state(self) -> list[Any]:
         """What the refused must not have changed."""
         owner, admin = self.people["owner"].headers, self.people["admin"].headers

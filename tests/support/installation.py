@@ -30,8 +30,8 @@ from signalbox_common.runtime import Service
 from signalbox_common.settings import OwnerSettings, ServiceSettings
 from signalbox_common.testing import eventually
 from signalbox_gateway.app import build as build_gateway
-from signalbox_gateway.app import server as gateway_server
 from signalbox_gateway.clients import Clients
+from signalbox_gateway.server import server as gateway_server
 from signalbox_gateway.settings import GatewaySettings
 from tests.support.lab import LabSettings
 from tests.support.servers import TestServers

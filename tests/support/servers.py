@@ -30,7 +30,7 @@ from signalbox_cli.provision.credentials import (
 )
 from signalbox_cli.provision.permissions import ADMIN
 from signalbox_cli.stack.servers import Nats, Postgres, Valkey
-from signalbox_common.contracts.base import SERVICES
+from signalbox_common.contracts.base import PROGRAMS
 from tests.support import lab
 from tests.support.processes import Running
 
@@ -38,7 +38,7 @@ TEMPLATE = "signalbox_template"
 
 
 def new_credentials() -> Credentials:
-    users = (ADMIN, "operator", *SERVICES)
+    users = (ADMIN, "operator", *PROGRAMS)
     return Credentials(
         secret_key=secrets.token_urlsafe(32),
         admin_password=secrets.token_urlsafe(15),

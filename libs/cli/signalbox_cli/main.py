@@ -11,6 +11,7 @@ from signalbox_cli.commands import (
     changing,
     demo,
     dlq,
+    events,
     installation,
     keys,
     kinds,
@@ -39,6 +40,8 @@ _OF_THE_INSTALLATION: tuple[Callable[..., None], ...] = (
     account.whoami,
     installation.credentials,
     installation.provision,
+    events.tail,
+    events.nats_context,
 )
 _OF_RESOURCES: tuple[Callable[..., None], ...] = (
     resources.get,
@@ -61,6 +64,7 @@ app.command("api-resources", hidden=True)(kinds.kinds)  # as kubectl calls it
 app.add_typer(skills.app, name="skill", rich_help_panel=RESOURCES)
 for name, group in {"dlq": dlq, "keys": keys, "secrets": secrets, "audit": audit}.items():
     app.add_typer(group.app, name=name)
+app.add_typer(events.publisher, name="publisher")
 
 
 def main() -> None:

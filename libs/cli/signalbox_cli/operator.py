@@ -2,8 +2,10 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import asyncpg
 import nats
@@ -18,6 +20,15 @@ class NoStack(Exception):
     """There are no credentials under this home."""
 
 
+@dataclass(frozen=True)
+class Server:
+    """Where NATS is, and who the operator is there."""
+
+    address: str
+    user: str
+    password: str
+
+
 class Operator:
     """Looks into a stack from outside."""
 
@@ -28,6 +39,11 @@ class Operator:
 
     def _url(self, file: str) -> str:
         return (self._folder / file).read_text(encoding="utf-8")
+
+    def server(self) -> Server:
+        url = urlsplit(self._url("nats-url"))
+        address = f"nats://{url.netloc.rpartition('@')[2]}"
+        return Server(address, unquote(url.username or ""), unquote(url.password or ""))
 
     @asynccontextmanager
     async def nats(self) -> AsyncIterator[Client]:

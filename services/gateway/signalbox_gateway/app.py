@@ -5,7 +5,6 @@ import socket as sockets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
-import uvicorn
 import uvloop
 from fastapi import FastAPI
 from redis.asyncio import Redis
@@ -21,7 +20,9 @@ from signalbox_gateway.addresses import Addresses
 from signalbox_gateway.clients import Clients
 from signalbox_gateway.cookies import Cookies
 from signalbox_gateway.edge import Edge
+from signalbox_gateway.external import Reader
 from signalbox_gateway.live import socket
+from signalbox_gateway.live.live import Live
 from signalbox_gateway.live.tickets import Tickets
 from signalbox_gateway.live.wakes import Wakes
 from signalbox_gateway.live.watch import Watch
@@ -36,6 +37,7 @@ from signalbox_gateway.routes import (
     info,
     keys,
     kinds,
+    live,
     members,
     operations,
     packages,
@@ -44,6 +46,7 @@ from signalbox_gateway.routes import (
     tokens,
     users,
 )
+from signalbox_gateway.server import server
 from signalbox_gateway.settings import GatewaySettings
 
 log = telemetry.get_logger()
@@ -65,6 +68,7 @@ ROUTES = (
     kinds,
     apply,
     operations,
+    live,
 )
 EXPOSED = ["Location", "X-Operation-ID", "X-Request-ID", "X-Correlation-ID", "Retry-After", "ETag"]
 
@@ -83,7 +87,9 @@ def build(settings: GatewaySettings, *, started: Callable[[], object] | None = N
     async def check_redis() -> None:
         await redis.ping()
 
-    watch = Watch(bus.revoked)
+    secret_key = settings.secret_key.get_secret_value()
+    clients = Clients(bus, secret_key, command_patience=settings.command_patience)
+    live_edge = Live(clients, redis, Watch(bus.revoked))
     report = Health(settings, {"nats": check_nats, "redis": check_redis})
 
     @asynccontextmanager
@@ -92,14 +98,14 @@ def build(settings: GatewaySettings, *, started: Callable[[], object] | None = N
         server.start()
         connecting = asyncio.create_task(bus.start())
         connecting.add_done_callback(_started)
-        watch.start()
+        live_edge.start()
         if started is not None:
             started()
         try:
             yield
         finally:
             connecting.cancel()
-            await watch.stop()
+            await live_edge.stop()
             with suppress(Exception):
                 await bus.stop()
             await redis.aclose()
@@ -122,15 +128,15 @@ def build(settings: GatewaySettings, *, started: Callable[[], object] | None = N
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # Edge traces, counts and logs
     )
-    secret_key = settings.secret_key.get_secret_value()
     addresses = Addresses(settings.proxies())
     origins = Origins(secret_key, settings.origins())
     app.state.health = report
     app.state.settings = settings
-    app.state.clients = Clients(bus, secret_key, command_patience=settings.command_patience)
+    app.state.clients = clients
     app.state.cookies = Cookies(origins, addresses, settings.cookie_secure, settings.env == "development")
     app.state.tickets = Tickets(redis, secret_key)
-    app.state.watch = watch
+    app.state.live = live_edge
+    app.state.external = Reader(secret_key)
     app.state.wakes = Wakes(bus)
     problems.install(app)
     _add_routes(app, settings)
@@ -159,24 +165,6 @@ def add_middlewares(app: FastAPI, settings: GatewaySettings) -> None:
         expose_headers=EXPOSED,
     )
     app.add_middleware(Edge, max_body=settings.max_body, addresses=Addresses(settings.proxies()))
-
-
-def server(app: FastAPI, settings: GatewaySettings) -> uvicorn.Server:
-    """The server that the gateway runs in."""
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # Addresses knows which proxies are ours
-        timeout_graceful_shutdown=int(settings.shutdown_grace),
-        timeout_keep_alive=75,
-        ws="websockets-sansio",
-        ws_max_size=settings.max_body,
-    )
-    return uvicorn.Server(config)
 
 
 def main() -> None:

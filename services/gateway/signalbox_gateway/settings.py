@@ -8,6 +8,12 @@ from pydantic import Field, SecretStr, field_validator
 from signalbox_common.settings import DEVELOPMENT_SECRET, ServiceSettings
 
 
+class FanoutSettings(ServiceSettings):
+    service: Literal["fanout"] = "fanout"
+    secret_key: SecretStr = Field(default=SecretStr(DEVELOPMENT_SECRET), validation_alias="SECRET_KEY")
+    """Operation ids that others name are checked with it."""
+
+
 class GatewaySettings(ServiceSettings):
     service: Literal["gateway"] = "gateway"
     secret_key: SecretStr = Field(default=SecretStr(DEVELOPMENT_SECRET), validation_alias="SECRET_KEY")

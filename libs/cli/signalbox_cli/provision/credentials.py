@@ -6,18 +6,26 @@ One directory per service holds what that service may know, as files for `<NAME>
 import json
 import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from signalbox_cli.provision.permissions import ADMIN, OPERATOR, USERS, Permissions, of_user, redis_rules
-from signalbox_common.contracts.base import SERVICES
+from signalbox_cli.provision.permissions import (
+    ADMIN,
+    OPERATOR,
+    USERS,
+    Permissions,
+    of_publisher,
+    of_user,
+    redis_rules,
+)
+from signalbox_common.contracts.base import FANOUT, PROGRAMS
 from signalbox_common.contracts.streams import MAX_PAYLOAD, Topology
 from signalbox_common.keys import derive
 
 DATABASE = "signalbox"
-KNOWS_SECRET_KEY = frozenset({"gateway", "auth"})
+KNOWS_SECRET_KEY = frozenset({"gateway", FANOUT, "auth"})
 HAS_OWN_SECRET_KEY = frozenset({"catalog"})
 """Services that get a key of their own, which tells nothing about the one of the installation."""
 
@@ -34,6 +42,19 @@ class Endpoints:
 
 
 @dataclass(frozen=True)
+class Publisher:
+    """A service outside that publishes events of one project."""
+
+    project: str
+    password: str
+
+    @staticmethod
+    def user(name: str) -> str:
+        """What it is called on the bus."""
+        return f"publisher-{name}"
+
+
+@dataclass(frozen=True)
 class Credentials:
     """Everything secret about an installation."""
 
@@ -41,6 +62,8 @@ class Credentials:
     admin_password: str
     passwords: dict[str, dict[str, str]]
     """By server and user."""
+    publishers: dict[str, Publisher] = field(default_factory=dict)
+    """By name."""
 
     @staticmethod
     def load_or_make(path: Path, mode: int = 0o600) -> "Credentials":
@@ -56,9 +79,19 @@ class Credentials:
                 server: {user: known.get(server, {}).get(user) or secrets.token_urlsafe(24) for user in USERS}
                 for server in ("postgres", "redis", "nats")
             },
+            publishers={name: Publisher(**each) for name, each in there.get("publishers", {}).items()},
         )
-        write_secret(path, json.dumps(made.__dict__, indent=2), mode)
+        made.save(path, mode)
         return made
+
+    @staticmethod
+    def read(path: Path) -> "Credentials":
+        there = json.loads(path.read_text(encoding="utf-8"))
+        publishers = {name: Publisher(**each) for name, each in there.pop("publishers", {}).items()}
+        return Credentials(**there, publishers=publishers)
+
+    def save(self, path: Path, mode: int = 0o600) -> None:
+        write_secret(path, json.dumps(asdict(self), indent=2), mode)
 
     def secret_key_of(self, service: str) -> str | None:
         """What a service gets as its `SECRET_KEY`."""
@@ -122,7 +155,7 @@ def write_server_files(
     write_secret(
         directory / "provision" / "database-url", postgres_admin_url(credentials, endpoints.postgres)
     )
-    write_secret(directory / "provision" / "secrets.json", json.dumps(credentials.__dict__), mode)
+    credentials.save(directory / "provision" / "secrets.json", mode)
 
 
 def write_operator_files(
@@ -147,11 +180,11 @@ def write_service_files(
     directory: Path, credentials: Credentials, endpoints: Endpoints, mode: int = 0o600
 ) -> None:
     """`<directory>/<service>/{nats-url,redis-url,database-url,secret-key,admin-password}`."""
-    for service in SERVICES:
+    for service in PROGRAMS:
         own = directory / service
         write_secret(own / "nats-url", credentials.nats_url(endpoints, service), mode)
         write_secret(own / "redis-url", credentials.redis_url(endpoints, service), mode)
-        if service != "gateway":
+        if service not in ("gateway", FANOUT):
             write_secret(own / "database-url", credentials.database_url(endpoints, service), mode)
         if (secret_key := credentials.secret_key_of(service)) is not None:
             write_secret(own / "secret-key", secret_key, mode)
@@ -181,6 +214,9 @@ def nats_config(
 ) -> str:
     """The server's configuration, users and permissions included."""
     users = [_nats_user(user, credentials.passwords["nats"][user], of_user(user, topology)) for user in USERS]
+    for name, publisher in sorted(credentials.publishers.items()):
+        user = publisher.user(name)
+        users.append(_nats_user(user, publisher.password, of_publisher(publisher.project, f"_INBOX.{user}")))
     lines = [
         f"listen: {_quoted(listen)}",
         "server_name: signalbox",

@@ -3,14 +3,17 @@
 from dataclasses import dataclass, field
 
 from signalbox_common.contracts.auth import ListKeys
-from signalbox_common.contracts.base import OWNERS, SERVICES, Request, contracts_of
+from signalbox_common.contracts.base import FANOUT, OWNERS, PROGRAMS, Request, contracts_of
 from signalbox_common.contracts.streams import (
     AUDIT_BUCKET,
     AUDIT_HEAD,
     COMMANDS,
     DEAD_LETTERS,
     EVENTS,
+    EXTERNAL,
     GRANT_KEYS,
+    INGEST,
+    INGEST_LETTERS,
     KEY_BUCKET,
     PACKAGES,
     REVOCATIONS,
@@ -20,7 +23,7 @@ from signalbox_common.contracts.streams import (
 )
 
 ADMIN, OPERATOR = "admin", "operator"
-USERS = (ADMIN, OPERATOR, *SERVICES)
+USERS = (ADMIN, OPERATOR, *PROGRAMS)
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ def of_user(user: str, topology: Topology | None = None) -> Permissions:
         return _operator()
     if user == "gateway":
         return _gateway()
+    if user == FANOUT:
+        return _fanout()
     if user in OWNERS:
         return _owner(user, topology)
     raise ValueError(f"{user} is no user of the bus")
@@ -72,10 +77,44 @@ def _operator() -> Permissions:
 
 def _gateway() -> Permissions:
     return Permissions(
-        publish=["cmd.>", "ask.>", "qry.>", *_checking_tokens(), *_files(PACKAGES)],
+        publish=[
+            "cmd.>",
+            "ask.>",
+            "qry.>",
+            EXTERNAL.subjects[0],
+            *_checking_tokens(),
+            *_files(PACKAGES),
+            *_reading(EVENTS),
+        ],
         subscribe=["reply.*.*", "_INBOX.gateway.>", "evt.*.catalog.resource.*"],
         deny_publish=_of_operators(),
     )
+
+
+def _fanout() -> Permissions:
+    """Follows all events, and takes in those of others."""
+    api = "$JS.API"
+    return Permissions(
+        publish=[
+            *_reading(EVENTS),
+            f"{api}.CONSUMER.CREATE.{EVENTS.name}.*.{EVENTS.subjects[0]}",
+            f"{api}.CONSUMER.MSG.NEXT.{EVENTS.name}.*",
+            *_consumer(INGEST.stream, INGEST.name),
+            "evt.*.ext.>",
+            f"{INGEST_LETTERS}.>",
+        ],
+        subscribe=[f"_INBOX.{FANOUT}.>"],
+    )
+
+
+def of_publisher(project: str, inbox: str) -> Permissions:
+    """A service outside: what happened in its project, and nothing else."""
+    return Permissions(publish=[f"ext.{project}.>"], subscribe=[f"{inbox}.>"])
+
+
+def _reading(stream: Stream) -> list[str]:
+    """Whole pages of a stream, without a consumer."""
+    return [f"$JS.API.STREAM.INFO.{stream.name}", f"$JS.API.DIRECT.GET.{stream.name}"]
 
 
 def _of_operators() -> list[str]:
@@ -155,4 +194,6 @@ def redis_rules(user: str) -> list[str]:
         return ["~*", "&*", "+@all"]
     if user == "gateway":
         return ["~*", "&*", "+@all", "-@admin", "-@dangerous", "+info"]
+    if user == FANOUT:
+        return ["~live:*", "&progress:*", "+@all", "-@admin", "-@dangerous", "+info"]
     return [f"~{user}:*", f"&{user}:*", "+@all", "-@admin", "-@dangerous", "+info"]

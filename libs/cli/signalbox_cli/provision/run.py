@@ -1,7 +1,6 @@
 """Provisions servers that run elsewhere, with the administrator's credentials."""
 
 import asyncio
-import json
 import time
 from pathlib import Path
 
@@ -21,7 +20,7 @@ _NOT_THERE_YET = (OSError, DBAPIError, asyncpg.PostgresError, nats.errors.Error,
 async def provision(directory: Path, patience: float) -> list[str]:
     own = directory / "provision"
     try:
-        secrets = Credentials(**json.loads((own / "secrets.json").read_text(encoding="utf-8")))
+        secrets = Credentials.read(own / "secrets.json")
         database_url = (own / "database-url").read_text(encoding="utf-8")
         nats_url = (own / "nats-url").read_text(encoding="utf-8")
     except FileNotFoundError as error:

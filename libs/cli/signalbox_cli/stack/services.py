@@ -1,4 +1,4 @@
-"""The six services as programs of the native stack."""
+"""The six services, and the role beside the gateway, as programs of the native stack."""
 
 import os
 import socket
@@ -7,7 +7,9 @@ import sys
 from signalbox_cli.provision.credentials import service_environment
 from signalbox_cli.stack.home import Home
 from signalbox_cli.stack.program import Program, first_lines, listening_socket
-from signalbox_common.contracts.base import SERVICES
+from signalbox_common.contracts.base import FANOUT, PROGRAMS
+
+_MODULES = {FANOUT: "signalbox_gateway.fanout.app"}
 
 
 class Sockets:
@@ -30,7 +32,7 @@ class Sockets:
 
 def programs(home: Home, sockets: Sockets, *, gateway_fd: int) -> list[Program]:
     """Each service with its own credentials, and with none of anybody else's."""
-    return [_program(service, home, sockets, gateway_fd) for service in SERVICES]
+    return [_program(service, home, sockets, gateway_fd) for service in PROGRAMS]
 
 
 def _program(service: str, home: Home, sockets: Sockets, gateway_fd: int) -> Program:
@@ -52,7 +54,7 @@ def _program(service: str, home: Home, sockets: Sockets, gateway_fd: int) -> Pro
     return Program(
         name=service,
         kind="service",
-        argv=[sys.executable, "-m", f"signalbox_{service}.app"],
+        argv=[sys.executable, "-m", _MODULES.get(service, f"signalbox_{service}.app")],
         env=env,
         pass_fds=fds,
         ready=ready,

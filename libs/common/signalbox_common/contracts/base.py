@@ -18,6 +18,11 @@ from signalbox_common.contracts.roles import ProjectRole
 
 SERVICES = ("gateway", "auth", "catalog", "tasks", "sandbox", "git")
 OWNERS = SERVICES[1:]
+FANOUT = "fanout"
+"""The role of the gateway that carries events to it; a program and a user of its own."""
+PROGRAMS = (*SERVICES, FANOUT)
+EVENTS_AREA = "events"
+"""What API tokens are limited to where they follow or publish events, which no contract is asked for."""
 """The services that own data; the gateway owns none."""
 
 PLATFORM = "_"

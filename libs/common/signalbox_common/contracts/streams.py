@@ -9,7 +9,7 @@ from signalbox_common.contracts.base import OWNERS, Command, Request, consumer_o
 DAY = 24 * 3600.0
 MIB = 1024 * 1024
 
-GENERATION = 3
+GENERATION = 4
 """Grows whenever provisioning changes; an older program refuses to provision a newer installation."""
 
 KEY_BUCKET = "grant-keys"
@@ -141,6 +141,11 @@ FACT_CONSUMERS: tuple[FactConsumer, ...] = (AUDIT, PROJECT_GONE, PROJECT_BACK)
 """Who reads whose facts; a row here becomes a durable consumer and the permissions for it."""
 
 
+INGEST = Consumer(EXTERNAL.name, "fanout-ingest", EXTERNAL.subjects[0])
+"""Checks what others publish, and makes events of it."""
+INGEST_LETTERS = f"dlq.{INGEST.name}"
+"""Where what is no event goes; below it follows the subject that it came on."""
+
 _DELEGATING = (Delegate, DelegatedGrant, EndDelegation)
 SERVICE_CALLS: tuple[tuple[str, type[Request[Any]]], ...] = (
     ("catalog", Reach),
@@ -167,6 +172,8 @@ class Topology:
     commands: tuple[str, ...] = field(default_factory=command_subjects)
 
     def consumers(self) -> list[Consumer]:
-        return [Consumer(COMMANDS.name, consumer_of(subject), subject) for subject in self.commands] + [
-            Consumer(EVENTS.name, fact.name, fact.subject) for fact in self.facts
+        return [
+            *(Consumer(COMMANDS.name, consumer_of(subject), subject) for subject in self.commands),
+            *(Consumer(EVENTS.name, fact.name, fact.subject) for fact in self.facts),
+            INGEST,
         ]

@@ -9,7 +9,7 @@ from datetime import datetime
 from string import ascii_letters, digits
 
 from signalbox_auth.domain.errors import UnknownScope
-from signalbox_common.contracts.base import Request, contracts_of
+from signalbox_common.contracts.base import EVENTS_AREA, Request, contracts_of
 
 PREFIX = "sbx_pat_"
 _ALPHABET = digits + ascii_letters
@@ -57,7 +57,7 @@ def _checksum(random: str) -> str:
 
 def checked_scopes(scopes: tuple[str, ...]) -> tuple[str, ...]:
     """The scopes without repeats, each of an area that some contract is in."""
-    areas = {contract.area or contract.owner() for contract in contracts_of(Request)}
+    areas = {contract.area or contract.owner() for contract in contracts_of(Request)} | {EVENTS_AREA}
     for scope in scopes:
         area = scope.partition(":")[0]
         if scope != "*" and area not in areas:

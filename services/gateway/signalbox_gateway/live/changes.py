@@ -16,6 +16,7 @@ from signalbox_common.contracts.catalog import ChangeType
 from signalbox_common.errors import Invalid, SignalboxError, Unavailable
 from signalbox_gateway.clients import Clients
 from signalbox_gateway.identity import Asker
+from signalbox_gateway.live.live import Live
 from signalbox_gateway.live.wakes import Wakes
 from signalbox_gateway.live.watch import Watch
 
@@ -74,9 +75,9 @@ async def watched(
         stream.version = start.version
         first = await stream.look()
     ends_at = min(time.time() + start.timeout, asker.expires_at)
-    watch: Watch = request.app.state.watch
+    live: Live = request.app.state.live
     wakes: Wakes = request.app.state.wakes
-    body = _body(stream, wakes, watch, page, first, ends_at)
+    body = _body(stream, wakes, live.watch, page, first, ends_at)
     return StreamingResponse(body, media_type="text/event-stream", headers=_HEADERS)
 
 

@@ -11,15 +11,18 @@ from starlette.websockets import WebSocketDisconnect
 from signalbox_common.errors import SignalboxError, Unauthenticated
 from signalbox_gateway import cookies
 from signalbox_gateway.identity import Asker, Identity
+from signalbox_gateway.live.connections import CONNECTION, Connection
+from signalbox_gateway.live.live import Live
+from signalbox_gateway.live.subscriptions import Subscriptions
 from signalbox_gateway.live.tickets import Tickets
-from signalbox_gateway.live.watch import End, Open, Watch
+from signalbox_gateway.live.watch import End, Open
 from signalbox_gateway.origins import Origins
 
 routes = APIRouter()
 
 FIRST_WORD_WITHIN = 10.0
 """Seconds for the `auth` message of a client that has shown nothing yet."""
-NOT_AUTHENTICATED, TOKEN_EXPIRED, TRY_LATER = 4401, 4408, 1013
+NOT_AUTHENTICATED, TOKEN_EXPIRED, TOO_SLOW, TRY_LATER, UNSUPPORTED = 4401, 4408, 4413, 1013, 1003
 _CLOSES = {End.REVOKED: NOT_AUTHENTICATED, End.UNCHECKED: TRY_LATER}
 _LONGEST = 24 * 3600.0
 
@@ -93,28 +96,39 @@ async def _checked(identity: Identity, token: str) -> Asker:
 
 async def _serve(socket: WebSocket, identity: Identity, asker: Asker) -> None:
     """Until the client leaves or what it stands on ends; a new token in time goes on."""
-    watch: Watch = socket.app.state.watch
-    await socket.send_json({"type": "ready"})
-    while True:
-        with watch.over(asker) as connection:
-            token = await _until_new_token(socket, connection)
-        renewed = await _checked(identity, token)
-        if renewed.user_id != asker.user_id:
-            raise Refused(NOT_AUTHENTICATED, "another_user")
-        asker = renewed
-        await socket.send_json({"type": "ready"})
+    live: Live = socket.app.state.live
+    connection = socket.scope["extensions"].get(CONNECTION)
+    if not isinstance(connection, Connection):
+        raise Refused(TRY_LATER, "this server cannot stream")
+    subscriptions = Subscriptions(live, connection, asker)
+    try:
+        subscriptions.say({"type": "ready"})
+        while True:
+            with live.watch.over(asker) as opened:
+                token = await _until_new_token(socket, subscriptions, opened)
+            renewed = await _checked(identity, token)
+            if renewed.user_id != asker.user_id:
+                raise Refused(NOT_AUTHENTICATED, "another_user")
+            subscriptions.asker = asker = renewed
+            subscriptions.say({"type": "ready"})
+    finally:
+        if subscriptions.slow.done():
+            connection.let_go()
+        await subscriptions.close()
 
 
-async def _until_new_token(socket: WebSocket, connection: Open) -> str:
+async def _until_new_token(socket: WebSocket, subscriptions: Subscriptions, opened: Open) -> str:
     while True:
-        left = min(connection.asker.expires_at - time.time(), _LONGEST)
+        left = min(opened.asker.expires_at - time.time(), _LONGEST)
         reading = asyncio.create_task(_read(socket))
         try:
-            waiting: set[asyncio.Future[Any]] = {reading, connection.ended}
+            waiting: set[asyncio.Future[Any]] = {reading, opened.ended, subscriptions.slow}
             await asyncio.wait(waiting, timeout=max(left, 0), return_when=asyncio.FIRST_COMPLETED)
-            if connection.ended.done():
-                why = connection.ended.result()
+            if opened.ended.done():
+                why = opened.ended.result()
                 raise Refused(_CLOSES[why], why)
+            if subscriptions.slow.done():
+                raise Refused(TOO_SLOW, "resync")
             if not reading.done():
                 raise Refused(TOKEN_EXPIRED, "token_expired")
             message = reading.result()
@@ -123,23 +137,23 @@ async def _until_new_token(socket: WebSocket, connection: Open) -> str:
                 reading.cancel()
         match message:
             case {"type": "ping"}:
-                await socket.send_json({"type": "pong"})
+                subscriptions.say({"type": "pong"})
+            case {"type": "subscribe"}:
+                await subscriptions.subscribe(message)
+            case {"type": "unsubscribe"}:
+                await subscriptions.unsubscribe(message.get("ref"))
             case {"type": "auth", "token": str(token)}:
                 return token
             case _:
-                await socket.send_json(
-                    {
-                        "type": "error",
-                        "code": "unknown_message",
-                        "detail": "This is no message that is understood here.",
-                    }
-                )
+                subscriptions.refuse(None, "unknown_message", "This is no message that is understood here.")
 
 
 async def _read(socket: WebSocket) -> dict[str, Any]:
     """One message; what is no JSON object is as good as an empty one."""
     try:
         message = json.loads(await socket.receive_text())
-    except (ValueError, KeyError, RecursionError):
+    except KeyError:
+        raise Refused(UNSUPPORTED, "text_only") from None
+    except (ValueError, RecursionError):
         return {}
     return message if isinstance(message, dict) else {}

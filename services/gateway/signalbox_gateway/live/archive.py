@@ -1,0 +1,97 @@
+"""Reads the stream of events itself: for what is older than Redis keeps, and for those who poll."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+
+from signalbox_common.bus.connection import Connection
+from signalbox_common.contracts.streams import EVENTS
+from signalbox_common.errors import Unavailable
+
+PATIENCE = 5.0
+MAX_BYTES = 1024 * 1024
+"""Of one batch."""
+_END, _NOTHING = "204", "404"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One message of the stream."""
+
+    sequence: int
+    subject: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Extent:
+    """What the stream holds at the moment."""
+
+    epoch: str
+    first: int
+    last: int
+
+
+class Archive:
+    """Direct gets in batches: no consumer is needed, and any server that holds the stream may answer."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def extent(self) -> Extent:
+        await self._connection.ready(PATIENCE)
+        try:
+            answer = await self._connection.client.request(
+                f"$JS.API.STREAM.INFO.{EVENTS.name}", b"", timeout=PATIENCE
+            )
+        except (TimeoutError, NatsError) as error:
+            raise Unavailable("The stream of events does not answer.") from error
+        said = json.loads(answer.data)
+        if "error" in said:
+            raise Unavailable("The stream of events does not answer.")
+        metadata = said["config"].get("metadata") or {}
+        state = said["state"]
+        return Extent(metadata.get("signalbox-epoch", "0" * 16), state["first_seq"], state["last_seq"])
+
+    async def after(self, subject: str, sequence: int, limit: int) -> Sequence[Stored]:
+        """The next messages of a subject, oldest first."""
+        await self._connection.ready(PATIENCE)
+        client = self._connection.client
+        inbox = client.new_inbox()
+        arrived: asyncio.Queue[Msg] = asyncio.Queue()
+        subscription = await client.subscribe(inbox, cb=arrived.put)
+        try:
+            question = {
+                "seq": sequence + 1,
+                "next_by_subj": subject,
+                "batch": limit,
+                "max_bytes": MAX_BYTES,
+            }
+            await client.publish(
+                f"$JS.API.DIRECT.GET.{EVENTS.name}", json.dumps(question).encode(), reply=inbox
+            )
+            return await self._collected(arrived)
+        except (TimeoutError, NatsError) as error:
+            raise Unavailable("The stream of events does not answer.") from error
+        finally:
+            await subscription.unsubscribe()
+
+    @staticmethod
+    async def _collected(arrived: "asyncio.Queue[Msg]") -> list[Stored]:
+        found: list[Stored] = []
+        while True:
+            message = await asyncio.wait_for(arrived.get(), PATIENCE)
+            headers = dict(message.headers or {})
+            status = headers.get("Status")
+            if status in (_END, _NOTHING):
+                return found
+            if status is not None:
+                raise Unavailable("The stream of events does not answer.")
+            found.append(
+                Stored(int(headers["Nats-Sequence"]), headers["Nats-Subject"], headers, message.data)
+            )

@@ -1,0 +1,54 @@
+"""Ends what somebody follows when they may not read it any more."""
+
+import asyncio
+import uuid
+from collections.abc import Collection
+from typing import Protocol
+
+from signalbox_common.contracts.auth import AccessRevoked
+from signalbox_gateway.clients import Clients
+from signalbox_gateway.identity import Asker
+from signalbox_gateway.live.reach import still_allowed
+
+
+class Following(Protocol):
+    """Something open that somebody may see because of projects that they are members of."""
+
+    @property
+    def asker(self) -> Asker: ...
+
+    @property
+    def projects(self) -> Collection[uuid.UUID]: ...
+
+    def forbid(self) -> None: ...
+
+
+class Members:
+    """Whoever is told that grants of a user do not count any more asks for new ones."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+        self._following: dict[uuid.UUID, set[Following]] = {}
+        self._asking: set[asyncio.Task[None]] = set()
+        clients.bus.revoked.listeners.add(self._on_revoked)
+
+    def add(self, following: Following) -> None:
+        self._following.setdefault(following.asker.user_id, set()).add(following)
+
+    def remove(self, following: Following) -> None:
+        mine = self._following.get(following.asker.user_id, set())
+        mine.discard(following)
+        if not mine:
+            self._following.pop(following.asker.user_id, None)
+
+    def _on_revoked(self, what: AccessRevoked) -> None:
+        if what.user_id is None:
+            return
+        for following in self._following.get(what.user_id, ()):
+            task = asyncio.create_task(self._ask(following))
+            self._asking.add(task)
+            task.add_done_callback(self._asking.discard)
+
+    async def _ask(self, following: Following) -> None:
+        if not await still_allowed(self._clients, following.asker, following.projects):
+            following.forbid()

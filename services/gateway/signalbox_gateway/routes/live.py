@@ -1,0 +1,282 @@
+"""Events as they happen, as a stream or in pages, and from outside."""
+
+import json
+import re
+import uuid
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+from starlette.responses import JSONResponse, Response
+
+from signalbox_common.contracts.base import FieldError
+from signalbox_common.contracts.roles import ProjectRole
+from signalbox_common.errors import Invalid, NotFound, SignalboxError
+from signalbox_common.keys import uuid7
+from signalbox_gateway.clients import Incoming
+from signalbox_gateway.external import STRUCTURED, BadEvent, Reader
+from signalbox_gateway.identity import Asker, CurrentAsker, current_asker
+from signalbox_gateway.live.events import event_of
+from signalbox_gateway.live.live import Live
+from signalbox_gateway.live.offsets import Offset
+from signalbox_gateway.live.reach import WRITE, allowed, own_projects
+from signalbox_gateway.live.sse import EventStream, Wanted
+from signalbox_gateway.live.tickets import Tickets
+from signalbox_gateway.publishing import publish
+from signalbox_gateway.routes.common import JSON, ClientsHere, IdempotencyKey, StrictRoute, errors
+
+routes = APIRouter(prefix="/api/v1", tags=["live"], route_class=StrictRoute)
+
+MAX_TYPES = 20
+PAGE_BYTES = 512 * 1024
+_TYPE = re.compile(r"[a-z0-9*_-]+(?:\.[a-zA-Z0-9*_-]+)*")
+_bearer = HTTPBearer(auto_error=False)
+_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Server-sent events, each with its type, its position as `id`, and its JSON.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
+
+
+async def stream_asker(
+    request: Request,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    ticket: Annotated[str | None, Query(max_length=200, description="From `POST /auth/ws-ticket`.")] = None,
+) -> Asker:
+    """As auth knows them now: what stays open must not begin with what was taken back."""
+    identity = request.app.state.clients.identity
+    if ticket is not None:
+        tickets: Tickets = request.app.state.tickets
+        confirmed: Asker = await identity.confirmed(await tickets.redeem(ticket))
+        return confirmed
+    asker: Asker = await identity.confirmed((await current_asker(request, credentials)).token)
+    return asker
+
+
+async def _live(request: Request) -> Live:
+    live: Live = request.app.state.live
+    return live
+
+
+StreamAsker = Annotated[Asker, Depends(stream_asker)]
+LiveHere = Annotated[Live, Depends(_live)]
+
+
+class Place:
+    """From where on, and what of it."""
+
+    def __init__(
+        self,
+        types: Annotated[
+            str | None,
+            Query(max_length=1000, description="Separated by commas; `tasks.*` for all that begin so."),
+        ] = None,
+        last_event_id: Annotated[
+            str | None, Query(alias="lastEventId", description="The `id` of the last event that came.")
+        ] = None,
+        last_event_id_header: Annotated[str | None, Header(alias="Last-Event-ID", max_length=100)] = None,
+    ) -> None:
+        # A client that connects again knows better than its address where it was.
+        resume = last_event_id_header or last_event_id
+        self.resume = Offset.read(resume) if resume else None
+        self.types = types_of(types)
+
+
+PlaceHere = Annotated[Place, Depends()]
+
+
+@routes.get("/sse", responses=_STREAM | errors(401, 403, 404, 422, 503), response_class=Response)
+async def stream_events(
+    asker: StreamAsker,
+    clients: ClientsHere,
+    live: LiveHere,
+    place: PlaceHere,
+    project: Annotated[uuid.UUID | None, Query(description="By default all that the asker may read.")] = None,
+    operation: Annotated[str | None, Query(max_length=300)] = None,
+) -> Response:
+    """What happens, as it happens, nothing missed and nothing twice: a client that connects again goes on.
+
+    A stream ends after five minutes, or with the token. `resync` means that what came before it must be
+    asked for in pages.
+    """
+    if project is not None:
+        await allowed(clients, asker, project)
+        projects = {project}
+    else:
+        projects = await own_projects(clients, asker)
+    return EventStream(live, asker, Wanted(frozenset(projects), operation, place.types, place.resume))
+
+
+@routes.get(
+    "/operations/{operation_id}/events",
+    responses=_STREAM | errors(401, 403, 404, 422, 503),
+    response_class=Response,
+)
+async def stream_operation(
+    operation_id: str, asker: StreamAsker, clients: ClientsHere, live: LiveHere, place: PlaceHere
+) -> Response:
+    """How an operation goes on."""
+    ref = clients.operation_ids.read(operation_id)
+    missing = NotFound("There is no such operation.", code="operation_not_found")
+    if ref is None or (ref.project_id is None and ref.user_id != asker.user_id):
+        raise missing
+    projects = {ref.project_id} if ref.project_id is not None else await own_projects(clients, asker)
+    if ref.project_id is not None:
+        try:
+            await allowed(clients, asker, ref.project_id)
+        except SignalboxError as error:
+            raise (missing if error.status == 404 else error) from error
+    wanted = Wanted(frozenset(projects), operation_id, place.types, place.resume)
+    return EventStream(live, asker, wanted)
+
+
+class ListedEvent(BaseModel):
+    """An event as clients see it."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+    id: str
+    type: str
+    source: str
+    time: str | None = None
+    subject: str | None = None
+    project: uuid.UUID
+    operation: str | None = None
+    data: Any = None
+    position: str
+    """Where it is in the stream."""
+
+
+class EventPage(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+    items: list[ListedEvent]
+    next_cursor: str
+    """To ask again with, whether there is more yet or not."""
+
+
+class TakenIn(BaseModel):
+    id: str
+
+
+_NEW_EVENT = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            media: {
+                "schema": {
+                    "type": "object",
+                    "required": ["type"],
+                    "properties": {
+                        "specversion": {"const": "1.0"},
+                        "type": {"type": "string", "examples": ["ext.ci.finished"]},
+                        "id": {"type": "string", "description": "By default a new one."},
+                        "source": {"type": "string"},
+                        "subject": {"type": "string"},
+                        "time": {"type": "string", "format": "date-time"},
+                        "operation": {"type": "string", "description": "One of this project."},
+                        "data": {},
+                    },
+                }
+            }
+            for media in (JSON, STRUCTURED)
+        },
+    }
+}
+
+
+class _CloudEventRoute(StrictRoute):
+    media = frozenset({JSON, STRUCTURED})
+
+
+async def publish_event(
+    request: Request,
+    project_id: uuid.UUID,
+    asker: CurrentAsker,
+    clients: ClientsHere,
+    _key: IdempotencyKey = None,
+) -> Response:
+    """Takes in a CloudEvent that happened elsewhere; its type is `ext.` and one to four words.
+
+    An event with the source and the id of an earlier one is told once.
+    """
+    await allowed(clients, asker, project_id, WRITE, ProjectRole.DEVELOPER)
+    reader: Reader = request.app.state.external
+    key = Incoming.of(request).idempotency_key
+    event_id = str(uuid7()) if key is None else str(uuid.uuid5(project_id, f"{asker.user_id} {key}"))
+    source = f"/projects/{project_id}/users/{asker.user_id}"
+    try:
+        event = reader.of_json(project_id, await request.json(), source=source, event_id=event_id)
+    except BadEvent as error:
+        raise Invalid(
+            "This is no event that can be told.",
+            code="bad_event",
+            errors=(FieldError(field=error.attribute, message=error.detail, code=error.code),),
+        ) from error
+    await publish(clients.bus.connection, event)
+    return JSONResponse({"id": event.id}, 202)
+
+
+routes.add_api_route(
+    "/projects/{project_id}/events",
+    publish_event,
+    methods=["POST"],
+    status_code=202,
+    response_model=TakenIn,
+    responses=errors(400, 401, 403, 404, 413, 415, 422, 503),
+    openapi_extra=_NEW_EVENT,
+    route_class_override=_CloudEventRoute,
+)
+
+
+@routes.get(
+    "/projects/{project_id}/events",
+    response_model=EventPage,
+    responses=errors(401, 403, 404, 410, 422, 503),
+)
+async def list_events(
+    project_id: uuid.UUID,
+    asker: StreamAsker,
+    clients: ClientsHere,
+    live: LiveHere,
+    after: Annotated[str | None, Query(max_length=40, description="A position, or `nextCursor`.")] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    types: Annotated[str | None, Query(max_length=1000)] = None,
+) -> Response:
+    """The same in pages, from the stream itself, as far back as that goes (7 days)."""
+    await allowed(clients, asker, project_id)
+    extent = await live.archive.extent()
+    begin = Offset.read(after) if after else Offset(extent.epoch, max(extent.first - 1, 0))
+    if begin.epoch != extent.epoch or not extent.first - 1 <= begin.sequence <= extent.last:
+        raise SignalboxError(
+            "What came after that position is not kept any more: begin without one.",
+            code="expired",
+            status=410,
+        )
+    wanted = types_of(types)
+    found = await live.archive.after(f"evt.{project_id}.>", begin.sequence, limit)
+    items: list[str] = []
+    size = 0
+    at = begin.sequence if found else max(extent.last, begin.sequence)
+    for stored in found:
+        event = event_of(stored.subject, stored.headers, stored.body, stored.sequence)
+        if event is not None and event.is_of(wanted):
+            size += len(event.text)
+            if items and size > PAGE_BYTES:
+                break
+            position = json.dumps(str(Offset(extent.epoch, stored.sequence)))
+            items.append(f'{event.text[:-1]},"position":{position}}}')
+        at = stored.sequence
+    cursor = json.dumps(str(Offset(extent.epoch, at)))
+    body = f'{{"items":[{",".join(items)}],"nextCursor":{cursor}}}'
+    return Response(body, media_type="application/json")
+
+
+def types_of(text: str | None) -> tuple[str, ...]:
+    types = tuple(part.strip() for part in (text or "").split(",") if part.strip())
+    if len(types) > MAX_TYPES or any(_TYPE.fullmatch(each) is None for each in types):
+        raise Invalid(f"At most {MAX_TYPES} types of events, separated by commas.", code="bad_types")
+    return types
