@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from signalbox_cli.live_reference import live
 from signalbox_common import __version__, contracts
 from signalbox_common.contracts.base import (
     OWNERS,
@@ -140,6 +141,7 @@ def _add_schema(contract: type[Message], schemas: dict[str, Any]) -> None:
 def documents() -> dict[Path, str]:
     found = {DOCS / "openapi.json": openapi()}
     found |= {DOCS / "asyncapi" / f"{service}.json": asyncapi(service) for service in SERVICES}
+    found[DOCS / "asyncapi" / "live.json"] = live()
     return {path: json.dumps(document, indent=2, sort_keys=False) + "\n" for path, document in found.items()}
 
 

@@ -9,6 +9,7 @@ from rich.text import Text
 
 _COLOURS = {
     "gateway": "bright_cyan",
+    "fanout": "bright_black",
     "auth": "bright_magenta",
     "catalog": "bright_blue",
     "tasks": "bright_green",

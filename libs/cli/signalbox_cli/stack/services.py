@@ -7,9 +7,15 @@ import sys
 from signalbox_cli.provision.credentials import service_environment
 from signalbox_cli.stack.home import Home
 from signalbox_cli.stack.program import Program, first_lines, listening_socket
-from signalbox_common.contracts.base import FANOUT, PROGRAMS
+from signalbox_common.contracts.base import FANOUT, PROGRAMS, SERVICES
 
+GATEWAY = SERVICES[0]
+WORKERS, MOST_WORKERS = "SIGNALBOX_GATEWAY_WORKERS", 64
 _MODULES = {FANOUT: "signalbox_gateway.fanout.app"}
+
+
+class BadWorkers(ValueError):
+    """Carries what the person is to be told."""
 
 
 class Sockets:
@@ -30,14 +36,29 @@ class Sockets:
             listener.close()
 
 
-def programs(home: Home, sockets: Sockets, *, gateway_fd: int) -> list[Program]:
+def programs(home: Home, sockets: Sockets, *, gateway_fd: int, gateway_workers: int = 1) -> list[Program]:
     """Each service with its own credentials, and with none of anybody else's."""
-    return [_program(service, home, sockets, gateway_fd) for service in PROGRAMS]
+    first = [_program(service, home, sockets, gateway_fd) for service in PROGRAMS]
+    more = [
+        _program(GATEWAY, home, sockets, gateway_fd, name=f"{GATEWAY}-{number}")
+        for number in range(2, gateway_workers + 1)
+    ]
+    return first + more
 
 
-def _program(service: str, home: Home, sockets: Sockets, gateway_fd: int) -> Program:
+def gateway_workers() -> int:
+    """How many processes share the port of the gateway: each holds as many connections as it may open."""
+    text = os.environ.get(WORKERS) or "1"
+    if not (text.isdecimal() and 1 <= int(text) <= MOST_WORKERS):
+        raise BadWorkers(f"{WORKERS} is a number from 1 to {MOST_WORKERS}, not {text!r}")
+    return int(text)
+
+
+def _program(
+    service: str, home: Home, sockets: Sockets, gateway_fd: int, *, name: str | None = None
+) -> Program:
     health_fd, health_port = sockets.listen()
-    fds = (health_fd, gateway_fd) if service == "gateway" else (health_fd,)
+    fds = (health_fd, gateway_fd) if service == GATEWAY else (health_fd,)
     env = {
         # What names the servers for the supervisor is not for the services: they have files of their own.
         **dict.fromkeys(("DATABASE_URL", "REDIS_URL", "NATS_URL", "SECRET_KEY", "SIGNALBOX_TOKEN"), ""),
@@ -45,14 +66,14 @@ def _program(service: str, home: Home, sockets: Sockets, gateway_fd: int) -> Pro
         "SIGNALBOX_HEALTH_FD": str(health_fd),
         "SIGNALBOX_SECRETS_DIR": str(home.secrets),
     }
-    if service == "gateway":
+    if service == GATEWAY:
         env["SIGNALBOX_LISTEN_FD"] = str(gateway_fd)
 
     async def ready() -> bool:
         return await http_ok(health_port, "/health/ready")
 
     return Program(
-        name=service,
+        name=name or service,
         kind="service",
         argv=[sys.executable, "-m", _MODULES.get(service, f"signalbox_{service}.app")],
         env=env,

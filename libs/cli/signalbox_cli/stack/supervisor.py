@@ -91,6 +91,10 @@ class Supervisor:
 
     async def _start(self) -> None:
         try:
+            workers = services.gateway_workers()
+        except services.BadWorkers as error:
+            raise StartFailed(str(error)) from None
+        try:
             gateway_fd, port = self._sockets.listen(self._port, self._host)
         except OSError as error:
             raise StartFailed(
@@ -116,7 +120,9 @@ class Supervisor:
         )
         for change in (*changes[0], *changes[1]):
             self._view.say(change, "dim")
-        for program in services.programs(self.home, self._sockets, gateway_fd=gateway_fd):
+        for program in services.programs(
+            self.home, self._sockets, gateway_fd=gateway_fd, gateway_workers=workers
+        ):
             self._add(program)
         await self._all_ready("service")
 
@@ -179,7 +185,7 @@ class Supervisor:
 
 
 def _is_gateway(child: Child) -> bool:
-    return child.program.name == "gateway"
+    return child.program.name.partition("-")[0] == services.GATEWAY
 
 
 def _is_service(child: Child) -> bool:

@@ -20,6 +20,7 @@ from signalbox_gateway.external import STRUCTURED, BadEvent, Reader
 from signalbox_gateway.identity import Asker, CurrentAsker, current_asker
 from signalbox_gateway.live.events import event_of
 from signalbox_gateway.live.live import Live
+from signalbox_gateway.live.messages import ListedEvent
 from signalbox_gateway.live.offsets import Offset
 from signalbox_gateway.live.reach import WRITE, allowed, own_projects
 from signalbox_gateway.live.sse import EventStream, Wanted
@@ -133,19 +134,9 @@ async def stream_operation(
     return EventStream(live, asker, wanted)
 
 
-class ListedEvent(BaseModel):
-    """An event as clients see it."""
+class PagedEvent(ListedEvent):
+    """An event of a page."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
-
-    id: str
-    type: str
-    source: str
-    time: str | None = None
-    subject: str | None = None
-    project: uuid.UUID
-    operation: str | None = None
-    data: Any = None
     position: str
     """Where it is in the stream."""
 
@@ -153,7 +144,7 @@ class ListedEvent(BaseModel):
 class EventPage(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 
-    items: list[ListedEvent]
+    items: list[PagedEvent]
     next_cursor: str
     """To ask again with, whether there is more yet or not."""
 
