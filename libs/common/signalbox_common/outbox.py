@@ -31,7 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from signalbox_common import cloudevents, telemetry
+from signalbox_common import background, cloudevents, telemetry
 from signalbox_common.contracts.base import MAX_BODY, Event
 from signalbox_common.db import Database, Transaction
 from signalbox_common.errors import Invalid
@@ -127,10 +127,7 @@ class Relay:
         self._task = asyncio.create_task(self._run(), name="outbox relay")
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        await background.end(self._task)
 
     async def flush(self, patience: float = 2.0) -> None:
         """Waits until the outbox is empty, so that a stopping service leaves nothing for the next one."""

@@ -10,7 +10,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from pydantic import ValidationError
 
-from signalbox_common import telemetry
+from signalbox_common import background, telemetry
 from signalbox_common.bus.connection import Connection
 from signalbox_common.contracts.auth import AccessRevoked
 from signalbox_common.contracts.streams import REVOCATIONS
@@ -39,20 +39,15 @@ class Follower:
         self._pending = 0
         self._spoken = 0.0
         self._broken = asyncio.Event()
-        self._stopping = False
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="revocations")
 
     async def stop(self) -> None:
-        # Said, too, and not only cancelled: nats-py turns a cancelled request into a timeout.
-        self._stopping = True
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await background.end(self._task)
 
     async def _run(self) -> None:
-        while not self._stopping:
+        while True:
             try:
                 await self._follow()
             except (NatsError, OSError, TimeoutError, Unavailable) as error:
@@ -74,7 +69,7 @@ class Follower:
             self._spoken = time.monotonic()
             if not self._pending:
                 self._revoked.heard()
-            while not self._stopping and (left := self._spoken + SILENCE - time.monotonic()) > 0:
+            while (left := self._spoken + SILENCE - time.monotonic()) > 0:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._broken.wait(), left)
                     return

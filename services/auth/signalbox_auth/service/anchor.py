@@ -4,7 +4,7 @@ import asyncio
 import json
 
 from signalbox_auth.store import audit as rows
-from signalbox_common import telemetry
+from signalbox_common import background, telemetry
 from signalbox_common.bus import Bus
 from signalbox_common.contracts.streams import AUDIT_BUCKET
 from signalbox_common.db import Database
@@ -26,9 +26,7 @@ class Anchor:
         self._task = asyncio.create_task(self._run(), name="audit anchor")
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await background.end(self._task)
 
     async def noted(self) -> tuple[int, bytes]:
         """The number and the hash of the last line that was noted."""

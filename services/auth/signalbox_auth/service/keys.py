@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from signalbox_auth.domain.keys import Key
 from signalbox_auth.store import facts
 from signalbox_auth.store import keys as rows
-from signalbox_common import telemetry
+from signalbox_common import background, telemetry
 from signalbox_common.bus import Call
 from signalbox_common.contracts import auth as contract
 from signalbox_common.db import Database, Transaction
@@ -72,9 +72,7 @@ class Keys:
         self._task = asyncio.create_task(self._follow(), name="signing keys")
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await background.end(self._task)
 
     async def _follow(self) -> None:
         while True:

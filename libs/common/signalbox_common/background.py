@@ -1,0 +1,20 @@
+"""Tasks that run until they are told to end."""
+
+import asyncio
+from typing import Any
+
+AGAIN = 1.0
+"""Seconds after which a task that goes on is told again."""
+
+
+async def end(*tasks: "asyncio.Task[Any] | None") -> None:
+    """Returns when all of them are done, whatever became of them.
+
+    Once may not be enough: what `asyncio.wait_for` waits for can come in the same moment, and Python 3.11
+    then forgets that the task was cancelled; nats-py makes a timeout of it.
+    """
+    left = {task for task in tasks if task is not None and not task.done()}
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=AGAIN)

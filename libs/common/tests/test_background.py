@@ -1,0 +1,50 @@
+"""Tasks end, also those that lose a cancellation."""
+
+import asyncio
+
+import pytest
+
+from signalbox_common import background
+
+
+async def test_a_task_that_lost_a_cancellation_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "AGAIN", 0.01)
+    lost = 0
+
+    async def stubborn() -> None:
+        nonlocal lost
+        while True:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                lost += 1
+                if lost == 3:
+                    raise
+
+    async def failed() -> None:
+        raise ValueError
+
+    tasks = [asyncio.create_task(each) for each in (stubborn(), failed())]
+    await asyncio.sleep(0)
+    await asyncio.wait_for(background.end(*tasks, None), 5)
+    assert lost == 3
+    assert tasks[0].cancelled()
+    assert isinstance(tasks[1].exception(), ValueError)
+
+
+async def test_a_cancellation_that_comes_with_what_is_waited_for_is_not_enough() -> None:
+    """Why `end` is there: of Python 3.11's own `wait_for`."""
+    came = asyncio.Event()
+    after = asyncio.Event()
+
+    async def wait() -> None:
+        await asyncio.wait_for(came.wait(), 60)
+        after.set()
+        await asyncio.sleep(60)
+
+    task = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    came.set()
+    await background.end(task)
+    assert task.cancelled()
