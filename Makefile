@@ -37,7 +37,7 @@ test: setup ## Run all tests against real servers (about 15 minutes on two cores
 	@$(BIN)/pytest -m "not chaos" -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 .PHONY: chaos
-chaos: setup ## Kill everything at random under load, and count (about 2 minutes)
+chaos: setup ## Kill everything at random under load, and count (about 5 minutes)
 	@$(BIN)/pytest -m chaos -s tests/chaos $(PYTEST_ARGS)
 
 .PHONY: lint
@@ -62,3 +62,7 @@ docs: setup ## Write the API and event references into docs/
 .PHONY: bench
 bench: setup ## Measure the figures of docs/benchmarks.md side by side
 	@$(BIN)/python -m bench
+
+.PHONY: bench-live
+bench-live: setup ## Measure what it costs to tell many clients what happens
+	@$(BIN)/python -m bench.live

@@ -85,6 +85,11 @@ class Stack:
                     with_pss = False
         return Memory(resident / 1e6, proportional / 1e6 if with_pss else None, len(found))
 
+    def pids(self, service: str) -> list[int]:
+        """Of all processes of a service."""
+        rows = self._status()["services"]
+        return [row["pid"] for row in rows if row["name"].partition("-")[0] == service]
+
     def handled(self, service: str, subject: str) -> tuple[float, int]:
         """Seconds that a service says it worked on such messages, and how many they were."""
         row = next(row for row in self._status()["services"] if row["name"] == service)
