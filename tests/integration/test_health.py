@@ -1,8 +1,9 @@
 """Health of the gateway, with and without what stands behind it."""
 
 from signalbox_common.contracts.base import OWNERS
-from signalbox_common.testing import running
+from signalbox_common.testing import eventually, running
 from tests.support.installation import Installation
+from tests.support.live import fanout
 
 
 async def test_the_routes_of_health(installation: Installation) -> None:
@@ -22,6 +23,26 @@ async def test_the_routes_of_health(installation: Installation) -> None:
         assert "collector" in detailed["degraded"]["telemetry"]
         root = (await http.get("/")).json()
         assert root["name"] == "Signalbox"
+
+
+async def test_without_a_fan_out_events_wait_and_health_says_so(installation: Installation) -> None:
+    async with installation.gateway() as http:
+
+        async def why() -> str | None:
+            degraded = (await http.get("/api/v1/health/detailed")).json()["degraded"]
+            said: str | None = degraded.get("live")
+            return said
+
+        async def missing() -> bool:
+            return "no fan-out" in (await why() or "")
+
+        async def there() -> bool:
+            return await why() is None
+
+        await eventually(missing, within=15, what="a reason")
+        async with fanout(installation):
+            await eventually(there, within=15, what="no reason any more")
+        await eventually(missing, within=15, what="the reason again")
 
 
 async def test_a_missing_collector_is_a_reason_and_no_error(installation: Installation) -> None:

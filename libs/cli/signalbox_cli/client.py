@@ -1,9 +1,10 @@
 """The gateway as commands speak to it: for whoever is logged in, or with an API token."""
 
+import asyncio
 import os
 import platform
 import time
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from signalbox_common.errors import SignalboxError
 DEFAULT_URL = "http://127.0.0.1:8000"
 TOKEN = "SIGNALBOX_TOKEN"  # noqa: S105 - the name of a variable, no secret
 TIMEOUT = 30.0
+_AGENT = f"signalbox-cli ({platform.system()})"
 MARGIN = 30.0
 """Seconds before its end at which an access token is not used any more."""
 REFRESH_TIMEOUT = 6.0
@@ -70,9 +72,8 @@ class Client(httpx.Client):
     def __init__(
         self, url: str, *, auth: httpx.Auth | None = None, transport: httpx.BaseTransport | None = None
     ) -> None:
-        agent = f"signalbox-cli ({platform.system()})"
         super().__init__(
-            base_url=url, auth=auth, transport=transport, timeout=TIMEOUT, headers={"User-Agent": agent}
+            base_url=url, auth=auth, transport=transport, timeout=TIMEOUT, headers={"User-Agent": _AGENT}
         )
 
     def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
@@ -101,6 +102,16 @@ def open_client(url: str, transport: httpx.BaseTransport | None = None) -> Clien
     if (token := api_token()) is not None:
         return Client(url, auth=_ApiToken(token), transport=transport)
     return open_session(url, Sessions(), transport)
+
+
+def open_async_client(url: str) -> httpx.AsyncClient:
+    """The same for programs that wait for many things at once; refusals are answers here.
+
+    `signalbox_cli.live.follow` takes it.
+    """
+    token = api_token()
+    auth = _ApiToken(token) if token is not None else _LoggedIn(url, Sessions(), None)
+    return httpx.AsyncClient(base_url=url, auth=auth, timeout=TIMEOUT, headers={"User-Agent": _AGENT})
 
 
 def open_session(url: str, sessions: Sessions, transport: httpx.BaseTransport | None = None) -> Client:
@@ -138,14 +149,26 @@ class _LoggedIn(httpx.Auth):
         self._transport = transport
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        session = self._sessions.get(self._url)
-        if session.expires_at - MARGIN < time.time():
-            session = self._renewed(session)
+        session = self._current()
         request.headers["Authorization"] = f"Bearer {session.access_token}"
         response = yield request
         if response.status_code == 401:
             request.headers["Authorization"] = f"Bearer {self._renewed(session).access_token}"
             yield request
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """Waits for other commands, and for new tokens, beside the loop."""
+        session = await asyncio.to_thread(self._current)
+        request.headers["Authorization"] = f"Bearer {session.access_token}"
+        response = yield request
+        if response.status_code == 401:
+            renewed = await asyncio.to_thread(self._renewed, session)
+            request.headers["Authorization"] = f"Bearer {renewed.access_token}"
+            yield request
+
+    def _current(self) -> Session:
+        session = self._sessions.get(self._url)
+        return self._renewed(session) if session.expires_at - MARGIN < time.time() else session
 
     def _renewed(self, session: Session) -> Session:
         return self._sessions.renewed(self._url, session, self._exchange)

@@ -1,5 +1,6 @@
 """Connections with the operator's credentials, which lie under the home."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +15,13 @@ from nats.aio.client import Client
 from signalbox_cli.stack.home import Home
 
 INBOX = "_INBOX.operator"
+ONCE: dict[str, Any] = {
+    "allow_reconnect": False,
+    "connect_timeout": 1,
+    "max_reconnect_attempts": 1,
+    "reconnect_time_wait": 0.1,
+}
+"""Options of nats-py for a connection that stands or fails now; by default it tries for two minutes."""
 
 
 class NoStack(Exception):
@@ -51,14 +59,14 @@ class Operator:
             self._url("nats-url"),
             name="signalbox-operator",
             inbox_prefix=INBOX,
-            allow_reconnect=False,
-            connect_timeout=1,
+            **ONCE,
             error_cb=_silent,
         )
         try:
             yield client
         finally:
             await client.close()
+            await asyncio.sleep(0)  # nats-py does not wait until its transport is closed
 
     @asynccontextmanager
     async def database(self) -> AsyncIterator[Any]:

@@ -10,6 +10,7 @@ from rich.console import Console
 from signalbox_cli.provision.credentials import (
     Credentials,
     Endpoints,
+    Publisher,
     nats_config,
     redis_acl,
     service_environment,
@@ -21,6 +22,7 @@ from signalbox_cli.stack.child import Child
 from signalbox_cli.stack.console import LogView, render
 from signalbox_cli.stack.home import AlreadyRunning, Home
 from signalbox_cli.stack.program import Program
+from signalbox_cli.stack.servers import Nats
 
 ENDPOINTS = Endpoints(postgres="db:5432", redis="cache:6379", nats="bus:4222")
 
@@ -98,6 +100,25 @@ def test_servers_know_every_user(tmp_path: Path) -> None:
         assert f"user {user} on" in acl
     assert "sync_interval: always" in config
     assert acl.startswith("user default off")
+
+
+def test_services_outside_have_an_account_of_their_own(tmp_path: Path) -> None:
+    credentials = Credentials.load_or_make(tmp_path / "secrets.json")
+    credentials.publishers["ci"] = Publisher("0a000000-0000-7000-8000-00000000000a", "its password")
+    ours, outside = nats_config(credentials, listen="127.0.0.1:4222", store="/data").split("OUTSIDE {")
+    assert '"publisher-ci"' in outside
+    assert '"publisher-ci"' not in ours
+    assert '"gateway"' not in outside
+
+
+def test_streams_of_an_earlier_installation_move_into_the_account(tmp_path: Path) -> None:
+    credentials = Credentials.load_or_make(tmp_path / "secrets.json")
+    streams = tmp_path / "nats/jetstream/jetstream"
+    (streams / "$G/streams/EVENTS").mkdir(parents=True)
+    for _ in range(2):
+        Nats(tmp_path / "nats", credentials).prepare()
+        assert [folder.name for folder in streams.iterdir()] == ["SIGNALBOX"]
+        assert (streams / "SIGNALBOX/streams/EVENTS").is_dir()
 
 
 def test_log_lines_are_for_people() -> None:

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager, suppress
 import uvloop
 from fastapi import FastAPI
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
@@ -77,7 +79,10 @@ def build(settings: GatewaySettings, *, started: Callable[[], object] | None = N
     telemetry.configure(settings.service, settings.instance, settings.log_level, settings.otel_endpoint)
     bus = Bus(settings)
     redis = Redis.from_url(
-        settings.redis_url.get_secret_value(), socket_timeout=1.0, socket_connect_timeout=1.0
+        settings.redis_url.get_secret_value(),
+        socket_timeout=1.0,
+        socket_connect_timeout=1.0,
+        retry=Retry(NoBackoff(), 1),  # by default it would try for a minute: whoever asks is told at once
     )
 
     async def check_nats() -> None:

@@ -21,6 +21,7 @@ STRUCTURED = "application/cloudevents+json"
 OURS = "/signalbox/"
 """Sources below it are our own services."""
 _TYPE = re.compile(r"ext(?:\.[A-Za-z0-9][A-Za-z0-9_-]{0,63}){1,4}")
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _PLAIN = re.compile(r"[ -~]*")
 _TAKEN = frozenset(
     {"specversion", "id", "type", "source", "subject", "time", "datacontenttype", "dataschema", "data"}
@@ -97,7 +98,7 @@ class Reader:
             raise BadEvent("", "bad_subject", "the subject is ext.<project>.<type>")
         kept = tokens[2:] if tokens[2] != "ext" else tokens[3:]
         kind = ".".join(("ext", *kept))
-        lowered = {name.lower(): value for name, value in headers.items()}
+        lowered = {name.lower(): str(value) for name, value in headers.items()}
         media = lowered.get("content-type", lowered.get("ce-datacontenttype", "application/json"))
         if media.partition(";")[0].strip().lower() == STRUCTURED:
             document = _json(body, MAX_DATA * 2)
@@ -163,6 +164,11 @@ class Reader:
         return text
 
 
+def plain(text: str) -> str:
+    """What a header can hold: the beginning, in printable ASCII."""
+    return "".join(each if " " <= each <= "~" else "?" for each in text[:MAX_TEXT])
+
+
 def _text(document: Mapping[str, Any], name: str) -> str | None:
     value = document.get(name)
     if value is None:
@@ -176,11 +182,11 @@ def _time(text: str | None) -> str:
     if text is None:
         return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise BadEvent("time", "bad_time", "a time is written as RFC 3339 says") from error
-    if moment.tzinfo is None:
-        raise BadEvent("time", "bad_time", "a time says its zone")
+        moment = datetime.fromisoformat(text.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        moment = None
+    if moment is None or _TIME.fullmatch(text) is None:
+        raise BadEvent("time", "bad_time", "a time is written as RFC 3339 says, with its zone")
     return text
 
 

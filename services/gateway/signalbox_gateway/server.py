@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from signalbox_gateway.live.connections import CONNECTION, Connection
+from signalbox_gateway.live.connections import CONNECTION, Connection, HandingOver
 from signalbox_gateway.settings import GatewaySettings
 
 HEADERS_WITHIN = 10.0
@@ -62,16 +62,28 @@ class HttpProtocol(HttpToolsProtocol):
 class WebSocketProtocol(WebSocketsSansIOProtocol):
     """As above."""
 
+    _signalbox: Connection | None = None
+
     def handle_connect(self, event: Any) -> None:
         super().handle_connect(event)
         if hasattr(self, "scope"):  # not where the handshake was refused
             scope: Any = self.scope
-            scope["extensions"][CONNECTION] = Connection(self.transport)
+            scope["extensions"][CONNECTION] = self._signalbox = Connection(self.transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._signalbox is not None:
+            self._signalbox.end()
+
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.accept":
+            del self.request, self.response  # nobody asks for these headers again
 
 
 def server(app: FastAPI, settings: GatewaySettings) -> uvicorn.Server:
     config = uvicorn.Config(
-        app,
+        HandingOver(app),
         host=settings.host,
         port=settings.port,
         log_config=None,

@@ -2,16 +2,23 @@
 
 import asyncio
 import json
+import os
+import sys
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from signalbox_cli.commands.common import HomeOption, JsonOption, console, errors, fail
 from signalbox_cli.stack.home import Home
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
+    from signalbox_cli.provision.credentials import Publisher
     from signalbox_cli.publishers import Installation
 
 publisher = typer.Typer(help="Services outside that publish events of a project.", no_args_is_help=True)
@@ -51,20 +58,38 @@ def tail(
     goes_on = follow if follow is not None else since is None
 
     async def show() -> None:
-        async for seen in tailing.events(operator, wanted, before, ends=not goes_on):
-            if as_json:
-                print(tailing.as_json(seen), flush=True)
-            else:
-                console.print(tailing.line(seen), soft_wrap=True)
+        showing = asyncio.current_task()
+        with tailing.while_read(lambda: showing is not None and showing.cancel()):
+            async with aclosing(tailing.events(operator, wanted, before, ends=not goes_on)) as each:
+                async for seen in each:
+                    if as_json:
+                        print(tailing.as_json(seen), flush=True)
+                    else:
+                        _print(tailing.line(seen))
 
     if not as_json and goes_on:
         errors.print(f"[dim]{wanted}; Ctrl-C ends it[/]", soft_wrap=True)
     try:
         asyncio.run(show())
-    except KeyboardInterrupt:
-        return
-    except (OSError, NatsError) as error:
-        raise fail(f"the stack is not reachable: {error}") from None
+    except (KeyboardInterrupt, asyncio.CancelledError, BrokenPipeError):
+        _forget_output()
+    except (OSError, NatsError, TimeoutError) as error:
+        raise fail(f"the stack is not reachable: {error or type(error).__name__}") from None
+
+
+def _print(text: "Text") -> None:
+    try:
+        console.print(text, soft_wrap=True)
+    except SystemExit:  # rich wants to end the process, wherever it is
+        raise BrokenPipeError from None
+
+
+def _forget_output() -> None:
+    """Nobody reads it any more: what is left of it must not become an error at the end."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def nats_context(
@@ -81,9 +106,11 @@ def nats_context(
 
     try:
         path = natscontext.write(Operator(Home.find(home)), name, directory, select=select)
-    except (NoStack, natscontext.BadName) as error:
+    except (NoStack, natscontext.BadName, OSError) as error:
         raise fail(str(error)) from None
-    console.print(f"{path} is written: [bold]nats --context {name} sub 'evt.>'[/]", soft_wrap=True)
+    console.print(
+        f"{escape(str(path))} is written: [bold]nats --context {name} sub 'evt.>'[/]", soft_wrap=True
+    )
 
 
 @publisher.command("create")
@@ -99,12 +126,10 @@ def create_publisher(
 
     try:
         installation, where = _installation(home, directory)
-        made = publishers.create(installation, name, project)
-        reloaded = installation.reload()
-    except publishers.PublisherError as error:
+        made, reloaded = publishers.create(installation, name, project)
+    except (publishers.PublisherError, OSError) as error:
         raise fail(str(error)) from None
-    user = made.user(name)
-    url = f"nats://{user}:{made.password}@{where}"
+    user, url = made.user(name), _url(made, name, where)
     if reloaded and not asyncio.run(publishers.is_let_in(url, user)):
         raise fail("NATS has not taken the new user: look into its log, or restart the stack")
     if as_json:
@@ -126,8 +151,8 @@ def list_publishers(
     from signalbox_cli import publishers
 
     try:
-        known = _installation(home, directory)[0].credentials().publishers
-    except publishers.PublisherError as error:
+        known = _installation(home, directory)[0].publishers()
+    except (publishers.PublisherError, OSError) as error:
         raise fail(str(error)) from None
     if as_json:
         print(json.dumps([{"name": name, "project": each.project} for name, each in sorted(known.items())]))
@@ -144,14 +169,20 @@ def delete_publisher(name: str, home: HomeOption = None, directory: DirOption = 
     from signalbox_cli import publishers
 
     try:
-        installation, _ = _installation(home, directory)
-        publishers.delete(installation, name)
-        reloaded = installation.reload()
-    except publishers.PublisherError as error:
+        installation, where = _installation(home, directory)
+        gone, reloaded = publishers.delete(installation, name)
+    except (publishers.PublisherError, OSError) as error:
         raise fail(str(error)) from None
-    console.print(f"publisher {name} is gone")
+    user, url = gone.user(name), _url(gone, name, where)
+    if reloaded and not asyncio.run(publishers.is_let_in(url, user, wanted=False)):
+        raise fail("NATS still lets it in: look into its log, or restart the stack")
+    console.print(f"publisher {name} is gone", markup=False)
     if not reloaded:
         errors.print("NATS knows it as soon as it reads its configuration again (SIGHUP) or starts anew.")
+
+
+def _url(made: "Publisher", name: str, where: str) -> str:
+    return f"nats://{made.user(name)}:{made.password}@{where}"
 
 
 def _installation(home: Path | None, directory: Path | None) -> "tuple[Installation, str]":

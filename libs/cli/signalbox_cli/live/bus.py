@@ -2,14 +2,15 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from datetime import datetime
 from typing import Any
 
+from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.errors import TimeoutError as NatsTimeout
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
-from nats.js.errors import Error as JetStreamError
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamInfo
 
 from signalbox_cli.live.seen import Seen
 from signalbox_cli.operator import Operator
@@ -17,8 +18,19 @@ from signalbox_common.contracts.streams import EVENTS
 
 BATCH = 200
 PATIENCE = 2.0
-PAUSE = 0.5
+PAUSE = 0.2
+EXPIRES = 30.0
+HEARTBEAT = 1.0
 FORGOTTEN_AFTER = 30.0
+_NANOSECONDS = 1_000_000_000
+_ALIVE, _NOTHING_MORE = "100", ("404", "408")
+
+
+class _Silence(ConnectionError):
+    """The consumer is gone, or something was skipped: it has to be made anew."""
+
+    def __init__(self) -> None:
+        super().__init__("the stream does not go on")
 
 
 async def follow_bus(
@@ -28,18 +40,20 @@ async def follow_bus(
     since: datetime | None = None,
     after: int | None = None,
     ends: bool = False,
-) -> AsyncIterator[Seen]:
+) -> AsyncGenerator[Seen, None]:
     """What a subject holds since then, and what comes; `ends` with what is there already.
 
-    Connects again by itself, also while NATS is away.
+    Raises what keeps it from beginning; from then on it connects again by itself, also while NATS is away
+    or comes back at another address.
     """
     following = _Following(operator, subject, since, after)
     while True:
         try:
-            async for seen in following.connected(ends=ends):
-                yield seen
-        except (NatsError, JetStreamError, OSError, TimeoutError):
-            if ends:
+            async with aclosing(following.connected(ends=ends)) as each:
+                async for seen in each:
+                    yield seen
+        except (NatsError, OSError, TimeoutError):
+            if ends or not following.begun:
                 raise
             await asyncio.sleep(PAUSE)
         else:
@@ -48,52 +62,101 @@ async def follow_bus(
 
 class _Following:
     def __init__(self, operator: Operator, subject: str, since: datetime | None, after: int | None) -> None:
+        self.begun = False
         self._operator = operator
         self._subject = subject
         self._since = since
         self._after = after
+        self._epoch: str | None = None
 
-    async def connected(self, *, ends: bool) -> AsyncIterator[Seen]:
+    async def connected(self, *, ends: bool) -> AsyncGenerator[Seen, None]:
         async with self._operator.nats() as client:
             jetstream = client.jetstream(timeout=PATIENCE)
-            info = await jetstream.stream_info(EVENTS.name)
-            epoch = (info.config.metadata or {}).get("signalbox-epoch", "")
-            if self._after is None and self._since is None:
-                self._after = info.state.last_seq
-            pulling = await jetstream.pull_subscribe(
-                self._subject, stream=EVENTS.name, config=self._config(), inbox_prefix=b"_INBOX.operator."
-            )
-            left = (await pulling.consumer_info()).num_pending or 0
-            while not ends or left > 0:
-                try:
-                    messages = await pulling.fetch(BATCH, timeout=PATIENCE)
-                except NatsTimeout:
-                    if not client.is_connected:
-                        raise
-                    continue
-                for message in messages:
-                    left -= 1
+            self._find_place(await jetstream.stream_info(EVENTS.name))
+            arrived: asyncio.Queue[Msg] = asyncio.Queue()
+            inbox = client.new_inbox()
+            await client.subscribe(inbox, cb=arrived.put)
+            consumer = await jetstream.add_consumer(EVENTS.name, config=self._config(inbox))
+            self.begun = True
+            expected = 1
+            while True:
+                await _ask(client, consumer.name, inbox, ends=ends)
+                for _ in range(BATCH):
+                    message = await _next(arrived)
+                    if message is None:
+                        break
+                    if message.metadata.sequence.consumer != expected:
+                        raise _Silence
+                    expected += 1
                     self._after = message.metadata.sequence.stream
-                    yield Seen(f"{epoch}:{self._after}", _event(message))
+                    yield Seen(f"{self._epoch}:{self._after}", _event(message))
+                    if ends and not message.metadata.num_pending:
+                        return
+                else:
+                    continue
+                if ends:
+                    return
 
-    def _config(self) -> ConsumerConfig:
-        begin: dict[str, Any] = {"deliver_policy": DeliverPolicy.BY_START_SEQUENCE}
+    def _find_place(self, info: StreamInfo) -> None:
+        """Where it goes on; all of a stream that has begun anew is new."""
+        epoch = (info.config.metadata or {}).get("signalbox-epoch", "")
+        if self._epoch not in (None, epoch):
+            self._after = 0
+        self._epoch = epoch
+        last = info.state.last_seq
         if self._after is not None:
-            begin["opt_start_seq"] = self._after + 1
-        else:
-            begin = {"deliver_policy": DeliverPolicy.BY_START_TIME, "opt_start_time": self._since}
+            self._after = min(self._after, last)
+        elif self._since is None:
+            self._after = last
+
+    def _config(self, inbox: str) -> ConsumerConfig:
+        begin: dict[str, Any] = {"deliver_policy": DeliverPolicy.BY_START_TIME, "opt_start_time": self._since}
+        if self._after is not None:
+            begin = {"deliver_policy": DeliverPolicy.BY_START_SEQUENCE, "opt_start_seq": self._after + 1}
         return ConsumerConfig(
-            ack_policy=AckPolicy.NONE, inactive_threshold=FORGOTTEN_AFTER, mem_storage=True, **begin
+            name=f"tail-{inbox.rpartition('.')[2]}",
+            filter_subject=self._subject,
+            ack_policy=AckPolicy.NONE,
+            inactive_threshold=FORGOTTEN_AFTER,
+            mem_storage=True,
+            num_replicas=1,
+            **begin,
         )
 
 
-def _event(message: Any) -> dict[str, Any]:
+async def _ask(client: Client, consumer: str, inbox: str, *, ends: bool) -> None:
+    question: dict[str, Any] = {"batch": BATCH, "no_wait": True}
+    if not ends:
+        question = {
+            "batch": BATCH,
+            "expires": int(EXPIRES * _NANOSECONDS),
+            "idle_heartbeat": int(HEARTBEAT * _NANOSECONDS),
+        }
+    await client.publish(
+        f"$JS.API.CONSUMER.MSG.NEXT.{EVENTS.name}.{consumer}", json.dumps(question).encode(), reply=inbox
+    )
+
+
+async def _next(arrived: "asyncio.Queue[Msg]") -> Msg | None:
+    """At once when it comes; None where what was asked for has run out."""
+    while True:
+        message = await asyncio.wait_for(arrived.get(), HEARTBEAT * 3)
+        if message.reply.startswith("$JS.ACK."):
+            return message
+        status = (message.headers or {}).get("Status")
+        if status in _NOTHING_MORE:
+            return None
+        if status != _ALIVE:
+            raise _Silence
+
+
+def _event(message: Msg) -> dict[str, Any]:
     """What stands in it, as it stands there: an operator looks at what was sent."""
     headers = message.headers or {}
     _, project, kind = message.subject.split(".", 2)
     try:
         data = json.loads(message.data) if message.data else None
-    except ValueError:
+    except (ValueError, RecursionError):
         data = message.data.decode(errors="backslashreplace")
     told = {name: headers.get(f"ce-{name}") for name in ("id", "source", "time", "subject", "operation")}
     return {"type": kind, "project": project if project != "_" else None, **told, "data": data}

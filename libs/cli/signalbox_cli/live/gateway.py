@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ SILENCE = 45.0
 """Seconds without a word after which a connection is given up; the server says something every fifteen."""
 PAUSE, LONGEST_PAUSE = 0.1, 5.0
 PAGE = 500
+REMEMBERED = 10_000
 RESYNC = "resync"
 
 
@@ -68,19 +70,21 @@ async def follow(
     operation: str | None = None,
     types: Sequence[str] = (),
     after: str | None = None,
-) -> AsyncIterator[Seen]:
+) -> AsyncGenerator[Seen, None]:
     """From a position on, or from now; connects again by itself, and fetches what a stream left out.
 
-    Raises what is refused for good, and `Missed` where it does not know which projects to ask.
+    Each once, and in order but for what a stream tells late. Raises what is refused for good, and `Missed`
+    where it does not know which projects to ask.
     """
     following = _Following(client, project, operation, types, after)
     pause = PAUSE
     while True:
         try:
-            async for seen in following.connected():
-                pause = PAUSE
-                if seen is not None:
-                    yield seen
+            async with aclosing(following.connected()) as each:
+                async for seen in each:
+                    pause = PAUSE
+                    if seen is not None:
+                        yield seen
         except httpx.TransportError:
             pass  # a restart, or a network that comes back
         except SignalboxError as error:
@@ -104,8 +108,10 @@ class _Following:
         self._operation = operation
         self._types = ",".join(types)
         self._at = after
+        self._given: dict[str, None] = {}
+        """The last positions that were given out: what is told late is fetched with all around it."""
 
-    async def connected(self) -> AsyncIterator[Seen | None]:
+    async def connected(self) -> AsyncGenerator[Seen | None, None]:
         """One connection; None where the server has only said where it is."""
         path, query = "/api/v1/sse", {"project": self._project, "operation": self._operation}
         wanted = {name: value for name, value in (query | {"types": self._types}).items() if value}
@@ -118,22 +124,32 @@ class _Following:
             await _check(answer)
             async for chunk in answer.aiter_bytes():
                 for block in parser.feed(chunk):
-                    async for seen in self._taken(block):
-                        yield seen
+                    async with aclosing(self._taken(block)) as each:
+                        async for seen in each:
+                            yield seen
 
-    async def _taken(self, block: Block) -> AsyncIterator[Seen | None]:
+    async def _taken(self, block: Block) -> AsyncGenerator[Seen | None, None]:
         if block.name == RESYNC:
             said = json.loads(block.data or "{}")
-            async for seen in self._pages(said["after"], said["at"]):
-                yield seen
+            async with aclosing(self._pages(said["after"], said["at"])) as each:
+                async for seen in each:
+                    yield seen
         if block.id is not None:
             self._at = block.id
         if block.name is None or block.name == RESYNC:
             yield None
-        elif block.data is not None and block.id is not None:
+        elif block.data is not None and block.id is not None and self._is_new(block.id):
             yield Seen(block.id, json.loads(block.data))
 
-    async def _pages(self, after: str | None, until: str) -> AsyncIterator[Seen]:
+    def _is_new(self, position: str) -> bool:
+        if position in self._given:
+            return False
+        self._given[position] = None
+        if len(self._given) > REMEMBERED:
+            del self._given[next(iter(self._given))]
+        return True
+
+    async def _pages(self, after: str | None, until: str) -> AsyncGenerator[Seen, None]:
         if after == until:
             return
         if self._project is None:
@@ -145,7 +161,7 @@ class _Following:
                 f"/api/v1/projects/{self._project}/events",
                 params={name: value for name, value in query.items() if value is not None},
             )
-            if answer.status_code == 410:
+            if answer.status_code == 410 and after is not None:
                 after = None  # older than what is kept: what is kept is all there is
                 continue
             await _check(answer)
@@ -154,11 +170,13 @@ class _Following:
                 position = item.pop("position")
                 if _number(position) > last:
                     return
-                if self._operation is None or item["operation"] == self._operation:
+                wanted = self._operation is None or item["operation"] == self._operation
+                if wanted and self._is_new(position):
                     self._at = position
                     yield Seen(position, item)
-            after = page["nextCursor"]
-            if _number(after) >= last or not page["items"]:
+            before, after = after, page["nextCursor"]
+            # A page may be empty because nothing on it was wanted: only its cursor tells how far it went.
+            if _number(page["nextCursor"]) >= last or after == before:
                 return
 
 

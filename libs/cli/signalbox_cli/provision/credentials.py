@@ -3,9 +3,12 @@
 One directory per service holds what that service may know, as files for `<NAME>_FILE` settings.
 """
 
+import fcntl
 import json
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,10 +24,14 @@ from signalbox_cli.provision.permissions import (
     redis_rules,
 )
 from signalbox_common.contracts.base import FANOUT, PROGRAMS
-from signalbox_common.contracts.streams import MAX_PAYLOAD, Topology
+from signalbox_common.contracts.streams import EXTERNAL, MAX_PAYLOAD, Topology
 from signalbox_common.keys import derive
 
 DATABASE = "signalbox"
+ACCOUNT, OUTSIDE = "SIGNALBOX", "OUTSIDE"
+"""The accounts of NATS: ours, and the one of services outside that publish events."""
+EARLIER_ACCOUNT = "$G"
+"""Where the streams of installations before that are."""
 KNOWS_SECRET_KEY = frozenset({"gateway", FANOUT, "auth"})
 HAS_OWN_SECRET_KEY = frozenset({"catalog"})
 """Services that get a key of their own, which tells nothing about the one of the installation."""
@@ -68,6 +75,11 @@ class Credentials:
     @staticmethod
     def load_or_make(path: Path, mode: int = 0o600) -> "Credentials":
         """Reads the file, and adds to it, with passwords that nobody chose, what is not there yet."""
+        with locked(path, mode):
+            return Credentials._loaded_or_made(path, mode)
+
+    @staticmethod
+    def _loaded_or_made(path: Path, mode: int) -> "Credentials":
         there: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         known: dict[str, dict[str, str]] = there.get("passwords", {})
         made = Credentials(
@@ -129,9 +141,21 @@ def _url(scheme: str, where: str, user: str, password: str, path: str = "") -> s
     return f"{scheme}://{quote(user)}:{quote(password)}@{where}{path}"
 
 
+@contextmanager
+def locked(path: Path, mode: int = 0o600) -> Iterator[None]:
+    """Whoever reads a file to change it does so alone; the kernel lets go of the lock with the process."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=_of_folder(mode))
+    descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def write_secret(path: Path, text: str, mode: int = 0o600) -> None:
     """Replaces the file at once, readable by its owner only; leaves it alone where nothing changed."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=mode | ((mode & 0o444) >> 2))
+    path.parent.mkdir(parents=True, exist_ok=True, mode=_of_folder(mode))
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return
     draft = path.with_name(f".{path.name}.new")
@@ -140,6 +164,11 @@ def write_secret(path: Path, text: str, mode: int = 0o600) -> None:
         os.fchmod(file.fileno(), mode)
         file.write(text)
     draft.replace(path)
+
+
+def _of_folder(mode: int) -> int:
+    """Whoever may read a file may enter its folder."""
+    return mode | ((mode & 0o444) >> 2)
 
 
 def write_server_files(
@@ -213,10 +242,13 @@ def nats_config(
     topology: Topology | None = None,
 ) -> str:
     """The server's configuration, users and permissions included."""
-    users = [_nats_user(user, credentials.passwords["nats"][user], of_user(user, topology)) for user in USERS]
+    own = [_nats_user(user, credentials.passwords["nats"][user], of_user(user, topology)) for user in USERS]
+    outside = []
     for name, publisher in sorted(credentials.publishers.items()):
         user = publisher.user(name)
-        users.append(_nats_user(user, publisher.password, of_publisher(publisher.project, f"_INBOX.{user}")))
+        rights = of_publisher(publisher.project, f"_INBOX.{user}")
+        outside.append(_nats_user(user, publisher.password, rights))
+    taken_in = EXTERNAL.subjects[0]
     lines = [
         f"listen: {_quoted(listen)}",
         "server_name: signalbox",
@@ -226,11 +258,23 @@ def nats_config(
         "  sync_interval: always",
         "  max_file_store: 16GB",
         "}",
-        "authorization {",
-        "  timeout: 5",
-        "  users: [",
-        *(f"    {user}" for user in users),
-        "  ]",
+        "authorization { timeout: 5 }",
+        # Apart from each other: what is published with a reply subject is acknowledged there, whoever may not
+        # publish there. So those outside have subjects of their own, and only what they publish comes over.
+        "accounts {",
+        f"  {ACCOUNT} {{",
+        "    jetstream: enabled",
+        f"    exports: [{{service: {_quoted(taken_in)}}}]",
+        "    users: [",
+        *(f"      {user}" for user in own),
+        "    ]",
+        "  }",
+        f"  {OUTSIDE} {{",
+        f"    imports: [{{service: {{account: {ACCOUNT}, subject: {_quoted(taken_in)}}}}}]",
+        "    users: [",
+        *(f"      {user}" for user in outside),
+        "    ]",
+        "  }",
         "}",
     ]
     if monitor is not None:

@@ -66,6 +66,7 @@ def _operator() -> Permissions:
             f"{api}.STREAM.MSG.GET.*",
             f"{api}.DIRECT.GET.>",
             f"{api}.STREAM.MSG.DELETE.{DEAD_LETTERS.name}",
+            f"{api}.CONSUMER.CREATE.{EVENTS.name}",  # of clients that name no consumer
             f"{api}.CONSUMER.CREATE.{EVENTS.name}.>",
             f"{api}.CONSUMER.MSG.NEXT.{EVENTS.name}.*",
             f"{api}.CONSUMER.DELETE.{EVENTS.name}.*",

@@ -38,6 +38,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def is_free(port: int) -> bool:
+    """Whether a server could listen there now."""
+    try:
+        listening_socket("127.0.0.1", port).close()
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
 def listening_socket(host: str, port: int) -> socket.socket:
     """A socket that is held here, so that nobody takes its port while the program restarts."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)

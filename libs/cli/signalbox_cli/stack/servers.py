@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,8 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from signalbox_cli.provision.credentials import (
+    ACCOUNT,
+    EARLIER_ACCOUNT,
     Credentials,
     Endpoints,
     nats_config,
@@ -25,7 +28,7 @@ from signalbox_cli.provision.credentials import (
     write_secret,
 )
 from signalbox_cli.provision.permissions import ADMIN
-from signalbox_cli.stack.program import Program, first_lines, free_port
+from signalbox_cli.stack.program import Program, first_lines, free_port, is_free
 from signalbox_common.contracts.streams import Topology
 
 _POSTGRES_SETTINGS = {
@@ -43,6 +46,7 @@ _POSTGRES_SETTINGS = {
     "io_method": "sync",
     "autovacuum_naptime": "30s",
 }
+_LISTEN = re.compile(r'^listen: "127\.0\.0\.1:([0-9]{1,5})"$', re.MULTILINE)
 _HBA = "host all all 127.0.0.1/32 scram-sha-256\nhost all all ::1/128 scram-sha-256\n"
 
 
@@ -282,10 +286,22 @@ class Nats:
     topology: Topology | None = None
 
     def __post_init__(self) -> None:
-        self.port = self.port or free_port()
+        self.port = self.port or self._port_before() or free_port()
+
+    def _port_before(self) -> int | None:
+        """The one of its last start, if that is free: services outside know it by that."""
+        try:
+            known = _LISTEN.search((self.data / "nats.conf").read_text(encoding="utf-8"))
+        except OSError:
+            return None
+        return int(known[1]) if known is not None and is_free(int(known[1])) else None
 
     def prepare(self) -> None:
         self.data.mkdir(parents=True, exist_ok=True)
+        streams = self.data / "jetstream" / "jetstream"
+        earlier, ours = streams / EARLIER_ACCOUNT, streams / ACCOUNT
+        if earlier.exists() and not ours.exists():
+            earlier.rename(ours)
         write_secret(
             self.data / "nats.conf",
             nats_config(

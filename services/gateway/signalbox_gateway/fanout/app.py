@@ -6,14 +6,17 @@ from contextlib import suppress
 
 import uvloop
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
-from signalbox_common import telemetry
+from signalbox_common import background, telemetry
 from signalbox_common.bus.connection import Connection
 from signalbox_common.errors import Unavailable
 from signalbox_common.health import Health, HealthServer
 from signalbox_gateway.external import Reader
 from signalbox_gateway.fanout.copying import Copying
 from signalbox_gateway.fanout.ingest import Ingest
+from signalbox_gateway.live.pulse import Pulse
 from signalbox_gateway.settings import FanoutSettings
 
 log = telemetry.get_logger()
@@ -27,7 +30,10 @@ class Fanout:
         self._settings = settings
         self._connection = Connection(settings)
         self._redis = Redis.from_url(
-            settings.redis_url.get_secret_value(), socket_timeout=3.0, socket_connect_timeout=1.0
+            settings.redis_url.get_secret_value(),
+            socket_timeout=3.0,
+            socket_connect_timeout=1.0,
+            retry=Retry(NoBackoff(), 1),  # Copying tries again by itself, and sooner
         )
         self.health = Health(settings, {"nats": self._check_nats, "redis": self._check_redis})
         self._stopping = asyncio.Event()
@@ -58,11 +64,9 @@ class Fanout:
             connecting.cancel()
             for task in working:
                 if task.done():
-                    task.result()  # neither of them ends by itself: the process is better started anew
+                    task.result()  # none of them ends by itself: the process is better started anew
         finally:
-            for each in (*working, stopping):
-                each.cancel()
-            await asyncio.wait({*working, stopping})
+            await background.end(*working, stopping)
             self._connection.stopping = True
             with suppress(Exception):
                 await self._connection.broker.stop()
@@ -75,6 +79,7 @@ class Fanout:
         return [
             asyncio.create_task(Copying(self._connection, self._redis).run(), name="copying"),
             asyncio.create_task(Ingest(self._connection, reader).run(), name="ingest"),
+            asyncio.create_task(Pulse(self._redis).beat(self._settings.instance), name="pulse"),
         ]
 
 

@@ -11,7 +11,7 @@ from signalbox_common.bus.connection import Connection
 from signalbox_common.contracts.streams import EVENTS
 from signalbox_common.errors import Unavailable
 from signalbox_gateway.fanout.reader import OrderedReader, Silence
-from signalbox_gateway.live.archive import Archive, Extent
+from signalbox_gateway.live.archive import Archive
 from signalbox_gateway.live.events import Event, event_of
 from signalbox_gateway.live.history import History
 
@@ -44,8 +44,7 @@ class Copying:
     async def _copy(self) -> None:
         extent = await self._archive.extent()
         history = History(self._redis, extent.epoch)
-        before = await self._begin(history, extent)
-        await history.begin(before)
+        before = await history.begin(extent.first, extent.last)
         async with self._reader.read(before) as batches:
             async for batch in batches:
                 steps: list[tuple[int, int, Event | None]] = []
@@ -58,14 +57,10 @@ class Copying:
                     log.info("redis has fallen back", to=behind)
                     raise _GoBack
 
-    @staticmethod
-    async def _begin(history: History, extent: Extent) -> int:
-        """Where Redis is; where it has nothing, the end of the stream: the past is in the stream itself."""
-        at = await history.position()
-        if at is None or at > extent.last:
-            return extent.last
-        return max(at, extent.first - 1)
-
 
 def _event(message: Msg, sequence: int) -> Event | None:
-    return event_of(message.subject, dict(message.headers or {}), message.data, sequence)
+    try:
+        return event_of(message.subject, dict(message.headers or {}), message.data, sequence)
+    except Exception:
+        log.exception("an event cannot be read", sequence=sequence)
+        return None  # it must not keep those behind it waiting

@@ -1,11 +1,14 @@
 """Takes in what services outside publish: events go on, whatever else becomes a dead letter."""
 
 import asyncio
+import json
+import re
+import uuid
+from collections.abc import AsyncIterator
 from contextlib import suppress
 
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.errors import TimeoutError as NatsTimeout
 from nats.js.errors import Error as JetStreamError
 
 from signalbox_common import telemetry
@@ -13,13 +16,25 @@ from signalbox_common.bus import headers as h
 from signalbox_common.bus.connection import Connection
 from signalbox_common.cloudevents import MESSAGE_ID
 from signalbox_common.contracts.streams import DEAD_LETTERS, EVENTS, INGEST, INGEST_LETTERS
-from signalbox_gateway.external import BadEvent, External, Reader
+from signalbox_gateway.external import BadEvent, External, Reader, plain
+from signalbox_gateway.fanout.tolerant import read_anything
 
 log = telemetry.get_logger()
 
 BATCH = 64
+BATCH_BYTES = 8 * 1024 * 1024
 PATIENCE = 5.0
+HEARTBEAT = 1.0
 PAUSE = 0.5
+MAX_LETTER = 256 * 1024
+"""Bytes of a body that are kept in a dead letter: with its headers it must still fit into a message."""
+MAX_LETTER_HEADERS = 20
+_MAX_SUBJECT = 300
+_NANOSECONDS = 1_000_000_000
+_TOKEN = re.compile(r"[A-Za-z0-9_-]+")
+_KEPT = re.compile(r"(?:ce-[a-z0-9]{1,40}|content-type)", re.IGNORECASE | re.ASCII)
+_ENDED = "408"
+_ALIVE = "100"
 
 
 class Ingest:
@@ -40,26 +55,56 @@ class Ingest:
                 await asyncio.sleep(PAUSE)
 
     async def _take_in(self) -> None:
-        jetstream = self._connection.jetstream
-        inbox = f"{self._connection.inbox_prefix}.".encode()
-        pulling = await jetstream.pull_subscribe_bind(INGEST.name, stream=INGEST.stream, inbox_prefix=inbox)
+        client = self._connection.client
+        read_anything(client)
+        inbox = f"{self._connection.inbox_prefix}.{uuid.uuid4().hex}"
+        arrived: asyncio.Queue[Msg] = asyncio.Queue()
+        subscription = await client.subscribe(inbox, cb=arrived.put)
         try:
             while True:
-                try:
-                    messages = await pulling.fetch(BATCH, timeout=PATIENCE)
-                except NatsTimeout:
-                    continue
-                for message in messages:
+                async for message in self._asked_for(inbox, arrived):
                     await self._settle(message)
         finally:
             with suppress(Exception):  # a connection that is gone has forgotten it
-                await pulling.unsubscribe()
+                await subscription.unsubscribe()
+
+    async def _asked_for(self, inbox: str, arrived: "asyncio.Queue[Msg]") -> AsyncIterator[Msg]:
+        """What one request brings. Outside, anybody may write headers that look like a word of the server:
+        what is a message is told by where its acknowledgement goes.
+        """
+        question = {
+            "batch": BATCH,
+            "max_bytes": BATCH_BYTES,
+            "expires": int(PATIENCE * _NANOSECONDS),
+            "idle_heartbeat": int(HEARTBEAT * _NANOSECONDS),
+        }
+        await self._connection.client.publish(
+            f"$JS.API.CONSUMER.MSG.NEXT.{INGEST.stream}.{INGEST.name}",
+            json.dumps(question).encode(),
+            reply=inbox,
+        )
+        count = 0
+        while count < BATCH:
+            # A server that was started anew knows nothing of what it was asked.
+            message = await asyncio.wait_for(arrived.get(), HEARTBEAT * 3)
+            if message.reply.startswith("$JS.ACK."):
+                count += 1
+                yield message
+                continue
+            status = (message.headers or {}).get("Status")
+            if status == _ALIVE:
+                continue
+            if count == 0 and status != _ENDED:
+                await asyncio.sleep(PAUSE)  # there is nobody to ask at the moment
+            return
 
     async def _settle(self, message: Msg) -> None:
         try:
-            event = self._reader.of_message(message.subject, dict(message.headers or {}), message.data)
+            event = self._reader.of_message(message.subject, message.headers or {}, message.data)
         except BadEvent as error:
             await self._bury(message, error)
+        except Exception as error:  # noqa: BLE001 - one message must never keep those behind it waiting
+            await self._bury(message, BadEvent("", "bad_event", f"it cannot be read: {type(error).__name__}"))
         else:
             await self._pass_on(event)
         await message.ack()
@@ -70,27 +115,35 @@ class Ingest:
         )
 
     async def _bury(self, message: Msg, error: BadEvent) -> None:
+        """With nothing in it that could keep the letter from being written."""
         meta = message.metadata
-        log.warning("no event", subject=message.subject[:200], reason=error.code)
+        log.warning("no event", subject=plain(message.subject)[:200], reason=error.code)
         kept = {
-            name: value
+            name: plain(str(value))
             for name, value in (message.headers or {}).items()
-            if name.lower().startswith("ce-") or name.lower() == "content-type"
+            if _KEPT.fullmatch(name)
         }
         about = {
             MESSAGE_ID: f"{INGEST.name}:{meta.sequence.stream}",
-            h.ORIGINAL_SUBJECT: message.subject,
+            h.ORIGINAL_SUBJECT: plain(message.subject),
             h.ACCEPTED_AT: meta.timestamp.isoformat(),
             h.REASON: error.code,
             h.ATTEMPTS: "1",
-            h.ERROR: str(error),
+            h.ERROR: plain(str(error)),
             h.CONSUMER: INGEST.name,
             h.SEQUENCE: str(meta.sequence.stream),
         }
         await self._connection.jetstream.publish(
-            f"{INGEST_LETTERS}.{message.subject}",
-            message.data,
+            f"{INGEST_LETTERS}.{_letter_of(message.subject)}",
+            message.data[:MAX_LETTER],
             stream=DEAD_LETTERS.name,
             timeout=PATIENCE,
-            headers=kept | about,
+            headers=dict(list(kept.items())[:MAX_LETTER_HEADERS]) | about,
         )
+
+
+def _letter_of(subject: str) -> str:
+    """The subject that it came on, if that can be one of a letter too."""
+    if len(subject) <= _MAX_SUBJECT and all(map(_TOKEN.fullmatch, subject.split("."))):
+        return subject
+    return "ext.unreadable"

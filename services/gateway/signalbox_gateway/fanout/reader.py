@@ -18,7 +18,7 @@ HEARTBEAT = 1.0
 _NANOSECONDS = 1_000_000_000
 _FORGOTTEN_AFTER = 10.0
 _PATIENCE = 3.0
-_CONTROL = frozenset({"100", "404", "408", "409"})
+_ENDED = frozenset({"404", "408"})
 
 
 class Silence(Exception):
@@ -96,11 +96,11 @@ class OrderedReader:
                 status = (message.headers or {}).get("Status")
                 if status == "100":
                     continue
-                if status is not None and status in _CONTROL:
+                if status in _ENDED:
                     wanted = 0  # what was asked for has run out
-                    if status == "409":
-                        raise Silence
                     continue
+                if status is not None:
+                    raise Silence
                 if message.metadata.sequence.consumer != expected:
                     raise Silence
                 expected += 1

@@ -3,9 +3,11 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from signalbox_common.bus.connection import Connection
@@ -64,8 +66,9 @@ class Archive:
         client = self._connection.client
         inbox = client.new_inbox()
         arrived: asyncio.Queue[Msg] = asyncio.Queue()
-        subscription = await client.subscribe(inbox, cb=arrived.put)
+        subscription: Subscription | None = None
         try:
+            subscription = await client.subscribe(inbox, cb=arrived.put)
             question = {
                 "seq": sequence + 1,
                 "next_by_subj": subject,
@@ -79,7 +82,9 @@ class Archive:
         except (TimeoutError, NatsError) as error:
             raise Unavailable("The stream of events does not answer.") from error
         finally:
-            await subscription.unsubscribe()
+            if subscription is not None:
+                with suppress(NatsError):  # a connection that is gone has forgotten it
+                    await subscription.unsubscribe()
 
     @staticmethod
     async def _collected(arrived: "asyncio.Queue[Msg]") -> list[Stored]:

@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from contextlib import suppress
 from typing import Protocol
+
+from signalbox_common import background
 
 ALIVE_EVERY = 15
 """Seconds between two signs of life."""
@@ -37,10 +38,7 @@ class Clock:
         self._task = asyncio.create_task(self._run(), name="live clock")
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        await background.end(self._task)
 
     async def _run(self) -> None:
         number = 0

@@ -53,15 +53,17 @@ def event_of(subject: str, headers: Mapping[str, str], body: bytes, sequence: in
     if len(tokens) < 4 or tokens[0] != "evt" or tokens[1] == PLATFORM or not is_canonical_uuid(tokens[1]):
         return None
     try:
-        data = json.loads(body) if body else None
-    except ValueError:
+        data = json.loads(body, parse_constant=_refuse) if body else None
+    except (ValueError, RecursionError):
         return None
     project = uuid.UUID(tokens[1])
     kind = ".".join(tokens[2:])
     operation = headers.get("ce-operation")
-    if operation is not None and not 0 < len(operation) <= MAX_OPERATION:
+    if operation is not None and not (0 < len(operation) <= MAX_OPERATION and operation.isascii()):
         operation = None
-    identifier, source = headers.get("ce-id", ""), headers.get("ce-source", "")
+    identifier, source = headers.get("ce-id"), headers.get("ce-source")
+    if not identifier or not source:
+        return None
     told: dict[str, Any] = {
         "id": identifier,
         "type": kind,
@@ -73,4 +75,20 @@ def event_of(subject: str, headers: Mapping[str, str], body: bytes, sequence: in
         "data": data,
     }
     text = json.dumps(told, ensure_ascii=False, separators=(",", ":"))
-    return Event(sequence, project, kind, operation, f"{source} {identifier}", text)
+    if not _is_encodable(text):
+        text = json.dumps(told, separators=(",", ":"))
+    return Event(sequence, project, kind, operation, ascii(f"{source} {identifier}"), text)
+
+
+def _refuse(constant: str) -> Any:
+    """JSON has no NaN, and browsers stop at one."""
+    raise ValueError(constant)
+
+
+def _is_encodable(text: str) -> bool:
+    """Half a pair of surrogates can be written down in JSON, but is no character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -4,7 +4,7 @@ What is here is a copy of the end of the stream `EVENTS` and may be lost, or fal
 any time: numbers are the stream's, so whoever reads can tell.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,13 +23,12 @@ KEPT_SECONDS = 24 * 3600
 # ARGV: read before, this number, identity, the event, limits (entries, bytes, seconds), channels
 # Answers -1 where it was added or known, else where it is: whoever calls has to go back there.
 _ADD = """
-local stored = redis.call('HGET', KEYS[1], 'at')
+local head = redis.call('HMGET', KEYS[1], 'at', 'floor')
 local before, this = tonumber(ARGV[1]), tonumber(ARGV[2])
-if not stored then
+local stored = tonumber(head[1] or ARGV[1])
+if not head[1] then
     redis.call('HSET', KEYS[1], 'at', ARGV[1], 'floor', ARGV[1])
-    stored = before
-else
-    stored = tonumber(stored)
+    head[2] = ARGV[1]
 end
 if stored >= this then return -1 end
 if stored < before then return stored end
@@ -37,13 +36,19 @@ local channels = (#KEYS - 1) / 3
 for n = 1, channels do
     local facts, entries, seen = KEYS[3 * n - 1], KEYS[3 * n], KEYS[3 * n + 1]
     if redis.call('ZSCORE', seen, ARGV[3]) == false then
-        local prev = redis.call('HGET', facts, 'last') or redis.call('HGET', KEYS[1], 'floor')
-        local entry = ARGV[2] .. ' ' .. prev .. ' ' .. ARGV[4]
+        local last, count = redis.call('HGET', facts, 'last'), redis.call('ZCARD', entries)
+        if not last or count == 0 then
+            -- New here, or forgotten: what was before is to be read from the stream.
+            redis.call('DEL', facts, entries)
+            redis.call('HSET', facts, 'floor', string.format('%.0f', stored))
+            count = 0
+        end
+        local entry = ARGV[2] .. ' ' .. (last or head[2]) .. ' ' .. ARGV[4]
         redis.call('ZADD', entries, this, entry)
         redis.call('ZADD', seen, this, ARGV[3])
         redis.call('HSET', facts, 'last', ARGV[2])
         local bytes = redis.call('HINCRBY', facts, 'bytes', #entry)
-        local count = redis.call('ZCARD', entries)
+        count = count + 1
         while count > 1 and (count > tonumber(ARGV[5]) or bytes > tonumber(ARGV[6])) do
             local old = redis.call('ZPOPMIN', entries)
             redis.call('HSET', facts, 'floor', string.format('%.0f', old[2]))
@@ -58,6 +63,19 @@ end
 redis.call('HSET', KEYS[1], 'at', ARGV[2])
 return -1
 """
+
+# KEYS: the head. ARGV: the end of the stream, the last number that the stream does not have any more
+# Answers where it is.
+_BEGIN = """
+local at = redis.call('HGET', KEYS[1], 'at')
+if at and tonumber(at) >= tonumber(ARGV[2]) then return tonumber(at) end
+local new = at and ARGV[2] or ARGV[1]
+redis.call('HSET', KEYS[1], 'at', new, 'floor', new)
+return tonumber(new)
+"""
+
+_AT_ONCE = 500
+"""Channels that are asked about in one transaction."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +95,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Recent:
-    """What Redis has of one channel after some number."""
+    """The next events of one channel after some number."""
 
     entries: Sequence[Entry]
-    floor: int | None
-    """Nothing is missing after this number; None where nothing is known of the channel."""
+    up_to: int | None
+    """Nothing is missing up to this number; None where the stream has to be asked."""
 
 
 @dataclass(frozen=True)
@@ -90,10 +108,14 @@ class Heads:
 
     at: int | None
     """The number up to which the stream was copied; None where nothing was yet."""
+    floor: int
+    """Up to there nothing of any channel needs to be here."""
     lasts: dict[str, int]
     """The last number of each channel that has one."""
-    floors: dict[str, int]
-    """The number up to which events may be gone from here, of each channel."""
+
+    def of(self, channel: str) -> int:
+        """Who is not that far in a channel may have missed something."""
+        return max(self.floor, self.lasts.get(channel, 0))
 
 
 class History:
@@ -104,6 +126,7 @@ class History:
         self.epoch = epoch
         self._head = f"live:{epoch}:head"
         self._add = redis.register_script(_ADD)
+        self._begin = redis.register_script(_BEGIN)
 
     async def add(self, events: Sequence[tuple[int, int, Event | None]]) -> int | None:
         """Adds what was read: the number before, its number, and the event, if it is one for somebody.
@@ -131,48 +154,63 @@ class History:
             answers = await pipeline.execute()
         return next((int(answer) for answer in answers if int(answer) >= 0), None)
 
-    async def position(self) -> int | None:
-        """How far the stream was copied; None where nothing was yet."""
-        stored = await self._redis.hget(self._head, "at")
-        return int(stored) if stored is not None else None
+    async def begin(self, first: int, last: int) -> int:
+        """Where Redis is; where it has nothing, the end of the stream: the past is in the stream itself.
 
-    async def begin(self, at: int) -> None:
-        """From there on events are added, where nothing was yet."""
-        async with self._redis.pipeline(transaction=True) as pipeline:
-            pipeline.hsetnx(self._head, "at", at)
-            pipeline.hsetnx(self._head, "floor", at)
-            await pipeline.execute()
+        What the stream does not have any more is passed over.
+        """
+        return int(await self._begin(keys=[self._head], args=[last, first - 1]))
 
-    async def recent(self, channels: Sequence[str], after: int) -> tuple[int | None, dict[str, Recent]]:
-        """How far Redis is, and what there is of each channel after that number, at the same moment."""
-        async with self._redis.pipeline(transaction=True) as pipeline:
-            pipeline.hmget(self._head, ["at", "floor"])
-            for channel in channels:
-                facts, kept, _ = self._keys(channel)
-                pipeline.hmget(facts, ["last", "floor"])
-                pipeline.zrangebyscore(kept, f"({after}", "+inf")
-            (at, floor), *answers = await pipeline.execute()
-        found = {}
-        for number, channel in enumerate(channels):
-            last, own_floor = answers[2 * number]
-            entries = [Entry.read(raw) for raw in answers[2 * number + 1]]
-            known = max(int(floor or 0), int(own_floor or 0)) if last is not None else None
-            found[channel] = Recent(entries, known)
-        return (int(at) if at is not None else None), found
+    async def recent(self, places: Mapping[str, int], until: int, limit: int) -> dict[str, Recent]:
+        """What comes next in each channel after its place, not beyond `until`."""
+        found: dict[str, Recent] = {}
+        for some in _parts(list(places)):
+            async with self._redis.pipeline(transaction=True) as pipeline:
+                pipeline.hmget(self._head, ["at", "floor"])
+                for channel in some:
+                    facts, kept, _ = self._keys(channel)
+                    pipeline.hmget(facts, ["last", "floor"])
+                    pipeline.zrangebyscore(kept, f"({places[channel]}", until, start=0, num=limit)
+                (at, floor), *answers = await pipeline.execute()
+            for number, channel in enumerate(some):
+                last, own = answers[2 * number]
+                entries = [Entry.read(raw) for raw in answers[2 * number + 1]]
+                known = last is not None and max(int(floor or 0), int(own or 0)) <= places[channel]
+                end = min(int(at or 0), until)
+                up_to = _up_to(entries, places[channel], int(last or 0), end, limit) if known else None
+                found[channel] = Recent(entries, up_to)
+        return found
 
     async def heads(self, channels: Sequence[str]) -> Heads:
-        async with self._redis.pipeline(transaction=True) as pipeline:
-            pipeline.hmget(self._head, ["at", "floor"])
-            for channel in channels:
-                pipeline.hmget(self._keys(channel)[0], ["last", "floor"])
-            (at, floor), *facts = await pipeline.execute()
-        known = dict(zip(channels, facts, strict=True))
-        return Heads(
-            int(at) if at is not None else None,
-            {channel: int(last) for channel, (last, _) in known.items() if last is not None},
-            {channel: max(int(floor or 0), int(own or 0)) for channel, (_, own) in known.items()},
-        )
+        reached: int | None = None
+        lowest = 0
+        lasts: dict[str, int] = {}
+        for some in _parts(channels) or [[]]:
+            async with self._redis.pipeline(transaction=True) as pipeline:
+                pipeline.hmget(self._head, ["at", "floor"])
+                for channel in some:
+                    pipeline.hget(self._keys(channel)[0], "last")
+                (at, floor), *found = await pipeline.execute()
+            if at is None:
+                return Heads(None, 0, {})
+            reached = int(at) if reached is None else min(reached, int(at))
+            lowest = max(lowest, int(floor or 0))
+            lasts |= {c: int(last) for c, last in zip(some, found, strict=True) if last is not None}
+        return Heads(reached, lowest, lasts)
 
     def _keys(self, channel: str) -> tuple[str, str, str]:
         base = f"live:{self.epoch}:{channel}"
         return f"{base}:facts", f"{base}:entries", f"{base}:seen"
+
+
+def _parts(channels: Sequence[str]) -> list[Sequence[str]]:
+    return [channels[begin : begin + _AT_ONCE] for begin in range(0, len(channels), _AT_ONCE)]
+
+
+def _up_to(entries: Sequence[Entry], after: int, last: int, end: int, limit: int) -> int | None:
+    """How far these entries go, if they are all that there should be."""
+    if len(entries) == limit:
+        return entries[-1].sequence
+    if after >= end or (after < last <= end and (not entries or entries[-1].sequence < last)):
+        return None
+    return end

@@ -9,6 +9,7 @@ from signalbox_gateway.live.archive import Archive
 from signalbox_gateway.live.clock import Clock
 from signalbox_gateway.live.hub import Hub, Watcher
 from signalbox_gateway.live.members import Following, Members
+from signalbox_gateway.live.pulse import Pulse
 from signalbox_gateway.live.watch import Watch
 
 
@@ -16,6 +17,7 @@ class Live:
     def __init__(self, clients: Clients, redis: Redis, watch: Watch) -> None:
         self.clients = clients
         self.watch = watch
+        self.pulse = Pulse(redis)
         self.archive = Archive(clients.bus.connection)
         self.hub = Hub(redis, self.archive)
         self.clock = Clock()

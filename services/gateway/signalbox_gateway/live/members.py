@@ -30,10 +30,15 @@ class Members:
         self._clients = clients
         self._following: dict[uuid.UUID, set[Following]] = {}
         self._asking: set[asyncio.Task[None]] = set()
+        self.heard = 0
+        """How often it was said that rights have ended."""
         clients.bus.revoked.listeners.add(self._on_revoked)
 
-    def add(self, following: Following) -> None:
+    def add(self, following: Following, heard: int) -> None:
+        """What has ended since that much was heard is asked for at once."""
         self._following.setdefault(following.asker.user_id, set()).add(following)
+        if heard != self.heard:
+            self._look_at(following)
 
     def remove(self, following: Following) -> None:
         mine = self._following.get(following.asker.user_id, set())
@@ -42,12 +47,16 @@ class Members:
             self._following.pop(following.asker.user_id, None)
 
     def _on_revoked(self, what: AccessRevoked) -> None:
+        self.heard += 1
         if what.user_id is None:
             return
         for following in self._following.get(what.user_id, ()):
-            task = asyncio.create_task(self._ask(following))
-            self._asking.add(task)
-            task.add_done_callback(self._asking.discard)
+            self._look_at(following)
+
+    def _look_at(self, following: Following) -> None:
+        task = asyncio.create_task(self._ask(following))
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
 
     async def _ask(self, following: Following) -> None:
         if not await still_allowed(self._clients, following.asker, following.projects):

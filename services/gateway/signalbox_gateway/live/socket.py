@@ -3,11 +3,14 @@
 import asyncio
 import json
 import time
+from collections.abc import Coroutine
 from typing import Any
 
 from fastapi import APIRouter, WebSocket
+from starlette.types import Receive, Send
 from starlette.websockets import WebSocketDisconnect
 
+from signalbox_common import background
 from signalbox_common.errors import SignalboxError, Unauthenticated
 from signalbox_gateway import cookies
 from signalbox_gateway.identity import Asker, Identity
@@ -46,14 +49,34 @@ async def websocket(socket: WebSocket) -> None:
         await socket.close(NOT_AUTHENTICATED if error.status < 500 else TRY_LATER, error.code)
         return
     await socket.accept()
-    try:
-        if asker is None:
-            asker = await _introduced(socket, identity)
-        await _serve(socket, identity, asker)
-    except Refused as refused:
-        await socket.close(refused.code, refused.reason)
-    except WebSocketDisconnect:
+    connection = socket.scope["extensions"].get(CONNECTION)
+    if not isinstance(connection, Connection):
+        await socket.close(TRY_LATER, "this server cannot stream")
         return
+    conversation = _Conversation(socket.app.state.live, identity, connection, asker)
+    connection.after = conversation.go_on
+
+
+class _Conversation:
+    """What is said on one connection."""
+
+    __slots__ = ("_asker", "_connection", "_identity", "_live")
+
+    def __init__(self, live: Live, identity: Identity, connection: Connection, asker: Asker | None) -> None:
+        self._live = live
+        self._identity = identity
+        self._connection = connection
+        self._asker = asker
+
+    async def go_on(self, receive: Receive, send: Send) -> None:
+        """Until the client leaves or what it stands on ends."""
+        try:
+            asker = self._asker or await _introduced(receive, self._identity)
+            await _serve(receive, self._live, self._connection, self._identity, asker)
+        except Refused as refused:
+            await send({"type": "websocket.close", "code": refused.code, "reason": refused.reason})
+        except WebSocketDisconnect:
+            return
 
 
 async def _shown(socket: WebSocket, identity: Identity) -> Asker | None:
@@ -76,9 +99,9 @@ async def _shown(socket: WebSocket, identity: Identity) -> Asker | None:
     return await identity.confirmed(cookie)
 
 
-async def _introduced(socket: WebSocket, identity: Identity) -> Asker:
+async def _introduced(receive: Receive, identity: Identity) -> Asker:
     try:
-        message = await asyncio.wait_for(_read(socket), FIRST_WORD_WITHIN)
+        message = await asyncio.wait_for(_read(receive), FIRST_WORD_WITHIN)
     except TimeoutError:
         raise Refused(NOT_AUTHENTICATED, "unauthenticated") from None
     if message.get("type") != "auth" or not isinstance(message.get("token"), str):
@@ -94,18 +117,16 @@ async def _checked(identity: Identity, token: str) -> Asker:
         raise Refused(code, error.code) from error
 
 
-async def _serve(socket: WebSocket, identity: Identity, asker: Asker) -> None:
-    """Until the client leaves or what it stands on ends; a new token in time goes on."""
-    live: Live = socket.app.state.live
-    connection = socket.scope["extensions"].get(CONNECTION)
-    if not isinstance(connection, Connection):
-        raise Refused(TRY_LATER, "this server cannot stream")
+async def _serve(
+    receive: Receive, live: Live, connection: Connection, identity: Identity, asker: Asker
+) -> None:
+    """A new token in time goes on."""
     subscriptions = Subscriptions(live, connection, asker)
     try:
         subscriptions.say({"type": "ready"})
         while True:
             with live.watch.over(asker) as opened:
-                token = await _until_new_token(socket, subscriptions, opened)
+                token = await _until_new_token(receive, subscriptions, opened)
             renewed = await _checked(identity, token)
             if renewed.user_id != asker.user_id:
                 raise Refused(NOT_AUTHENTICATED, "another_user")
@@ -117,10 +138,10 @@ async def _serve(socket: WebSocket, identity: Identity, asker: Asker) -> None:
         await subscriptions.close()
 
 
-async def _until_new_token(socket: WebSocket, subscriptions: Subscriptions, opened: Open) -> str:
+async def _until_new_token(receive: Receive, subscriptions: Subscriptions, opened: Open) -> str:
     while True:
         left = min(opened.asker.expires_at - time.time(), _LONGEST)
-        reading = asyncio.create_task(_read(socket))
+        reading = asyncio.create_task(_read(receive))
         try:
             waiting: set[asyncio.Future[Any]] = {reading, opened.ended, subscriptions.slow}
             await asyncio.wait(waiting, timeout=max(left, 0), return_when=asyncio.FIRST_COMPLETED)
@@ -139,7 +160,7 @@ async def _until_new_token(socket: WebSocket, subscriptions: Subscriptions, open
             case {"type": "ping"}:
                 subscriptions.say({"type": "pong"})
             case {"type": "subscribe"}:
-                await subscriptions.subscribe(message)
+                await _while_open(subscriptions.subscribe(message), opened)
             case {"type": "unsubscribe"}:
                 await subscriptions.unsubscribe(message.get("ref"))
             case {"type": "auth", "token": str(token)}:
@@ -148,12 +169,28 @@ async def _until_new_token(socket: WebSocket, subscriptions: Subscriptions, open
                 subscriptions.refuse(None, "unknown_message", "This is no message that is understood here.")
 
 
-async def _read(socket: WebSocket) -> dict[str, Any]:
-    """One message; what is no JSON object is as good as an empty one."""
+async def _while_open(work: Coroutine[Any, Any, None], opened: Open) -> None:
+    """Nobody stays for longer because something that they asked for takes its time."""
+    working = asyncio.create_task(work)
     try:
-        message = json.loads(await socket.receive_text())
-    except KeyError:
-        raise Refused(UNSUPPORTED, "text_only") from None
+        waiting: set[asyncio.Future[Any]] = {working, opened.ended}
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+    finally:
+        await background.end(working)
+
+
+async def _read(receive: Receive) -> dict[str, Any]:
+    """One message; what is no JSON object is as good as an empty one."""
+    received = await receive()
+    if received["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(received["code"])
+    text = received.get("text")
+    if text is None:
+        raise Refused(UNSUPPORTED, "text_only")
+    try:
+        message = json.loads(text)
     except (ValueError, RecursionError):
         return {}
     return message if isinstance(message, dict) else {}

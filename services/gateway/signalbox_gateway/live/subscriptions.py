@@ -13,11 +13,11 @@ from signalbox_common.errors import Invalid, SignalboxError
 from signalbox_gateway.identity import Asker
 from signalbox_gateway.live.connections import Connection
 from signalbox_gateway.live.events import channel_of
-from signalbox_gateway.live.hub import Behind, Watcher
 from signalbox_gateway.live.live import Live
 from signalbox_gateway.live.offsets import Offset
-from signalbox_gateway.live.reach import allowed, still_allowed
+from signalbox_gateway.live.reach import allowed
 from signalbox_gateway.live.told import Told, framed, resync
+from signalbox_gateway.live.watcher import Behind, Watcher
 
 MAX_SUBSCRIPTIONS = 200
 """Of one connection."""
@@ -44,7 +44,6 @@ class Subscription:
         self.ref = wanted.ref
         self._subscriptions = subscriptions
         self._types = wanted.types
-        self.epoch = ""
         channel = channel_of(wanted.project, wanted.operation)
         self.watcher = Watcher(frozenset({channel}), self.deliver, self._say_late)
 
@@ -57,7 +56,8 @@ class Subscription:
             self._subscriptions.write(told.frame(self.ref))
 
     def _say_late(self, told: Told) -> None:
-        at, after = (Offset(self.epoch, number) for number in (self.watcher.position, told.sequence - 1))
+        epoch = self.watcher.epoch
+        at, after = (Offset(epoch, number) for number in (self.watcher.position, told.sequence - 1))
         self.say_resync(at, after, "late")
 
     def say_resync(self, at: Offset, after: Offset | None, reason: str) -> None:
@@ -109,6 +109,7 @@ class Subscriptions:
             raise Invalid(
                 f"A connection has at most {MAX_SUBSCRIPTIONS} subscriptions.", code="too_many_subscriptions"
             )
+        heard = self._live.members.heard
         await allowed(self._live.clients, self.asker, wanted.project)
         resume = Offset.read(wanted.resume_from) if wanted.resume_from else None
         subscription = self._by_ref[wanted.ref] = Subscription(self, wanted)
@@ -117,24 +118,20 @@ class Subscriptions:
         except BaseException:
             self._by_ref.pop(wanted.ref, None)
             raise
-        # Whoever was told to let go of it while the past was read did so in vain.
-        self._live.members.add(subscription)
-        if not await still_allowed(self._live.clients, self.asker, subscription.projects):
-            subscription.forbid()
+        self._live.members.add(subscription, heard)
 
     async def _begin(self, subscription: Subscription, resume: Offset | None) -> None:
         hub, watcher = self._live.hub, subscription.watcher
-        behind: Offset | None = None
+        behind = False
         try:
             begin, past = await hub.join(watcher, resume)
-        except Behind as error:
+        except Behind:
             begin, past = await hub.join(watcher, None)
-            behind = error.at
-        subscription.epoch = begin.epoch
+            behind = True
         self.say({"type": "subscribed", "ref": subscription.ref, "at": str(begin)})
-        if behind is not None:
+        if behind:
             after = resume if resume is not None and resume.epoch == begin.epoch else None
-            subscription.say_resync(behind, after, "expired")
+            subscription.say_resync(begin, after, "expired")
         for told in past:
             subscription.deliver(told)
         hub.go_live(watcher)

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from enum import StrEnum
 
+from signalbox_common import background
 from signalbox_common.contracts.auth import AccessRevoked
 from signalbox_common.revoked import Revoked
 from signalbox_gateway.identity import Asker
@@ -56,10 +57,7 @@ class Watch:
         self._task = asyncio.create_task(self._look(), name="open connections")
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        await background.end(self._task)
 
     def _on_revoked(self, what: AccessRevoked) -> None:
         for connection in list(self._open):

@@ -5,12 +5,14 @@ import time
 from typing import Any
 
 from fastapi import APIRouter, Request
+from redis.exceptions import RedisError
 from starlette.responses import JSONResponse, Response
 
 from signalbox_common import __version__, telemetry
 from signalbox_common.contracts.base import OWNERS, Health
 from signalbox_common.errors import SignalboxError
 from signalbox_gateway.clients import Clients
+from signalbox_gateway.live.live import Live
 from signalbox_gateway.routes.common import errors
 
 routes = APIRouter(tags=["health"])
@@ -53,14 +55,25 @@ async def detailed(request: Request) -> dict[str, Any]:
     clients: Clients = request.app.state.clients
     own = await request.app.state.health.report()
     services = dict(zip(OWNERS, await asyncio.gather(*(_look(clients, s) for s in OWNERS)), strict=True))
-    healthy = own.status == "ok" and all(service["state"] == "ok" for service in services.values())
+    degraded = {"telemetry": telemetry.state.degraded} if telemetry.state.degraded else {}
+    live = await _look_at_live(request.app.state.live)
+    healthy = own.status == "ok" and live is None and all(s["state"] == "ok" for s in services.values())
     return {
         "status": "ok" if healthy else "degraded",
         "version": __version__,
         "dependencies": own.checks,
         "services": services,
-        "degraded": {"telemetry": telemetry.state.degraded} if telemetry.state.degraded else {},
+        "degraded": degraded | ({"live": live} if live is not None else {}),
     }
+
+
+async def _look_at_live(live: Live) -> str | None:
+    """Why events do not reach those who follow them; None where they do."""
+    try:
+        running = await asyncio.wait_for(live.pulse.count(), DETAIL_PATIENCE)
+    except (RedisError, OSError, TimeoutError):
+        return "Redis does not say whether a fan-out is running"
+    return None if running else "no fan-out is running: events reach no stream, and wait"
 
 
 async def _look(clients: Clients, service: str) -> dict[str, Any]:

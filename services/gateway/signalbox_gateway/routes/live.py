@@ -3,6 +3,7 @@
 import json
 import re
 import uuid
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request
@@ -66,27 +67,31 @@ StreamAsker = Annotated[Asker, Depends(stream_asker)]
 LiveHere = Annotated[Live, Depends(_live)]
 
 
+@dataclass(frozen=True)
 class Place:
     """From where on, and what of it."""
 
-    def __init__(
-        self,
-        types: Annotated[
-            str | None,
-            Query(max_length=1000, description="Separated by commas; `tasks.*` for all that begin so."),
-        ] = None,
-        last_event_id: Annotated[
-            str | None, Query(alias="lastEventId", description="The `id` of the last event that came.")
-        ] = None,
-        last_event_id_header: Annotated[str | None, Header(alias="Last-Event-ID", max_length=100)] = None,
-    ) -> None:
-        # A client that connects again knows better than its address where it was.
-        resume = last_event_id_header or last_event_id
-        self.resume = Offset.read(resume) if resume else None
-        self.types = types_of(types)
+    resume: Offset | None
+    types: tuple[str, ...]
 
 
-PlaceHere = Annotated[Place, Depends()]
+async def _place(
+    types: Annotated[
+        str | None,
+        Query(max_length=1000, description="Separated by commas; `tasks.*` for all that begin so."),
+    ] = None,
+    last_event_id: Annotated[
+        str | None, Query(alias="lastEventId", description="The `id` of the last event that came.")
+    ] = None,
+    last_event_id_header: Annotated[str | None, Header(alias="Last-Event-ID", max_length=100)] = None,
+) -> Place:
+    """A coroutine, since anything else is called in a thread."""
+    # A client that connects again knows better than its address where it was.
+    resume = last_event_id_header or last_event_id
+    return Place(Offset.read(resume) if resume else None, types_of(types))
+
+
+PlaceHere = Annotated[Place, Depends(_place)]
 
 
 @routes.get("/sse", responses=_STREAM | errors(401, 403, 404, 422, 503), response_class=Response)
@@ -103,12 +108,13 @@ async def stream_events(
     A stream ends after five minutes, or with the token. `resync` means that what came before it must be
     asked for in pages.
     """
+    heard = live.members.heard
     if project is not None:
         await allowed(clients, asker, project)
         projects = {project}
     else:
         projects = await own_projects(clients, asker)
-    return EventStream(live, asker, Wanted(frozenset(projects), operation, place.types, place.resume))
+    return EventStream(live, asker, Wanted(frozenset(projects), operation, place.types, place.resume, heard))
 
 
 @routes.get(
@@ -120,6 +126,7 @@ async def stream_operation(
     operation_id: str, asker: StreamAsker, clients: ClientsHere, live: LiveHere, place: PlaceHere
 ) -> Response:
     """How an operation goes on."""
+    heard = live.members.heard
     ref = clients.operation_ids.read(operation_id)
     missing = NotFound("There is no such operation.", code="operation_not_found")
     if ref is None or (ref.project_id is None and ref.user_id != asker.user_id):
@@ -130,7 +137,7 @@ async def stream_operation(
             await allowed(clients, asker, ref.project_id)
         except SignalboxError as error:
             raise (missing if error.status == 404 else error) from error
-    wanted = Wanted(frozenset(projects), operation_id, place.types, place.resume)
+    wanted = Wanted(frozenset(projects), operation_id, place.types, place.resume, heard)
     return EventStream(live, asker, wanted)
 
 

@@ -1,0 +1,65 @@
+"""A hub and a fan-out over real servers, in the test's own loop."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from redis.asyncio import Redis
+
+from signalbox_cli.provision.permissions import ADMIN
+from signalbox_common.bus import Bus
+from signalbox_common.bus.connection import Connection
+from signalbox_gateway.fanout.copying import Copying
+from signalbox_gateway.live.archive import Archive
+from signalbox_gateway.live.events import channel_of
+from signalbox_gateway.live.hub import Hub
+from signalbox_gateway.live.told import Told
+from signalbox_gateway.live.watcher import Watcher
+from signalbox_gateway.settings import FanoutSettings
+from tests.support.hub import patient_redis
+from tests.support.installation import Installation
+
+PROJECT = uuid.UUID("00000000-0000-7000-8000-00000000000a")
+
+
+@dataclass
+class Seen:
+    """One client's view."""
+
+    told: list[Told] = field(default_factory=list)
+    lost: int = 0
+
+    @property
+    def numbers(self) -> list[int]:
+        return [each.sequence for each in self.told]
+
+    def watcher(self, project: uuid.UUID = PROJECT) -> Watcher:
+        def lose(_late: Told) -> None:
+            self.lost += 1
+
+        return Watcher(frozenset({channel_of(project)}), self.told.append, lose)
+
+
+@asynccontextmanager
+async def live(installation: Installation) -> AsyncIterator[tuple[Hub, Bus, Redis]]:
+    """The hub, whoever tells events, and Redis as the administrator sees it."""
+    servers = installation.servers
+    redis, gateway, fanout = (patient_redis(servers, user) for user in (ADMIN, "gateway", "fanout"))
+    connection = Connection(installation.settings(FanoutSettings))
+    async with installation.bus() as bus, installation.bus("tasks") as tasks:
+        await connection.connect()
+        copying = asyncio.create_task(Copying(connection, fanout).run())
+        hub = Hub(gateway, Archive(bus.connection))
+        hub.start()
+        try:
+            yield hub, tasks, redis
+        finally:
+            copying.cancel()
+            await asyncio.wait([copying])
+            connection.stopping = True
+            await connection.broker.stop()
+            await hub.stop()
+            for each in (redis, gateway, fanout):
+                await each.aclose()
