@@ -83,11 +83,11 @@ async def _shown(socket: WebSocket, identity: Identity) -> Asker | None:
     """Whoever has shown something with the request itself."""
     scheme, _, token = socket.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token:
-        return await identity.confirmed(token)
+        return await identity.asker(token)
     ticket = socket.query_params.get("ticket")
     if ticket is not None:
         tickets: Tickets = socket.app.state.tickets
-        return await identity.confirmed(await tickets.redeem(ticket))
+        return await identity.asker(await tickets.redeem(ticket))
     cookie = socket.cookies.get(cookies.ACCESS)
     if cookie is None:
         return None
@@ -96,7 +96,7 @@ async def _shown(socket: WebSocket, identity: Identity) -> Asker | None:
     origins.refuse_foreign(socket.headers)
     if "origin" not in socket.headers:
         raise Unauthenticated("A WebSocket with a cookie needs its Origin.", code="origin_not_allowed")
-    return await identity.confirmed(cookie)
+    return await identity.asker(cookie)
 
 
 async def _introduced(receive: Receive, identity: Identity) -> Asker:
@@ -111,7 +111,7 @@ async def _introduced(receive: Receive, identity: Identity) -> Asker:
 
 async def _checked(identity: Identity, token: str) -> Asker:
     try:
-        return await identity.confirmed(token)
+        return await identity.asker(token)
     except SignalboxError as error:
         code = NOT_AUTHENTICATED if error.status < 500 else TRY_LATER
         raise Refused(code, error.code) from error

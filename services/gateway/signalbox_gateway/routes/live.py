@@ -18,7 +18,7 @@ from signalbox_common.errors import Invalid, NotFound, SignalboxError
 from signalbox_common.keys import uuid7
 from signalbox_gateway.clients import Incoming
 from signalbox_gateway.external import STRUCTURED, BadEvent, Reader
-from signalbox_gateway.identity import Asker, CurrentAsker, current_asker
+from signalbox_gateway.identity import Asker, CurrentAsker, Identity, current_asker
 from signalbox_gateway.live.events import event_of
 from signalbox_gateway.live.live import Live
 from signalbox_gateway.live.messages import ListedEvent
@@ -48,14 +48,12 @@ async def stream_asker(
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     ticket: Annotated[str | None, Query(max_length=200, description="From `POST /auth/ws-ticket`.")] = None,
 ) -> Asker:
-    """As auth knows them now: what stays open must not begin with what was taken back."""
-    identity = request.app.state.clients.identity
+    """What is taken back while a stream begins ends it: no need to ask auth, while that would be heard of."""
+    identity: Identity = request.app.state.clients.identity
     if ticket is not None:
         tickets: Tickets = request.app.state.tickets
-        confirmed: Asker = await identity.confirmed(await tickets.redeem(ticket))
-        return confirmed
-    asker: Asker = await identity.confirmed((await current_asker(request, credentials)).token)
-    return asker
+        return await identity.asker(await tickets.redeem(ticket))
+    return await current_asker(request, credentials)
 
 
 async def _live(request: Request) -> Live:
