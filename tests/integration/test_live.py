@@ -98,6 +98,20 @@ async def test_all_projects_of_a_person_at_once(scene: Scene) -> None:
     assert stream.texts == ["1", "3", "4"]
 
 
+@pytest.mark.parametrize("status", ["100", "204", "404", "409"])
+async def test_an_event_that_looks_like_a_word_of_the_server(scene: Scene, status: str) -> None:
+    headers = {"Status": status, "ce-id": "1", "ce-source": "/signalbox/tasks", "ce-type": "tasks.lab.taken"}
+    begin = (await scene.pages())[-1]["position"]
+    async with streaming(scene.address, scene.me, project=scene.project) as stream:
+        async with scene.installation.nats("tasks") as client:
+            subject = f"evt.{scene.project}.tasks.lab.taken"
+            await client.jetstream().publish(subject, b'{"text": "odd"}', headers=headers)
+        await scene.teller.tell(scene.project)
+        await stream.until(lambda: len(stream.events) == 2)
+    assert stream.texts == ["odd", "1"]
+    assert [each["data"]["text"] for each in await scene.pages(begin)] == ["odd", "1"]
+
+
 async def test_only_the_types_that_are_wanted(scene: Scene) -> None:
     async with (
         streaming(scene.address, scene.me, project=scene.project, types="auth.*,ext.ci.done") as some,

@@ -100,11 +100,6 @@ class Identity:
         self._grants: Expiring[tuple[Asker, Grant]] = Expiring()
         self._revoked.listeners.add(self._forget)
 
-    async def confirmed(self, token: str) -> Asker:
-        """As auth knows them at this moment: for what stays open."""
-        await self.asker(token)
-        return await self._asked(token)
-
     async def asker(self, token: str) -> Asker:
         if len(token) > _TOKEN_LENGTH or not token.isascii():
             raise Unauthenticated("The token is malformed.")

@@ -235,9 +235,6 @@ def _named(document: dict[str, Any], name: str) -> dict[str, Any]:
     return document
 
 
-_OUTER = ("apiVersion", "kind")
-
-
 def _patched(kind: Kind, current: Resource, patch: Mapping[str, Any]) -> Manifest:
     """What the patch makes of the resource as it is answered."""
     own = said_by(current)

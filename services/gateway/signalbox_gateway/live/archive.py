@@ -92,10 +92,10 @@ class Archive:
         while True:
             message = await asyncio.wait_for(arrived.get(), PATIENCE)
             headers = dict(message.headers or {})
-            status = headers.get("Status")
-            if status in (_END, _NOTHING):
-                return found
-            if status is not None:
+            # An event may have a header that looks like a word of the server, which numbers only events.
+            if "Nats-Sequence" not in headers:
+                if headers.get("Status") in (_END, _NOTHING):
+                    return found
                 raise Unavailable("The stream of events does not answer.")
             found.append(
                 Stored(int(headers["Nats-Sequence"]), headers["Nats-Subject"], headers, message.data)

@@ -1,0 +1,102 @@
+"""Small parts of the live edge: what is asked for once, and rights that end while somebody joins."""
+
+import asyncio
+import uuid
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from signalbox_common.contracts.auth import AccessRevoked
+from signalbox_gateway.identity import Asker
+from signalbox_gateway.live import members
+from signalbox_gateway.live.connections import Connection
+from signalbox_gateway.live.members import Members
+from signalbox_gateway.live.shared import Shared
+
+ASKER = Asker(uuid.uuid4(), "somebody", "token", 0.0)
+
+
+@dataclass
+class Asked:
+    """Answers how often it was asked, when it is let."""
+
+    count: int = 0
+    let: list[asyncio.Event] = field(default_factory=list)
+
+    async def ask(self) -> int:
+        self.count += 1
+        mine, go_on = self.count, asyncio.Event()
+        self.let.append(go_on)
+        await go_on.wait()
+        return mine
+
+
+async def turns() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_nobody_gets_an_answer_that_was_on_its_way_already() -> None:
+    asked = Asked()
+    shared = Shared(asked.ask)
+    first = [asyncio.create_task(shared.get()) for _ in range(3)]
+    await turns()
+    later = [asyncio.create_task(shared.get()) for _ in range(3)]
+    await turns()
+    assert asked.count == 1, "one question is on its way, the next one waits"
+    later[0].cancel()
+    asked.let[0].set()
+    assert await asyncio.gather(*first) == [1, 1, 1]
+    await turns()
+    asked.let[1].set()
+    assert await asyncio.gather(*later[1:]) == [2, 2]
+
+
+@dataclass(eq=False)
+class Open:
+    """A stream, as whoever takes rights away sees it."""
+
+    asker: Asker = ASKER
+    projects: frozenset[uuid.UUID] = frozenset({uuid.uuid4()})
+    forbidden: bool = False
+
+    def forbid(self) -> None:
+        self.forbidden = True
+
+
+@pytest.mark.parametrize("ended_meanwhile", [True, False])
+async def test_rights_that_end_while_somebody_joins(
+    monkeypatch: pytest.MonkeyPatch, ended_meanwhile: bool
+) -> None:
+    async def no_more(*_: Any) -> bool:
+        return False
+
+    listeners: set[Any] = set()
+    clients: Any = SimpleNamespace(bus=SimpleNamespace(revoked=SimpleNamespace(listeners=listeners)))
+    monkeypatch.setattr(members, "still_allowed", no_more)
+    known = Members(clients)
+    (hear,) = listeners
+    heard = known.heard
+    if ended_meanwhile:
+        hear(AccessRevoked(user_id=ASKER.user_id))
+    stream = Open()
+    known.add(stream, heard)
+    await turns()
+    assert stream.forbidden is ended_meanwhile
+    hear(AccessRevoked(user_id=ASKER.user_id))
+    await turns()
+    assert stream.forbidden
+
+
+def test_whoever_is_gone_is_not_written_to() -> None:
+    def raise_closed(_data: bytes) -> None:
+        raise RuntimeError("the handler is closed")
+
+    left: list[bool] = []
+    connection = Connection(SimpleNamespace(write=raise_closed))
+    connection.when_lost = lambda: left.append(True)
+    connection.end()
+    connection.write(b"an event")
+    assert left == [True]
