@@ -22,6 +22,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from signalbox_cli.main import app
+from signalbox_common import telemetry
 from signalbox_common.testing import running
 from tests.support.installation import Http, Installation
 from tests.support.stack import CLI
@@ -107,20 +108,26 @@ class Person:
 
 @asynccontextmanager
 async def person_of(installation: Installation, tmp_path: Path, **gateway: Any) -> AsyncIterator[Person]:
-    async with (
-        running(installation.auth()),
-        running(installation.catalog()),
-        installation.served_gateway(**gateway) as (http, address),
+    with (
+        (tmp_path / "services.log").open("w", encoding="utf-8") as file,
+        pytest.MonkeyPatch.context() as patch,
     ):
-        headers = await http.sign_up("shopkeeper")
-        env = {
-            "SIGNALBOX_URL": f"http://{address}",
-            "SIGNALBOX_TOKEN": headers["Authorization"].removeprefix("Bearer "),
-            "SIGNALBOX_CONFIG_DIR": str(tmp_path / "config"),
-        }
-        folder = tmp_path / "work"
-        folder.mkdir()
-        yield Person(http, headers, folder, env)
+        # The services share our process, and must not log into what a command prints.
+        patch.setattr(telemetry, "write", lambda line: file.write(line + "\n"))
+        async with (
+            running(installation.auth()),
+            running(installation.catalog()),
+            installation.served_gateway(**gateway) as (http, address),
+        ):
+            headers = await http.sign_up("shopkeeper")
+            env = {
+                "SIGNALBOX_URL": f"http://{address}",
+                "SIGNALBOX_TOKEN": headers["Authorization"].removeprefix("Bearer "),
+                "SIGNALBOX_CONFIG_DIR": str(tmp_path / "config"),
+            }
+            folder = tmp_path / "work"
+            folder.mkdir()
+            yield Person(http, headers, folder, env)
 
 
 @pytest.fixture

@@ -77,21 +77,26 @@ def _context(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDic
     return event
 
 
-class _Stdout:
-    """One line per event, to wherever standard output is at that moment."""
+def write(line: str) -> None:
+    """To wherever standard output is at that moment."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+class _Lines:
+    """One line per event."""
 
     def msg(self, line: str) -> None:
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
+        write(line)
 
     log = debug = info = warn = warning = err = error = critical = fatal = exception = msg
 
 
-class _StdoutHandler(logging.Handler):
+class _LinesHandler(logging.Handler):
     """Sends what libraries log the same way."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        _Stdout().msg(self.format(record))
+        write(self.format(record))
 
 
 def configure(service: str, instance: str, level: str, otel_endpoint: str | None) -> None:
@@ -106,11 +111,11 @@ def configure(service: str, instance: str, level: str, otel_endpoint: str | None
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=lambda *_: _Stdout(),
+        logger_factory=lambda *_: _Lines(),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(service=service, instance=instance)
-    handler = _StdoutHandler()
+    handler = _LinesHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from faststream.middlewares import AckPolicy
@@ -82,6 +82,18 @@ class Connection:
             await asyncio.wait_for(self._up.wait(), patience)
         except TimeoutError as error:
             raise Unavailable("The message bus is not reachable.") from error
+
+    async def drain(self, subscriptions: Sequence[Any]) -> None:
+        """Ends them when all that the server has sent to them was taken.
+
+        The library's own drain asks whether that is all with a PING that may overtake its UNSUB. What the
+        server sends between the two would be thrown away; so the UNSUB is written before that begins.
+        """
+        client: Any = self.client
+        for subscription in subscriptions:
+            await client._send_unsubscribe(subscription._id)  # noqa: SLF001 - as above
+        await client._flush_pending(force_flush=True)  # noqa: SLF001 - as above
+        await asyncio.gather(*(subscription.drain() for subscription in subscriptions))
 
     async def wait_up(self) -> None:
         await self._up.wait()

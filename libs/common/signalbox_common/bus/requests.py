@@ -91,7 +91,7 @@ class RequestServer:
         """What has come already is answered, too."""
         with suppress(TimeoutError, NatsError):
             async with asyncio.timeout(grace):
-                await asyncio.gather(*(subscription.drain() for subscription in self._subscriptions))
+                await self._connection.drain(self._subscriptions)
         if self._running:
             await asyncio.wait(self._running, timeout=grace)
 
