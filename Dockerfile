@@ -43,17 +43,17 @@ USER 10001:10001
 
 # What a container runs. One stage each, because the exec form knows no variables and a shell is not wanted.
 FROM runtime AS run-gateway
-CMD ["python", "-m", "signalbox_gateway.app"]
+CMD ["python", "-m", "signalbox_common.start", "signalbox_gateway.app"]
 FROM runtime AS run-auth
-CMD ["python", "-m", "signalbox_auth.app"]
+CMD ["python", "-m", "signalbox_common.start", "signalbox_auth.app"]
 FROM runtime AS run-catalog
-CMD ["python", "-m", "signalbox_catalog.app"]
+CMD ["python", "-m", "signalbox_common.start", "signalbox_catalog.app"]
 FROM runtime AS run-tasks
-CMD ["python", "-m", "signalbox_tasks.app"]
+CMD ["python", "-m", "signalbox_common.start", "signalbox_tasks.app"]
 FROM runtime AS run-sandbox
-CMD ["python", "-m", "signalbox_sandbox.app"]
+CMD ["python", "-m", "signalbox_common.start", "signalbox_sandbox.app"]
 FROM runtime AS run-git
-CMD ["python", "-m", "signalbox_git.app"]
+CMD ["python", "-m", "signalbox_common.start", "signalbox_git.app"]
 FROM runtime AS run-cli
 ENTRYPOINT ["signalbox"]
 CMD ["--help"]

@@ -18,6 +18,7 @@ setup: .venv/.ready ## Install everything into .venv (needs Python 3.11 with ven
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed"; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@$(BIN)/uv sync --locked --quiet
+	@$(BIN)/python -m compileall -q libs services
 	@touch $@
 
 .PHONY: up

@@ -125,7 +125,7 @@ async def _world(installation: Installation, plan: LivePlan) -> AsyncIterator[Wo
     folder, port = installation.folder, free_port()
     gateway = process(installation, "gateway", folder / "gateway.log")
     gateway.program.env["SIGNALBOX_PORT"] = str(port)
-    copying = ["-m", "signalbox_gateway.fanout.app"]
+    copying = ["-m", "signalbox_common.start", "signalbox_gateway.fanout.app"]
     fanouts = [process(installation, "fanout", folder / f"fanout-{n}.log", copying) for n in (1, 2)]
     async with running(installation.auth()):
         started = [gateway, *fanouts]

@@ -29,6 +29,7 @@ async def fanout(installation: Installation) -> AsyncIterator[asyncio.subprocess
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
+        "signalbox_common.start",
         "signalbox_gateway.fanout.app",
         env=os.environ | installation.environment("fanout"),
     )

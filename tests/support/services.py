@@ -21,7 +21,7 @@ def process(installation: Installation, service: str, log: Path, argv: list[str]
     program = Program(
         name=service,
         kind="service",
-        argv=[sys.executable, *(argv or ["-m", f"signalbox_{service}.app"])],
+        argv=[sys.executable, *(argv or ["-m", "signalbox_common.start", f"signalbox_{service}.app"])],
         env={**installation.environment(service), "SIGNALBOX_HEALTH_PORT": str(port)},
         cwd=ROOT,
         ready=ready,

@@ -83,7 +83,3 @@ async def _tidy(transaction: Transaction) -> None:
 
 def main() -> None:
     run(lambda: build(AuthSettings()))
-
-
-if __name__ == "__main__":
-    main()

@@ -57,7 +57,3 @@ def build(settings: CatalogSettings, *, checkpoint: Checkpoint = no_checkpoint) 
 
 def main() -> None:
     run(lambda: build(CatalogSettings()))
-
-
-if __name__ == "__main__":
-    main()

@@ -178,7 +178,3 @@ def main() -> None:
     uvloop.run(
         server(build(settings), settings).serve([sockets.socket(fileno=fd)] if fd is not None else None)
     )
-
-
-if __name__ == "__main__":
-    main()

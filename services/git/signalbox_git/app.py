@@ -10,7 +10,3 @@ def build(settings: GitSettings) -> Service:
 
 def main() -> None:
     run(lambda: build(GitSettings()))
-
-
-if __name__ == "__main__":
-    main()

@@ -10,7 +10,3 @@ def build(settings: SandboxSettings) -> Service:
 
 def main() -> None:
     run(lambda: build(SandboxSettings()))
-
-
-if __name__ == "__main__":
-    main()

@@ -10,7 +10,3 @@ def build(settings: TasksSettings) -> Service:
 
 def main() -> None:
     run(lambda: build(TasksSettings()))
-
-
-if __name__ == "__main__":
-    main()

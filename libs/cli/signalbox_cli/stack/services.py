@@ -75,7 +75,12 @@ def _program(
     return Program(
         name=name or service,
         kind="service",
-        argv=[sys.executable, "-m", _MODULES.get(service, f"signalbox_{service}.app")],
+        argv=[
+            sys.executable,
+            "-m",
+            "signalbox_common.start",
+            _MODULES.get(service, f"signalbox_{service}.app"),
+        ],
         env=env,
         pass_fds=fds,
         ready=ready,

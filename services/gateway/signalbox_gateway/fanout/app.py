@@ -92,7 +92,3 @@ def main() -> None:
         await fanout.run()
 
     uvloop.run(run())
-
-
-if __name__ == "__main__":
-    main()

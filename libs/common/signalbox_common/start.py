@@ -1,0 +1,21 @@
+"""Runs a program of ours: `python -m signalbox_common.start signalbox_tasks.app`.
+
+What it imports stays for as long as it runs, so nobody looks for garbage among that: neither meanwhile, which
+takes away a third of the time to start, nor ever after.
+"""
+
+import gc
+import importlib
+import sys
+
+
+def main() -> None:
+    gc.disable()
+    program = importlib.import_module(sys.argv[1])
+    gc.freeze()
+    gc.enable()
+    program.main()
+
+
+if __name__ == "__main__":
+    main()
