@@ -3,14 +3,14 @@
 import asyncio
 import random
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
 from signalbox_common.testing import eventually
 from signalbox_gateway.live.archive import Stored
 from signalbox_gateway.live.events import Event, channel_of, event_of
-from signalbox_gateway.live.history import History
+from signalbox_gateway.live.history import Heads, History
 from tests.support.hub import Scene, hub_scene
 from tests.support.servers import TestServers
 
@@ -65,8 +65,6 @@ async def test_many_reads_for_one_who_is_far_behind(scene: Scene, monkeypatch: p
 
 async def test_a_channel_without_a_key_is_read_from_the_stream(scene: Scene) -> None:
     await scene.tell(8)
-    watching = scene.client()
-    await scene.join(watching)
     await scene.forget()
     for _ in range(3):  # nobody copies these
         scene.stream.store(scene.project)
@@ -74,8 +72,49 @@ async def test_a_channel_without_a_key_is_read_from_the_stream(scene: Scene) -> 
     await scene.history.begin(1, scene.stream.last)
     assert await everything_after(scene, 5) == [6, 7, 8, 9, 10, 11]
     await scene.tell(1)
-    await scene.until(watching, [9, 10, 11, 12])
     assert await everything_after(scene, 5) == [6, 7, 8, 9, 10, 11, 12]
+
+
+async def test_a_channel_without_a_key_that_is_followed(scene: Scene) -> None:
+    """Who comes again is told what the others were; all are told the rest when it is known in Redis again."""
+    await scene.tell(8)
+    watching, again = scene.client(), scene.client()
+    await scene.join(watching, 4)
+    await scene.forget()
+    for _ in range(3):  # nobody copies these
+        scene.stream.store(scene.project)
+    await scene.join(again, 5)
+    assert again.numbers == [6, 7, 8]
+    await scene.history.begin(1, scene.stream.last)
+    await scene.tell(1)
+    await scene.until(watching, [5, 6, 7, 8, 9, 10, 11, 12])
+    await scene.until(again, [6, 7, 8, 9, 10, 11, 12])
+
+
+async def test_who_comes_again_soon_needs_no_redis(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where others follow the channel; further back than what is kept for that, Redis is asked."""
+    monkeypatch.setattr("signalbox_gateway.live.kept.MOST", 6)
+    await scene.tell(5)
+    first, second, third = (scene.client() for _ in range(3))
+    await scene.join(first, 2)
+    await scene.tell(4)
+    await scene.until(first, [3, 4, 5, 6, 7, 8, 9])
+    asked: list[int] = []
+    heads = History.heads
+
+    async def counted(self: History, channels: Sequence[str]) -> Heads:
+        if not channels:  # as somebody who joins asks
+            asked.append(1)
+        return await heads(self, channels)
+
+    monkeypatch.setattr(History, "heads", counted)
+    await scene.join(second, 3)
+    assert (second.numbers, asked) == ([4, 5, 6, 7, 8, 9], [])
+    await scene.join(third, 2)
+    assert (third.numbers, asked) == ([3, 4, 5, 6, 7, 8, 9], [1])
+    await scene.tell(2)
+    for client, after in ((first, 2), (second, 3), (third, 2)):
+        await scene.until(client, list(range(after + 1, 12)))
 
 
 @pytest.mark.parametrize("lost", ["all", "facts", "entries", "seen"])

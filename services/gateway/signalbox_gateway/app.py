@@ -54,6 +54,7 @@ from signalbox_gateway.settings import GatewaySettings
 log = telemetry.get_logger()
 
 ROUTES = (
+    live,  # first, as they are looked through in this order: whoever follows something comes again and again
     health,
     auth,
     sessions,
@@ -70,7 +71,6 @@ ROUTES = (
     kinds,
     apply,
     operations,
-    live,
 )
 EXPOSED = ["Location", "X-Operation-ID", "X-Request-ID", "X-Correlation-ID", "Retry-After", "ETag"]
 
@@ -150,9 +150,9 @@ def build(settings: GatewaySettings, *, started: Callable[[], object] | None = N
 
 
 def _add_routes(app: FastAPI, settings: GatewaySettings) -> None:
+    app.include_router(socket.routes)
     for module in ROUTES:
         app.include_router(module.routes)
-    app.include_router(socket.routes)
     pages.install_device_page(app)
     if settings.docs:
         pages.install(app)

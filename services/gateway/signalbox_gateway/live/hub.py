@@ -17,6 +17,7 @@ from signalbox_common.errors import SignalboxError, Unavailable
 from signalbox_gateway.live.archive import Archive, Extent
 from signalbox_gateway.live.feed import Feed, Published, Subscribed
 from signalbox_gateway.live.history import Entry, Heads, History
+from signalbox_gateway.live.kept import Kept
 from signalbox_gateway.live.offsets import Offset
 from signalbox_gateway.live.past import Past, told
 from signalbox_gateway.live.shared import Shared
@@ -53,6 +54,7 @@ class Hub:
         self._watchers: dict[str, set[Watcher]] = {}
         self._reached: dict[str, int] = {}
         """Everything of a channel up to that number was delivered here, or was before anybody watched."""
+        self._kept = Kept()
         self._feed: Feed | None = None
         self._confirmed: dict[str, asyncio.Future[None]] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -100,12 +102,15 @@ class Hub:
         for channel in watcher.channels:
             self._watchers.setdefault(channel, set()).add(watcher)
         await self._subscribed(watcher.channels)
+        known = self._known(watcher, history, resume or Offset(extent.epoch, extent.last))
+        if known is not None:
+            return known
         async with self._reading:
             copied = (await asyncio.wait_for(history.heads([]), ANSWERED_WITHIN)).at
         at = copied if copied is not None else (await self._archive.extent()).last
         # Nothing waits from here on: what others have got up to now is not delivered again, the rest is held.
         for channel in watcher.channels:
-            self._reached.setdefault(channel, at)
+            self._kept.begin(channel, self._reached.setdefault(channel, at))
         until = max(at, *(self._reached[channel] for channel in watcher.channels))
         past: list[Told] = []
         if resume is None:
@@ -117,6 +122,19 @@ class Hub:
             raise Unavailable("The stream of events was made anew.")
         return resume, past
 
+    def _known(self, watcher: Watcher, history: History, resume: Offset) -> tuple[Offset, list[Told]] | None:
+        """The same where what others here were told is all that there is to know; it is, of one channel."""
+        channel, *more = watcher.channels
+        reached = self._reached.get(channel)
+        feed = self._feed
+        if more or reached is None or feed is None or not feed.has(channel) or history is not self._history:
+            return None
+        past = self._kept.after(channel, resume.sequence)
+        if past is not None:
+            watcher.position = max(reached, resume.sequence)
+            return resume, past
+        return None
+
     async def _past(self, watcher: Watcher, history: History, resume: Offset, until: int) -> list[Told]:
         places = dict.fromkeys(sorted(watcher.channels), resume.sequence)
         past: list[Told] = []
@@ -127,6 +145,8 @@ class Hub:
                 size += sum(len(each.text) for each in some)
                 if len(past) > MAX_CATCH_UP or size > MAX_CATCH_UP_BYTES:
                     raise Behind(Offset(history.epoch, until))
+        for channel in watcher.channels:
+            self._kept.add_past(channel, resume.sequence, (each for each in past if each.channel == channel))
         return past
 
     def go_live(self, watcher: Watcher) -> None:
@@ -145,6 +165,7 @@ class Hub:
             if not watching:
                 del self._watchers[channel]
                 self._reached.pop(channel, None)
+                self._kept.forget(channel)
                 confirmed = self._confirmed.pop(channel, None)
                 if confirmed is not None:
                     confirmed.cancel()
@@ -196,6 +217,7 @@ class Hub:
             at = Offset(extent.epoch, extent.last if copied is None else copied)
             log.warning("the stream of events is another one", epoch=extent.epoch)
             self._history = history
+            self._kept.clear()
             self._reached = dict.fromkeys(self._watchers, at.sequence)
             for watcher in {each for watching in self._watchers.values() for each in watching}:
                 try:
@@ -263,6 +285,7 @@ class Hub:
 
     def _deliver(self, each: Told) -> None:
         self._reached[each.channel] = each.sequence
+        self._kept.add(each)
         for watcher in tuple(self._watchers.get(each.channel, ())):
             try:
                 watcher.take(each)

@@ -8,6 +8,8 @@ from signalbox_gateway.live.events import matches
 from signalbox_gateway.live.offsets import Offset
 
 _SHORT, _MIDDLE = 126, 1 << 16
+_FRAMES = 4
+"""For as many names of subscriptions an event stays encoded."""
 
 
 class Told:
@@ -39,7 +41,9 @@ class Told:
         made = self._frames.get(ref)
         if made is None:
             head = json.dumps({"type": "event", "ref": ref, "id": str(self.offset)}, separators=(",", ":"))
-            made = self._frames[ref] = framed(head[:-1].encode() + b',"event":' + self.text + b"}")
+            made = framed(head[:-1].encode() + b',"event":' + self.text + b"}")
+            if len(self._frames) < _FRAMES:  # clients name them as they like
+                self._frames[ref] = made
         return made
 
     def is_of(self, types: Sequence[str]) -> bool:
