@@ -42,7 +42,7 @@ PER_CLIENT = 96 * 1024
 """Bytes of memory that one connection takes at both ends, with what the kernel keeps for it; generously."""
 OPEN_WITHIN, TOLD_WITHIN, BACK_WITHIN = 280.0, 30.0, 240.0
 _SOURCES = 8
-"""Addresses of each process of clients: the fuller one is, the longer the kernel looks for a free port of it."""
+"""Addresses of each process of clients: the fuller one is, the longer the kernel looks for a free port."""
 
 
 def main() -> None:
