@@ -37,9 +37,12 @@ class Client(ABC):
         self.live = False
         self.connections = 0
         self.refusals: Counter[str] = Counter()
+        self._awake = asyncio.Event()
+        self._awake.set()
 
     async def run(self, rng: random.Random) -> None:
         while True:
+            await self._awake.wait()
             try:
                 for line in self.lines:
                     await line.recover(self.http, self.headers)
@@ -58,6 +61,14 @@ class Client(ABC):
     @abstractmethod
     async def cut(self) -> None:
         """Ends it in the middle of whatever it does."""
+
+    async def sleep(self) -> None:
+        """Is cut off, and does not come again before it wakes."""
+        self._awake.clear()
+        await self.cut()
+
+    def wake(self) -> None:
+        self._awake.set()
 
 
 class SseClient(Client):

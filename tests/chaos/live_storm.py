@@ -22,6 +22,7 @@ from signalbox_common import background, cloudevents
 from signalbox_common.bus import Bus
 from signalbox_common.keys import uuid7
 from signalbox_common.testing import eventually, running
+from signalbox_gateway.live.hub import MAX_CATCH_UP
 from tests.chaos.live_clients import Client, SocketClient, SseClient
 from tests.chaos.live_lines import Line, number, pages
 from tests.chaos.plan import SEED
@@ -33,6 +34,8 @@ from tests.support.services import process, restarting
 
 SETTLE_WITHIN = 60.0
 DUMP = "dump.rdb"
+FLOOD_RATE = 600.0
+FLOOD = MAX_CATCH_UP + 500
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class LivePlan:
     """How often Redis comes back empty; once more it comes back as it was long before."""
     owners: int = 3
     projects: int = 3
+    sleepers: int = 0
+    """Clients that are away while more is told in their project than they can be told later."""
 
 
 @dataclass
@@ -75,6 +80,10 @@ class World:
     """Headers, all projects, and those in which something is told."""
 
     @property
+    def sleepers(self) -> list[Client]:
+        return self.clients[self.plan.clients :]
+
+    @property
     def redis(self) -> Running:
         return self.installation.servers.processes["redis"]
 
@@ -91,7 +100,7 @@ async def live_storm(installation: Installation, plan: LivePlan) -> None:
         async with _following(world):
             load = asyncio.create_task(_load(world))
             try:
-                await asyncio.gather(_cut(world), _faults(world))
+                await asyncio.gather(_cut(world), _faults(world), _flood(world))
                 await load
             finally:
                 load.cancel()
@@ -117,6 +126,10 @@ async def live_storm(installation: Installation, plan: LivePlan) -> None:
         assert told >= world.course.events
         assert world.course.cuts == plan.cuts
         assert all(line.owes_nothing for line in lines)
+        for sleeper in world.sleepers:
+            (line,) = sleeper.lines
+            assert line.resyncs["expired"] > 0, f"{line.name} was not told that it is too far behind"
+            assert line.in_pages >= FLOOD
 
 
 @asynccontextmanager
@@ -167,6 +180,11 @@ async def _following(world: World) -> AsyncIterator[None]:
         else:
             lines = [Line(f"ws {count} {project[:8]}", (project,)) for project in mine]
             world.clients.append(SocketClient(world.address, world.http, headers, lines))
+    headers, _, (flooded, *_) = world.owners[0]
+    for count in range(world.plan.sleepers):
+        lines = [Line(f"sleeper {count}", (flooded,))]
+        kind = SseClient if count % 2 == 0 else SocketClient
+        world.clients.append(kind(world.address, world.http, headers, lines))
     tasks = [asyncio.create_task(client.run(world.rng)) for client in world.clients]
 
     async def all_live() -> bool:
@@ -193,12 +211,27 @@ async def _load(world: World) -> None:
     projects = [project for _, _, ours in world.owners for project in ours]
     share = plan.rate / len(projects)
     async with world.installation.bus("tasks") as bus:
-        await asyncio.gather(*(_tell(world, bus, project, share) for project in projects))
+        await asyncio.gather(
+            *(_tell(world, bus, project, share, int(plan.seconds * share)) for project in projects)
+        )
 
 
-async def _tell(world: World, bus: Bus, project: str, rate: float) -> None:
+async def _flood(world: World) -> None:
+    """While some are away, more than what is told at once to those who come again."""
+    if not world.sleepers:
+        return
+    project = world.owners[0][2][0]
+    for sleeper in world.sleepers:
+        await sleeper.sleep()
+    async with world.installation.bus("tasks") as bus:
+        await asyncio.gather(*(_tell(world, bus, project, FLOOD_RATE / 8, FLOOD // 8 + 1) for _ in range(8)))
+    for sleeper in world.sleepers:
+        sleeper.wake()
+
+
+async def _tell(world: World, bus: Bus, project: str, rate: float, events: int) -> None:
     began = time.monotonic()
-    for count in range(int(world.plan.seconds * rate)):
+    for count in range(events):
         await asyncio.sleep(max(0.0, began + count / rate - time.monotonic()))
         note = NoteTaken(text=f"{project} {count}")
         headers = cloudevents.headers_of(note, uuid7(), "tasks")

@@ -54,7 +54,6 @@ from signalbox_gateway.settings import GatewaySettings
 log = telemetry.get_logger()
 
 ROUTES = (
-    live,  # first, as they are looked through in this order: whoever follows something comes again and again
     health,
     auth,
     sessions,
@@ -71,6 +70,7 @@ ROUTES = (
     kinds,
     apply,
     operations,
+    live,
 )
 EXPOSED = ["Location", "X-Operation-ID", "X-Request-ID", "X-Correlation-ID", "Retry-After", "ETag"]
 
@@ -128,6 +128,7 @@ def build(settings: GatewaySettings, *, started: Callable[[], object] | None = N
         description="A self-hosted control plane for AI coding agents.",
         lifespan=lifespan,
         openapi_url=pages.OPENAPI if settings.docs else None,
+        openapi_tags=[{"name": tag} for tag in dict.fromkeys(t for m in ROUTES for t in m.routes.tags)],
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -150,8 +151,9 @@ def build(settings: GatewaySettings, *, started: Callable[[], object] | None = N
 
 
 def _add_routes(app: FastAPI, settings: GatewaySettings) -> None:
+    # They are looked through in this order, and whoever follows something comes again and again.
     app.include_router(socket.routes)
-    for module in ROUTES:
+    for module in sorted(ROUTES, key=lambda module: module is not live):
         app.include_router(module.routes)
     pages.install_device_page(app)
     if settings.docs:
