@@ -25,8 +25,8 @@ def keys(scene: Scene) -> tuple[str, str, str]:
     return scene.history._keys(channel_of(scene.project))
 
 
-async def everything_after(scene: Scene, after: int) -> list[int]:
-    client = scene.client()
+async def everything_after(scene: Scene, after: int, *projects: uuid.UUID) -> list[int]:
+    client = scene.client(*projects)
     await scene.join(client, after)
     await scene.hub.leave(client.watcher)
     assert (client.late, client.resyncs) == ([], [])
@@ -127,6 +127,27 @@ async def test_what_redis_has_forgotten_of_a_channel(scene: Scene, lost: str) ->
     await scene.tell(2)
     for after in range(7):
         assert await everything_after(scene, after) == list(range(after + 1, 8))
+
+
+async def test_a_full_redis_forgets_what_nobody_reads(scene: Scene) -> None:
+    """It goes on to take in what happens; what it has forgotten is in the stream."""
+    client = scene.client()
+    await scene.join(client)
+    before = await scene.redis.config_get("maxmemory")
+    evicted = (await scene.redis.info("stats"))["evicted_keys"]
+    used = (await scene.redis.info("memory"))["used_memory"]
+    others = [uuid.uuid4() for _ in range(30)]
+    try:
+        await scene.redis.config_set("maxmemory", used + 4 * 1024 * 1024)
+        numbers = [[await scene.tell(1, other, size=60_000) for _ in range(5)] for other in others]
+        last = await scene.tell(2)
+        await scene.until(client, [last - 1, last])
+        assert (await scene.redis.info("stats"))["evicted_keys"] > evicted
+        for other, told in zip(others, numbers, strict=True):
+            assert await everything_after(scene, 0, other) == told
+    finally:
+        await scene.redis.config_set("maxmemory", before["maxmemory"] or 0)
+    assert scene.stream.reads > 0
 
 
 async def test_a_new_channel_is_no_gap(scene: Scene) -> None:

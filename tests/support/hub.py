@@ -38,11 +38,13 @@ class Listed(Archive):
     def last(self) -> int:
         return self.kept[-1].sequence if self.kept else 0
 
-    def store(self, project: uuid.UUID, *, identity: str = "", operation: str | None = None) -> int:
+    def store(
+        self, project: uuid.UUID, *, identity: str = "", operation: str | None = None, size: int = 0
+    ) -> int:
         number = self.last + 1
         headers = {"ce-id": identity or str(number), "ce-source": "/test"}
         headers |= {"ce-operation": operation} if operation else {}
-        body = json.dumps({"n": number}).encode()
+        body = json.dumps({"n": number, "pad": "x" * size}).encode()
         self.kept.append(Stored(number, f"evt.{project}.tasks.lab.taken", headers, body))
         return number
 
@@ -115,11 +117,13 @@ class Scene:
                 steps.append((stored.sequence - 1, stored.sequence, event))
         return await self.history.add(steps)
 
-    async def tell(self, count: int = 1, project: uuid.UUID | None = None, *, identity: str = "") -> int:
+    async def tell(
+        self, count: int = 1, project: uuid.UUID | None = None, *, identity: str = "", size: int = 0
+    ) -> int:
         """Stores and copies; the number of the last."""
         first = self.stream.last + 1
         for _ in range(count):
-            self.stream.store(project or self.project, identity=identity)
+            self.stream.store(project or self.project, identity=identity, size=size)
         assert await self.copy(first, self.stream.last) is None
         return self.stream.last
 

@@ -155,7 +155,7 @@ def docker_servers(folder: Path) -> Any:
     redis = (
         DockerContainer("redis:8-bookworm")
         .with_volume_mapping(str(folder / "users.acl"), "/users.acl", "ro")
-        .with_command("redis-server --aclfile /users.acl")
+        .with_command("redis-server --aclfile /users.acl --maxmemory-policy volatile-lru")
         .with_exposed_ports(6379)
         .waiting_for(PortWaitStrategy(6379))
     )

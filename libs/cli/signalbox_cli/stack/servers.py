@@ -254,7 +254,7 @@ class Valkey:
             "appendonly": "no",
             "save": "",
             "maxmemory": "256mb",
-            "maxmemory-policy": "noeviction",
+            "maxmemory-policy": "volatile-lru",  # what is let go of is in the stream, too
             "daemonize": "no",
         }
         options = [part for name, value in settings.items() for part in (f"--{name}", value)]
