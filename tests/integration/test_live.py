@@ -1,9 +1,11 @@
 """Events as clients see them: streams, sockets, pages, and what comes from outside."""
 
 import asyncio
+import gc
 import json
 import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,7 +14,11 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from signalbox_common.testing import running
+from signalbox_common.testing import eventually, running
+from signalbox_gateway.live.connections import Connection
+from signalbox_gateway.live.subscriptions import Subscriptions
+from signalbox_gateway.live.watch import Open
+from signalbox_gateway.live.watcher import Watcher
 from tests.support.installation import Http, Installation
 from tests.support.live import SSE, Teller, fanout, said, say, socket, streaming, telling
 
@@ -200,6 +206,39 @@ async def test_a_position_of_another_stream_begins_anew(scene: Scene) -> None:
         await say(connection, type="subscribe", ref="a", project=scene.project, resumeFrom=foreign)
         assert (await said(connection))["type"] == "subscribed"
         assert (await said(connection))["type"] == "resync"
+
+
+async def test_what_has_ended_is_gone_at_once(scene: Scene) -> None:
+    """Not only when somebody looks for garbage: the more connections there are, the longer that takes."""
+
+    def alive() -> Counter[str]:
+        kinds = {Connection, Watcher, Subscriptions, Open}
+        return Counter(type(each).__name__ for each in gc.get_objects() if type(each) in kinds)
+
+    async def as_before() -> bool:
+        assert alive() == before
+        return True
+
+    gc.collect()
+    gc.disable()
+    before = alive()  # plain requests have a connection, too
+    try:
+        for _ in range(3):
+            async with (
+                streaming(scene.address, scene.me, project=scene.project) as stream,
+                socket(scene.address, scene.me) as connection,
+                socket(scene.address, scene.me) as cut_off,
+            ):
+                for each in (connection, cut_off):
+                    await say(each, type="subscribe", ref="a", project=scene.project)
+                    assert (await said(each))["type"] == "subscribed"
+                await scene.teller.tell(scene.project)
+                await stream.until(lambda stream=stream: stream.events)  # type: ignore[misc]  # the loop's own
+                assert {"Watcher": 3, "Subscriptions": 2, "Open": 3}.items() <= (alive() - before).items()
+                cut_off.transport.abort()
+            await eventually(as_before, what="nothing is left of them")
+    finally:
+        gc.enable()
 
 
 # -- who may follow ----------------------------------------------------------------------------------------

@@ -38,6 +38,10 @@ class HttpProtocol(HttpToolsProtocol):
         self._expect_nothing()
         super().on_headers_complete()
 
+    def handle_websocket_upgrade(self) -> None:
+        super().handle_websocket_upgrade()
+        self.parser: Any = None  # as at the end of a connection: it holds us, and we are not needed any more
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._expect_nothing()
         super().connection_lost(exc)

@@ -155,6 +155,7 @@ class Hub:
 
     async def leave(self, watcher: Watcher) -> None:
         self._forget(watcher)
+        watcher.end()
 
     def _forget(self, watcher: Watcher) -> None:
         for channel in watcher.channels:

@@ -142,8 +142,8 @@ async def _until_new_token(receive: Receive, subscriptions: Subscriptions, opene
     while True:
         left = min(opened.asker.expires_at - time.time(), _LONGEST)
         reading = asyncio.create_task(_read(receive))
+        waiting: set[asyncio.Future[Any]] = {reading, opened.ended, subscriptions.slow}
         try:
-            waiting: set[asyncio.Future[Any]] = {reading, opened.ended, subscriptions.slow}
             await asyncio.wait(waiting, timeout=max(left, 0), return_when=asyncio.FIRST_COMPLETED)
             if opened.ended.done():
                 why = opened.ended.result()
@@ -156,6 +156,8 @@ async def _until_new_token(receive: Receive, subscriptions: Subscriptions, opene
         finally:
             if not reading.done():
                 reading.cancel()
+            # With what it has raised they would hold each other, and all of the connection, for a long time.
+            del reading, waiting
         match message:
             case {"type": "ping"}:
                 subscriptions.say({"type": "pong"})

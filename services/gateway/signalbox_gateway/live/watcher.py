@@ -68,6 +68,11 @@ class Watcher:
         for told in sorted(held, key=number_of):
             self.take(told)
 
+    def end(self) -> None:
+        """Nothing is told any more; whoever was told is not held either."""
+        self.deliver = self.late = _nobody
+        self.held = []
+
     def begin_anew(self, at: Offset) -> None:
         """The stream is another one."""
         if self.held is None:
@@ -80,3 +85,7 @@ class Watcher:
         self.epoch = resync.offset.epoch
         self.position = self.begins = resync.sequence
         self.deliver(resync)
+
+
+def _nobody(_told: Told) -> None:
+    """Has left."""
