@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from signalbox_cli.stack.program import free_port
 from signalbox_common import outbox
 from signalbox_common.bus import Bus, Sending
 from signalbox_common.contracts.auth import Me
@@ -231,6 +232,18 @@ async def test_a_service_that_waits_for_its_servers_can_be_stopped(
     await eventually(complains, within=20)
     waiting.signal(signal.SIGTERM)
     assert await waiting.wait(within=8) == 0
+
+
+@pytest.mark.parametrize("program", ["gateway", "fanout", "auth", "catalog"])
+async def test_whoever_is_told_to_stop_ends_well(
+    installation: Installation, tmp_path: Path, program: str
+) -> None:
+    copying = ["-m", "signalbox_common.start", "signalbox_gateway.fanout.app"]
+    running_ = process(installation, program, tmp_path / "log", copying if program == "fanout" else None)
+    running_.program.env["SIGNALBOX_PORT"] = str(free_port())
+    await running_.start()
+    running_.signal(signal.SIGTERM)
+    assert await running_.wait(within=8) == 0
 
 
 async def _empty(installation: Installation) -> bool:

@@ -1,6 +1,8 @@
 """The server that the gateway runs in: uvicorn, whose connections can be written to beside it."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
@@ -85,6 +87,16 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             del self.request, self.response  # nobody asks for these headers again
 
 
+class Server(uvicorn.Server):
+    """Told to stop, it has done what it should when it has: it need not die of the signal once more."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        with super().capture_signals():
+            yield
+            self._captured_signals.clear()
+
+
 def server(app: FastAPI, settings: GatewaySettings) -> uvicorn.Server:
     config = uvicorn.Config(
         HandingOver(app),
@@ -103,4 +115,4 @@ def server(app: FastAPI, settings: GatewaySettings) -> uvicorn.Server:
         ws_ping_interval=30,
         ws_ping_timeout=30,
     )
-    return uvicorn.Server(config)
+    return Server(config)
