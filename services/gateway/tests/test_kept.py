@@ -22,7 +22,7 @@ def numbers(found: Iterable[Told] | None) -> list[int] | None:
 def test_nothing_is_known_of_a_channel_that_is_not_followed() -> None:
     made = Kept()
     made.add(told(1))
-    made.add_past("a", 0, [told(1)])
+    made.add_past("a", 0, 1, [told(1)])
     assert made.after("a", 0) is None
     assert made.size == 0
 
@@ -35,11 +35,26 @@ def test_what_came_before_it_was_followed_is_not_known_until_it_was_read() -> No
     assert numbers(made.after("a", 5)) == [7]
     assert numbers(made.after("a", 7)) == []
     # What was read may overlap what came meanwhile.
-    made.add_past("a", 2, [told(3), told(5), told(7)])
+    made.add_past("a", 2, 7, [told(3), told(5), told(7)])
     assert numbers(made.after("a", 2)) == [3, 5, 7]
     assert numbers(made.after("a", 1)) is None
-    made.add_past("a", 4, [told(5), told(7)])
+    made.add_past("a", 4, 7, [told(5), told(7)])
     assert numbers(made.after("a", 2)) == [3, 5, 7], "less than is known already"
+
+
+def test_what_was_read_too_long_ago_leaves_no_hole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it was read so much came that what is kept begins later than what was read ends."""
+    monkeypatch.setattr(kept, "MOST", 2)
+    made = Kept()
+    made.begin("a", 5)
+    for number in range(6, 12):
+        made.add(told(number))
+    made.add_past("a", 1, 8, [told(number) for number in range(2, 9)])
+    assert numbers(made.after("a", 1)) is None
+    assert numbers(made.after("a", 9)) == [10, 11]
+    made.add_past("a", 1, 9, [told(number) for number in range(2, 10)])
+    assert numbers(made.after("a", 9)) == [10, 11]
+    assert numbers(made.after("a", 8)) is None, "there is no room for more"
 
 
 def test_to_begin_again_forgets_nothing() -> None:
@@ -58,7 +73,7 @@ def test_of_one_channel_the_latest_are_kept(monkeypatch: pytest.MonkeyPatch) -> 
         made.add(told(number))
     assert numbers(made.after("a", 1)) is None
     assert numbers(made.after("a", 2)) == [3, 4, 5]
-    made.add_past("a", 0, [told(1), told(2)])
+    made.add_past("a", 0, 5, [told(1), told(2), told(3), told(4), told(5)])
     assert numbers(made.after("a", 1)) is None, "what was read does not push out what is newer"
     assert numbers(made.after("a", 2)) == [3, 4, 5]
 
@@ -91,7 +106,7 @@ def test_its_size_is_what_it_holds() -> None:
             case 1:
                 made.forget(channel)
             case 2:
-                made.add_past(channel, max(0, last[channel] - 20), [])
+                made.add_past(channel, max(0, last[channel] - 20), last[channel], [])
             case _:
                 last[channel] += 1
                 made.add(told(last[channel], channel, chance.randrange(300)))

@@ -146,7 +146,8 @@ class Hub:
                 if len(past) > MAX_CATCH_UP or size > MAX_CATCH_UP_BYTES:
                     raise Behind(Offset(history.epoch, until))
         for channel in watcher.channels:
-            self._kept.add_past(channel, resume.sequence, (each for each in past if each.channel == channel))
+            its = (each for each in past if each.channel == channel)
+            self._kept.add_past(channel, resume.sequence, until, its)
         return past
 
     def go_live(self, watcher: Watcher) -> None:

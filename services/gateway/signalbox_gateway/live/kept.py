@@ -46,10 +46,10 @@ class Kept:
             latest.events.append(told)
             self._grown(latest, _size(told))
 
-    def add_past(self, channel: str, after: int, past: Iterable[Told]) -> None:
-        """What was read again: everything after that number, as far as it is known here at least."""
+    def add_past(self, channel: str, after: int, until: int, past: Iterable[Told]) -> None:
+        """What was read again: everything between these numbers. No use where it ends before what is kept."""
         latest = self._channels.get(channel)
-        if latest is None or after >= latest.after:
+        if latest is None or not after < latest.after <= until:
             return
         older = [told for told in past if told.sequence <= latest.after]
         latest.after = after
