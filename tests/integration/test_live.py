@@ -208,8 +208,9 @@ async def test_a_position_of_another_stream_begins_anew(scene: Scene) -> None:
         assert (await said(connection))["type"] == "resync"
 
 
-async def test_what_has_ended_is_gone_at_once(scene: Scene) -> None:
+async def test_what_has_ended_is_gone_at_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not only when somebody looks for garbage: the more connections there are, the longer that takes."""
+    monkeypatch.setattr("signalbox_gateway.live.clock.ALIVE_EVERY", 1)
 
     def alive() -> Counter[str]:
         kinds = {Connection, Watcher, Subscriptions, Open}
@@ -233,7 +234,7 @@ async def test_what_has_ended_is_gone_at_once(scene: Scene) -> None:
                     await say(each, type="subscribe", ref="a", project=scene.project)
                     assert (await said(each))["type"] == "subscribed"
                 await scene.teller.tell(scene.project)
-                await stream.until(lambda stream=stream: stream.events)  # type: ignore[misc]  # the loop's own
+                await stream.until(lambda it=stream: it.events and it.comments)  # type: ignore[misc]  # the loop's own
                 assert {"Watcher": 3, "Subscriptions": 2, "Open": 3}.items() <= (alive() - before).items()
                 cut_off.transport.abort()
             await eventually(as_before, what="nothing is left of them")

@@ -45,9 +45,13 @@ class Clock:
         while True:
             await asyncio.sleep(1.0)
             number = (number + 1) % ALIVE_EVERY
-            for connection in tuple(self._rounds[number]):
-                connection.say_alive()
-            now = time.time()
-            for each in self._rounds:
-                for connection in [c for c in each if c.ends_at <= now]:
-                    connection.time_is_over()
+            self._tick(number)
+
+    def _tick(self, number: int) -> None:
+        """Apart from what runs for ever, which would hold the last one that it has seen."""
+        for connection in tuple(self._rounds[number]):
+            connection.say_alive()
+        now = time.time()
+        for each in self._rounds:
+            for connection in [c for c in each if c.ends_at <= now]:
+                connection.time_is_over()

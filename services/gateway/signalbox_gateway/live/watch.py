@@ -68,5 +68,8 @@ class Watch:
         while True:
             await asyncio.sleep(_LOOK)
             if self._revoked.silence > UNCHECKED_FOR:
-                for connection in list(self._open):
-                    connection.end(End.UNCHECKED)
+                self._end_all()
+
+    def _end_all(self) -> None:
+        for connection in list(self._open):
+            connection.end(End.UNCHECKED)
