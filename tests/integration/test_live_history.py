@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
+from signalbox_common.errors import Unavailable
 from signalbox_common.testing import eventually
 from signalbox_gateway.live.archive import Stored
 from signalbox_gateway.live.events import Event, channel_of, event_of
 from signalbox_gateway.live.history import Heads, History
+from signalbox_gateway.live.offsets import Offset
 from tests.support.hub import Scene, hub_scene
 from tests.support.servers import TestServers
 
@@ -127,6 +129,33 @@ async def test_what_redis_has_forgotten_of_a_channel(scene: Scene, lost: str) ->
     await scene.tell(2)
     for after in range(7):
         assert await everything_after(scene, after) == list(range(after + 1, 8))
+
+
+async def test_what_was_read_of_another_stream_is_not_kept(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stream is made anew while somebody joins who reads the past of the old one."""
+    await scene.tell(5)
+    await scene.join(scene.client())
+    old, heads = scene.stream.epoch, History.heads
+
+    async def meanwhile(self: History, channels: Sequence[str]) -> Heads:
+        found = await heads(self, channels)
+        if not channels and scene.stream.epoch == old:  # as somebody who joins asks
+            scene.stream.epoch = "feedfeedfeedfeed"
+            scene.stream.kept.clear()
+            await scene.tell(3)
+            await scene.hub._look_at_stream()
+        return found
+
+    monkeypatch.setattr(History, "heads", meanwhile)
+    late = scene.client()
+    with pytest.raises(Unavailable):
+        await scene.hub.join(late.watcher, Offset(old, 1))
+    assert scene.stream.epoch != old
+    again = scene.client()
+    await scene.join(again, 1)
+    assert [str(each.offset) for each in again.told] == [f"{scene.stream.epoch}:{n}" for n in (2, 3)]
 
 
 async def test_a_full_redis_forgets_what_nobody_reads(scene: Scene) -> None:

@@ -145,7 +145,7 @@ class Hub:
                 size += sum(len(each.text) for each in some)
                 if len(past) > MAX_CATCH_UP or size > MAX_CATCH_UP_BYTES:
                     raise Behind(Offset(history.epoch, until))
-        for channel in watcher.channels:
+        for channel in watcher.channels if history is self._history else ():
             its = (each for each in past if each.channel == channel)
             self._kept.add_past(channel, resume.sequence, until, its)
         return past
