@@ -146,7 +146,7 @@ async def test_events_of_a_time_without_broker_leave_in_order(own_installation: 
         broker.kill()
         for number in range(50):
             async with service.database.transaction() as transaction:
-                await outbox.emit(transaction, "tasks", NoteTaken(text=str(number)), project=None)
+                outbox.emit(transaction, "tasks", NoteTaken(text=str(number)), project=None)
         assert await installation.count("tasks.outbox") == 50
         await broker.start()
 
@@ -175,7 +175,7 @@ async def test_the_outbox_empties_by_itself_after_an_outage_under_load(
             while loaded:
                 number += 1
                 async with service.database.transaction() as transaction:
-                    await outbox.emit(transaction, "tasks", NoteTaken(text=str(number)), project=None)
+                    outbox.emit(transaction, "tasks", NoteTaken(text=str(number)), project=None)
 
         writers = [asyncio.create_task(write()) for _ in range(6)]
         for _ in range(3):

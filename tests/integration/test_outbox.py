@@ -27,7 +27,7 @@ async def test_the_lock_of_a_relay_that_failed_goes_with_its_session(installatio
         return None
 
     async with database.transaction() as transaction:
-        await outbox.emit(transaction, "tasks", NoteTaken(text="x"), project=None)
+        outbox.emit(transaction, "tasks", NoteTaken(text="x"), project=None)
     relay = Relay(database, publish, nobody_else)
     relay.start()
     try:
@@ -64,7 +64,7 @@ async def test_a_failure_starts_again_from_the_oldest(installation: Installation
 
     for number in range(3):
         async with database.transaction() as transaction:
-            await outbox.emit(transaction, "tasks", NoteTaken(text=str(number)), project=None)
+            outbox.emit(transaction, "tasks", NoteTaken(text=str(number)), project=None)
     relay = Relay(database, publish, nobody_else)
     relay.start()
     try:

@@ -91,22 +91,22 @@ class Lab:
             async def work(transaction: Transaction) -> Noted:
                 self.entered.set()
                 await self.act(text)
-                await outbox.emit(transaction, settings.service, NoteTaken(text=text), project=None)
+                outbox.emit(transaction, settings.service, NoteTaken(text=text), project=None)
                 return Noted(id=text, handled=self.started[text])
 
             outcome = await call.once(work)
             self.finished.append(text)
             return outcome
 
-        @app.bus.on_command(Note)
+        @app.bus.on_command(Note, own_transaction=True)
         async def on_note(call: Call, command: Note) -> Outcome[Noted]:
             return await note(call, command.text)
 
-        @app.bus.on_command(OtherNote)
+        @app.bus.on_command(OtherNote, own_transaction=True)
         async def on_other(call: Call, command: OtherNote) -> Outcome[Noted]:
             return await note(call, command.text)
 
-        @app.bus.on_ask(Whisper)
+        @app.bus.on_ask(Whisper, own_transaction=True)
         async def on_whisper(call: Call, ask: Whisper) -> Outcome[Noted]:
             return await note(call, ask.text)
 

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -39,6 +39,10 @@ class Transaction:
         self.actor_name: str | None = None
         """Set with `actor` by a request that finds out itself whom it is for: signing in."""
         self.operation = operation
+        self.facts: list[dict[str, Any]] = []
+        """What goes into the outbox, in its order."""
+        self.before_commit: Callable[[], Awaitable[None]] | None = None
+        """Writes what is left to write, while all that was locked is still locked."""
         self.emitted = False
 
 
@@ -79,6 +83,8 @@ class Database:
             transaction = Transaction(connection, actor=actor, operation=operation)
             try:
                 yield transaction
+                if transaction.before_commit is not None:
+                    await transaction.before_commit()
             except BaseException:
                 with suppress(Exception):  # a connection that is gone has rolled back
                     await begun.rollback()

@@ -6,25 +6,24 @@ the oldest after any error; the stream drops what it has seen already.
 """
 
 import asyncio
+import json
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Column,
     Identity,
-    Insert,
     LargeBinary,
     MetaData,
     Table,
     Text,
-    bindparam,
+    TextClause,
     delete,
     func,
-    insert,
     select,
     text,
 )
@@ -47,10 +46,6 @@ Publish = Callable[[str, bytes, dict[str, str]], Awaitable[bool]]
 """Stores one event in the stream; tells whether the stream had it already."""
 
 
-ROW = ("event_id", "subject", "headers", "body")
-"""What a row is made of; its number it gets from the database."""
-
-
 @lru_cache
 def table(schema: str) -> Table:
     return Table(
@@ -64,35 +59,39 @@ def table(schema: str) -> Table:
     )
 
 
+_WRITE = """
+    insert into {schema}.outbox (event_id, subject, headers, body)
+    select event_id, subject, headers::jsonb, body
+    from unnest(cast(:event_ids as uuid[]), cast(:subjects as text[]), cast(:headers as text[]),
+                cast(:bodies as bytea[])) with ordinality as fact (event_id, subject, headers, body, place)
+    order by place
+"""
+
+
 @lru_cache
-def insertion(schema: str) -> Insert:
-    """Inserts one row of `row_of`."""
-    return insert(table(schema)).values({name: bindparam(name) for name in ROW}).inline()
+def writing(schema: str, with_table: str = "") -> TextClause:
+    """Any number of facts in one statement and in their order; `with_table` goes before it."""
+    return text(with_table + _WRITE.format(schema=schema))
 
 
-async def emit(
-    transaction: Transaction, schema: str, event: Event, *, project: uuid.UUID | None
-) -> uuid.UUID:
-    """Puts a fact into the outbox; the entity that it is about must be locked by this transaction."""
-    row = row_of(transaction, schema, event, project=project)
-    await transaction.connection.execute(insertion(schema), row)
-    event_id: uuid.UUID = row["event_id"]
-    return event_id
+def written(transaction: Transaction) -> dict[str, Any]:
+    """The parameters of `writing` for all facts of a transaction, which then has none left to write."""
+    facts, transaction.facts = transaction.facts, []
+    return {
+        "event_ids": [fact["event_id"] for fact in facts],
+        "subjects": [fact["subject"] for fact in facts],
+        "headers": [json.dumps(fact["headers"]) for fact in facts],
+        "bodies": [fact["body"] for fact in facts],
+    }
 
 
-async def emit_all(
-    transaction: Transaction, schema: str, events: Sequence[tuple[Event, uuid.UUID | None]]
-) -> None:
-    """Puts many facts, each with its project, into the outbox in their order."""
-    if events:
-        rows = [row_of(transaction, schema, event, project=project) for event, project in events]
-        await transaction.connection.execute(insertion(schema), rows)
+async def write(transaction: Transaction, schema: str) -> None:
+    if transaction.facts:
+        await transaction.connection.execute(writing(schema), written(transaction))
 
 
-def row_of(
-    transaction: Transaction, schema: str, event: Event, *, project: uuid.UUID | None
-) -> dict[str, Any]:
-    """The values of a fact's row, for `insertion`."""
+def emit(transaction: Transaction, schema: str, event: Event, *, project: uuid.UUID | None) -> uuid.UUID:
+    """Puts a fact into the outbox with the commit; what it is about must be locked by this transaction."""
     body = event.encode()
     if len(body) > MAX_BODY:
         raise Invalid(f"The event {event.type()} would be larger than {MAX_BODY} bytes.", code="too_large")
@@ -101,8 +100,10 @@ def row_of(
         event, event_id, schema, actor=transaction.actor, operation=transaction.operation
     )
     subject = event.subject_in(project, schema)
+    transaction.facts.append({"event_id": event_id, "subject": subject, "headers": headers, "body": body})
+    transaction.before_commit = partial(write, transaction, schema)
     transaction.emitted = True
-    return {"event_id": event_id, "subject": subject, "headers": headers, "body": body}
+    return event_id
 
 
 class Relay:

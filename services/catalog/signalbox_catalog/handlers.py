@@ -26,17 +26,17 @@ def register_reads(bus: ServiceBus, reading: Reading, trees: Trees, watching: Wa
 
 
 def register_changes(bus: ServiceBus, changes: Changes, applying: Applying) -> None:
-    bus.on_ask(contract.CreateResource)(changes.create)
-    bus.on_ask(contract.ReplaceResource)(changes.replace)
-    bus.on_ask(contract.PatchResource)(changes.patch)
-    bus.on_command(contract.DeleteResource)(changes.delete)
-    bus.on_command(contract.RestoreResource)(changes.restore)
-    bus.on_command(contract.RollBackResource)(changes.roll_back)
-    bus.on_ask(contract.Apply)(applying.apply)
+    bus.on_ask(contract.CreateResource, own_transaction=True)(changes.create)
+    bus.on_ask(contract.ReplaceResource, own_transaction=True)(changes.replace)
+    bus.on_ask(contract.PatchResource, own_transaction=True)(changes.patch)
+    bus.on_command(contract.DeleteResource, own_transaction=True)(changes.delete)
+    bus.on_command(contract.RestoreResource, own_transaction=True)(changes.restore)
+    bus.on_command(contract.RollBackResource, own_transaction=True)(changes.roll_back)
+    bus.on_ask(contract.Apply, own_transaction=True)(applying.apply)
 
 
 def register_packages(bus: ServiceBus, packages: Packages) -> None:
-    bus.on_ask(contract.AttachPackage)(packages.attach)
+    bus.on_ask(contract.AttachPackage, own_transaction=True)(packages.attach)
     bus.on_query(contract.GetPackage)(packages.get)
 
 
@@ -46,4 +46,4 @@ def register_facts(bus: ServiceBus, projects: Projects) -> None:
 
 
 def register_operation(bus: ServiceBus, tidying: Tidying) -> None:
-    bus.on_ask(contract.RotateCatalogSecrets)(tidying.rotate)
+    bus.on_ask(contract.RotateCatalogSecrets, own_transaction=True)(tidying.rotate)

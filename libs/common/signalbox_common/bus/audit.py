@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from signalbox_common import outbox, telemetry
 from signalbox_common.bus import headers as h
-from signalbox_common.contracts.base import AuditRecorded, Event, Query, Request
+from signalbox_common.contracts.base import AuditRecorded, Query, Request
 from signalbox_common.db import Database, Transaction
 from signalbox_common.errors import SignalboxError
 from signalbox_common.principal import Principal
@@ -78,10 +78,10 @@ class AuditTrail:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def row(
+    def note(
         self, transaction: Transaction, asked: Asked, error: SignalboxError | None, resource: str | None
-    ) -> dict[str, Any]:
-        """The outbox row that goes with the change; the caller inserts it."""
+    ) -> None:
+        """Tells of a change in the transaction that makes it, or of its refusal."""
         entry = asked.entry(
             self._database.schema,
             error,
@@ -89,18 +89,16 @@ class AuditTrail:
             actor=transaction.actor,
             actor_name=transaction.actor_name,
         )
-        return outbox.row_of(transaction, self._database.schema, entry, project=None)
+        outbox.emit(transaction, self._database.schema, entry, project=None)
 
-    async def note_parts(
+    def note_parts(
         self, transaction: Transaction, asked: Asked, parts: Sequence[tuple[str, uuid.UUID]]
     ) -> None:
         """Many changes that were asked for at once, each with its project."""
         schema = self._database.schema
-        entries: list[tuple[Event, uuid.UUID | None]] = []
         for resource, project in parts:
-            entry = asked.entry(schema, None, resource=resource)
-            entries.append((entry.model_copy(update={"project": project}), None))
-        await outbox.emit_all(transaction, schema, entries)
+            entry = asked.entry(schema, None, resource=resource).model_copy(update={"project": project})
+            outbox.emit(transaction, schema, entry, project=None)
 
     async def refused(self, asked: Asked, error: SignalboxError, about: str | None = None) -> None:
         """A refusal that came before any transaction of the change."""
@@ -116,6 +114,6 @@ class AuditTrail:
         try:
             async with self._database.transaction(operation=asked.operation) as transaction:
                 entry = asked.entry(self._database.schema, error, resource=about)
-                await outbox.emit(transaction, self._database.schema, entry, project=None)
+                outbox.emit(transaction, self._database.schema, entry, project=None)
         except Exception as lost:  # noqa: BLE001 - nothing was changed; that this is not recorded must not hide the answer
             log.warning("audit entry lost", action=asked.contract.subject, reason=repr(lost)[:300])

@@ -8,7 +8,7 @@ from typing import Any
 from signalbox_common.bus.audit import Asked, AuditTrail
 from signalbox_common.bus.headers import NOWHERE, Client
 from signalbox_common.cloudevents import EventContext
-from signalbox_common.contracts.base import Reply
+from signalbox_common.contracts.base import Reply, Request
 from signalbox_common.db import Transaction
 from signalbox_common.errors import SignalboxError, Unauthenticated
 from signalbox_common.inbox import Inbox, Outcome, R, RequestKey, Work
@@ -20,7 +20,7 @@ Translate = Callable[[Exception], SignalboxError | None]
 
 @dataclass(frozen=True)
 class Call:
-    """A request, who sent it, and the way to take effect once."""
+    """A request, who sent it, and the transaction in which it takes effect once."""
 
     asked: Asked
     translate: Translate
@@ -28,6 +28,7 @@ class Call:
     inbox: Inbox | None = None
     key: RequestKey | None = None
     audit: AuditTrail | None = None
+    open: Transaction | None = field(default=None, repr=False)
     grant: str | None = field(default=None, repr=False)
     """What the request was granted with: a proof for others of whom it is for."""
 
@@ -41,6 +42,13 @@ class Call:
         return replace(self, asked=replace(self.asked, project=project))
 
     @property
+    def transaction(self) -> Transaction:
+        """What the bus has opened for this change: it holds the inbox row, and will hold the answer."""
+        if self.open is None:
+            raise SignalboxError(f"{self.asked.contract.subject} has no transaction open")
+        return self.open
+
+    @property
     def principal(self) -> Principal:
         if self.asked.principal is None:
             raise Unauthenticated("A grant is needed.")
@@ -52,21 +60,28 @@ class Call:
             return None
         return await self.inbox.replayed(self.key)
 
-    async def note_parts(self, transaction: Transaction, parts: Sequence[tuple[str, uuid.UUID]]) -> None:
+    def note_parts(self, transaction: Transaction, parts: Sequence[tuple[str, uuid.UUID]]) -> None:
         """An entry of its own for each resource, with its project, that is changed beside the request's."""
         if self.audit is not None:
-            await self.audit.note_parts(transaction, self.asked, parts)
+            self.audit.note_parts(transaction, self.asked, parts)
+
+    async def take_effect(self, handler: "Handler", request: Request[Any]) -> Outcome[Any]:
+        """Runs a use case in the transaction of this request."""
+
+        async def work(transaction: Transaction) -> Reply:
+            reply = await handler(replace(self, open=transaction), request)
+            if isinstance(reply, Outcome):
+                raise TypeError(f"{self.asked.contract.subject} opened a transaction of its own")
+            return reply
+
+        return await self.once(work)
 
     async def once(self, work: Work[R]) -> Outcome[R]:
-        """Runs the work in one transaction with the inbox row and the audit entry of this request."""
-        trail = self.audit
-        if self.inbox is None or self.key is None or trail is None:
-            raise SignalboxError(f"{self.asked.contract.subject} changes nothing and has no inbox")
+        """Runs the work in one transaction with the inbox row and the audit entry of this request.
 
-        def audited(
-            transaction: Transaction, refused: SignalboxError | None, resource: str | None
-        ) -> dict[str, Any]:
-            return trail.row(transaction, self.asked, refused, resource)
+        For use cases with something to do before: hashing, looking elsewhere. All others find it open.
+        """
+        inbox, key = self._remembered()
 
         async def translated(transaction: Transaction) -> R:
             try:
@@ -77,7 +92,21 @@ class Call:
                     raise
                 raise known from error
 
-        return await self.inbox.once(self.key, translated, audited, operation=self.asked.operation)
+        return await inbox.once(key, translated, self._note, operation=self.asked.operation)
+
+    async def refuse(self, refusal: SignalboxError) -> Outcome[Any]:
+        """Stored like any other answer, so that its operation knows it and it is written down once."""
+        inbox, key = self._remembered()
+        return await inbox.refuse(key, refusal, self._note, operation=self.asked.operation)
+
+    def _remembered(self) -> tuple[Inbox, RequestKey]:
+        if self.inbox is None or self.key is None:
+            raise SignalboxError(f"{self.asked.contract.subject} changes nothing and has no inbox")
+        return self.inbox, self.key
+
+    def _note(self, transaction: Transaction, refused: SignalboxError | None, resource: str | None) -> None:
+        if self.audit is not None:
+            self.audit.note(transaction, self.asked, refused, resource)
 
 
 @dataclass(frozen=True)
@@ -93,3 +122,5 @@ class FactCall:
 Handled = Reply | Outcome[Any]
 Handler = Callable[[Call, Any], Awaitable[Handled]]
 FactHandler = Callable[[FactCall, Any], Awaitable[None]]
+FactsHandler = Callable[[Sequence[tuple[FactCall, Any]]], Awaitable[None]]
+"""Takes facts that have come together, all in one transaction."""

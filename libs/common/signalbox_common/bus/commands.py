@@ -12,9 +12,8 @@ from signalbox_common.bus.audit import Asked, AuditTrail
 from signalbox_common.bus.calls import Call, Handler, Translate
 from signalbox_common.bus.connection import Connection
 from signalbox_common.bus.durable import Delivery, DurableConsumer, Hopeless
-from signalbox_common.contracts.base import Command, GrantScope, Reply, consumer_of
+from signalbox_common.contracts.base import Command, GrantScope, consumer_of
 from signalbox_common.contracts.streams import COMMANDS
-from signalbox_common.db import Transaction
 from signalbox_common.errors import SignalboxError
 from signalbox_common.inbox import Inbox, Outcome, RequestKey
 from signalbox_common.principal import GrantVerifier, Principal, authorize
@@ -37,9 +36,11 @@ class CommandConsumer(DurableConsumer):
         grants: GrantVerifier,
         translate: Translate,
         audit: AuditTrail,
+        own_transaction: bool = False,
     ) -> None:
         super().__init__(connection, settings, inbox)
         self.contract = contract
+        self._own_transaction = own_transaction
         self.subject = contract.subject_for(settings.service)
         self.consumer = consumer_of(self.subject)
         self._handler = handler
@@ -68,7 +69,11 @@ class CommandConsumer(DurableConsumer):
             asked = replace(asked, principal=await self._principal(delivery))
             if asked.principal is not None:
                 authorize(self.contract, asked.principal.standing)
-            handled = await self._handler(self._call(asked, delivery, delivery.message.command_id), command)
+            call = self._call(asked, delivery, delivery.message.command_id)
+            if self._own_transaction:
+                handled = await self._handler(call, command)
+            else:
+                handled = await call.take_effect(self._handler, command)
         except SignalboxError as error:
             if not error.final:
                 raise
@@ -78,16 +83,11 @@ class CommandConsumer(DurableConsumer):
     async def _refuse(
         self, asked: Asked, delivery: Delivery, command_id: uuid.UUID, refusal: SignalboxError
     ) -> Outcome[Any]:
-        """Stored like any other answer, so that its operation knows it and it is written down once."""
         if refusal.status == 401:
             # Whoever comes again with a better grant is to be heard.
             await self._audit.refused(asked, refusal)
             return Outcome.failure(refusal)
-
-        async def work(_transaction: Transaction) -> Reply:
-            raise refusal
-
-        return await self._call(asked, delivery, command_id).once(work)
+        return await self._call(asked, delivery, command_id).refuse(refusal)
 
     async def _principal(self, delivery: Delivery) -> Principal | None:
         if self.contract.grant is GrantScope.NONE:

@@ -29,6 +29,8 @@ class Connection:
         self._up = asyncio.Event()
         self.stopping = False
         self.after_reconnect: Callable[[], Awaitable[None]] | None = None
+        self.on_reconnect: set[Callable[[], None]] = set()
+        """Called whenever the connection stands again: what was asked over the old one is not answered."""
         self._last_error = ""
         self.broker = NatsBroker(
             settings.nats_url.get_secret_value(),
@@ -111,6 +113,8 @@ class Connection:
         self._last_error = ""
         self._up.set()
         log.info("nats is back")
+        for listener in tuple(self.on_reconnect):
+            listener()
         if self.after_reconnect is not None:
             try:
                 await self.after_reconnect()

@@ -8,8 +8,8 @@ import asyncio
 import time
 import traceback
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,24 +17,27 @@ from typing import Any
 from faststream.middlewares import AckPolicy
 from faststream.nats import JStream, NatsMessage, PullSub
 from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
 from opentelemetry.trace import SpanKind
 
-from signalbox_common import telemetry
+from signalbox_common import background, telemetry
 from signalbox_common.bus import headers as h
 from signalbox_common.bus.connection import Connection
+from signalbox_common.bus.heartbeats import Heartbeats
+from signalbox_common.bus.pull import LongPoll, Silence
 from signalbox_common.cloudevents import MESSAGE_ID
 from signalbox_common.contracts.streams import DEAD_LETTERS
 from signalbox_common.db import is_contention, is_outage
+from signalbox_common.deliveries import Delivered
 from signalbox_common.errors import SignalboxError
-from signalbox_common.inbox import Delivered, Inbox
+from signalbox_common.inbox import Inbox
 from signalbox_common.keys import is_canonical_uuid
 from signalbox_common.settings import OwnerSettings
 
 log = telemetry.get_logger()
 
-FETCH_PATIENCE = 1.0
+SILENCE_PAUSE = 0.2
 BURY_PATIENCE = 2.0
-HEARTBEAT = 2.0
 HANDLER_LIMIT = 60.0
 OUTAGE_PAUSE = 1.0
 CONTENTION_PAUSE = 0.05
@@ -88,57 +91,159 @@ class Delivery:
 
 
 class DurableConsumer:
-    """The way of a stored message through its handler; what handling means is for the subclass to say."""
+    """The way of a stored message through its handler; what handling means is for the subclass to say.
+
+    FastStream keeps the subscribers and hands messages to them; asking for messages is ours (see `pull`).
+    """
 
     consumer: str
     stream: str
     subject: str
     dead_letter_prefix = "dlq"
-    workers: int
+    batch = False
+    """Whether the handler takes all that has come at once."""
+    linger = 0.0
+    """Seconds that a first message waits for others to be handled together with it."""
 
     def __init__(self, connection: Connection, settings: OwnerSettings, inbox: Inbox) -> None:
         self.connection = connection
         self.settings = settings
         self.inbox = inbox
-        self.workers = settings.command_workers
+        self.room = settings.command_workers
+        self._subscriber: Any = None
+        self._poll: LongPoll | None = None
+        self._polling: asyncio.Task[None] | None = None
+        self._stopping = False
+        self._running: dict[asyncio.Task[Any], int] = {}
+        self._heartbeats = Heartbeats()
 
     async def handle(self, delivery: Delivery) -> None:
         """Takes effect, or raises; `Hopeless` for what no retry can help."""
         raise NotImplementedError
 
+    async def handle_all(self, deliveries: Sequence[Delivery]) -> None:
+        """The same for many at once, all of them or none; only where `batch` is set."""
+        raise NotImplementedError
+
     def subscribe(self) -> None:
-        """One pull loop per worker: a slow message holds back nobody but itself."""
-        for _ in range(self.workers):
-            subscriber = self.connection.broker.subscriber(
-                self.subject,
-                stream=JStream(self.stream, declare=False),
-                durable=self.consumer,
-                pull_sub=PullSub(batch_size=1, timeout=FETCH_PATIENCE),
-                ack_policy=AckPolicy.MANUAL,
-                no_reply=True,
-                inbox_prefix=f"{self.connection.inbox_prefix}.".encode(),
-                decoder=_undecoded,
-            )
-            subscriber(self._consume)
+        """Registers the handler; nothing is asked for before `start`."""
+        self._subscriber = self.connection.broker.subscriber(
+            self.subject,
+            stream=JStream(self.stream, declare=False),
+            durable=self.consumer,
+            pull_sub=PullSub(batch=self.batch),
+            ack_policy=AckPolicy.MANUAL,
+            no_reply=True,
+            decoder=_undecoded,
+        )
+        self._subscriber(self._consume)
+        self._subscriber.subscription = _NoSubscription()
+
+    def start(self) -> None:
+        self._polling = asyncio.create_task(self._take_messages(), name=self.consumer)
+
+    async def stop(self, grace: float) -> None:
+        """Takes nothing new, and comes to an end with what has come."""
+        self._stopping = True
+        if self._poll is not None:
+            await self._poll.close(self.connection.drain)
+        else:
+            await background.end(self._polling)
+        if self._polling is not None:
+            await asyncio.wait([self._polling], timeout=grace)
+        if self._running:
+            await asyncio.wait(list(self._running), timeout=grace)
+        await background.end(self._polling)
+        await self._subscriber.stop()
+
+    async def _take_messages(self) -> None:
+        while not self._stopping:
+            try:
+                await self.connection.wait_up()
+                await self._take_while_asked()
+            except (Silence, NatsError, OSError) as error:
+                log.debug("asked anew", consumer=self.consumer, reason=repr(error)[:200])
+                await asyncio.sleep(SILENCE_PAUSE)
+
+    async def _take_while_asked(self) -> None:
+        async with LongPoll(
+            self.connection.client,
+            inbox_prefix=self.connection.inbox_prefix,
+            stream=self.stream,
+            consumer=self.consumer,
+            room=self.room,
+            in_hand=lambda: sum(self._running.values()),
+            waker=self.connection,
+        ) as poll:
+            self._poll = poll
+            try:
+                async for messages in poll.batches(linger=self.linger):
+                    if self.batch:
+                        self._begin(messages, len(messages))
+                    else:
+                        for message in messages:
+                            self._begin(message, 1)
+            finally:
+                self._poll = None
+
+    def _begin(self, received: Msg | list[Msg], count: int) -> asyncio.Task[Any]:
+        task = asyncio.create_task(self._subscriber.consume(received))
+        self._running[task] = count
+        task.add_done_callback(self._finish)
+        return task
+
+    def _finish(self, task: asyncio.Task[Any]) -> None:
+        del self._running[task]
+        if self._poll is not None:
+            self._poll.look()
 
     async def _consume(self, message: NatsMessage) -> None:
-        raw = message.raw_message
-        delivery = Delivery.of(raw, self.consumer)
+        received: Any = message.raw_message
+        messages: list[Msg] = received if self.batch else [received]
+        deliveries = [Delivery.of(raw, self.consumer) for raw in messages]
+        with self._heartbeats.of(messages):
+            first_time = all(delivery.delivered == 1 for delivery in deliveries)
+            if self.batch and first_time and await self._settle_all(messages, deliveries):
+                return
+            # A slow one, or one that fails, holds back none of the others.
+            few = asyncio.Semaphore(self.settings.command_workers)
+
+            async def alone(raw: Msg, delivery: Delivery) -> None:
+                async with few:
+                    await self._consume_one(raw, delivery)
+
+            await asyncio.gather(*map(alone, messages, deliveries))
+
+    async def _consume_one(self, raw: Msg, delivery: Delivery) -> None:
         h.adopt_correlation(delivery.headers)
         started = time.perf_counter()
-        async with _heartbeats(raw):
-            with telemetry.tracer.start_as_current_span(
-                self.subject, context=telemetry.extract(delivery.headers), kind=SpanKind.CONSUMER
-            ):
-                outcome = await self._settle(raw, delivery)
+        with telemetry.tracer.start_as_current_span(
+            self.subject, context=telemetry.extract(delivery.headers), kind=SpanKind.CONSUMER
+        ):
+            outcome = await self._settle(raw, delivery)
         telemetry.HANDLING.labels(self.subject).observe(time.perf_counter() - started)
         telemetry.HANDLED.labels(self.subject, outcome).inc()
+
+    async def _settle_all(self, messages: Sequence[Msg], deliveries: Sequence[Delivery]) -> bool:
+        """Whether all of them took effect; if not, none did, and it is to be found out which is wrong."""
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(HANDLER_LIMIT):
+                await self.handle_all(deliveries)
+        except Exception as error:  # noqa: BLE001 - each is handled alone now, and meets its own error again
+            log.debug("a batch failed", consumer=self.consumer, reason=repr(error)[:300])
+            return False
+        for raw in messages:
+            await raw.ack()
+        telemetry.HANDLING.labels(self.subject).observe(time.perf_counter() - started)
+        telemetry.HANDLED.labels(self.subject, "ok").inc(len(messages))
+        return True
 
     async def _settle(self, raw: Msg, delivery: Delivery) -> str:
         attempts = 1
         try:
             if delivery.delivered > 1:
-                attempts, last = await self.inbox.count_delivery(delivery.message, delivery.delivered)
+                attempts, last = await self.inbox.deliveries.count(delivery.message, delivery.delivered)
                 if attempts > self.settings.command_attempts:
                     return await self._give_up(
                         raw, delivery, "attempts_exhausted", attempts - 1, last or _STARTED_TOO_OFTEN
@@ -147,7 +252,7 @@ class DurableConsumer:
             await raw.ack()
             if attempts > 1:
                 with suppress(Exception):  # a leftover count harms nobody and is tidied away
-                    await self.inbox.forget(delivery.message)
+                    await self.inbox.deliveries.forget(delivery.message)
             return "ok"
         except Hopeless as error:
             return await self._give_up(raw, delivery, error.reason, attempts, str(error))
@@ -172,7 +277,7 @@ class DurableConsumer:
         stack = "".join(traceback.format_exception(error))[-_STACK_LIMIT:]
         log.error("handler failed", subject=self.subject, attempt=attempts, error=repr(error)[:300])
         try:
-            await self.inbox.note_failure(delivery.message, stack)
+            await self.inbox.deliveries.note_failure(delivery.message, stack)
         except Exception as lost:  # noqa: BLE001 - without the note, only the dead letter's stack is poorer
             log.warning("failure not noted", reason=repr(lost)[:300])
         if attempts >= self.settings.command_attempts:
@@ -185,7 +290,7 @@ class DurableConsumer:
         """Back into the queue, as if this delivery had not been."""
         if delivery.delivered > 1:
             with suppress(Exception):  # what could not be counted need not be taken back
-                await self.inbox.uncount(delivery.message)
+                await self.inbox.deliveries.uncount(delivery.message)
         await raw.nak(delay=pause)
         return outcome
 
@@ -209,7 +314,7 @@ class DurableConsumer:
                     h.SEQUENCE: str(delivery.message.sequence),
                 },
             )
-            await self.inbox.bury(delivery.message, error[-_STACK_LIMIT:])
+            await self.inbox.deliveries.bury(delivery.message, error[-_STACK_LIMIT:])
         except Exception as lost:  # noqa: BLE001 - kept and tried again: a message is never let go unburied
             log.warning("dead letter waits for better times", subject=self.subject, reason=repr(lost)[:300])
             await raw.nak(delay=OUTAGE_PAUSE)
@@ -225,21 +330,11 @@ async def _undecoded(message: NatsMessage) -> NatsMessage:
     return message
 
 
-@asynccontextmanager
-async def _heartbeats(raw: Msg) -> AsyncIterator[None]:
-    """Tells the server that work goes on, so that only a dead process loses its message."""
+class _NoSubscription:
+    """Stands where FastStream would keep a subscription of its own, so that it makes none."""
 
-    async def beat() -> None:
-        while True:
-            await asyncio.sleep(HEARTBEAT)
-            with suppress(Exception):  # while the server is away there is nobody to tell
-                await raw.in_progress()
-
-    task = asyncio.create_task(beat())
-    try:
-        yield
-    finally:
-        task.cancel()
+    async def unsubscribe(self) -> None:
+        """There is none."""
 
 
 def _kept(headers: dict[str, str]) -> dict[str, str]:

@@ -90,5 +90,9 @@ def outgoing(grant: str | None = None) -> dict[str, str]:
 def adopt_correlation(headers: Mapping[str, str]) -> None:
     """Goes on under the correlation id of the message, if it has a sound one, and for the same client."""
     client.set(Client.of(headers))
-    correlation = headers.get(CORRELATION, headers.get("ce-correlationid", ""))
-    telemetry.correlation_id.set(correlation if is_correlation_id(correlation) else None)
+    adopt(headers.get(CORRELATION, headers.get("ce-correlationid")))
+
+
+def adopt(correlation: str | None) -> None:
+    """Goes on under that correlation id, if it is a sound one."""
+    telemetry.correlation_id.set(correlation if is_correlation_id(correlation or "") else None)

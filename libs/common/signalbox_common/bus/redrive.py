@@ -17,8 +17,9 @@ from signalbox_common.bus.durable import Delivery, DurableConsumer, Hopeless
 from signalbox_common.bus.facts import FactConsumer
 from signalbox_common.contracts.base import Failure, Redrive, Redriven, consumer_of
 from signalbox_common.contracts.streams import COMMANDS, DEAD_LETTERS
+from signalbox_common.deliveries import Delivered
 from signalbox_common.errors import NotFound, SignalboxError, Unavailable
-from signalbox_common.inbox import Delivered, Inbox, Outcome
+from signalbox_common.inbox import Inbox, Outcome
 from signalbox_common.settings import OwnerSettings
 
 
@@ -38,7 +39,7 @@ class RedriveConsumer(DurableConsumer):
         super().__init__(connection, settings, inbox)
         self.subject = Redrive.subject_for(settings.service)
         self.consumer = consumer_of(self.subject)
-        self.workers = 1
+        self.room = 1
         self._targets = targets
         self._audit = audit
 
@@ -68,7 +69,7 @@ class RedriveConsumer(DurableConsumer):
     async def _hand_over(
         self, sequence: int, letter: Delivery, target: CommandConsumer | FactConsumer
     ) -> Redriven:
-        await self.inbox.unearth(letter.message)
+        await self.inbox.deliveries.unearth(letter.message)
         try:
             if isinstance(target, CommandConsumer):
                 outcome = await target.outcome_of(letter)
@@ -80,10 +81,10 @@ class RedriveConsumer(DurableConsumer):
                 await target.handle(letter)
                 result = Redriven(sequence=sequence, outcome="handled")
         except Exception as error:  # noqa: BLE001 - whatever it was, the letter stays dead and the operator learns why
-            await self.inbox.bury(letter.message, repr(error)[:2000])
+            await self.inbox.deliveries.bury(letter.message, repr(error)[:2000])
             reason = SignalboxError(f"{type(error).__name__}: {error}"[:500], code="still_failing").failure()
             return Redriven(sequence=sequence, outcome="failed", failure=reason)
-        await self.inbox.forget(letter.message)
+        await self.inbox.deliveries.forget(letter.message)
         return result
 
     async def _read(self, sequence: int) -> Delivery | None:

@@ -5,7 +5,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nats.aio.msg import Msg
@@ -51,6 +51,15 @@ class _Desk:
             self.waiting -= 1
 
 
+@dataclass(frozen=True)
+class _Endpoint:
+    """One subject, and who answers it."""
+
+    contract: type[Request[Any]]
+    handler: Handler
+    own_transaction: bool
+
+
 class RequestServer:
     """Answers requests at once, many at a time, and drains what it holds when it stops."""
 
@@ -75,11 +84,11 @@ class RequestServer:
         self._reads = _Desk(concurrency)
         self._asks = _Desk(concurrency * 4)
         self._running: set[asyncio.Task[None]] = set()
-        self._handlers: dict[str, tuple[type[Request[Any]], Handler]] = {}
+        self._handlers: dict[str, _Endpoint] = {}
         self._subscriptions: list[Any] = []
 
-    def add(self, contract: type[Request[Any]], handler: Handler) -> None:
-        self._handlers[contract.subject_for(self._service)] = (contract, handler)
+    def add(self, contract: type[Request[Any]], handler: Handler, *, own_transaction: bool = False) -> None:
+        self._handlers[contract.subject_for(self._service)] = _Endpoint(contract, handler, own_transaction)
 
     async def start(self) -> None:
         for subject in self._handlers:
@@ -101,19 +110,19 @@ class RequestServer:
         task.add_done_callback(self._running.discard)
 
     async def _serve(self, message: Msg) -> None:
-        contract, handler = self._handlers[message.subject]
+        endpoint = self._handlers[message.subject]
         sent = dict(message.headers or {})
         h.adopt_correlation(sent)
         started = time.perf_counter()
         with telemetry.tracer.start_as_current_span(
             message.subject, context=telemetry.extract(sent), kind=SpanKind.SERVER
         ):
-            desk = self._reads if issubclass(contract, Query) else self._asks
+            desk = self._reads if issubclass(endpoint.contract, Query) else self._asks
             if desk.waiting > desk.limit:
                 outcome = Outcome.failure(Unavailable("The service is overloaded.", code="overloaded"))
             else:
                 async with desk.turn():
-                    outcome = await self._answer(contract, handler, message.data, sent)
+                    outcome = await self._answer(endpoint, message.data, sent)
         await self._respond(message, outcome)
         telemetry.HANDLING.labels(message.subject).observe(time.perf_counter() - started)
         telemetry.HANDLED.labels(message.subject, "failed" if outcome.failed else "ok").inc()
@@ -131,11 +140,9 @@ class RequestServer:
         except NatsError as error:
             log.warning("answer not sent", subject=message.subject, reason=repr(error))
 
-    async def _answer(
-        self, contract: type[Request[Any]], handler: Handler, body: bytes, sent: dict[str, str]
-    ) -> Outcome[Any]:
+    async def _answer(self, endpoint: "_Endpoint", body: bytes, sent: dict[str, str]) -> Outcome[Any]:
         try:
-            return await self._handle(contract, handler, body, sent)
+            return await self._handle(endpoint, body, sent)
         except Exception as error:
             known = error if isinstance(error, SignalboxError) else self._translate(error)
             if known is None and isinstance(error, CommitUncertain):
@@ -143,13 +150,12 @@ class RequestServer:
             if known is None and (is_outage(error) or is_contention(error)):
                 known = Unavailable("The data is not reachable at the moment.")
             if known is None:
-                log.exception("request failed", subject=contract.subject)
+                log.exception("request failed", subject=endpoint.contract.subject)
                 known = SignalboxError()
             return Outcome.failure(known)
 
-    async def _handle(
-        self, contract: type[Request[Any]], handler: Handler, body: bytes, sent: dict[str, str]
-    ) -> Outcome[Any]:
+    async def _handle(self, endpoint: "_Endpoint", body: bytes, sent: dict[str, str]) -> Outcome[Any]:
+        contract = endpoint.contract
         try:
             request = contract.model_validate_json(body)
         except ValidationError as error:
@@ -161,9 +167,11 @@ class RequestServer:
                 authorize(contract, asked.principal.standing)
             call = self._call(asked, sent)
             if issubclass(contract, Query):
-                handled = await self._read(handler, call, request)
+                handled = await self._read(endpoint.handler, call, request)
+            elif endpoint.own_transaction:
+                handled = await endpoint.handler(call, request)
             else:
-                handled = await handler(call, request)
+                handled = await call.take_effect(endpoint.handler, request)
         except Exception as error:
             known = error if isinstance(error, SignalboxError) else self._translate(error)
             if known is not None and known.final:

@@ -9,10 +9,11 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from signalbox_common.bus.audit import AuditTrail
-from signalbox_common.bus.calls import Call, FactHandler, Handler, Translate
+from signalbox_common.bus.calls import Call, FactHandler, FactsHandler, Handler, Translate
 from signalbox_common.bus.client import Bus
 from signalbox_common.bus.commands import CommandConsumer
-from signalbox_common.bus.facts import FactConsumer
+from signalbox_common.bus.durable import DurableConsumer
+from signalbox_common.bus.facts import FactConsumer, one_by_one
 from signalbox_common.bus.redrive import RedriveConsumer
 from signalbox_common.bus.requests import RequestServer
 from signalbox_common.contracts.base import (
@@ -70,6 +71,7 @@ class ServiceBus(Bus):
             concurrency=settings.request_concurrency,
         )
         self._durable: dict[str, CommandConsumer | FactConsumer] = {}
+        self._consumers: list[DurableConsumer] = []
         self.relay = Relay(database, self.store_event, self._poke)
         database.after_emit = self.relay.after_emit
         self._requests.add(GetOperation, self._operation)
@@ -79,10 +81,16 @@ class ServiceBus(Bus):
     def on_query(self, contract: type[Query[Any]]) -> Callable[[Handler], Handler]:
         return self._on_request(contract)
 
-    def on_ask(self, contract: type[Ask[Any]]) -> Callable[[Handler], Handler]:
-        return self._on_request(contract)
+    def on_ask(
+        self, contract: type[Ask[Any]], *, own_transaction: bool = False
+    ) -> Callable[[Handler], Handler]:
+        return self._on_request(contract, own_transaction=own_transaction)
 
-    def on_command(self, contract: type[Command[Any]]) -> Callable[[Handler], Handler]:
+    def on_command(
+        self, contract: type[Command[Any]], *, own_transaction: bool = False
+    ) -> Callable[[Handler], Handler]:
+        """The handler finds `call.transaction` open; with `own_transaction` it ends with `call.once`."""
+
         def register(handler: Handler) -> Handler:
             consumer = CommandConsumer(
                 self.connection,
@@ -93,6 +101,7 @@ class ServiceBus(Bus):
                 grants=self._grants,
                 translate=self._translate,
                 audit=self._audit,
+                own_transaction=own_transaction,
             )
             self._durable[consumer.consumer] = consumer
             return handler
@@ -101,6 +110,17 @@ class ServiceBus(Bus):
 
     def on_fact(self, contract: type[Event], row: FactRow) -> Callable[[FactHandler], FactHandler]:
         def register(handler: FactHandler) -> FactHandler:
+            self.on_facts(contract, row)(one_by_one(handler))
+            return handler
+
+        return register
+
+    def on_facts(
+        self, contract: type[Event], row: FactRow, *, linger: float = 0.0
+    ) -> Callable[[FactsHandler], FactsHandler]:
+        """The handler takes all that have come together; with `linger`, the first waits for others."""
+
+        def register(handler: FactsHandler) -> FactsHandler:
             self._durable[row.name] = FactConsumer(
                 self.connection,
                 self._owner,
@@ -109,14 +129,17 @@ class ServiceBus(Bus):
                 row,
                 handler,
                 database=self._database,
+                linger=linger,
             )
             return handler
 
         return register
 
-    def _on_request(self, contract: type[Ask[Any]] | type[Query[Any]]) -> Callable[[Handler], Handler]:
+    def _on_request(
+        self, contract: type[Ask[Any]] | type[Query[Any]], *, own_transaction: bool = False
+    ) -> Callable[[Handler], Handler]:
         def register(handler: Handler) -> Handler:
-            self._requests.add(contract, handler)
+            self._requests.add(contract, handler, own_transaction=own_transaction)
             return handler
 
         return register
@@ -125,20 +148,22 @@ class ServiceBus(Bus):
 
     async def start(self) -> None:
         await super().start()
-        for consumer in self._durable.values():
+        redrive = RedriveConsumer(self.connection, self._owner, self._inbox, self._durable, self._audit)
+        self._consumers = [*self._durable.values(), redrive]
+        for consumer in self._consumers:
             consumer.subscribe()
-        RedriveConsumer(self.connection, self._owner, self._inbox, self._durable, self._audit).subscribe()
         await self.connection.client.subscribe(self._poke_subject, cb=self._on_poke)
         await self._requests.start()
         await self.connection.broker.start()
+        for consumer in self._consumers:
+            consumer.start()
         self.relay.start()
 
     async def stop(self) -> None:
         """Takes nothing new, finishes what is held, and publishes what that has put into the outbox."""
-        await self._requests.stop(self.settings.shutdown_grace)
-        for subscriber in self.connection.broker.subscribers:
-            subscriber.running = False
-        await asyncio.gather(*(subscriber.stop() for subscriber in self.connection.broker.subscribers))
+        grace = self.settings.shutdown_grace
+        await self._requests.stop(grace)
+        await asyncio.gather(*(consumer.stop(grace) for consumer in self._consumers))
         await self.relay.flush()
         await self.relay.stop()
         await super().stop()

@@ -23,14 +23,21 @@ class Audit:
         self._chain = chain
         self._anchor = anchor
 
-    async def record(self, call: FactCall, event: AuditRecorded) -> None:
-        """Inside the transaction that remembers the fact: each is written once, and each service tells of
-        itself alone."""
-        if not event.action.startswith(f"{call.subject.split('.')[2]}."):
-            raise Hopeless("malformed", f"{call.subject} tells of {event.action}")
-        last, before = await rows.lock_head(call.transaction)
-        line = event.model_dump() | {"sequence": last + 1, "id": call.context.id}
-        await rows.add(call.transaction, line, self._chain.seal(before, line))
+    async def record(self, facts: Sequence[tuple[FactCall, AuditRecorded]]) -> None:
+        """Inside the transaction that remembers them: each is written once, in one order for all services."""
+        for call, event in facts:
+            if not event.action.startswith(f"{call.subject.split('.')[2]}."):
+                # Each service tells of itself alone.
+                raise Hopeless("malformed", f"{call.subject} tells of {event.action}")
+        transaction = facts[0][0].transaction
+        sequence, before = await rows.lock_head(transaction)
+        lines = []
+        for call, event in facts:
+            sequence += 1
+            line = event.model_dump() | {"sequence": sequence, "id": call.context.id}
+            before = self._chain.seal(before, line)
+            lines.append(line | {"hash": before})
+        await rows.add(transaction, lines)
 
     async def page(self, _call: Call, query: contract.ListAudit) -> contract.AuditPage:
         return await self._page(query, query.project)

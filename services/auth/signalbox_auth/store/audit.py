@@ -12,17 +12,8 @@ from signalbox_auth.store.tables import audit, audit_head
 from signalbox_common.db import Transaction
 
 _LOCK_HEAD = select(audit_head).with_for_update()
-# The names of the parameters are none of columns: SQLAlchemy would set those in both tables.
-_ADD = (
-    insert(audit)
-    .values({column.name: bindparam(f"line_{column.name}") for column in audit.c})
-    .inline()
-    .add_cte(
-        update(audit_head)
-        .values(sequence=bindparam("line_sequence"), hash=bindparam("line_hash"))
-        .cte("noted")
-    )
-)
+_ADD = insert(audit).inline()
+_NOTE = update(audit_head).values(sequence=bindparam("last"), hash=bindparam("last_hash"))
 
 
 async def lock_head(transaction: Transaction) -> tuple[int, bytes]:
@@ -31,10 +22,11 @@ async def lock_head(transaction: Transaction) -> tuple[int, bytes]:
     return int(row.sequence), bytes(row.hash)
 
 
-async def add(transaction: Transaction, line: dict[str, Any], sealed: bytes) -> None:
-    """The line, and the note that it is the last one, in one statement."""
-    values = {f"line_{name}": value for name, value in (line | {"hash": sealed}).items()}
-    await transaction.connection.execute(_ADD, values)
+async def add(transaction: Transaction, lines: Sequence[dict[str, Any]]) -> None:
+    """The lines, and the note which of them is the last one."""
+    await transaction.connection.execute(_ADD, lines)
+    last = {"last": lines[-1]["sequence"], "last_hash": lines[-1]["hash"]}
+    await transaction.connection.execute(_NOTE, last)
 
 
 async def head(connection: AsyncConnection) -> tuple[int, bytes]:

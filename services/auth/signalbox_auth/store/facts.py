@@ -10,9 +10,9 @@ from signalbox_common.db import Transaction
 
 
 async def record(transaction: Transaction, event: Event, *, project: uuid.UUID | None = None) -> None:
-    await outbox.emit(transaction, SCHEMA, event, project=project)
+    outbox.emit(transaction, SCHEMA, event, project=project)
 
 
 async def revoke(transaction: Transaction, what: AccessRevoked) -> None:
     """Reaches every process within a second of the commit."""
-    await outbox.emit(transaction, SCHEMA, what, project=None)
+    outbox.emit(transaction, SCHEMA, what, project=None)

@@ -100,7 +100,7 @@ class Applying:
             async def work(transaction: Transaction) -> contract.Applied:
                 written, pruned = await self._carry_out(call, transaction, plan, prepared)
                 parts = [each.after for each in written if each.changed] + pruned
-                await call.note_parts(transaction, [(called(each), each.place.project_id) for each in parts])
+                call.note_parts(transaction, [(called(each), each.place.project_id) for each in parts])
                 return _applied(plan, written, pruned, dry_run=False)
 
             async with self._turns.of(plan.projects):

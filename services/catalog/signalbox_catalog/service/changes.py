@@ -150,7 +150,7 @@ class Changes:
                 raise VersionMoved
             gone = await writer.delete([current], cascade=command.cascade)
             others = [resource for resource in gone if resource.uid != current.uid]
-            await call.note_parts(transaction, [(called(each), each.place.project_id) for each in others])
+            call.note_parts(transaction, [(called(each), each.place.project_id) for each in others])
             return Done()
 
         async with self._turns.of([place.project_id]):

@@ -1,12 +1,10 @@
 """What this service tells the others, in the transaction that made it true."""
 
-import uuid
 from collections.abc import Sequence
 
 from signalbox_catalog.domain.resources import ChangeKind, Resource, Revision
 from signalbox_catalog.store.tables import SCHEMA
 from signalbox_common import outbox
-from signalbox_common.contracts.base import Event
 from signalbox_common.contracts.catalog import (
     ResourceCreated,
     ResourceDeleted,
@@ -34,18 +32,13 @@ async def purged(transaction: Transaction, resources: Sequence[Resource]) -> Non
 
 
 async def _tell(transaction: Transaction, happened: Sequence[tuple[type[ResourceEvent], Resource]]) -> None:
-    events: list[tuple[Event, uuid.UUID | None]] = [
-        (
-            event(
-                kind=resource.kind,
-                namespace=resource.place.namespace,
-                name=resource.name,
-                uid=resource.uid,
-                generation=resource.generation,
-                resource_version=str(resource.version),
-            ),
-            resource.place.project_id,
+    for event, resource in happened:
+        fact = event(
+            kind=resource.kind,
+            namespace=resource.place.namespace,
+            name=resource.name,
+            uid=resource.uid,
+            generation=resource.generation,
+            resource_version=str(resource.version),
         )
-        for event, resource in happened
-    ]
-    await outbox.emit_all(transaction, SCHEMA, events)
+        outbox.emit(transaction, SCHEMA, fact, project=resource.place.project_id)
