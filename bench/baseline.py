@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import uvicorn
 import uvloop
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import Response
 
 from signalbox_auth.domain.errors import DomainError
@@ -41,7 +41,7 @@ from signalbox_common.tokens import KeyRing, PublishedKey
 from signalbox_gateway import problems
 from signalbox_gateway.app import add_middlewares
 from signalbox_gateway.identity import Asker, CurrentAsker, Identity
-from signalbox_gateway.routes.common import ClientsHere, errors, router
+from signalbox_gateway.routes.here import ClientsHere
 from signalbox_gateway.settings import GatewaySettings
 
 
@@ -54,17 +54,17 @@ class Here:
     identity: Identity
 
 
-auth = router("/api/v1/auth", "auth")
-projects = router("/api/v1/projects", "projects")
+auth = APIRouter(prefix="/api/v1/auth")
+projects = APIRouter(prefix="/api/v1/projects")
 
 
-@auth.get("/me", response_model=contract.User, responses=errors(401, 503))
+@auth.get("/me", response_model=contract.User)
 async def me(asker: CurrentAsker, clients: ClientsHere) -> Response:
     query = contract.Me()
     return _encoded(await _here(clients).users.me(_call(asker, query), query))
 
 
-@projects.get("/{project_id}", response_model=contract.Project, responses=errors(401, 404, 422, 503))
+@projects.get("/{project_id}", response_model=contract.Project)
 async def get_project(project_id: uuid.UUID, asker: CurrentAsker, clients: ClientsHere) -> Response:
     query = contract.GetProject()
     project = await _here(clients).projects.get(_call(asker, query, project_id), query)
