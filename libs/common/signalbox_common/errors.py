@@ -5,6 +5,7 @@ owner stores it as the reply of the command. Anything else is worth another atte
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -12,11 +13,26 @@ from signalbox_common.contracts.base import Failure, FieldError
 
 
 class SignalboxError(Exception):
-    """A failure that its reader may see: a stable code, a status and a sentence."""
+    """A failure that its reader may see: a stable code, a status and a sentence.
+
+    Each is a class of its own, which says its code even where it is another one's.
+    """
 
     status = 500
     code = "internal"
     detail = "Something went wrong on our side."
+    errors: tuple[FieldError, ...] = ()
+    resource: str | None = None
+    retry_after: int | None = None
+    keeps_changes = False
+    """Whether what was changed before the refusal stays changed: a refusal may itself have effects."""
+    about: str | None = None
+    """What the request turned out to be about; for the audit log alone."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "code" not in cls.__dict__:
+            raise TypeError(f"{cls.__name__} does not say its code")
 
     def __init__(
         self,
@@ -24,20 +40,17 @@ class SignalboxError(Exception):
         *,
         code: str | None = None,
         status: int | None = None,
-        errors: Sequence[FieldError] = (),
+        errors: Sequence[FieldError] | None = None,
         resource: str | None = None,
         retry_after: int | None = None,
-        keeps_changes: bool = False,
     ) -> None:
         super().__init__(detail or self.detail)
         self.detail = detail or self.detail
         self.code = code or self.code
         self.status = status or self.status
-        self.errors = tuple(errors)
+        self.errors = tuple(errors) if errors is not None else self.errors
         self.resource = resource
-        self.retry_after = retry_after
-        self.keeps_changes = keeps_changes
-        """Whether what was changed before the refusal stays changed: a refusal may itself have effects."""
+        self.retry_after = retry_after or self.retry_after
 
     @property
     def final(self) -> bool:
@@ -107,9 +120,7 @@ class Unavailable(SignalboxError):
     status = 503
     code = "unavailable"
     detail = "The service that answers this is not available at the moment."
-
-    def __init__(self, detail: str | None = None, *, code: str | None = None, retry_after: int = 1) -> None:
-        super().__init__(detail, code=code, retry_after=retry_after)
+    retry_after = 1
 
 
 class OutcomeUnknown(SignalboxError):

@@ -10,10 +10,10 @@ from uuid import UUID
 from signalbox_catalog.domain import documents
 from signalbox_catalog.domain.diffs import diff
 from signalbox_catalog.domain.documents import Document
-from signalbox_catalog.domain.errors import Closed, Flaw, Flawed, RoleTooLow
 from signalbox_catalog.domain.labels import Requirement, parse_selector
 from signalbox_catalog.domain.manifests import checked, header_of, kind_of
 from signalbox_catalog.domain.resources import Key, Manifest, Place, Resource, other_keys, said_by
+from signalbox_catalog.errors import Closed, Flaw, Flawed, RoleTooLow
 from signalbox_catalog.service.changes import again_while_contended, called, namespaces_of, outline
 from signalbox_catalog.service.neighbours import Neighbour, Neighbours
 from signalbox_catalog.service.replies import change_of

@@ -8,7 +8,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from signalbox_catalog.domain.documents import Document
-from signalbox_catalog.domain.errors import (
+from signalbox_catalog.domain.kinds import HOME, Kind
+from signalbox_catalog.domain.manifests import checked, of_kind
+from signalbox_catalog.domain.masks import mask
+from signalbox_catalog.domain.patches import merged
+from signalbox_catalog.domain.resources import Key, Manifest, Place, Resource, said_by
+from signalbox_catalog.errors import (
     AlreadyExists,
     Contended,
     Flaw,
@@ -17,11 +22,6 @@ from signalbox_catalog.domain.errors import (
     NothingDeleted,
     VersionMoved,
 )
-from signalbox_catalog.domain.kinds import HOME, Kind
-from signalbox_catalog.domain.manifests import checked, of_kind
-from signalbox_catalog.domain.masks import mask
-from signalbox_catalog.domain.patches import merged
-from signalbox_catalog.domain.resources import Key, Manifest, Place, Resource, said_by
 from signalbox_catalog.service.finding import kind_called, living_one, not_found
 from signalbox_catalog.service.neighbours import Neighbours, own_place
 from signalbox_catalog.service.replies import reply_of
@@ -33,7 +33,7 @@ from signalbox_common.bus import Call
 from signalbox_common.contracts import catalog as contract
 from signalbox_common.contracts.base import Done
 from signalbox_common.db import Database, Transaction
-from signalbox_common.errors import SignalboxError, Unavailable
+from signalbox_common.errors import SignalboxError
 from signalbox_common.inbox import Outcome
 
 TRIES = 60
@@ -50,7 +50,7 @@ async def again_while_contended(attempt: Callable[[], Awaitable[T]]) -> T:
             return await attempt()
         except Contended:
             await asyncio.sleep(random.uniform(0, min(0.002 * (number + 1), _LONGEST_PAUSE)))  # noqa: S311 - a pause, no secret
-    raise Unavailable("Others keep changing this: try again.", code="contended")
+    raise Contended
 
 
 class Changes:

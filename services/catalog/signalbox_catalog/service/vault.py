@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from signalbox_catalog.domain.errors import Contended, Flaw, Flawed
 from signalbox_catalog.domain.places import stays_in_place
 from signalbox_catalog.domain.resources import Key, Manifest, Resource, Secrets, StoredSecret
+from signalbox_catalog.errors import Contended, Flaw, Flawed
 from signalbox_common.keys import derive, uuid7
 from signalbox_common.secrets import SecretStore
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from signalbox_catalog.domain.errors import Expired
 from signalbox_catalog.domain.labels import Requirement, matches, parse_selector
 from signalbox_catalog.domain.resources import ChangeKind, Revision
+from signalbox_catalog.errors import Expired
 from signalbox_catalog.service.finding import kind_called
 from signalbox_catalog.service.neighbours import own_place
 from signalbox_catalog.service.replies import reply_of
