@@ -77,7 +77,7 @@ def _here(here: object) -> Here:
 
 def _call(asker: Asker, query: Query[Any], project: uuid.UUID | None = None) -> Call:
     principal = Principal(asker.user_id, asker.username, contract.PlatformRole.USER, project)
-    return Call(Asked(type(query), query, principal), _untranslated)
+    return Call(Asked(type(query), query, principal))
 
 
 def _encoded(reply: Reply) -> Response:
@@ -88,10 +88,6 @@ async def _keep_hearing(revoked: Revoked) -> None:
     while True:
         revoked.heard()
         await asyncio.sleep(0.2)
-
-
-def _untranslated(_error: Exception) -> None:
-    return None
 
 
 def build(settings: AuthSettings, edge: GatewaySettings) -> FastAPI:
