@@ -99,7 +99,7 @@ class TooManyAttempts(SignalboxError):
         super().__init__(retry_after=seconds)
 
 
-class Busy(Unavailable):
+class LoginsBusy(Unavailable):
     code = "busy"
     detail = "Too many people are signing in at this moment."
 

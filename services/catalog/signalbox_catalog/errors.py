@@ -60,7 +60,7 @@ def _sentence(flaws: Sequence[Flaw]) -> str | None:
     return f"{where}{flaw.field + ': ' if flaw.field else ''}{flaw.message}"
 
 
-class Conflicting(Flawed):
+class VersionConflict(Flawed):
     """What was sent is meant for other versions than those that are there."""
 
     status = Conflict.status
@@ -68,7 +68,7 @@ class Conflicting(Flawed):
     detail = Conflict.detail
 
 
-class Closed(Flawed):
+class NamespaceNotFound(Flawed):
     """What was sent is for namespaces that are not there, or not for the asker."""
 
     status = NotFound.status
@@ -125,7 +125,7 @@ class VersionMoved(Conflict):
     detail = "Somebody else has changed it in the meantime: look at it again."
 
 
-class Contended(Unavailable):
+class Contention(Unavailable):
     """What was looked at before has changed since then: to be done again from the start."""
 
     code = "contended"
@@ -160,7 +160,7 @@ class GenerationNotFound(NotFound):
     detail = "That generation never was, or is not kept any more."
 
 
-class Expired(SignalboxError):
+class VersionExpired(SignalboxError):
     status = 410
     code = "expired"
     detail = "What came after that resourceVersion is not kept any more: list, and watch from there."

@@ -21,7 +21,15 @@ from signalbox_common.bus.connection import Connection
 from signalbox_common.contracts.base import Ask, GrantScope, Query, Request
 from signalbox_common.contracts.streams import MAX_PAYLOAD
 from signalbox_common.db import CommitUncertain, is_contention, is_outage
-from signalbox_common.errors import Invalid, OutcomeUnknown, SignalboxError, Unavailable, invalid
+from signalbox_common.errors import (
+    Invalid,
+    OutcomeUnknown,
+    ReplyTooLarge,
+    ServiceOverloaded,
+    SignalboxError,
+    Unavailable,
+    invalid,
+)
 from signalbox_common.inbox import Inbox, Outcome, RequestKey
 from signalbox_common.keys import is_canonical_uuid
 from signalbox_common.principal import GrantVerifier, Principal, authorize
@@ -108,7 +116,7 @@ class RequestServer:
         ):
             desk = self._reads if issubclass(contract, Query) else self._asks
             if desk.waiting > desk.limit:
-                outcome = Outcome.failure(Unavailable("The service is overloaded.", code="overloaded"))
+                outcome = Outcome.failure(ServiceOverloaded())
             else:
                 async with desk.turn():
                     outcome = await self._answer(contract, handler, message.data, sent)
@@ -121,7 +129,7 @@ class RequestServer:
             return
         if len(outcome.body) > MAX_REPLY:
             log.error("answer too large", subject=message.subject, bytes=len(outcome.body))
-            outcome = Outcome.failure(SignalboxError("The answer is too large.", code="reply_too_large"))
+            outcome = Outcome.failure(ReplyTooLarge())
         try:
             await self._connection.client.publish(
                 message.reply, outcome.body, headers={h.STATUS: h.FAILED if outcome.failed else h.OK}

@@ -23,11 +23,11 @@ from signalbox_catalog.domain.resources import (
 )
 from signalbox_catalog.errors import (
     AlreadyExists,
-    Conflicting,
     Flaw,
     Flawed,
     ResourceNotFound,
     StillReferenced,
+    VersionConflict,
     VersionMoved,
 )
 from signalbox_catalog.service.vault import Prepared, Vault
@@ -117,7 +117,7 @@ class Writer:
                     raise
                 flaws.append(_conflict(wish, error))
         if flaws:
-            raise (Conflicting if all(flaw.code == "conflict" for flaw in flaws) else Flawed)(*flaws)
+            raise (VersionConflict if all(flaw.code == "conflict" for flaw in flaws) else Flawed)(*flaws)
         targets = await self._targets(
             [(wish, done) for wish, done in decided if done.changed], places, decided
         )
