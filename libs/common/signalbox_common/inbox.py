@@ -28,7 +28,7 @@ from sqlalchemy.dialects.postgresql import UUID, insert
 
 from signalbox_common.contracts.base import Failure, OperationReport, OperationStatus, Reply
 from signalbox_common.db import Database, Transaction
-from signalbox_common.errors import IdempotencyKeyReused, SignalboxError
+from signalbox_common.errors import AlreadyDone, IdempotencyKeyReused, SignalboxError
 from signalbox_common.outbox import ROW, insertion, table
 
 R = TypeVar("R", bound=Reply)
@@ -236,13 +236,7 @@ class Inbox:
         if row.digest != key.digest or row.subject != key.subject:
             return Outcome.failure(IdempotencyKeyReused(), replayed=True)
         if row.reply is None:
-            done = SignalboxError(
-                "This was done already, by an earlier request with the same Idempotency-Key.",
-                code="already_done",
-                status=409,
-                resource=row.resource,
-            )
-            return Outcome.failure(done, replayed=True)
+            return Outcome.failure(AlreadyDone(resource=row.resource), replayed=True)
         return Outcome(bytes(row.reply), failed=row.status == OperationStatus.FAILED, replayed=True)
 
     async def first_sight(self, transaction: Transaction, handler: str, event_id: uuid.UUID) -> bool:

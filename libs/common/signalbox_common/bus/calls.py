@@ -14,16 +14,12 @@ from signalbox_common.errors import SignalboxError, Unauthenticated
 from signalbox_common.inbox import Inbox, Outcome, R, RequestKey, Work
 from signalbox_common.principal import Principal
 
-Translate = Callable[[Exception], SignalboxError | None]
-"""Turns an error of the service's domain into one that travels; None for anything else."""
-
 
 @dataclass(frozen=True)
 class Call:
     """A request, who sent it, and the way to take effect once."""
 
     asked: Asked
-    translate: Translate
     client: Client = NOWHERE
     inbox: Inbox | None = None
     key: RequestKey | None = None
@@ -68,16 +64,7 @@ class Call:
         ) -> dict[str, Any]:
             return trail.row(transaction, self.asked, refused, resource)
 
-        async def translated(transaction: Transaction) -> R:
-            try:
-                return await work(transaction)
-            except Exception as error:
-                known = self.translate(error)
-                if known is None:
-                    raise
-                raise known from error
-
-        return await self.inbox.once(self.key, translated, audited, operation=self.asked.operation)
+        return await self.inbox.once(self.key, work, audited, operation=self.asked.operation)
 
 
 @dataclass(frozen=True)
