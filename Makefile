@@ -45,10 +45,10 @@ chaos: setup ## Kill everything at random under load, and count (about 5 minutes
 lint: setup ## Check style, types, import rules, contracts and the compose file
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
-	@$(BIN)/mypy libs services tests bench
+	@$(BIN)/mypy libs services tests bench tools
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
-	@$(BIN)/python -m signalbox_cli.reference --check
+	@$(BIN)/python -m tools.references --check
 
 .PHONY: fmt
 fmt: setup ## Format the code and sort imports
@@ -57,7 +57,7 @@ fmt: setup ## Format the code and sort imports
 
 .PHONY: docs
 docs: setup ## Write the API and event references into docs/
-	@$(BIN)/python -m signalbox_cli.reference
+	@$(BIN)/python -m tools.references
 	@$(BIN)/python -m tests.contracts.snapshots
 
 .PHONY: bench

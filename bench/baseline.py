@@ -16,11 +16,9 @@ from typing import Any, cast
 
 import uvicorn
 import uvloop
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI
 from starlette.responses import Response
 
-from signalbox_auth.domain.errors import DomainError
-from signalbox_auth.errors import translate
 from signalbox_auth.passwords import Passwords
 from signalbox_auth.service.keys import Keys
 from signalbox_auth.service.projects import Projects
@@ -32,7 +30,6 @@ from signalbox_common.bus.audit import Asked
 from signalbox_common.contracts import auth as contract
 from signalbox_common.contracts.base import Query, Reply
 from signalbox_common.db import Database
-from signalbox_common.errors import SignalboxError
 from signalbox_common.keys import Sealer
 from signalbox_common.principal import Principal
 from signalbox_common.revoked import Revoked
@@ -41,7 +38,7 @@ from signalbox_common.tokens import KeyRing, PublishedKey
 from signalbox_gateway import problems
 from signalbox_gateway.app import add_middlewares
 from signalbox_gateway.identity import Asker, CurrentAsker, Identity
-from signalbox_gateway.routes.common import ClientsHere, errors, router
+from signalbox_gateway.routes.here import ClientsHere
 from signalbox_gateway.settings import GatewaySettings
 
 
@@ -54,17 +51,17 @@ class Here:
     identity: Identity
 
 
-auth = router("/api/v1/auth", "auth")
-projects = router("/api/v1/projects", "projects")
+auth = APIRouter(prefix="/api/v1/auth")
+projects = APIRouter(prefix="/api/v1/projects")
 
 
-@auth.get("/me", response_model=contract.User, responses=errors(401, 503))
+@auth.get("/me", response_model=contract.User)
 async def me(asker: CurrentAsker, clients: ClientsHere) -> Response:
     query = contract.Me()
     return _encoded(await _here(clients).users.me(_call(asker, query), query))
 
 
-@projects.get("/{project_id}", response_model=contract.Project, responses=errors(401, 404, 422, 503))
+@projects.get("/{project_id}", response_model=contract.Project)
 async def get_project(project_id: uuid.UUID, asker: CurrentAsker, clients: ClientsHere) -> Response:
     query = contract.GetProject()
     project = await _here(clients).projects.get(_call(asker, query, project_id), query)
@@ -80,7 +77,7 @@ def _here(here: object) -> Here:
 
 def _call(asker: Asker, query: Query[Any], project: uuid.UUID | None = None) -> Call:
     principal = Principal(asker.user_id, asker.username, contract.PlatformRole.USER, project)
-    return Call(Asked(type(query), query, principal), translate)
+    return Call(Asked(type(query), query, principal))
 
 
 def _encoded(reply: Reply) -> Response:
@@ -91,10 +88,6 @@ async def _keep_hearing(revoked: Revoked) -> None:
     while True:
         revoked.heard()
         await asyncio.sleep(0.2)
-
-
-async def _problem(_request: Request, error: Exception) -> Response:
-    return problems.of_error(translate(error) or SignalboxError())
 
 
 def build(settings: AuthSettings, edge: GatewaySettings) -> FastAPI:
@@ -136,7 +129,6 @@ def build(settings: AuthSettings, edge: GatewaySettings) -> FastAPI:
     bus = cast("Bus", SimpleNamespace(keys=ring, revoked=revoked))
     app.state.clients = Here(users, Projects(database), Identity(bus))
     problems.install(app)
-    app.add_exception_handler(DomainError, _problem)
     for routes in (auth, projects):
         app.include_router(routes)
     add_middlewares(app, edge)

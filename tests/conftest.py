@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from signalbox_gateway.refusals import UNDECLARED
 from tests.support import lab  # noqa: F401 - registers the contracts of the lab before anything reads them
 from tests.support.installation import Installation
 from tests.support.servers import TestServers, docker_servers, start_native
@@ -21,6 +22,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker("integration" if tier == "security" else tier)
         if "stack" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("stack"))  # they share one
+
+
+@pytest.fixture(autouse=True)
+def _owners_keep_to_their_contracts() -> Iterator[None]:
+    """Whatever an owner has answered a gateway of this process with, its contract declares."""
+    UNDECLARED.clear()
+    yield
+    assert not UNDECLARED, f"declare it among the `refusals` of the contract: {', '.join(sorted(UNDECLARED))}"
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,6 @@ from pydantic import SecretStr, ValidationError
 
 from signalbox_auth.settings import AuthSettings
 from signalbox_catalog.settings import CatalogSettings
-from signalbox_cli import reference
 from signalbox_cli.provision.permissions import of_user
 from signalbox_common.contracts import auth, base, streams
 from signalbox_common.contracts.base import (
@@ -26,6 +25,8 @@ from signalbox_common.contracts.base import (
 from signalbox_common.settings import OwnerSettings, ServiceSettings
 from signalbox_gateway.settings import GatewaySettings
 from tests.contracts import snapshots
+from tools.references.documents import documents
+from tools.references.openapi import openapi
 
 
 def test_contracts_are_as_committed() -> None:
@@ -37,7 +38,7 @@ def test_contracts_are_as_committed() -> None:
 
 
 def test_references_are_as_committed() -> None:
-    for path, text in reference.documents().items():
+    for path, text in documents().items():
         assert path.read_text(encoding="utf-8") == text, f"{path} is out of date: run `make docs`"
 
 
@@ -140,14 +141,14 @@ def _references(node: Any) -> list[str]:
 
 
 def test_every_reference_in_the_documents_leads_somewhere() -> None:
-    for text in reference.documents().values():
+    for text in documents().values():
         document = json.loads(text)
         for found in _references(document):
             assert _resolve(document, found)
 
 
 def test_openapi_shows_what_the_contracts_say() -> None:
-    document = reference.openapi()
+    document = openapi()
     create = document["paths"]["/api/v1/projects"]["post"]
     assert set(create["responses"]) >= {"201", "202", "401", "409", "422", "503"}
     schema = document["components"]["schemas"]["Project"]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from signalbox_catalog.domain import documents
-from signalbox_catalog.domain.errors import Flawed
+from signalbox_catalog.errors import Flawed
 from signalbox_cli.catalog.errors import Mistake
 from signalbox_cli.catalog.manifests import Joined, Source, collect, joined
 from signalbox_common.contracts.base import FieldError

@@ -5,18 +5,35 @@ owner stores it as the reply of the command. Anything else is worth another atte
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from pydantic import ValidationError
 
 from signalbox_common.contracts.base import Failure, FieldError
+from signalbox_common.contracts.roles import ProjectRole
 
 
 class SignalboxError(Exception):
-    """A failure that its reader may see: a stable code, a status and a sentence."""
+    """A failure that its reader may see: a stable code, a status and a sentence.
+
+    Each is a class of its own, which says its code even where it is another one's.
+    """
 
     status = 500
     code = "internal"
     detail = "Something went wrong on our side."
+    errors: tuple[FieldError, ...] = ()
+    resource: str | None = None
+    retry_after: int | None = None
+    keeps_changes = False
+    """Whether what was changed before the refusal stays changed: a refusal may itself have effects."""
+    about: str | None = None
+    """What the request turned out to be about; for the audit log alone."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "code" not in cls.__dict__:
+            raise TypeError(f"{cls.__name__} does not say its code")
 
     def __init__(
         self,
@@ -24,20 +41,17 @@ class SignalboxError(Exception):
         *,
         code: str | None = None,
         status: int | None = None,
-        errors: Sequence[FieldError] = (),
+        errors: Sequence[FieldError] | None = None,
         resource: str | None = None,
         retry_after: int | None = None,
-        keeps_changes: bool = False,
     ) -> None:
         super().__init__(detail or self.detail)
         self.detail = detail or self.detail
         self.code = code or self.code
         self.status = status or self.status
-        self.errors = tuple(errors)
+        self.errors = tuple(errors) if errors is not None else self.errors
         self.resource = resource
-        self.retry_after = retry_after
-        self.keeps_changes = keeps_changes
-        """Whether what was changed before the refusal stays changed: a refusal may itself have effects."""
+        self.retry_after = retry_after or self.retry_after
 
     @property
     def final(self) -> bool:
@@ -107,9 +121,7 @@ class Unavailable(SignalboxError):
     status = 503
     code = "unavailable"
     detail = "The service that answers this is not available at the moment."
-
-    def __init__(self, detail: str | None = None, *, code: str | None = None, retry_after: int = 1) -> None:
-        super().__init__(detail, code=code, retry_after=retry_after)
+    retry_after = 1
 
 
 class OutcomeUnknown(SignalboxError):
@@ -118,6 +130,117 @@ class OutcomeUnknown(SignalboxError):
     status = 504
     code = "outcome_unknown"
     detail = "No answer came in time, so the outcome is not known."
+
+
+# -- on the bus ------------------------------------------------------------------------------------
+
+
+class BodyTooLarge(SignalboxError):
+    status = 413
+    code = "body_too_large"
+    detail = "The request is too large."
+
+
+class ReplyTooLarge(SignalboxError):
+    code = "reply_too_large"
+    detail = "The answer is too large."
+
+
+class EventTooLarge(Invalid):
+    code = "too_large"
+
+    def __init__(self, type_: str, most: int) -> None:
+        super().__init__(f"The event {type_} would be larger than {most} bytes.")
+
+
+class ServiceOverloaded(Unavailable):
+    code = "overloaded"
+    detail = "The service is overloaded."
+
+
+class QueueFull(Unavailable):
+    code = "queue_full"
+    detail = "Too many commands are waiting."
+    retry_after = 5
+
+
+class CommandUnconfirmed(OutcomeUnknown):
+    """A command of which no stream has said that it has it."""
+
+    status = 503
+    code = OutcomeUnknown.code
+    detail = "The command may have been accepted, or not."
+
+
+class AlreadyDone(Conflict):
+    """Whoever asks again does not get the first answer: it held secrets, and was not kept."""
+
+    code = "already_done"
+    detail = "This was done already, by an earlier request with the same Idempotency-Key."
+
+
+class StillFailing(SignalboxError):
+    """A dead letter that was handed over again, in vain."""
+
+    code = "still_failing"
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(f"{type(error).__name__}: {error}"[:500])
+
+
+# -- who may do what -------------------------------------------------------------------------------
+
+
+class SessionRequired(Forbidden):
+    code = "session_required"
+    detail = "Sign in to do this: API tokens and delegations may not."
+
+
+class AdminRequired(Forbidden):
+    code = "admin_required"
+    detail = "This is for administrators."
+
+
+class RoleTooLow(Forbidden):
+    code = "role_too_low"
+
+    def __init__(self, least: ProjectRole) -> None:
+        super().__init__(f"This takes the role {least} or above.")
+
+
+class InsufficientScope(Forbidden):
+    code = "insufficient_scope"
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"This token lacks the scope {scope}.")
+
+
+class NotDelegated(Forbidden):
+    code = "not_delegated"
+    detail = "The delegation does not cover this."
+
+
+class UnknownGrantKey(Unavailable):
+    code = "unknown_key"
+    detail = "The key of this grant is not known here."
+
+
+class GrantRevoked(Unauthenticated):
+    code = "grant_revoked"
+    detail = "What this grant stands on was taken back."
+
+
+class TokenExpired(Unauthenticated):
+    code = "token_expired"
+    detail = "The token has expired."
+
+
+class KeyRetired(Unauthenticated):
+    code = "key_retired"
+    detail = "The key of this token is not trusted any more."
+
+
+# -- what pydantic has found -----------------------------------------------------------------------
 
 
 def field_errors(error: ValidationError) -> list[FieldError]:

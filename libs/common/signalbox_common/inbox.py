@@ -23,7 +23,7 @@ from signalbox_common import outbox
 from signalbox_common.contracts.base import Failure, OperationReport, OperationStatus, Reply
 from signalbox_common.db import Database, Transaction
 from signalbox_common.deliveries import Deliveries
-from signalbox_common.errors import IdempotencyKeyReused, SignalboxError
+from signalbox_common.errors import AlreadyDone, IdempotencyKeyReused, SignalboxError
 
 R = TypeVar("R", bound=Reply)
 Work = Callable[[Transaction], Awaitable[R]]
@@ -231,13 +231,7 @@ class Inbox:
         if row.digest != key.digest or row.subject != key.subject:
             return Outcome.failure(IdempotencyKeyReused(), replayed=True)
         if row.reply is None:
-            done = SignalboxError(
-                "This was done already, by an earlier request with the same Idempotency-Key.",
-                code="already_done",
-                status=409,
-                resource=row.resource,
-            )
-            return Outcome.failure(done, replayed=True)
+            return Outcome.failure(AlreadyDone(resource=row.resource), replayed=True)
         return Outcome(bytes(row.reply), failed=row.status == OperationStatus.FAILED, replayed=True)
 
     async def first_sights(

@@ -33,7 +33,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from signalbox_common import background, cloudevents, telemetry
 from signalbox_common.contracts.base import MAX_BODY, Event
 from signalbox_common.db import Database, Transaction
-from signalbox_common.errors import Invalid
+from signalbox_common.errors import EventTooLarge
 from signalbox_common.keys import uuid7
 
 log = telemetry.get_logger()
@@ -94,7 +94,7 @@ def emit(transaction: Transaction, schema: str, event: Event, *, project: uuid.U
     """Puts a fact into the outbox with the commit; what it is about must be locked by this transaction."""
     body = event.encode()
     if len(body) > MAX_BODY:
-        raise Invalid(f"The event {event.type()} would be larger than {MAX_BODY} bytes.", code="too_large")
+        raise EventTooLarge(event.type(), MAX_BODY)
     event_id = uuid7()
     headers = cloudevents.headers_of(
         event, event_id, schema, actor=transaction.actor, operation=transaction.operation

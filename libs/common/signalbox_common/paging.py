@@ -15,8 +15,8 @@ PAGE_BYTES = MAX_BODY
 class BadCursor(Invalid):
     """It is none that a list of ours has answered."""
 
-    def __init__(self) -> None:
-        super().__init__(errors=[FieldError(field="cursor", message="is not one of ours", code="bad_cursor")])
+    code = Invalid.code
+    errors = (FieldError(field="cursor", message="is not one of ours", code="bad_cursor"),)
 
 
 def cut(found: Sequence[R], limit: int, place: Callable[[R], str]) -> tuple[tuple[R, ...], str | None]:

@@ -7,7 +7,17 @@ from typing import Any
 
 from signalbox_common.contracts.base import GrantScope, Request
 from signalbox_common.contracts.roles import PlatformRole, ProjectRole
-from signalbox_common.errors import Forbidden, Unauthenticated, Unavailable
+from signalbox_common.errors import (
+    AdminRequired,
+    Forbidden,
+    GrantRevoked,
+    InsufficientScope,
+    NotDelegated,
+    RoleTooLow,
+    SessionRequired,
+    Unauthenticated,
+    UnknownGrantKey,
+)
 from signalbox_common.revoked import Revoked
 from signalbox_common.tokens import GRANT, KeyRing, TokenVerifier, UnknownKey
 
@@ -70,17 +80,17 @@ class Standing:
 def authorize(contract: type[Request[Any]], standing: Standing) -> None:
     """Raises Forbidden where the contract asks for more than that."""
     if contract.in_person and not standing.in_person:
-        raise Forbidden("Sign in to do this: API tokens and delegations may not.", code="session_required")
+        raise SessionRequired
     if contract.admin and standing.role is not PlatformRole.ADMIN:
-        raise Forbidden("This is for administrators.", code="admin_required")
+        raise AdminRequired
     if contract.grant is GrantScope.PROJECT:
         role = standing.project_role
         if role is None or not role.includes(contract.least_role):
-            raise Forbidden(f"This takes the role {contract.least_role} or above.", code="role_too_low")
+            raise RoleTooLow(contract.least_role)
     if standing.scopes is not None and not in_scope(contract.scope(), standing.scopes):
-        raise Forbidden(f"This token lacks the scope {contract.scope()}.", code="insufficient_scope")
+        raise InsufficientScope(contract.scope())
     if standing.verbs is not None and contract.verb() not in standing.verbs:
-        raise Forbidden("The delegation does not cover this.", code="not_delegated")
+        raise NotDelegated
 
 
 def in_scope(needed: str, held: frozenset[str]) -> bool:
@@ -104,7 +114,7 @@ class GrantVerifier:
             claims = await self._tokens.verify(grant, at=at)
         except UnknownKey as error:
             # Grants come from auth itself: its key may be on its way here. Never a reason to refuse.
-            raise Unavailable("The key of this grant is not known here.", code="unknown_key") from error
+            raise UnknownGrantKey from error
         try:
             principal = _principal(claims)
             # Grants of the first version carry none, and commands of its time may still wait in the stream.
@@ -121,7 +131,7 @@ class GrantVerifier:
             version=version,
             kid=claims["kid"],
         ):
-            raise Unauthenticated("What this grant stands on was taken back.", code="grant_revoked")
+            raise GrantRevoked
         if scope is GrantScope.PROJECT and principal.project_id is None:
             raise Forbidden("A grant for a project is needed.")
         return principal

@@ -9,10 +9,9 @@ import uvloop
 
 from signalbox_common import telemetry
 from signalbox_common.bus import Call, ServiceBus
-from signalbox_common.bus.calls import Translate
 from signalbox_common.contracts import base
 from signalbox_common.db import Database, Transaction, is_outage
-from signalbox_common.errors import SignalboxError, Unavailable
+from signalbox_common.errors import Unavailable
 from signalbox_common.health import Health, HealthServer
 from signalbox_common.inbox import Checkpoint, Inbox, no_checkpoint
 from signalbox_common.settings import OwnerSettings
@@ -23,10 +22,6 @@ TIDY_EVERY = 3600.0
 START_PAUSE = 0.2
 
 
-def _untranslated(_error: Exception) -> SignalboxError | None:
-    return None
-
-
 class Service:
     """A service that owns a schema: its database, its bus and its health."""
 
@@ -34,14 +29,13 @@ class Service:
         self,
         settings: OwnerSettings,
         *,
-        translate: Translate = _untranslated,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
         telemetry.configure(settings.service, settings.instance, settings.log_level, settings.otel_endpoint)
         self.settings = settings
         self.database = Database(settings)
         self.inbox = Inbox(self.database, checkpoint)
-        self.bus = ServiceBus(settings, self.database, self.inbox, translate=translate)
+        self.bus = ServiceBus(settings, self.database, self.inbox)
         self.health = Health(settings, {"database": self.database.check, "nats": self._check_nats})
         self.prepare: Callable[[], Awaitable[None]] = _nothing
         """What must be done, with database and bus at hand, before the first message is taken."""

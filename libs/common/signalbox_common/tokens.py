@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from signalbox_common.contracts.base import TOKEN
-from signalbox_common.errors import SignalboxError, Unauthenticated
+from signalbox_common.errors import KeyRetired, SignalboxError, TokenExpired, Unauthenticated
 
 ISSUER = "signalbox"
 ACCESS, GRANT = "at+jwt", "grant+jwt"
@@ -148,9 +148,9 @@ class TokenVerifier:
             if len(self._signed) > CACHED:
                 self._signed.popitem(last=False)
         if not _within(claims, at or datetime.now(UTC)):
-            raise Unauthenticated("The token has expired.", code="token_expired")
+            raise TokenExpired
         if not _vouched_for(published, claims):
-            raise Unauthenticated("The key of this token is not trusted any more.", code="key_retired")
+            raise KeyRetired
         return claims
 
     async def _verify_signature(self, token: str) -> tuple[PublishedKey, str, dict[str, Any]]:

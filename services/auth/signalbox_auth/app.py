@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from signalbox_auth import handlers
 from signalbox_auth.domain.audit import Chain
 from signalbox_auth.domain.sessions import RefreshTokens
-from signalbox_auth.errors import translate
 from signalbox_auth.passwords import Passwords
 from signalbox_auth.service.anchor import Anchor
 from signalbox_auth.service.audit import Audit
@@ -28,7 +27,7 @@ from signalbox_common.secrets import KeyFile, LocalSecrets
 
 
 def build(settings: AuthSettings, *, checkpoint: Checkpoint = no_checkpoint) -> Service:
-    app = Service(settings, translate=translate, checkpoint=checkpoint)
+    app = Service(settings, checkpoint=checkpoint)
     secret_key = settings.secret_key.get_secret_value()
     store = LocalSecrets(app.database, KeyFile(settings.secrets_dir / "auth.keys", secret_key))
     app.health.checks["secrets"] = store.check

@@ -1,113 +1,280 @@
-"""What the errors of this domain are called on the wire."""
+"""What this service refuses, as whoever asked is told."""
 
-from collections.abc import Callable
-
-from signalbox_auth.domain import errors as domain
 from signalbox_common.contracts.base import FieldError
-from signalbox_common.errors import Conflict, Forbidden, Invalid, NotFound, SignalboxError, Unauthenticated
+from signalbox_common.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    SignalboxError,
+    Unauthenticated,
+    Unavailable,
+)
 
 
 def _field(name: str, message: str, code: str) -> tuple[FieldError, ...]:
     return (FieldError(field=name, message=message, code=code),)
 
 
-def _weak_password(error: domain.DomainError) -> SignalboxError:
-    return Invalid(
-        f"This password {error}.", code="weak_password", errors=_field("password", str(error), "weak")
-    )
+# -- people and passwords --------------------------------------------------------------------------
 
 
-def _too_many_attempts(error: domain.DomainError) -> SignalboxError:
-    seconds = error.seconds if isinstance(error, domain.TooManyAttempts) else 1
-    return SignalboxError(
-        "Too many failed attempts: wait before the next one.",
-        code="too_many_attempts",
-        status=429,
-        retry_after=seconds,
-    )
+class RegistrationClosed(Forbidden):
+    code = "registration_closed"
+    detail = "New users are made by administrators here."
 
 
-def _device(code: str, detail: str, status: int = 400) -> Callable[[domain.DomainError], SignalboxError]:
-    return lambda _error: SignalboxError(detail, code=code, status=status)
+class UsernameTaken(Conflict):
+    code = "username_taken"
+    detail = "This user name is taken."
+    errors = _field("username", "is taken", "taken")
 
 
-_ON_THE_WIRE: dict[type[domain.DomainError], Callable[[domain.DomainError], SignalboxError]] = {
-    domain.UsernameTaken: lambda _: Conflict(
-        "This user name is taken.", code="username_taken", errors=_field("username", "is taken", "taken")
-    ),
-    domain.EmailTaken: lambda _: Conflict(
-        "This e-mail address is taken.", code="email_taken", errors=_field("email", "is taken", "taken")
-    ),
-    domain.WeakPassword: _weak_password,
-    domain.BadPasswordHash: lambda _: Invalid(
-        "Either a password is needed, or a bcrypt or argon2id hash of one.",
-        code="bad_password_hash",
-        errors=_field("passwordHash", "is no bcrypt or argon2id hash", "bad_password_hash"),
-    ),
-    domain.WrongPassword: lambda _: Forbidden("The current password is wrong.", code="wrong_password"),
-    domain.BadCredentials: lambda _: Unauthenticated(
-        "User name or password is wrong.", code="bad_credentials"
-    ),
-    domain.TooManyAttempts: _too_many_attempts,
-    domain.RegistrationClosed: lambda _: Forbidden(
-        "New users are made by administrators here.", code="registration_closed"
-    ),
-    domain.BadRefreshToken: lambda _: Unauthenticated(
-        "The refresh token is not good, or not any more.", code="bad_refresh_token"
-    ),
-    domain.RefreshTokenReused: lambda _: Unauthenticated(
-        "This refresh token was used before; its session has ended.",
-        code="refresh_token_reused",
-        keeps_changes=True,
-    ),
-    domain.NoSuchUser: lambda _: Unauthenticated("The user of this token does not exist any more."),
-    domain.UserNotFound: lambda _: NotFound("There is no such user.", code="user_not_found"),
-    domain.LastAdmin: lambda _: Conflict("This is the last administrator.", code="last_admin"),
-    domain.SessionNotFound: lambda _: NotFound("There is no such session.", code="session_not_found"),
-    domain.TokenNotFound: lambda _: NotFound("There is no such API token.", code="token_not_found"),
-    domain.BadExpiry: lambda _: Invalid(errors=_field("expiresAt", "lies in the past", "past")),
-    domain.UnknownScope: lambda error: Invalid(
-        errors=_field("scopes", f"{error} is no scope that there is", "unknown_scope")
-    ),
-    domain.DeviceNotFound: lambda _: NotFound(
-        "No device is waiting with this code.", code="device_not_found"
-    ),
-    domain.DevicePending: _device("authorization_pending", "Nobody has decided yet."),
-    domain.DeviceTooFast: _device("slow_down", "Ask less often: from now on 5 seconds more apart."),
-    domain.DeviceDenied: _device("access_denied", "The request was refused."),
-    domain.DeviceExpired: _device("expired_token", "The code has expired: start again."),
-    domain.SlugTaken: lambda _: Conflict(
-        "Another project has this slug.", code="slug_taken", errors=_field("slug", "is taken", "taken")
-    ),
-    domain.SlugReserved: lambda _: Invalid(
-        "This slug is reserved.", errors=_field("slug", "is reserved", "reserved")
-    ),
-    domain.NoSuchProject: lambda _: NotFound("There is no such project.", code="project_not_found"),
-    domain.PersonalProject: lambda _: Conflict(
-        "A personal project stays as long as its person.", code="personal_project"
-    ),
-    domain.VersionMoved: lambda _: SignalboxError(
-        "Somebody else has changed it in the meantime.", code="precondition_failed", status=412
-    ),
-    domain.NothingToChange: lambda _: Invalid("There is nothing to change.", code="nothing_to_change"),
-    domain.AlreadyMember: lambda _: Conflict("This user is a member already.", code="already_member"),
-    domain.MemberNotFound: lambda _: NotFound("There is no such member.", code="member_not_found"),
-    domain.RoleTooLow: lambda _: Forbidden("This takes a higher role.", code="role_too_low"),
-    domain.LastOwner: lambda _: Conflict("A project keeps at least one owner.", code="last_owner"),
-    domain.AccountNotFound: lambda _: NotFound(
-        "There is no such service account.", code="service_account_not_found"
-    ),
-    domain.StaysAtHome: lambda _: Forbidden(
-        "A service account belongs to one project, and owns none.", code="service_account"
-    ),
-    domain.DelegationEnded: lambda _: Unauthenticated("The delegation has ended.", code="delegation_ended"),
-    domain.UnknownAudience: lambda _: Invalid("Nobody answers to this audience."),
-}
+class EmailTaken(Conflict):
+    code = "email_taken"
+    detail = "This e-mail address is taken."
+    errors = _field("email", "is taken", "taken")
 
 
-def translate(error: Exception) -> SignalboxError | None:
-    """None for what is no error of this domain."""
-    if not isinstance(error, domain.DomainError):
-        return None
-    make = _ON_THE_WIRE.get(type(error))
-    return make(error) if make is not None else None
+class UserNotFound(NotFound):
+    code = "user_not_found"
+    detail = "There is no such user."
+
+
+class LastAdmin(Conflict):
+    code = "last_admin"
+    detail = "This is the last administrator."
+
+
+class NothingToChange(Invalid):
+    code = "nothing_to_change"
+    detail = "There is nothing to change."
+
+
+class WeakPassword(Invalid):
+    code = "weak_password"
+
+    def __init__(self, flaw: str) -> None:
+        super().__init__(f"This password {flaw}.", errors=_field("password", flaw, "weak"))
+
+
+class BadPasswordHash(Invalid):
+    code = "bad_password_hash"
+    detail = "Either a password is needed, or a bcrypt or argon2id hash of one."
+    errors = _field("passwordHash", "is no bcrypt or argon2id hash", "bad_password_hash")
+
+
+class WrongPassword(Forbidden):
+    """The current password of somebody who is signed in."""
+
+    code = "wrong_password"
+    detail = "The current password is wrong."
+
+
+# -- signing in ------------------------------------------------------------------------------------
+
+
+class LoginMissing(Invalid):
+    code = Invalid.code
+    detail = "A user name or an e-mail address is needed."
+
+
+class BadCredentials(Unauthenticated):
+    """Knows whose account it was about, if there is one; nothing that was typed."""
+
+    code = "bad_credentials"
+    detail = "User name or password is wrong."
+
+    def __init__(self, about: str | None = None) -> None:
+        super().__init__()
+        self.about = about
+
+
+class TooManyAttempts(SignalboxError):
+    status = 429
+    code = "too_many_attempts"
+    detail = "Too many failed attempts: wait before the next one."
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(retry_after=seconds)
+
+
+class LoginsBusy(Unavailable):
+    code = "busy"
+    detail = "Too many people are signing in at this moment."
+
+
+class BadRefreshToken(Unauthenticated):
+    code = "bad_refresh_token"
+    detail = "The refresh token is not good, or not any more."
+
+
+class RefreshTokenReused(Unauthenticated):
+    code = "refresh_token_reused"
+    detail = "This refresh token was used before; its session has ended."
+    keeps_changes = True
+
+
+class NoSuchUser(Unauthenticated):
+    """The holder of the token is gone."""
+
+    code = Unauthenticated.code
+    detail = "The user of this token does not exist any more."
+
+
+class SessionNotFound(NotFound):
+    code = "session_not_found"
+    detail = "There is no such session."
+
+
+class SessionEnded(Unauthenticated):
+    code = "session_ended"
+    detail = "The session has ended."
+
+
+class IncompleteToken(Unauthenticated):
+    code = Unauthenticated.code
+    detail = "The token is incomplete."
+
+
+# -- devices: what a poll is answered with, as RFC 8628 has it -------------------------------------
+
+
+class DeviceNotFound(NotFound):
+    code = "device_not_found"
+    detail = "No device is waiting with this code."
+
+
+class DevicePending(SignalboxError):
+    status = 400
+    code = "authorization_pending"
+    detail = "Nobody has decided yet."
+
+
+class DeviceTooFast(SignalboxError):
+    status = 400
+    code = "slow_down"
+    detail = "Ask less often: from now on 5 seconds more apart."
+
+
+class DeviceDenied(SignalboxError):
+    status = 400
+    code = "access_denied"
+    detail = "The request was refused."
+
+
+class DeviceExpired(SignalboxError):
+    status = 400
+    code = "expired_token"
+    detail = "The code has expired: start again."
+
+
+# -- API tokens and service accounts ---------------------------------------------------------------
+
+
+class TokenNotFound(NotFound):
+    code = "token_not_found"
+    detail = "There is no such API token."
+
+
+class ForeignToken(Unauthenticated):
+    code = Unauthenticated.code
+    detail = "The API token is not one of ours."
+
+
+class TokenRevoked(Unauthenticated):
+    code = "token_revoked"
+    detail = "The API token is not good, or not any more."
+
+
+class BadExpiry(Invalid):
+    code = Invalid.code
+    errors = _field("expiresAt", "lies in the past", "past")
+
+
+class UnknownScope(Invalid):
+    code = Invalid.code
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(errors=_field("scopes", f"{scope} is no scope that there is", "unknown_scope"))
+
+
+class AccountNotFound(NotFound):
+    code = "service_account_not_found"
+    detail = "There is no such service account."
+
+
+class StaysAtHome(Forbidden):
+    code = "service_account"
+    detail = "A service account belongs to one project, and owns none."
+
+
+# -- projects and their members --------------------------------------------------------------------
+
+
+class SlugTaken(Conflict):
+    code = "slug_taken"
+    detail = "Another project has this slug."
+    errors = _field("slug", "is taken", "taken")
+
+
+class SlugReserved(Invalid):
+    code = Invalid.code
+    detail = "This slug is reserved."
+    errors = _field("slug", "is reserved", "reserved")
+
+
+class NoSuchProject(NotFound):
+    code = "project_not_found"
+    detail = "There is no such project."
+
+
+class PersonalProject(Conflict):
+    code = "personal_project"
+    detail = "A personal project stays as long as its person."
+
+
+class VersionMoved(SignalboxError):
+    status = 412
+    code = "precondition_failed"
+    detail = "Somebody else has changed it in the meantime."
+
+
+class AlreadyMember(Conflict):
+    code = "already_member"
+    detail = "This user is a member already."
+
+
+class MemberNotFound(NotFound):
+    code = "member_not_found"
+    detail = "There is no such member."
+
+
+class RoleTooLow(Forbidden):
+    """Nobody gives, changes or takes a role that is above their own."""
+
+    code = "role_too_low"
+    detail = "This takes a higher role."
+
+
+class LastOwner(Conflict):
+    code = "last_owner"
+    detail = "A project keeps at least one owner."
+
+
+# -- grants ----------------------------------------------------------------------------------------
+
+
+class UnknownAudience(Invalid):
+    code = Invalid.code
+    detail = "Nobody answers to this audience."
+
+
+class DelegationEnded(Unauthenticated):
+    code = "delegation_ended"
+    detail = "The delegation has ended."
+
+
+class DelegationPassedOn(Forbidden):
+    code = "not_delegated"
+    detail = "A delegation cannot be passed on."

@@ -9,8 +9,8 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from signalbox_auth.domain.passwords import is_bcrypt
+from signalbox_auth.errors import LoginsBusy
 from signalbox_auth.settings import AuthSettings
-from signalbox_common.errors import Unavailable
 
 _BCRYPT_READS = 72
 """Bytes of a password that bcrypt has ever looked at."""
@@ -38,7 +38,7 @@ class Passwords:
         together, only a handful are decided about at the same time.
         """
         if self._waiting >= self._queue:
-            raise Unavailable("Too many people are signing in at this moment.", code="busy")
+            raise LoginsBusy
         self._waiting += 1
         try:
             await self._turns.acquire()

@@ -3,7 +3,6 @@
 from datetime import timedelta
 
 from signalbox_catalog import handlers
-from signalbox_catalog.errors import translate
 from signalbox_catalog.service.applying import Applying
 from signalbox_catalog.service.changes import Changes
 from signalbox_catalog.service.neighbours import Neighbours
@@ -24,7 +23,7 @@ from signalbox_common.secrets import KeyFile, LocalSecrets
 
 
 def build(settings: CatalogSettings, *, checkpoint: Checkpoint = no_checkpoint) -> Service:
-    app = Service(settings, translate=translate, checkpoint=checkpoint)
+    app = Service(settings, checkpoint=checkpoint)
     secret_key = settings.secret_key.get_secret_value()
     store = LocalSecrets(app.database, KeyFile(settings.secrets_dir / "catalog.keys", secret_key))
     app.health.checks["secrets"] = store.check

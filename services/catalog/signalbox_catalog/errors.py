@@ -1,102 +1,185 @@
-"""What the errors of this domain are called on the wire."""
+"""What this service refuses, as whoever asked is told."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
 
-from signalbox_catalog.domain import errors as domain
 from signalbox_common.contracts.base import FieldError
-from signalbox_common.errors import Conflict, Forbidden, Invalid, NotFound, SignalboxError
+from signalbox_common.errors import Conflict, Forbidden, Invalid, NotFound, SignalboxError, Unavailable
 
 _LISTED = 20
 _TOLD = 50
 """Flaws of one answer: more than that nobody reads."""
 
 
-def _errors(error: domain.Flawed) -> list[FieldError]:
-    return [
-        FieldError(
-            field=flaw.field, message=flaw.message, code=flaw.code, document=flaw.document, line=flaw.line
+# -- what was sent ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Flaw:
+    """One thing that is wrong with what was sent, and where it stands."""
+
+    message: str
+    code: str
+    field: str = ""
+    """As a path with dots: `spec.members.0.botRef`."""
+    document: int | None = None
+    """The number of the document, from 1, where many came at once."""
+    line: int | None = None
+    """The line in what was sent, from 1."""
+
+
+class Flawed(Invalid):
+    """What was sent does not fit; nothing was changed."""
+
+    code = Invalid.code
+
+    def __init__(self, *flaws: Flaw, detail: str | None = None) -> None:
+        super().__init__(
+            detail or _sentence(flaws),
+            errors=[
+                FieldError(
+                    field=flaw.field,
+                    message=flaw.message,
+                    code=flaw.code,
+                    document=flaw.document,
+                    line=flaw.line,
+                )
+                for flaw in flaws[:_TOLD]
+            ],
         )
-        for flaw in error.flaws[:_TOLD]
-    ]
+        self.flaws: Sequence[Flaw] = flaws
 
 
-def _flawed(error: domain.Flawed) -> SignalboxError:
-    return Invalid(_sentence(error), errors=_errors(error))
-
-
-def _sentence(error: domain.Flawed) -> str | None:
+def _sentence(flaws: Sequence[Flaw]) -> str | None:
     """The flaw itself where there is only one: many people read no further."""
-    if len(error.flaws) != 1:
-        return f"{len(error.flaws)} things do not fit; nothing was changed." if error.flaws else None
-    flaw = error.flaws[0]
+    if len(flaws) != 1:
+        return f"{len(flaws)} things do not fit; nothing was changed." if flaws else None
+    flaw = flaws[0]
     where = f"Document {flaw.document}, line {flaw.line}: " if flaw.document is not None else ""
     return f"{where}{flaw.field + ': ' if flaw.field else ''}{flaw.message}"
 
 
-def _conflicting(error: domain.Flawed) -> SignalboxError:
-    return Conflict(_sentence(error), errors=_errors(error))
+class VersionConflict(Flawed):
+    """What was sent is meant for other versions than those that are there."""
+
+    status = Conflict.status
+    code = Conflict.code
+    detail = Conflict.detail
 
 
-def _still_referenced(error: domain.StillReferenced) -> SignalboxError:
-    named = [f"{kind.lower()} {name}" for kind, _, name in error.referrers]
-    listed = named[:_LISTED]
-    rest = len(named) - len(listed)
-    others = [f"{rest} more"] if rest else []
-    if error.hidden:
-        others.append(f"{error.hidden} in other namespaces")
-    return Conflict(
-        f"It is referred to by {', '.join(listed + others)}. Delete those first, or all of them with "
-        "`cascade=true`."
-        if not error.hidden
-        else f"It is referred to by {', '.join(listed + others)}.",
-        code="still_referenced",
-        errors=[
-            FieldError(field=f"{kind}/{namespace}/{name}", message="refers to it", code="refers")
-            for kind, namespace, name in error.referrers[:_TOLD]
-        ],
-    )
+class NamespaceNotFound(Flawed):
+    """What was sent is for namespaces that are not there, or not for the asker."""
+
+    status = NotFound.status
+    code = "project_not_found"
+    detail = "There is no such project."
+
+    def __init__(self, *flaws: Flaw) -> None:
+        super().__init__(*flaws, detail=self.detail)
 
 
-_ON_THE_WIRE: dict[type[domain.DomainError], Callable[..., SignalboxError]] = {
-    domain.Flawed: _flawed,
-    domain.Conflicting: _conflicting,
-    domain.Closed: lambda error: NotFound(
-        "There is no such project.", code="project_not_found", errors=_errors(error)
-    ),
-    domain.RoleTooLow: lambda error: Forbidden(
-        _sentence(error) or "This takes a higher role.", code="role_too_low", errors=_errors(error)
-    ),
-    domain.KindNotFound: lambda error: NotFound(
-        f"There is no kind {str(error)[:40]!r}; `/api/v1/kinds` lists what there is.", code="kind_not_found"
-    ),
-    domain.ResourceNotFound: lambda error: NotFound(str(error), code="resource_not_found"),
-    domain.AlreadyExists: lambda error: Conflict(str(error), code="already_exists"),
-    domain.NothingDeleted: lambda _: NotFound(
-        "There is no deleted resource of that name.", code="nothing_deleted"
-    ),
-    domain.VersionMoved: lambda _: Conflict(
-        "Somebody else has changed it in the meantime: look at it again.", code="version_conflict"
-    ),
-    domain.StillReferenced: _still_referenced,
-    domain.GenerationNotFound: lambda _: NotFound(
-        "That generation never was, or is not kept any more.", code="generation_not_found"
-    ),
-    domain.Expired: lambda _: SignalboxError(
-        "What came after that resourceVersion is not kept any more: list, and watch from there.",
-        code="expired",
-        status=410,
-    ),
-    domain.TreeTooLarge: lambda _: SignalboxError(
-        "This refers to more than one answer can hold.", code="too_large", status=413
-    ),
-    domain.PackageNotFound: lambda _: NotFound("This skill has no package.", code="package_not_found"),
-    domain.UploadNotFound: lambda _: NotFound("Nothing was uploaded.", code="upload_not_found"),
-}
+class RoleTooLow(Flawed):
+    """What was sent is for namespaces in which the asker may only read."""
+
+    status = Forbidden.status
+    code = "role_too_low"
+    detail = "This takes a higher role."
+    project: UUID | None = None
+    """Where it is for one of them only."""
 
 
-def translate(error: Exception) -> SignalboxError | None:
-    """None for what is no error of this domain."""
-    if not isinstance(error, domain.DomainError):
-        return None
-    make = _ON_THE_WIRE.get(type(error))
-    return make(error) if make is not None else None
+# -- resources -------------------------------------------------------------------------------------
+
+
+class KindNotFound(NotFound):
+    code = "kind_not_found"
+
+    def __init__(self, plural: str) -> None:
+        super().__init__(f"There is no kind {plural[:40]!r}; `/api/v1/kinds` lists what there is.")
+
+
+class ResourceNotFound(NotFound):
+    code = "resource_not_found"
+
+    def __init__(self, what: str, namespace: str) -> None:
+        super().__init__(f"There is no {what} in the namespace {namespace}.")
+
+
+class AlreadyExists(Conflict):
+    """A living resource has that name."""
+
+    code = "already_exists"
+
+    def __init__(self, what: str, namespace: str) -> None:
+        super().__init__(f"There is a {what} in the namespace {namespace} already.")
+
+
+class NothingDeleted(NotFound):
+    code = "nothing_deleted"
+    detail = "There is no deleted resource of that name."
+
+
+class VersionMoved(Conflict):
+    code = "version_conflict"
+    detail = "Somebody else has changed it in the meantime: look at it again."
+
+
+class Contention(Unavailable):
+    """What was looked at before has changed since then: to be done again from the start."""
+
+    code = "contended"
+    detail = "Others keep changing this: try again."
+
+
+class StillReferenced(Conflict):
+    """Names who refers to it: those that the asker may know, and how many others there are."""
+
+    code = "still_referenced"
+
+    def __init__(self, referrers: Sequence[tuple[str, str, str]], hidden: int) -> None:
+        """Each with its kind, namespace and name."""
+        named = [f"{kind.lower()} {name}" for kind, _, name in referrers]
+        listed = named[:_LISTED]
+        if len(named) > _LISTED:
+            listed.append(f"{len(named) - _LISTED} more")
+        if hidden:
+            listed.append(f"{hidden} in other namespaces")
+        way_out = "" if hidden else " Delete those first, or all of them with `cascade=true`."
+        super().__init__(
+            f"It is referred to by {', '.join(listed)}.{way_out}",
+            errors=[
+                FieldError(field=f"{kind}/{namespace}/{name}", message="refers to it", code="refers")
+                for kind, namespace, name in referrers[:_TOLD]
+            ],
+        )
+
+
+class GenerationNotFound(NotFound):
+    code = "generation_not_found"
+    detail = "That generation never was, or is not kept any more."
+
+
+class VersionExpired(SignalboxError):
+    status = 410
+    code = "expired"
+    detail = "What came after that resourceVersion is not kept any more: list, and watch from there."
+
+
+class TreeTooLarge(SignalboxError):
+    status = 413
+    code = "too_large"
+    detail = "This refers to more than one answer can hold."
+
+
+# -- packages --------------------------------------------------------------------------------------
+
+
+class PackageNotFound(NotFound):
+    code = "package_not_found"
+    detail = "This skill has no package."
+
+
+class UploadNotFound(NotFound):
+    code = "upload_not_found"
+    detail = "Nothing was uploaded."

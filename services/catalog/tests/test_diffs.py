@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from signalbox_catalog.domain.diffs import Change, diff
-from signalbox_catalog.domain.errors import Flawed
 from signalbox_catalog.domain.jsons import Json, pointer, split
+from signalbox_catalog.errors import Flawed
 
 SCALARS: st.SearchStrategy[Json] = st.one_of(
     st.none(), st.booleans(), st.integers(-2, 2), st.sampled_from([0.0, 1.0, 1.5]), st.sampled_from("xy/~")

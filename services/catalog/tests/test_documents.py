@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from signalbox_catalog.domain import documents
 from signalbox_catalog.domain.documents import Document, read
-from signalbox_catalog.domain.errors import Flaw, Flawed
+from signalbox_catalog.errors import Flaw, Flawed
 
 MIB = 1024 * 1024
 

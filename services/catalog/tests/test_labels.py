@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signalbox_catalog.domain.errors import Flawed
 from signalbox_catalog.domain.labels import (
     MOST_LABELS,
     Operator,
@@ -16,6 +15,7 @@ from signalbox_catalog.domain.labels import (
     matches,
     parse_selector,
 )
+from signalbox_catalog.errors import Flawed
 
 ALPHANUMERIC = string.ascii_letters + string.digits
 NAMES = st.from_regex(r"[A-Za-z0-9]([-_.A-Za-z0-9]{0,8}[A-Za-z0-9])?", fullmatch=True)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signalbox_catalog.domain.errors import Flawed
 from signalbox_catalog.domain.jsons import Json, Scalar, split
 from signalbox_catalog.domain.masks import MASK, mask, unmasked
+from signalbox_catalog.errors import Flawed
 
 LOOK_LIKE_CREDENTIALS = [
     "sk-1234567890abcdef",

@@ -20,7 +20,6 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from signalbox_catalog.domain.archives import CHUNK
-from signalbox_catalog.domain.errors import Flawed
 from signalbox_catalog.domain.packages import (
     MAX_FILES,
     MAX_FRONT_MATTER,
@@ -32,6 +31,7 @@ from signalbox_catalog.domain.packages import (
     PackagedFile,
     inspect,
 )
+from signalbox_catalog.errors import Flawed
 
 MD = b"---\nname: greeter\ndescription: Greets everybody.\n---\n# Greeter\n"
 MIB = 1024 * 1024

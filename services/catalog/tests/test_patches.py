@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signalbox_catalog.domain.errors import Flawed
 from signalbox_catalog.domain.jsons import DEEPEST, Json
 from signalbox_catalog.domain.patches import merged
+from signalbox_catalog.errors import Flawed
 
 SCALARS: st.SearchStrategy[Json] = st.one_of(
     st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=3)

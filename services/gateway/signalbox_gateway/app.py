@@ -17,7 +17,7 @@ from signalbox_common import __version__, telemetry
 from signalbox_common.bus import Bus
 from signalbox_common.errors import Unavailable
 from signalbox_common.health import Health, HealthServer
-from signalbox_gateway import pages, problems
+from signalbox_gateway import openapi, pages, problems
 from signalbox_gateway.addresses import Addresses
 from signalbox_gateway.clients import Clients
 from signalbox_gateway.cookies import Cookies
@@ -34,6 +34,7 @@ from signalbox_gateway.routes import (
     apply,
     audit,
     auth,
+    bodies,
     devices,
     health,
     info,
@@ -145,8 +146,9 @@ def build(settings: GatewaySettings, *, started: Callable[[], object] | None = N
     app.state.external = Reader(secret_key)
     app.state.wakes = Wakes(bus)
     problems.install(app)
+    openapi.install(app)
     _add_routes(app, settings)
-    add_middlewares(app, settings)
+    add_middlewares(app, settings, bodies.limits(module.routes for module in ROUTES))
     return app
 
 
@@ -160,8 +162,8 @@ def _add_routes(app: FastAPI, settings: GatewaySettings) -> None:
         pages.install(app)
 
 
-def add_middlewares(app: FastAPI, settings: GatewaySettings) -> None:
-    """What every request passes, the last one added first."""
+def add_middlewares(app: FastAPI, settings: GatewaySettings, limits: bodies.Limits = ()) -> None:
+    """What every request passes, the last one added first; `limits` of those bodies that may be larger."""
     app.add_middleware(GZipMiddleware, minimum_size=1024)
     app.add_middleware(
         CORSMiddleware,
@@ -171,7 +173,8 @@ def add_middlewares(app: FastAPI, settings: GatewaySettings) -> None:
         allow_headers=["*"],
         expose_headers=EXPOSED,
     )
-    app.add_middleware(Edge, max_body=settings.max_body, addresses=Addresses(settings.proxies()))
+    addresses = Addresses(settings.proxies())
+    app.add_middleware(Edge, max_body=settings.max_body, limits=limits, addresses=addresses)
 
 
 def main() -> None:

@@ -29,6 +29,7 @@ from signalbox_common.contracts.streams import PACKAGE_BUCKET
 from signalbox_common.errors import Invalid, NotFound, SignalboxError, Unavailable
 from signalbox_common.keys import CommandIds, OperationIds, OperationRef, uuid7
 from signalbox_gateway.identity import Asker, Identity
+from signalbox_gateway.refusals import declared_by
 
 R = TypeVar("R", bound=Reply)
 T = TypeVar("T")
@@ -80,7 +81,8 @@ class Clients:
 
     async def identify(self, asker: Asker) -> WhoItIs:
         """As auth knows them at this moment."""
-        return (await self.bus.query(Identify(token=SecretStr(asker.token)))).value()
+        with declared_by(Identify):
+            return (await self.bus.query(Identify(token=SecretStr(asker.token)))).value()
 
     async def place(
         self, asker: Asker, service: str, namespace: str, message: type[MessageToOwner[Any]]
@@ -116,17 +118,21 @@ class Clients:
         send: Callable[[str | None], Awaitable[T]],
     ) -> T:
         """Sends with the grant that is at hand, or with a new one where the owner knows that it is old."""
+        contract = type(message)
         if asker is None or message.grant is GrantScope.NONE:
-            return await send(None)
+            with declared_by(contract):
+                return await send(None)
         purpose = None if isinstance(message, Query) else message.verb()
         grant = await self.identity.grant(asker, message.owner(), project, purpose=purpose)
         try:
-            return await send(grant.grant)
+            with declared_by(contract):
+                return await send(grant.grant)
         except SignalboxError as error:
             if error.code not in _OLD_GRANT:
                 raise
         grant = await self.identity.grant(asker, message.owner(), project, fresh=True)
-        return await send(grant.grant)
+        with declared_by(contract):
+            return await send(grant.grant)
 
     async def command(
         self,

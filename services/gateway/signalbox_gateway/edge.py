@@ -13,9 +13,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from signalbox_common import telemetry
 from signalbox_common.bus.headers import client, is_correlation_id
 from signalbox_common.keys import uuid7
-from signalbox_gateway import limits, pages
+from signalbox_gateway import pages
 from signalbox_gateway.addresses import Addresses
 from signalbox_gateway.problems import problem
+from signalbox_gateway.routes.bodies import Limits
 
 log = telemetry.get_logger()
 
@@ -41,9 +42,10 @@ class _TooLarge(HTTPException):
 class Edge:
     """Pure ASGI, outermost."""
 
-    def __init__(self, app: ASGIApp, *, max_body: int, addresses: Addresses) -> None:
+    def __init__(self, app: ASGIApp, *, max_body: int, limits: Limits, addresses: Addresses) -> None:
         self._app = app
         self._max_body = max_body
+        self._limits = limits
         self._addresses = addresses
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,7 +60,7 @@ class Edge:
         if scope["type"] == "websocket":
             await self._app(scope, receive, send)
             return
-        max_body = limits.of(scope["path"], self._max_body)
+        max_body = self._limit(scope["path"])
         started = time.perf_counter()
         status = 0
 
@@ -86,6 +88,9 @@ class Edge:
         route = getattr(scope.get("route"), "path", "unmatched")
         REQUESTS.labels(scope["method"], route, status).inc()
         SECONDS.labels(scope["method"], route).observe(time.perf_counter() - started)
+
+    def _limit(self, path: str) -> int:
+        return next((most for route, most in self._limits if route.fullmatch(path)), self._max_body)
 
     async def _guarded(
         self,

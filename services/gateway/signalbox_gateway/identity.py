@@ -19,6 +19,7 @@ from signalbox_common.revoked import Revoked
 from signalbox_common.tokens import ACCESS, ACCESS_AUDIENCE, TokenVerifier
 from signalbox_gateway import cookies
 from signalbox_gateway.origins import Origins
+from signalbox_gateway.refusals import declared_by
 
 V = TypeVar("V")
 
@@ -132,7 +133,8 @@ class Identity:
 
     async def _asked(self, token: str) -> Asker:
         signed = None if token.startswith(API_TOKEN) else await self._of_access_token(token)
-        found = (await self._bus.query(Identify(token=SecretStr(token)))).value()
+        with declared_by(Identify):
+            found = (await self._bus.query(Identify(token=SecretStr(token)))).value()
         if signed is not None:
             return signed
         return Asker(
@@ -165,7 +167,8 @@ class Identity:
             namespace=project if by_name else None,
             purpose=purpose,
         )
-        grant = (await self._bus.query(question)).value()
+        with declared_by(GetGrant):
+            grant = (await self._bus.query(question)).value()
         until = time.time() + (grant.expires_at - datetime.now(UTC)).total_seconds() - _MARGIN
         for named in {project, grant.project}:
             self._grants.put((asker.token, service, named), (asker, grant), until)

@@ -106,8 +106,15 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, http)
 
 
+def documented(status: int, codes: Sequence[str]) -> dict[str, Any]:
+    """The OpenAPI entry of the problems with this status."""
+    named = ", ".join(f"`{code}`" for code in codes)
+    return {"$ref": f"#/components/responses/{NAME}", "description": f"{_TITLES[status]}: {named}."}
+
+
+NAME = "Problem"
 SCHEMA: dict[str, Any] = {
-    "title": "Problem",
+    "title": NAME,
     "type": "object",
     "required": ["type", "title", "status", "detail", "code"],
     "properties": {
@@ -133,3 +140,8 @@ SCHEMA: dict[str, Any] = {
     },
 }
 """The schema of every error answer, for the OpenAPI document."""
+RESPONSE: dict[str, Any] = {
+    "description": "A problem (RFC 9457) with a stable `code`.",
+    "content": {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{NAME}"}}},
+}
+"""Every error answer."""

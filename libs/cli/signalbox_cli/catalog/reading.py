@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from signalbox_catalog.domain import documents
 from signalbox_catalog.domain.documents import Document
-from signalbox_catalog.domain.errors import Flawed
 from signalbox_catalog.domain.kinds import API_VERSION, FOREIGN_API_VERSIONS
+from signalbox_catalog.errors import Flawed
 from signalbox_common.contracts.base import FieldError
 
 OURS = FOREIGN_API_VERSIONS | {API_VERSION}

@@ -14,16 +14,12 @@ from signalbox_common.errors import SignalboxError, Unauthenticated
 from signalbox_common.inbox import Inbox, Outcome, R, RequestKey, Work
 from signalbox_common.principal import Principal
 
-Translate = Callable[[Exception], SignalboxError | None]
-"""Turns an error of the service's domain into one that travels; None for anything else."""
-
 
 @dataclass(frozen=True)
 class Call:
     """A request, who sent it, and the transaction in which it takes effect once."""
 
     asked: Asked
-    translate: Translate
     client: Client = NOWHERE
     inbox: Inbox | None = None
     key: RequestKey | None = None
@@ -83,16 +79,7 @@ class Call:
         """
         inbox, key = self._remembered()
 
-        async def translated(transaction: Transaction) -> R:
-            try:
-                return await work(transaction)
-            except Exception as error:
-                known = self.translate(error)
-                if known is None:
-                    raise
-                raise known from error
-
-        return await inbox.once(key, translated, self._note, operation=self.asked.operation)
+        return await inbox.once(key, work, self._note, operation=self.asked.operation)
 
     async def refuse(self, refusal: SignalboxError) -> Outcome[Any]:
         """Stored like any other answer, so that its operation knows it and it is written down once."""

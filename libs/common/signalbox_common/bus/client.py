@@ -17,7 +17,14 @@ from signalbox_common.bus.revocations import Follower
 from signalbox_common.contracts.auth import AccessRevoked
 from signalbox_common.contracts.base import Ask, Command, Event, Failure, Query, Reply, Request
 from signalbox_common.contracts.streams import COMMANDS, KEY_BUCKET, MAX_PAYLOAD, stream_of
-from signalbox_common.errors import OutcomeUnknown, SignalboxError, Unavailable
+from signalbox_common.errors import (
+    BodyTooLarge,
+    CommandUnconfirmed,
+    OutcomeUnknown,
+    QueueFull,
+    SignalboxError,
+    Unavailable,
+)
 from signalbox_common.keys import uuid7
 from signalbox_common.revoked import Revoked
 from signalbox_common.settings import ServiceSettings
@@ -62,7 +69,7 @@ def _encoded(request: Request[Any]) -> bytes:
     """As it travels: JSON may write what came in as more."""
     body = request.encode()
     if len(body) > MAX_MESSAGE:
-        raise SignalboxError("The request is too large.", code="body_too_large", status=413)
+        raise BodyTooLarge
     return body
 
 
@@ -181,16 +188,14 @@ class Bus:
                 log.warning("command not confirmed yet", subject=subject, reason=repr(error))
             except APIError as error:
                 if error.err_code in _FULL:
-                    raise Unavailable(
-                        "Too many commands are waiting.", code="queue_full", retry_after=5
-                    ) from error
+                    raise QueueFull from error
                 log.warning("command not confirmed yet", subject=subject, reason=repr(error))
                 await asyncio.sleep(0.1)
             else:
                 return
         if not sent:
             raise Unavailable("The message bus is not reachable.")
-        raise OutcomeUnknown("The command may have been accepted, or not.", status=503)
+        raise CommandUnconfirmed
 
     async def _listen_for_replies(self) -> None:
         """Only those who send commands may, and need to, hear replies."""

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from signalbox_common import telemetry
 from signalbox_common.bus import headers as h
 from signalbox_common.bus.audit import Asked, AuditTrail
-from signalbox_common.bus.calls import Call, Handler, Translate
+from signalbox_common.bus.calls import Call, Handler
 from signalbox_common.bus.connection import Connection
 from signalbox_common.bus.durable import Delivery, DurableConsumer, Hopeless
 from signalbox_common.contracts.base import Command, GrantScope, consumer_of
@@ -34,7 +34,6 @@ class CommandConsumer(DurableConsumer):
         handler: Handler,
         *,
         grants: GrantVerifier,
-        translate: Translate,
         audit: AuditTrail,
         own_transaction: bool = False,
     ) -> None:
@@ -45,7 +44,6 @@ class CommandConsumer(DurableConsumer):
         self.consumer = consumer_of(self.subject)
         self._handler = handler
         self._grants = grants
-        self._translate = translate
         self._audit = audit
 
     async def handle(self, delivery: Delivery) -> None:
@@ -110,7 +108,6 @@ class CommandConsumer(DurableConsumer):
         )
         return Call(
             asked,
-            self._translate,
             h.client.get(),
             inbox=self.inbox,
             key=key,

@@ -29,6 +29,12 @@ class ObjectDamaged(SignalboxError):
     detail = "The file is not what it was."
 
 
+class StorageFull(Unavailable):
+    code = "storage_full"
+    detail = "There is no room for more files."
+    retry_after = 60
+
+
 @dataclass(frozen=True)
 class StoredObject:
     name: str
@@ -95,9 +101,7 @@ def _explained() -> Iterator[None]:
         raise ObjectNotFound from error
     except APIError as error:
         if error.err_code in _FULL:
-            raise Unavailable(
-                "There is no room for more files.", code="storage_full", retry_after=60
-            ) from error
+            raise StorageFull from error
         raise Unavailable("The object store does not answer.") from error
     except (TimeoutError, ServiceUnavailableError, JetStreamError, NatsError) as error:
         raise Unavailable("The object store does not answer.") from error

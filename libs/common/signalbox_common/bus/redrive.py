@@ -18,7 +18,7 @@ from signalbox_common.bus.facts import FactConsumer
 from signalbox_common.contracts.base import Failure, Redrive, Redriven, consumer_of
 from signalbox_common.contracts.streams import COMMANDS, DEAD_LETTERS
 from signalbox_common.deliveries import Delivered
-from signalbox_common.errors import NotFound, SignalboxError, Unavailable
+from signalbox_common.errors import NotFound, StillFailing, Unavailable
 from signalbox_common.inbox import Inbox, Outcome
 from signalbox_common.settings import OwnerSettings
 
@@ -82,8 +82,7 @@ class RedriveConsumer(DurableConsumer):
                 result = Redriven(sequence=sequence, outcome="handled")
         except Exception as error:  # noqa: BLE001 - whatever it was, the letter stays dead and the operator learns why
             await self.inbox.deliveries.bury(letter.message, repr(error)[:2000])
-            reason = SignalboxError(f"{type(error).__name__}: {error}"[:500], code="still_failing").failure()
-            return Redriven(sequence=sequence, outcome="failed", failure=reason)
+            return Redriven(sequence=sequence, outcome="failed", failure=StillFailing(error).failure())
         await self.inbox.deliveries.forget(letter.message)
         return result
 

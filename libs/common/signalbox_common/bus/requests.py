@@ -16,12 +16,20 @@ from pydantic import ValidationError
 from signalbox_common import telemetry
 from signalbox_common.bus import headers as h
 from signalbox_common.bus.audit import Asked, AuditTrail
-from signalbox_common.bus.calls import Call, Handled, Handler, Translate
+from signalbox_common.bus.calls import Call, Handled, Handler
 from signalbox_common.bus.connection import Connection
 from signalbox_common.contracts.base import Ask, GrantScope, Query, Request
 from signalbox_common.contracts.streams import MAX_PAYLOAD
 from signalbox_common.db import CommitUncertain, is_contention, is_outage
-from signalbox_common.errors import Invalid, OutcomeUnknown, SignalboxError, Unavailable, invalid
+from signalbox_common.errors import (
+    Invalid,
+    OutcomeUnknown,
+    ReplyTooLarge,
+    ServiceOverloaded,
+    SignalboxError,
+    Unavailable,
+    invalid,
+)
 from signalbox_common.inbox import Inbox, Outcome, RequestKey
 from signalbox_common.keys import is_canonical_uuid
 from signalbox_common.principal import GrantVerifier, Principal, authorize
@@ -69,7 +77,6 @@ class RequestServer:
         service: str,
         *,
         grants: GrantVerifier,
-        translate: Translate,
         inbox: Inbox,
         audit: AuditTrail,
         concurrency: int,
@@ -77,7 +84,6 @@ class RequestServer:
         self._connection = connection
         self._service = service
         self._grants = grants
-        self._translate = translate
         self._inbox = inbox
         self._audit = audit
         # Apart from each other: hashing passwords must not keep anybody from being granted anything.
@@ -119,7 +125,7 @@ class RequestServer:
         ):
             desk = self._reads if issubclass(endpoint.contract, Query) else self._asks
             if desk.waiting > desk.limit:
-                outcome = Outcome.failure(Unavailable("The service is overloaded.", code="overloaded"))
+                outcome = Outcome.failure(ServiceOverloaded())
             else:
                 async with desk.turn():
                     outcome = await self._answer(endpoint, message.data, sent)
@@ -132,7 +138,7 @@ class RequestServer:
             return
         if len(outcome.body) > MAX_REPLY:
             log.error("answer too large", subject=message.subject, bytes=len(outcome.body))
-            outcome = Outcome.failure(SignalboxError("The answer is too large.", code="reply_too_large"))
+            outcome = Outcome.failure(ReplyTooLarge())
         try:
             await self._connection.client.publish(
                 message.reply, outcome.body, headers={h.STATUS: h.FAILED if outcome.failed else h.OK}
@@ -143,16 +149,15 @@ class RequestServer:
     async def _answer(self, endpoint: "_Endpoint", body: bytes, sent: dict[str, str]) -> Outcome[Any]:
         try:
             return await self._handle(endpoint, body, sent)
+        except SignalboxError as error:
+            return Outcome.failure(error)
+        except CommitUncertain:
+            return Outcome.failure(OutcomeUnknown())
         except Exception as error:
-            known = error if isinstance(error, SignalboxError) else self._translate(error)
-            if known is None and isinstance(error, CommitUncertain):
-                known = OutcomeUnknown()
-            if known is None and (is_outage(error) or is_contention(error)):
-                known = Unavailable("The data is not reachable at the moment.")
-            if known is None:
-                log.exception("request failed", subject=endpoint.contract.subject)
-                known = SignalboxError()
-            return Outcome.failure(known)
+            if is_outage(error) or is_contention(error):
+                return Outcome.failure(Unavailable("The data is not reachable at the moment."))
+            log.exception("request failed", subject=endpoint.contract.subject)
+            return Outcome.failure(SignalboxError())
 
     async def _handle(self, endpoint: "_Endpoint", body: bytes, sent: dict[str, str]) -> Outcome[Any]:
         contract = endpoint.contract
@@ -172,10 +177,9 @@ class RequestServer:
                 handled = await endpoint.handler(call, request)
             else:
                 handled = await call.take_effect(endpoint.handler, request)
-        except Exception as error:
-            known = error if isinstance(error, SignalboxError) else self._translate(error)
-            if known is not None and known.final:
-                await self._audit.refused(asked, known, getattr(error, "about", None))
+        except SignalboxError as error:
+            if error.final:
+                await self._audit.refused(asked, error, error.about)
             raise
         return handled if isinstance(handled, Outcome) else Outcome.of(handled)
 
@@ -200,7 +204,7 @@ class RequestServer:
     def _call(self, asked: Asked, sent: dict[str, str]) -> Call:
         contract, principal = asked.contract, asked.principal
         if not issubclass(contract, Ask):
-            return Call(asked, self._translate, h.client.get(), grant=sent.get(h.GRANT))
+            return Call(asked, h.client.get(), grant=sent.get(h.GRANT))
         command_id = sent.get(h.COMMAND_ID, "")
         if not is_canonical_uuid(command_id):
             raise Invalid("The request has no command id.")
@@ -216,7 +220,6 @@ class RequestServer:
         )
         return Call(
             asked,
-            self._translate,
             h.client.get(),
             inbox=self._inbox,
             key=key,

@@ -9,7 +9,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from signalbox_common.bus.audit import AuditTrail
-from signalbox_common.bus.calls import Call, FactHandler, FactsHandler, Handler, Translate
+from signalbox_common.bus.calls import Call, FactHandler, FactsHandler, Handler
 from signalbox_common.bus.client import Bus
 from signalbox_common.bus.commands import CommandConsumer
 from signalbox_common.bus.durable import DurableConsumer
@@ -39,10 +39,6 @@ IN_FLIGHT = timedelta(seconds=15)
 """How long a command that nobody knows may still be on its way."""
 
 
-def _untranslated(_error: Exception) -> None:
-    return None
-
-
 class ServiceBus(Bus):
     """The bus as a service that owns data uses it."""
 
@@ -51,21 +47,17 @@ class ServiceBus(Bus):
         settings: OwnerSettings,
         database: Database,
         inbox: Inbox,
-        *,
-        translate: Translate = _untranslated,
     ) -> None:
         super().__init__(settings)
         self._owner = settings
         self._database = database
         self._inbox = inbox
-        self._translate = translate
         self._grants = GrantVerifier(self.keys, self.revoked, settings.service)
         self._audit = AuditTrail(database)
         self._requests = RequestServer(
             self.connection,
             settings.service,
             grants=self._grants,
-            translate=translate,
             inbox=inbox,
             audit=self._audit,
             concurrency=settings.request_concurrency,
@@ -99,7 +91,6 @@ class ServiceBus(Bus):
                 contract,
                 handler,
                 grants=self._grants,
-                translate=self._translate,
                 audit=self._audit,
                 own_transaction=own_transaction,
             )

@@ -7,6 +7,7 @@ fields that they do not know, and a break is a `v2` beside `v1`.
 import json
 import re
 import uuid
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
@@ -139,6 +140,8 @@ class Request(Message, Generic[R]):
     """The field that names what a change is about, for the audit log."""
     unrecorded: ClassVar[frozenset[str]] = frozenset()
     """Codes of refusals that leave no line there: anybody could cause any number of them."""
+    refusals: ClassVar[Mapping[str, int]] = {}
+    """Codes of the final errors that are its own, with their status; `refusals.py` adds those of its kind."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:

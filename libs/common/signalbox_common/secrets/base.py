@@ -24,6 +24,19 @@ class SecretStoreUnavailable(Unavailable):
     detail = "Secrets are not available at the moment."
 
 
+class BadSecretName(Invalid):
+    code = "invalid_secret_name"
+    detail = (
+        f"The name of a secret has at most {MAX_NAME} characters: lower-case letters and digits, "
+        "with single . _ / or - between them."
+    )
+
+
+class SecretTooLarge(Invalid):
+    code = "too_large"
+    detail = f"A secret has at most {MAX_VALUE} bytes."
+
+
 class SecretUnreadable(Exception):
     """A secret was altered, or its key is not here.
 
@@ -85,13 +98,9 @@ class SecretStore(Protocol):
 
 def check_name(name: str) -> None:
     if len(name) > MAX_NAME or not _NAME.fullmatch(name):
-        raise Invalid(
-            f"The name of a secret has at most {MAX_NAME} characters: lower-case letters and digits, "
-            "with single . _ / or - between them.",
-            code="invalid_secret_name",
-        )
+        raise BadSecretName
 
 
 def check_value(value: bytes) -> None:
     if len(value) > MAX_VALUE:
-        raise Invalid(f"A secret has at most {MAX_VALUE} bytes.", code="too_large")
+        raise SecretTooLarge

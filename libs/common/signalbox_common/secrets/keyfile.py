@@ -35,6 +35,8 @@ Keys = tuple[Key, ...]
 class KeyFileUnusable(SecretStoreUnavailable):
     """Tells the operator what to do; whoever asks for a secret only hears that there are none now."""
 
+    code = SecretStoreUnavailable.code
+
     def __init__(self, reason: str) -> None:
         super().__init__()
         self.args = (reason,)
@@ -42,6 +44,8 @@ class KeyFileUnusable(SecretStoreUnavailable):
 
 class KeyFileMissing(KeyFileUnusable):
     """There is no file; whether a new one will do depends on what the old one was needed for."""
+
+    code = KeyFileUnusable.code
 
 
 class _Model(BaseModel):

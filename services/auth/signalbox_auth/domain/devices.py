@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from signalbox_auth.domain.errors import DeviceDenied, DeviceExpired, DevicePending, DeviceTooFast
+from signalbox_auth.errors import DeviceDenied, DeviceExpired, DevicePending, DeviceTooFast
 
 LIFE = timedelta(minutes=10)
 INTERVAL = timedelta(seconds=5)

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-from signalbox_auth.domain.errors import SlugReserved
+from signalbox_auth.errors import SlugReserved
 
 RESERVED_SLUGS = frozenset({"default"})
 SLUG_LENGTH = 63

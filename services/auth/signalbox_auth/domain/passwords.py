@@ -4,8 +4,8 @@ import re
 from functools import cache
 from importlib.resources import files
 
-from signalbox_auth.domain.errors import BadPasswordHash, WeakPassword
 from signalbox_auth.domain.names import folded
+from signalbox_auth.errors import BadPasswordHash, WeakPassword
 
 SHORTEST = 12
 _BCRYPT = ("$2a$", "$2b$", "$2y$")

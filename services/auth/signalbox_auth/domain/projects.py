@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from signalbox_auth.domain.errors import RoleTooLow
+from signalbox_auth.errors import RoleTooLow
 from signalbox_common.contracts.roles import ProjectRole
 
 

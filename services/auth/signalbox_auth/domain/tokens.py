@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from string import ascii_letters, digits
 
-from signalbox_auth.domain.errors import UnknownScope
+from signalbox_auth.errors import UnknownScope
 from signalbox_common.contracts.base import EVENTS_AREA, Request, contracts_of
 
 PREFIX = "sbx_pat_"

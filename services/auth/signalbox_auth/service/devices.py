@@ -3,8 +3,8 @@
 import uuid
 from datetime import UTC, datetime, timedelta
 
+from signalbox_auth import errors
 from signalbox_auth.domain import devices as rules
-from signalbox_auth.domain import errors
 from signalbox_auth.service.sessions import Sessions
 from signalbox_auth.store import devices as rows
 from signalbox_auth.store import users as user_rows
@@ -13,6 +13,7 @@ from signalbox_common.bus.headers import Client
 from signalbox_common.contracts import auth as contract
 from signalbox_common.contracts.base import Done
 from signalbox_common.db import Database, Transaction
+from signalbox_common.errors import SignalboxError
 from signalbox_common.inbox import Outcome
 
 _TRIES = 5
@@ -95,14 +96,14 @@ class Devices:
 
     async def _approver(self, hashed: bytes) -> uuid.UUID:
         """Notes the poll, in a transaction of its own: what is refused is noted too."""
-        refused: errors.DomainError | None = None
+        refused: SignalboxError | None = None
         async with self._database.transaction() as transaction:
             device = await rows.lock(transaction, hashed)
             if device is None:
                 raise errors.DeviceExpired
             try:
                 rules.check_poll(device, datetime.now(UTC))
-            except errors.DomainError as error:
+            except SignalboxError as error:
                 refused = error
             slower = _SLOWER_BY if isinstance(refused, errors.DeviceTooFast) else timedelta(0)
             await rows.note_poll(transaction, device, slower_by=slower)

@@ -6,7 +6,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from signalbox_auth.domain import errors
+from signalbox_auth import errors
 from signalbox_auth.domain import tokens as api_tokens
 from signalbox_auth.service.keys import Keys
 from signalbox_auth.store import access as rows
@@ -19,7 +19,6 @@ from signalbox_common.bus import headers as h
 from signalbox_common.contracts import auth as contract
 from signalbox_common.contracts.base import OWNERS, AuditRecorded, Done, GrantScope
 from signalbox_common.db import Database, Transaction
-from signalbox_common.errors import Forbidden, Unauthenticated
 from signalbox_common.inbox import Outcome
 from signalbox_common.keys import uuid7
 from signalbox_common.principal import GrantVerifier, Principal
@@ -87,22 +86,22 @@ class Grants:
         """Whoever the token belongs to, as the database knows them now."""
         if token.startswith(api_tokens.PREFIX):
             if not api_tokens.well_formed(token):
-                raise Unauthenticated("The API token is not one of ours.")
+                raise errors.ForeignToken
             async with self._database.reading() as connection:
                 holder = await rows.by_token(connection, api_tokens.hash_of(token), project)
             if holder is None:
-                raise Unauthenticated("The API token is not good, or not any more.", code="token_revoked")
+                raise errors.TokenRevoked
             await self._note_use(holder)
             return holder
         claims = await self._access_tokens.verify(token)
         try:
             session_id, user_id = uuid.UUID(claims["sid"]), uuid.UUID(claims["sub"])
         except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise Unauthenticated("The token is incomplete.") from error
+            raise errors.IncompleteToken from error
         async with self._database.reading() as connection:
             holder = await rows.by_session(connection, session_id, user_id, project)
         if holder is None:
-            raise Unauthenticated("The session has ended.", code="session_ended")
+            raise errors.SessionEnded
         return holder
 
     async def _note_use(self, holder: Holder) -> None:
@@ -199,7 +198,7 @@ class Grants:
     @staticmethod
     def _check_may_delegate(principal: Principal, needed: contract.ProjectRole) -> None:
         if principal.delegation_id is not None:
-            raise Forbidden("A delegation cannot be passed on.", code="not_delegated")
+            raise errors.DelegationPassedOn
         if principal.project_role is None or not principal.project_role.includes(needed):
             raise errors.RoleTooLow
 

@@ -2,7 +2,7 @@
 
 import uuid
 
-from signalbox_auth.domain import errors
+from signalbox_auth import errors
 from signalbox_auth.domain.projects import Member, Project, check_may_set
 from signalbox_auth.domain.users import new_service_account
 from signalbox_auth.store import facts

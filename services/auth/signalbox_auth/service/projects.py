@@ -4,7 +4,7 @@ import secrets
 import uuid
 from datetime import UTC, datetime
 
-from signalbox_auth.domain import errors
+from signalbox_auth import errors
 from signalbox_auth.domain.names import checked_slug, slug_of, suffixed
 from signalbox_auth.domain.projects import Project
 from signalbox_auth.domain.users import User

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from signalbox_auth.domain import attempts, errors
+from signalbox_auth import errors
+from signalbox_auth.domain import attempts
 from signalbox_auth.domain.names import folded
 from signalbox_auth.domain.sessions import RefreshToken, RefreshTokens, Session, Use, use_of
 from signalbox_auth.domain.users import User
@@ -17,7 +18,6 @@ from signalbox_common.bus.headers import Client
 from signalbox_common.contracts import auth as contract
 from signalbox_common.contracts.base import Done
 from signalbox_common.db import Database, Transaction
-from signalbox_common.errors import Invalid
 from signalbox_common.inbox import Outcome
 from signalbox_common.keys import uuid7
 from signalbox_common.tokens import ACCESS, ACCESS_AUDIENCE
@@ -46,7 +46,7 @@ class Sessions:
     async def login(self, call: Call, ask: contract.Login) -> Outcome[contract.SignedIn]:
         login = ask.username or ask.email
         if not login:
-            raise Invalid("A user name or an e-mail address is needed.")
+            raise errors.LoginMissing
         password = ask.password.get_secret_value()
         found, failed, renewed = await self._check(login, password, call.client)
 

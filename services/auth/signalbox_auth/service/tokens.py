@@ -3,7 +3,7 @@
 import uuid
 from datetime import UTC, datetime
 
-from signalbox_auth.domain import errors
+from signalbox_auth import errors
 from signalbox_auth.domain.projects import check_may_set
 from signalbox_auth.domain.tokens import ApiToken, checked_scopes, hash_of, new_token
 from signalbox_auth.store import members as member_rows

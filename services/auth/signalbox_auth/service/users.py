@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from signalbox_auth.domain import errors
+from signalbox_auth import errors
 from signalbox_auth.domain.attempts import counts_of
 from signalbox_auth.domain.passwords import check_password, checked_hash
 from signalbox_auth.domain.users import User, new_person

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from signalbox_auth.domain.attempts import FORGOTTEN_AFTER, Count, failures_now
-from signalbox_auth.domain.errors import TooManyAttempts
+from signalbox_auth.errors import TooManyAttempts
 from signalbox_auth.store.tables import attempts, known_places
 from signalbox_common.db import Transaction
 

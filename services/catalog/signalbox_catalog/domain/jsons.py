@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TypeAlias
 
-from signalbox_catalog.domain.errors import Flaw, Flawed
+from signalbox_catalog.errors import Flaw, Flawed
 
 Scalar: TypeAlias = str | int | float | bool | None
 Json: TypeAlias = "dict[str, Json] | list[Json] | Scalar"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from signalbox_catalog.domain.errors import Flaw, Flawed
+from signalbox_catalog.errors import Flaw, Flawed
 
 MOST_LABELS = 64
 LONGEST_PREFIX = 253

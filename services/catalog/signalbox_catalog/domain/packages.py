@@ -14,7 +14,7 @@ from yaml.constructor import SafeConstructor
 from yaml.resolver import Resolver
 
 from signalbox_catalog.domain.archives import Entry, about, chunks, entries, flawed, shown
-from signalbox_catalog.domain.errors import Flawed
+from signalbox_catalog.errors import Flawed
 
 MAX_PACKAGE = 10 * 1024 * 1024
 """Bytes of the ZIP."""

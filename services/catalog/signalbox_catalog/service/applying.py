@@ -10,10 +10,10 @@ from uuid import UUID
 from signalbox_catalog.domain import documents
 from signalbox_catalog.domain.diffs import diff
 from signalbox_catalog.domain.documents import Document
-from signalbox_catalog.domain.errors import Closed, Flaw, Flawed, RoleTooLow
 from signalbox_catalog.domain.labels import Requirement, parse_selector
 from signalbox_catalog.domain.manifests import checked, header_of, kind_of
 from signalbox_catalog.domain.resources import Key, Manifest, Place, Resource, other_keys, said_by
+from signalbox_catalog.errors import Flaw, Flawed, NamespaceNotFound, RoleTooLow
 from signalbox_catalog.service.changes import again_while_contended, called, namespaces_of, outline
 from signalbox_catalog.service.neighbours import Neighbour, Neighbours
 from signalbox_catalog.service.replies import change_of
@@ -204,7 +204,9 @@ def _check_open(manifests: Sequence[Manifest], opened: Mapping[str, Neighbour], 
     targets = {each.namespace or default for each in manifests} or {default}
     if not targets <= opened.keys():
         closed = [each for each in manifests if (each.namespace or default) not in opened]
-        raise Closed(*(_at(each, "There is no such project.", "project_not_found") for each in closed))
+        raise NamespaceNotFound(
+            *(_at(each, "There is no such project.", "project_not_found") for each in closed)
+        )
     low = {name for name in targets if not opened[name].role.includes(ProjectRole.DEVELOPER)}
     if low:
         message = f"This takes the role {ProjectRole.DEVELOPER} or above."

@@ -8,20 +8,20 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from signalbox_catalog.domain.documents import Document
-from signalbox_catalog.domain.errors import (
+from signalbox_catalog.domain.kinds import HOME, Kind
+from signalbox_catalog.domain.manifests import checked, of_kind
+from signalbox_catalog.domain.masks import mask
+from signalbox_catalog.domain.patches import merged
+from signalbox_catalog.domain.resources import Key, Manifest, Place, Resource, said_by
+from signalbox_catalog.errors import (
     AlreadyExists,
-    Contended,
+    Contention,
     Flaw,
     Flawed,
     GenerationNotFound,
     NothingDeleted,
     VersionMoved,
 )
-from signalbox_catalog.domain.kinds import HOME, Kind
-from signalbox_catalog.domain.manifests import checked, of_kind
-from signalbox_catalog.domain.masks import mask
-from signalbox_catalog.domain.patches import merged
-from signalbox_catalog.domain.resources import Key, Manifest, Place, Resource, said_by
 from signalbox_catalog.service.finding import kind_called, living_one, not_found
 from signalbox_catalog.service.neighbours import Neighbours, own_place
 from signalbox_catalog.service.replies import reply_of
@@ -33,7 +33,7 @@ from signalbox_common.bus import Call
 from signalbox_common.contracts import catalog as contract
 from signalbox_common.contracts.base import Done
 from signalbox_common.db import Database, Transaction
-from signalbox_common.errors import SignalboxError, Unavailable
+from signalbox_common.errors import SignalboxError
 from signalbox_common.inbox import Outcome
 
 TRIES = 60
@@ -48,9 +48,9 @@ async def again_while_contended(attempt: Callable[[], Awaitable[T]]) -> T:
     for number in range(TRIES):
         try:
             return await attempt()
-        except Contended:
+        except Contention:
             await asyncio.sleep(random.uniform(0, min(0.002 * (number + 1), _LONGEST_PAUSE)))  # noqa: S311 - a pause, no secret
-    raise Unavailable("Others keep changing this: try again.", code="contended")
+    raise Contention
 
 
 class Changes:
@@ -91,7 +91,7 @@ class Changes:
             if manifest.version not in (None, str(current.version)):
                 raise VersionMoved
             wish = Wish(manifest, self._place(call, manifest), exists=True, version=str(current.version))
-            return await self._write(call, wish, moved=Contended)
+            return await self._write(call, wish, moved=Contention)
 
         # In turn from the first look on: whoever merges before would merge in vain.
         async with self._turns.of([place.project_id]):
@@ -120,7 +120,7 @@ class Changes:
                     raise moved from error
                 return reply_of(written[0].after)
 
-            if moved is Contended:
+            if moved is Contention:
                 return await call.once(work)  # who does it again has the turn already
             async with self._turns.of([wish.place.project_id]):
                 return await call.once(work)
@@ -173,7 +173,7 @@ class Changes:
             if deleted is None:
                 raise NothingDeleted
             if found is None or manifest is None or found.uid != deleted.uid:
-                raise Contended
+                raise Contention
             return reply_of(await writer.restore(deleted, manifest, places))
 
         return await self._again(call, work)

@@ -3,9 +3,9 @@
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from signalbox_catalog.domain import kinds
-from signalbox_catalog.domain.errors import KindNotFound, ResourceNotFound
 from signalbox_catalog.domain.kinds import Kind
 from signalbox_catalog.domain.resources import Key, Place, Resource
+from signalbox_catalog.errors import KindNotFound, ResourceNotFound
 from signalbox_catalog.store import resources
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from pydantic import SecretStr
 
-from signalbox_catalog.domain.errors import Flaw, Flawed
 from signalbox_catalog.domain.kinds import HOME
 from signalbox_catalog.domain.resources import Place
+from signalbox_catalog.errors import Flaw, Flawed
 from signalbox_common.bus import Bus, Call
 from signalbox_common.contracts.auth import Reach
 from signalbox_common.contracts.roles import ProjectRole

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from signalbox_catalog.domain import packages
-from signalbox_catalog.domain.errors import Flaw, Flawed, PackageNotFound, UploadNotFound
 from signalbox_catalog.domain.kinds import by_name
 from signalbox_catalog.domain.manifests import of_kind
 from signalbox_catalog.domain.packages import Package
 from signalbox_catalog.domain.resources import Key, Manifest
+from signalbox_catalog.errors import Flaw, Flawed, PackageNotFound, UploadNotFound
 from signalbox_catalog.service.finding import living_one
 from signalbox_catalog.service.neighbours import own_place
 from signalbox_catalog.service.replies import reply_of

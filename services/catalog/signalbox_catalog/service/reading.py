@@ -7,12 +7,12 @@ from sqlalchemy import Select
 
 from signalbox_catalog.domain import kinds
 from signalbox_catalog.domain.diffs import diff
-from signalbox_catalog.domain.errors import GenerationNotFound
 from signalbox_catalog.domain.jsons import Json
 from signalbox_catalog.domain.kinds import API_VERSION
 from signalbox_catalog.domain.labels import parse_selector
 from signalbox_catalog.domain.resources import Place, Revision, other_keys
 from signalbox_catalog.domain.schemas import schema_of
+from signalbox_catalog.errors import GenerationNotFound
 from signalbox_catalog.service.finding import kind_called, living_one
 from signalbox_catalog.service.neighbours import own_place
 from signalbox_catalog.service.replies import change_of, reply_of

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
-from signalbox_catalog.domain.errors import TreeTooLarge
 from signalbox_catalog.domain.kinds import API_VERSION
 from signalbox_catalog.domain.resources import Key
+from signalbox_catalog.errors import TreeTooLarge
 from signalbox_catalog.service.finding import kind_called, not_found
 from signalbox_catalog.service.neighbours import Neighbours, own_place
 from signalbox_catalog.service.replies import metadata_of

@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from signalbox_catalog.domain.errors import Contended, Flaw, Flawed
 from signalbox_catalog.domain.places import stays_in_place
 from signalbox_catalog.domain.resources import Key, Manifest, Resource, Secrets, StoredSecret
+from signalbox_catalog.errors import Contention, Flaw, Flawed
 from signalbox_common.keys import derive, uuid7
 from signalbox_common.secrets import SecretStore
 
@@ -61,7 +61,7 @@ class Vault:
             elif pointer in new:
                 secrets[pointer] = new[pointer]
             else:
-                raise Contended
+                raise Contention
         unknown = sorted(
             pointer
             for pointer in manifest.kept

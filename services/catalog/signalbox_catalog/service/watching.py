@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from signalbox_catalog.domain.errors import Expired
 from signalbox_catalog.domain.labels import Requirement, matches, parse_selector
 from signalbox_catalog.domain.resources import ChangeKind, Revision
+from signalbox_catalog.errors import VersionExpired
 from signalbox_catalog.service.finding import kind_called
 from signalbox_catalog.service.neighbours import own_place
 from signalbox_catalog.service.replies import reply_of
@@ -28,12 +28,12 @@ class Watching:
         kind = kind_called(query.plural)
         requirements = parse_selector(query.label_selector or "")
         if not (query.after.isascii() and query.after.isdecimal() and len(query.after) <= _DIGITS):
-            raise Expired
+            raise VersionExpired
         after = int(query.after)
         async with self._database.reading() as connection:
             since = await revisions.since(connection, place, kind.name, after, query.limit)
         if after < since.floor or after > since.reached:
-            raise Expired
+            raise VersionExpired
         return _page(since, requirements)
 
 

@@ -8,16 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from signalbox_catalog.domain import kinds
-from signalbox_catalog.domain.errors import (
-    AlreadyExists,
-    Conflicting,
-    DomainError,
-    Flaw,
-    Flawed,
-    ResourceNotFound,
-    StillReferenced,
-    VersionMoved,
-)
 from signalbox_catalog.domain.kinds import HOME, Reference
 from signalbox_catalog.domain.manifests import NAME_RULE
 from signalbox_catalog.domain.resources import (
@@ -31,9 +21,19 @@ from signalbox_catalog.domain.resources import (
     differs,
     updated,
 )
+from signalbox_catalog.errors import (
+    AlreadyExists,
+    Flaw,
+    Flawed,
+    ResourceNotFound,
+    StillReferenced,
+    VersionConflict,
+    VersionMoved,
+)
 from signalbox_catalog.service.vault import Prepared, Vault
 from signalbox_catalog.store import facts, namespaces, resources, revisions
 from signalbox_common.db import Transaction
+from signalbox_common.errors import SignalboxError
 from signalbox_common.keys import uuid7
 
 Places = Mapping[str, Place]
@@ -112,12 +112,12 @@ class Writer:
                 decided.append((wish, self._decide(wish, current.get(wish.key), prepared)))
             except Flawed as error:
                 flaws += error.flaws
-            except DomainError as error:
+            except (ResourceNotFound, AlreadyExists, VersionMoved) as error:
                 if wish.manifest.document is None:
                     raise
                 flaws.append(_conflict(wish, error))
         if flaws:
-            raise (Conflicting if all(flaw.code == "conflict" for flaw in flaws) else Flawed)(*flaws)
+            raise (VersionConflict if all(flaw.code == "conflict" for flaw in flaws) else Flawed)(*flaws)
         targets = await self._targets(
             [(wish, done) for wish, done in decided if done.changed], places, decided
         )
@@ -324,11 +324,11 @@ def _nothing_there(wish: Wish, reference: Reference) -> Flaw:
     )
 
 
-def _conflict(wish: Wish, error: DomainError) -> Flaw:
+def _conflict(wish: Wish, error: SignalboxError) -> Flaw:
     message = (
         "It has been changed since the resourceVersion that the document names."
         if isinstance(error, VersionMoved)
-        else str(error)
+        else error.detail
     )
     manifest = wish.manifest
     where = "metadata.resourceVersion"

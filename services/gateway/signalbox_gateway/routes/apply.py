@@ -2,18 +2,17 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from pydantic import SecretStr
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from signalbox_common.contracts import catalog as contract
 from signalbox_common.errors import Invalid
-from signalbox_gateway.identity import CurrentAsker
-from signalbox_gateway.routes.common import ClientsHere, IdempotencyKey, errors, passed_on
-from signalbox_gateway.routes.kinds import HOME, NamespaceHere
+from signalbox_gateway.routes.here import HOME, Here, NamespaceHere
+from signalbox_gateway.routes.router import Routes
 
-routes = APIRouter(prefix="/api/v1", tags=["catalog"])
+routes = Routes("/api/v1", "catalog")
 
 TAKEN = (
     "application/yaml",
@@ -25,32 +24,28 @@ TAKEN = (
     "application/octet-stream",
     "application/x-www-form-urlencoded",  # what curl says of --data-binary
 )
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {media: {"schema": {"type": "string"}} for media in TAKEN[:2]},
-    }
-}
+_BODY = {"required": True, "content": {media: {"schema": {"type": "string"}} for media in TAKEN[:2]}}
 
 
-@routes.post(
+@routes.on(
+    "POST",
     "/apply",
-    response_model=contract.Applied,
+    contract.Apply,
     response_model_exclude_none=True,
-    responses=errors(400, 401, 403, 404, 409, 413, 415, 422, 503, 504),
-    openapi_extra=_BODY,
+    takes="anything",
+    max_body=contract.MAX_TEXT,
+    body=_BODY,
+    also=[(422, "not_utf8")],
 )
 async def apply(
     request: Request,
-    asker: CurrentAsker,
-    clients: ClientsHere,
+    here: Here,
     namespace: NamespaceHere = HOME,
     dry_run: Annotated[bool, Query(alias="dryRun", description="Says what would change.")] = False,
     prune: Annotated[
         bool, Query(description="Deletes what the selector finds and the documents do not have.")
     ] = False,
     label_selector: Annotated[contract.LabelSelector | None, Query(alias="labelSelector")] = None,
-    _key: IdempotencyKey = None,
 ) -> Response:
     """YAML or JSON, up to 1,000 documents and 1 MiB: all are applied, or none.
 
@@ -64,8 +59,7 @@ async def apply(
         prune=prune,
         label_selector=label_selector,
     )
-    answer = await clients.ask(request, ask, asker)
-    return passed_on(answer)
+    return await here.send(ask)
 
 
 def _text(body: bytes, content_type: str | None) -> str:

@@ -1,17 +1,17 @@
 """The audit log: of a project for its owners, of everything for administrators."""
 
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from starlette.responses import Response, StreamingResponse
 
 from signalbox_common.contracts import auth as contract
-from signalbox_gateway.identity import CurrentAsker
-from signalbox_gateway.routes.common import ClientsHere, StrictRoute, errors
+from signalbox_gateway.routes.answers import Responses
+from signalbox_gateway.routes.here import Here, InProject, Sender
+from signalbox_gateway.routes.router import Routes
 
-routes = APIRouter(prefix="/api/v1", tags=["audit"], route_class=StrictRoute)
+routes = Routes("/api/v1", "audit")
 
 Format = Annotated[
     Literal["json", "jsonl"], Query(description="`jsonl` answers all pages at once, one entry a line.")
@@ -19,7 +19,7 @@ Format = Annotated[
 JSON_LINES = "application/x-ndjson"
 EXPORT_PAGE = 500
 
-_LINES: dict[int | str, dict[str, Any]] = {
+_LINES: Responses = {
     200: {
         "content": {JSON_LINES: {"schema": {"type": "string"}}},
         "description": "A page, or with `format=jsonl` all that there is, newest first.",
@@ -27,47 +27,33 @@ _LINES: dict[int | str, dict[str, Any]] = {
 }
 
 
-@routes.get("/audit", response_model=contract.AuditPage, responses=_LINES | errors(401, 403, 422, 503))
+@routes.on("GET", "/audit", contract.ListAudit, shows=_LINES)
 async def list_audit(
-    asker: CurrentAsker,
-    clients: ClientsHere,
+    here: Here,
     page: Annotated[contract.ListAudit, Query()],
     format: Format = "json",  # noqa: A002 - the name in the URL
 ) -> Response:
     """Every change that was asked for, refused ones included. Admins only."""
-
-    async def fetch(cursor: str | None) -> contract.AuditPage:
-        wanted = page.model_copy(update={"cursor": cursor, "limit": EXPORT_PAGE})
-        return (await clients.query(asker, wanted)).value()
-
-    if format == "jsonl":
-        return await _export(fetch, page.cursor)
-    answer = await clients.query(asker, page)
-    return Response(answer.content, media_type="application/json")
+    return await _listed(here, page, format)
 
 
-@routes.get(
-    "/projects/{project_id}/audit",
-    response_model=contract.AuditPage,
-    responses=_LINES | errors(401, 403, 404, 422, 503),
-)
+@routes.on("GET", "/projects/{project_id}/audit", contract.ListProjectAudit, shows=_LINES)
 async def list_project_audit(
-    project_id: uuid.UUID,
-    asker: CurrentAsker,
-    clients: ClientsHere,
+    here: InProject,
     page: Annotated[contract.ListProjectAudit, Query()],
     format: Format = "json",  # noqa: A002 - as above
 ) -> Response:
     """What was asked for in this project. For owners."""
+    return await _listed(here, page, format)
 
+
+async def _listed(
+    here: Sender, page: contract.ListAudit | contract.ListProjectAudit, form: Literal["json", "jsonl"]
+) -> Response:
     async def fetch(cursor: str | None) -> contract.AuditPage:
-        wanted = page.model_copy(update={"cursor": cursor, "limit": EXPORT_PAGE})
-        return (await clients.query(asker, wanted, project=project_id)).value()
+        return await here.value(page.model_copy(update={"cursor": cursor, "limit": EXPORT_PAGE}))
 
-    if format == "jsonl":
-        return await _export(fetch, page.cursor)
-    answer = await clients.query(asker, page, project=project_id)
-    return Response(answer.content, media_type="application/json")
+    return await (here.send(page) if form == "json" else _export(fetch, page.cursor))
 
 
 async def _export(

@@ -9,19 +9,12 @@ from starlette.responses import JSONResponse, Response
 from signalbox_common.contracts import auth as contract
 from signalbox_common.errors import Invalid, SignalboxError, invalid
 from signalbox_gateway import problems
-from signalbox_gateway.identity import CurrentAsker
 from signalbox_gateway.pages import DEVICE
-from signalbox_gateway.routes.common import (
-    FORM,
-    NO_CONTENT,
-    ClientsHere,
-    errors,
-    not_kept,
-    passed_on,
-    router,
-)
+from signalbox_gateway.routes.bodies import FORM, JSON, fields_of
+from signalbox_gateway.routes.here import Anybody, Here
+from signalbox_gateway.routes.router import Routes
 
-routes = router("/api/v1/auth/device", "auth")
+routes = Routes("/api/v1/auth/device", "auth")
 
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:device_code"
 _POLL_ERRORS = frozenset({"authorization_pending", "slow_down", "access_denied", "expired_token"})
@@ -45,17 +38,18 @@ class DeviceToken(BaseModel):
 
 def _body(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
     schema = {"type": "object", "properties": properties, "required": required}
-    media: dict[str, Any] = {"application/json": {"schema": schema}, FORM: {"schema": schema}}
-    return {"requestBody": {"required": bool(required), "content": media}}
+    return {"required": bool(required), "content": {JSON: {"schema": schema}, FORM: {"schema": schema}}}
 
 
-@routes.post(
+@routes.on(
+    "POST",
     "/code",
-    response_model=DeviceAuthorization,
-    responses=errors(400, 413, 415, 422, 503, 504),
-    openapi_extra=_body({"client_name": {"type": "string", "maxLength": 100}}, []),
+    contract.StartDevice,
+    reply=DeviceAuthorization,
+    takes=(JSON, FORM),
+    body=_body({"client_name": {"type": "string", "maxLength": 100}}, []),
 )
-async def start_device(request: Request, clients: ClientsHere) -> Response:
+async def start_device(request: Request, here: Anybody) -> Response:
     """A code for the device to keep, and one for its person to type at `verification_uri`."""
     fields = await _fields(request)
     name = fields.get("client_name") or fields.get("client_id")
@@ -63,7 +57,7 @@ async def start_device(request: Request, clients: ClientsHere) -> Response:
         ask = contract.StartDevice(client_name=name) if name else contract.StartDevice()
     except ValidationError as error:
         raise invalid(error) from error
-    started = (await clients.ask(request, ask)).value()
+    started = await here.value(ask)
     page = (request.app.state.settings.public_url or str(request.base_url)).rstrip("/") + DEVICE
     answer = DeviceAuthorization(
         device_code=started.device_code,
@@ -73,18 +67,19 @@ async def start_device(request: Request, clients: ClientsHere) -> Response:
         expires_in=started.expires_in,
         interval=started.interval,
     )
-    return not_kept(JSONResponse(answer.model_dump()))
+    return JSONResponse(answer.model_dump())
 
 
-@routes.post(
+@routes.on(
+    "POST",
     "/token",
-    response_model=DeviceToken,
-    responses=errors(400, 413, 415, 422, 503, 504),
-    openapi_extra=_body(
-        {"grant_type": {"const": GRANT_TYPE}, "device_code": {"type": "string"}}, ["device_code"]
-    ),
+    contract.PollDevice,
+    reply=DeviceToken,
+    takes=(JSON, FORM),
+    body=_body({"grant_type": {"const": GRANT_TYPE}, "device_code": {"type": "string"}}, ["device_code"]),
+    also=[(422, "unsupported_grant_type")],
 )
-async def poll_device(request: Request, clients: ClientsHere) -> Response:
+async def poll_device(request: Request, here: Anybody) -> Response:
     """The session, once somebody has approved; until then 400 with `error: authorization_pending`."""
     fields = await _fields(request)
     if fields.get("grant_type", GRANT_TYPE) != GRANT_TYPE:
@@ -94,7 +89,7 @@ async def poll_device(request: Request, clients: ClientsHere) -> Response:
     except ValidationError as error:
         raise invalid(error) from error
     try:
-        signed_in = (await clients.ask(request, ask)).value()
+        signed_in = await here.value(ask)
     except SignalboxError as error:
         if error.code not in _POLL_ERRORS:
             raise
@@ -106,37 +101,24 @@ async def poll_device(request: Request, clients: ClientsHere) -> Response:
         expires_in=signed_in.expires_in,
         refresh_token=signed_in.refresh_token,
     )
-    return not_kept(JSONResponse(token.model_dump()))
+    return JSONResponse(token.model_dump())
 
 
-@routes.get("", response_model=contract.DeviceInfo, responses=errors(401, 403, 404, 422, 503))
-async def get_device(
-    asker: CurrentAsker, clients: ClientsHere, query: Annotated[contract.GetDevice, Query()]
-) -> Response:
+@routes.on("GET", "", contract.GetDevice)
+async def get_device(here: Here, query: Annotated[contract.GetDevice, Query()]) -> Response:
     """Which device shows this code, so that nobody approves another one."""
-    return passed_on(await clients.query(asker, query))
+    return await here.send(query)
 
 
-@routes.post(
-    "/decision",
-    status_code=204,
-    responses=NO_CONTENT | errors(400, 401, 403, 404, 413, 415, 422, 503, 504),
-)
-async def decide_device(
-    request: Request, body: contract.DecideDevice, asker: CurrentAsker, clients: ClientsHere
-) -> Response:
+@routes.on("POST", "/decision", contract.DecideDevice)
+async def decide_device(here: Here, body: contract.DecideDevice) -> Response:
     """Approves or refuses; the device then gets a session of its own for the person who decided."""
-    await clients.ask(request, body, asker)
-    return Response(status_code=204)
+    return await here.send(body)
 
 
 async def _fields(request: Request) -> dict[str, Any]:
     """OAuth clients send forms; everybody else here sends JSON; nothing at all is fine too."""
-    if request.headers.get("content-type", "").lower().startswith(FORM):
-        return dict(await request.form())
-    if not await request.body():
-        return {}
-    fields = await request.json()
+    fields = await fields_of(request) if await request.body() else {}
     if not isinstance(fields, dict):
         raise Invalid("An object is needed.")
     return fields

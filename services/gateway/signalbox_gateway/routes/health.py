@@ -4,7 +4,7 @@ import asyncio
 import time
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from redis.exceptions import RedisError
 from starlette.responses import JSONResponse, Response
 
@@ -13,11 +13,13 @@ from signalbox_common.contracts.base import OWNERS, Health
 from signalbox_common.errors import SignalboxError
 from signalbox_gateway.clients import Clients
 from signalbox_gateway.live.live import Live
-from signalbox_gateway.routes.common import errors
+from signalbox_gateway.routes.answers import Responses
+from signalbox_gateway.routes.router import Routes
 
-routes = APIRouter(tags=["health"])
+routes = Routes("", "health")
 
 DETAIL_PATIENCE = 1.5
+_NOT_READY: Responses = {503: {"description": "Which check fails."}}
 
 
 @routes.get("/", summary="Where am I")
@@ -40,8 +42,8 @@ async def alive() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@routes.get("/api/v1/readiness", responses=errors(503))
-@routes.get("/api/v1/health/ready", responses=errors(503))
+@routes.get("/api/v1/readiness", responses=_NOT_READY)
+@routes.get("/api/v1/health/ready", responses=_NOT_READY)
 async def ready(request: Request) -> Response:
     """The gateway reaches what it cannot work without."""
     report = await request.app.state.health.report()

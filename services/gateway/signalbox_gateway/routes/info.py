@@ -3,7 +3,7 @@
 import uuid
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from signalbox_common import __version__
 from signalbox_common.contracts import auth as contract
@@ -11,9 +11,10 @@ from signalbox_common.contracts.base import GrantScope, Message, Request, contra
 from signalbox_common.errors import Forbidden
 from signalbox_common.principal import Standing, authorize
 from signalbox_gateway.identity import CurrentAsker
-from signalbox_gateway.routes.common import ClientsHere, StrictRoute, errors
+from signalbox_gateway.routes.here import ClientsHere
+from signalbox_gateway.routes.router import Routes
 
-routes = APIRouter(prefix="/api/v1", tags=["info"], route_class=StrictRoute)
+routes = Routes("/api/v1", "info")
 
 
 class InfoUser(Message):
@@ -36,7 +37,7 @@ class Info(Message):
     """What the asker may ask for: of everything that needs no project, and of that project."""
 
 
-@routes.get("/info", response_model=Info, responses=errors(401, 403, 404, 422, 503))
+@routes.on("GET", "/info", contract.Identify, contract.GetGrant, reply=Info, grant=GrantScope.PROJECT)
 async def info(
     asker: CurrentAsker,
     clients: ClientsHere,

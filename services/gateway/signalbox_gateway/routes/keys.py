@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
 from signalbox_common.contracts import auth as contract
 from signalbox_common.contracts.base import Message
-from signalbox_gateway.routes.common import ClientsHere, errors
+from signalbox_gateway.routes.here import Anybody
+from signalbox_gateway.routes.router import Routes
 
-routes = APIRouter(tags=["auth"])
+routes = Routes("", "auth")
 
 KEPT = 60
 """Seconds; the next key is public for much longer before it signs."""
@@ -28,10 +28,10 @@ class JwkSet(Message):
     keys: tuple[Jwk, ...]
 
 
-@routes.get("/.well-known/jwks.json", response_model=JwkSet, responses=errors(503))
-async def jwks(clients: ClientsHere) -> Response:
+@routes.on("GET", "/.well-known/jwks.json", contract.ListKeys, reply=JwkSet)
+async def jwks(here: Anybody) -> Response:
     """The current key, the next one, and those that a token of today may still be signed with."""
-    found = (await clients.query(None, contract.ListKeys())).value()
+    found = await here.value(contract.ListKeys())
     keys: list[dict[str, Any]] = [
         {"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": key.kid, "x": key.x}
         for key in found.items

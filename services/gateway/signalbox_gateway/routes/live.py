@@ -4,15 +4,15 @@ import json
 import re
 import uuid
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import Depends, Header, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 from starlette.responses import JSONResponse, Response
 
-from signalbox_common.contracts.base import FieldError
+from signalbox_common.contracts.base import FieldError, GrantScope
 from signalbox_common.contracts.roles import ProjectRole
 from signalbox_common.errors import Invalid, NotFound, SignalboxError
 from signalbox_common.keys import uuid7
@@ -27,15 +27,25 @@ from signalbox_gateway.live.reach import WRITE, allowed, own_projects
 from signalbox_gateway.live.sse import EventStream, Wanted
 from signalbox_gateway.live.tickets import Tickets
 from signalbox_gateway.publishing import publish
-from signalbox_gateway.routes.common import JSON, ClientsHere, IdempotencyKey, StrictRoute, errors
+from signalbox_gateway.routes.answers import Responses
+from signalbox_gateway.routes.bodies import JSON
+from signalbox_gateway.routes.here import ClientsHere
+from signalbox_gateway.routes.router import IdempotencyKey, Routes
 
-routes = APIRouter(prefix="/api/v1", tags=["live"], route_class=StrictRoute)
+routes = Routes("/api/v1", "live")
 
 MAX_TYPES = 20
 PAGE_BYTES = 512 * 1024
 _TYPE = re.compile(r"[a-z0-9*_-]+(?:\.[a-zA-Z0-9*_-]+)*")
 _bearer = HTTPBearer(auto_error=False)
-_STREAM: dict[int | str, dict[str, Any]] = {
+_REFUSED = (
+    (403, "role_too_low"),
+    (403, "insufficient_scope"),
+    (401, "bad_ticket"),
+    (422, "bad_offset"),
+    (422, "bad_types"),
+)
+_STREAM: Responses = {
     200: {
         "description": "Server-sent events, each with its type, its position as `id`, and its JSON.",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
@@ -92,7 +102,7 @@ async def _place(
 PlaceHere = Annotated[Place, Depends(_place)]
 
 
-@routes.get("/sse", responses=_STREAM | errors(401, 403, 404, 422, 503), response_class=Response)
+@routes.on("GET", "/sse", grant=GrantScope.PROJECT, shows=_STREAM, also=_REFUSED, response_class=Response)
 async def stream_events(
     asker: StreamAsker,
     clients: ClientsHere,
@@ -115,9 +125,12 @@ async def stream_events(
     return EventStream(live, asker, Wanted(frozenset(projects), operation, place.types, place.resume, heard))
 
 
-@routes.get(
+@routes.on(
+    "GET",
     "/operations/{operation_id}/events",
-    responses=_STREAM | errors(401, 403, 404, 422, 503),
+    grant=GrantScope.PROJECT,
+    shows=_STREAM,
+    also=[*_REFUSED, (404, "operation_not_found")],
     response_class=Response,
 )
 async def stream_operation(
@@ -159,35 +172,39 @@ class TakenIn(BaseModel):
 
 
 _NEW_EVENT = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            media: {
-                "schema": {
-                    "type": "object",
-                    "required": ["type"],
-                    "properties": {
-                        "specversion": {"const": "1.0"},
-                        "type": {"type": "string", "examples": ["ext.ci.finished"]},
-                        "id": {"type": "string", "description": "By default a new one."},
-                        "source": {"type": "string"},
-                        "subject": {"type": "string"},
-                        "time": {"type": "string", "format": "date-time"},
-                        "operation": {"type": "string", "description": "One of this project."},
-                        "data": {},
-                    },
-                }
+    "required": True,
+    "content": {
+        media: {
+            "schema": {
+                "type": "object",
+                "required": ["type"],
+                "properties": {
+                    "specversion": {"const": "1.0"},
+                    "type": {"type": "string", "examples": ["ext.ci.finished"]},
+                    "id": {"type": "string", "description": "By default a new one."},
+                    "source": {"type": "string"},
+                    "subject": {"type": "string"},
+                    "time": {"type": "string", "format": "date-time"},
+                    "operation": {"type": "string", "description": "One of this project."},
+                    "data": {},
+                },
             }
-            for media in (JSON, STRUCTURED)
-        },
-    }
+        }
+        for media in (JSON, STRUCTURED)
+    },
 }
 
 
-class _CloudEventRoute(StrictRoute):
-    media = frozenset({JSON, STRUCTURED})
-
-
+@routes.on(
+    "POST",
+    "/projects/{project_id}/events",
+    status=202,
+    reply=TakenIn,
+    grant=GrantScope.PROJECT,
+    takes=(JSON, STRUCTURED),
+    body=_NEW_EVENT,
+    also=[*_REFUSED[:2], (422, "bad_event"), (422, "bad_idempotency_key")],
+)
 async def publish_event(
     request: Request,
     project_id: uuid.UUID,
@@ -216,22 +233,12 @@ async def publish_event(
     return JSONResponse({"id": event.id}, 202)
 
 
-routes.add_api_route(
+@routes.on(
+    "GET",
     "/projects/{project_id}/events",
-    publish_event,
-    methods=["POST"],
-    status_code=202,
-    response_model=TakenIn,
-    responses=errors(400, 401, 403, 404, 413, 415, 422, 503),
-    openapi_extra=_NEW_EVENT,
-    route_class_override=_CloudEventRoute,
-)
-
-
-@routes.get(
-    "/projects/{project_id}/events",
-    response_model=EventPage,
-    responses=errors(401, 403, 404, 410, 422, 503),
+    reply=EventPage,
+    grant=GrantScope.PROJECT,
+    also=[*_REFUSED, (410, "expired")],
 )
 async def list_events(
     project_id: uuid.UUID,

@@ -3,23 +3,15 @@
 import uuid
 from typing import Annotated
 
-from fastapi import Query, Request
+from fastapi import Query
 from pydantic import BaseModel, ConfigDict
 from starlette.responses import Response
 
 from signalbox_common.contracts import auth as contract
-from signalbox_gateway.identity import CurrentAsker
-from signalbox_gateway.routes.common import (
-    NO_CONTENT,
-    ClientsHere,
-    IdempotencyKey,
-    errors,
-    passed_on,
-    router,
-)
-from signalbox_gateway.routes.operations import ACCEPTED
+from signalbox_gateway.routes.here import InProject
+from signalbox_gateway.routes.router import Routes
 
-routes = router("/api/v1/projects/{project_id}/members", "projects")
+routes = Routes("/api/v1/projects/{project_id}/members", "projects")
 
 
 class RoleChange(BaseModel):
@@ -28,59 +20,24 @@ class RoleChange(BaseModel):
     role: contract.ProjectRole
 
 
-@routes.get("", response_model=contract.MemberPage, responses=errors(401, 403, 404, 422, 503))
-async def list_members(
-    project_id: uuid.UUID,
-    asker: CurrentAsker,
-    clients: ClientsHere,
-    page: Annotated[contract.ListMembers, Query()],
-) -> Response:
-    return passed_on(await clients.query(asker, page, project=project_id))
+@routes.on("GET", "", contract.ListMembers)
+async def list_members(here: InProject, page: Annotated[contract.ListMembers, Query()]) -> Response:
+    return await here.send(page)
 
 
-@routes.post(
-    "",
-    status_code=201,
-    response_model=contract.Member,
-    responses=ACCEPTED | errors(400, 401, 403, 404, 409, 413, 415, 422, 503),
-)
-async def add_member(
-    project_id: uuid.UUID,
-    request: Request,
-    body: contract.AddMember,
-    asker: CurrentAsker,
-    clients: ClientsHere,
-    _key: IdempotencyKey = None,
-) -> Response:
+@routes.on("POST", "", contract.AddMember, status=201)
+async def add_member(here: InProject, body: contract.AddMember) -> Response:
     """For maintainers, by `userId` or `username`. Nobody gives a role above their own."""
-    return await clients.command(request, asker, body, status=201, project=project_id)
+    return await here.send(body)
 
 
-@routes.patch(
-    "/{user_id}",
-    response_model=contract.Member,
-    responses=ACCEPTED | errors(400, 401, 403, 404, 409, 413, 415, 422, 503),
-)
-async def change_member(
-    project_id: uuid.UUID,
-    user_id: uuid.UUID,
-    request: Request,
-    body: RoleChange,
-    asker: CurrentAsker,
-    clients: ClientsHere,
-    _key: IdempotencyKey = None,
-) -> Response:
+@routes.on("PATCH", "/{user_id}", contract.ChangeMember)
+async def change_member(here: InProject, user_id: uuid.UUID, body: RoleChange) -> Response:
     """For maintainers; what an owner is, only owners change. Takes effect everywhere within a second."""
-    command = contract.ChangeMember(user_id=user_id, role=body.role)
-    return await clients.command(request, asker, command, status=200, project=project_id)
+    return await here.send(contract.ChangeMember(user_id=user_id, role=body.role))
 
 
-@routes.delete(
-    "/{user_id}", status_code=204, responses=NO_CONTENT | ACCEPTED | errors(401, 403, 404, 409, 422, 503)
-)
-async def remove_member(
-    project_id: uuid.UUID, user_id: uuid.UUID, request: Request, asker: CurrentAsker, clients: ClientsHere
-) -> Response:
+@routes.on("DELETE", "/{user_id}", contract.RemoveMember)
+async def remove_member(here: InProject, user_id: uuid.UUID) -> Response:
     """Anybody may leave but the last owner; to remove others takes a maintainer."""
-    command = contract.RemoveMember(user_id=user_id)
-    return await clients.command(request, asker, command, status=204, project=project_id)
+    return await here.send(contract.RemoveMember(user_id=user_id))

@@ -1,30 +1,18 @@
 """Operations: what became of a command."""
 
-from datetime import datetime
 from typing import Any
 
-from signalbox_common.contracts.base import Failure, Message, OperationStatus
+from signalbox_common.contracts.base import GetOperation, GrantScope
 from signalbox_gateway.identity import CurrentAsker
-from signalbox_gateway.routes.common import ClientsHere, errors, router
+from signalbox_gateway.routes.answers import Operation
+from signalbox_gateway.routes.here import ClientsHere
+from signalbox_gateway.routes.router import Routes
 
-routes = router("/api/v1/operations", "operations")
+routes = Routes("/api/v1/operations", "operations")
 
-
-class Operation(Message):
-    id: str
-    command: str
-    status: OperationStatus
-    resource: str | None = None
-    error: Failure | None = None
-    created_at: datetime
-    finished_at: datetime | None = None
+NOT_FOUND = (404, "operation_not_found")
 
 
-ACCEPTED: dict[int | str, dict[str, Any]] = {
-    202: {"description": "Accepted; the work goes on. `Location` names its operation.", "model": Operation}
-}
-
-
-@routes.get("/{operation_id}", response_model=Operation, responses=errors(401, 404, 422, 503))
+@routes.on("GET", "/{operation_id}", GetOperation, reply=Operation, grant=GrantScope.PERSON, also=[NOT_FOUND])
 async def get_operation(operation_id: str, asker: CurrentAsker, clients: ClientsHere) -> dict[str, Any]:
     return await clients.operation(asker, operation_id)

@@ -1,34 +1,19 @@
 """Projects."""
 
-import re
 import uuid
 from typing import Annotated
 
-from fastapi import Header, Query, Request
+from fastapi import Query
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 from starlette.responses import Response
 
 from signalbox_common.contracts import auth as contract
-from signalbox_common.errors import Invalid
-from signalbox_gateway.identity import CurrentAsker
-from signalbox_gateway.routes.common import (
-    NO_CONTENT,
-    ClientsHere,
-    IdempotencyKey,
-    errors,
-    passed_on,
-    router,
-)
-from signalbox_gateway.routes.operations import ACCEPTED
+from signalbox_gateway.routes.here import Here, InProject, passed_on
+from signalbox_gateway.routes.preconditions import BAD_ETAG, IfMatch, number_of, tagged
+from signalbox_gateway.routes.router import Routes
 
-routes = router("/api/v1/projects", "projects")
-
-IfMatch = Annotated[
-    str | None,
-    Header(alias="If-Match", max_length=100, description="The `ETag` that the change is meant for."),
-]
-_ETAG = re.compile(r'"([0-9]{1,18})"')
+routes = Routes("/api/v1/projects", "projects")
 
 
 class ProjectChange(BaseModel):
@@ -40,95 +25,37 @@ class ProjectChange(BaseModel):
     description: contract.Description | None = None
 
 
-@routes.post(
-    "",
-    status_code=201,
-    response_model=contract.Project,
-    responses=ACCEPTED | errors(400, 401, 403, 409, 413, 415, 422, 503),
-)
-async def create_project(
-    request: Request,
-    body: contract.CreateProject,
-    asker: CurrentAsker,
-    clients: ClientsHere,
-    _key: IdempotencyKey = None,
-) -> Response:
+@routes.on("POST", "", contract.CreateProject, status=201)
+async def create_project(here: Here, body: contract.CreateProject) -> Response:
     """Makes a project that its creator owns. Durable: once accepted, it takes effect exactly once."""
-    return await clients.command(request, asker, body, status=201)
+    return await here.send(body)
 
 
-@routes.get("", response_model=contract.ProjectPage, responses=errors(401, 403, 422, 503))
-async def list_projects(
-    asker: CurrentAsker, clients: ClientsHere, page: Annotated[contract.ListProjects, Query()]
-) -> Response:
+@routes.on("GET", "", contract.ListProjects)
+async def list_projects(here: Here, page: Annotated[contract.ListProjects, Query()]) -> Response:
     """The projects that the asker is a member of, newest first; `q` looks in names and slugs."""
-    return passed_on(await clients.query(asker, page))
+    return await here.send(page)
 
 
-@routes.get("/{project_id}", response_model=contract.Project, responses=errors(401, 403, 404, 422, 503))
-async def get_project(project_id: uuid.UUID, asker: CurrentAsker, clients: ClientsHere) -> Response:
-    answer = await clients.query(asker, contract.GetProject(), project=project_id)
-    response = passed_on(answer)
-    response.headers["ETag"] = f'"{answer.value().version}"'
-    return response
+@routes.on("GET", "/{project_id}", contract.GetProject)
+async def get_project(here: InProject) -> Response:
+    answer = await here.answer(contract.GetProject())
+    return tagged(passed_on(answer), answer.value().version)
 
 
-@routes.patch(
-    "/{project_id}",
-    response_model=contract.Project,
-    responses=ACCEPTED | errors(400, 401, 403, 404, 412, 413, 415, 422, 503),
-)
-async def update_project(
-    project_id: uuid.UUID,
-    request: Request,
-    body: ProjectChange,
-    asker: CurrentAsker,
-    clients: ClientsHere,
-    if_match: IfMatch = None,
-    _key: IdempotencyKey = None,
-) -> Response:
+@routes.on("PATCH", "/{project_id}", contract.UpdateProject, also=[BAD_ETAG])
+async def update_project(here: InProject, body: ProjectChange, if_match: IfMatch = None) -> Response:
     """For maintainers. With `If-Match`, only if nobody else was faster."""
-    command = contract.UpdateProject(**body.model_dump(), expected_version=_version(if_match))
-    return await clients.command(request, asker, command, status=200, project=project_id)
+    return await here.send(contract.UpdateProject(**body.model_dump(), expected_version=number_of(if_match)))
 
 
-@routes.delete(
-    "/{project_id}",
-    status_code=204,
-    responses=NO_CONTENT | ACCEPTED | errors(401, 403, 404, 409, 412, 422, 503),
-)
-async def delete_project(
-    project_id: uuid.UUID,
-    request: Request,
-    asker: CurrentAsker,
-    clients: ClientsHere,
-    if_match: IfMatch = None,
-) -> Response:
+@routes.on("DELETE", "/{project_id}", contract.DeleteProject, also=[BAD_ETAG])
+async def delete_project(here: InProject, if_match: IfMatch = None) -> Response:
     """For owners. Nobody reaches it any more, until an owner restores it."""
-    command = contract.DeleteProject(expected_version=_version(if_match))
-    return await clients.command(request, asker, command, status=204, project=project_id)
+    return await here.send(contract.DeleteProject(expected_version=number_of(if_match)))
 
 
-@routes.post(
-    "/{project_id}/restore",
-    response_model=contract.Project,
-    responses=ACCEPTED | errors(401, 403, 404, 422, 503),
-)
-async def restore_project(
-    project_id: uuid.UUID,
-    request: Request,
-    asker: CurrentAsker,
-    clients: ClientsHere,
-    _key: IdempotencyKey = None,
-) -> Response:
+@routes.on("POST", "/{project_id}/restore", contract.RestoreProject)
+async def restore_project(here: Here, project_id: uuid.UUID) -> Response:
     """For owners of a deleted project; `GET /projects?deleted=true` lists them."""
-    return await clients.command(request, asker, contract.RestoreProject(project_id=project_id), status=200)
-
-
-def _version(if_match: str | None) -> int | None:
-    if if_match is None or if_match.strip() == "*":
-        return None
-    match = _ETAG.fullmatch(if_match.strip().removeprefix("W/"))
-    if match is None:
-        raise Invalid("If-Match takes an ETag of this resource.", code="bad_etag")
-    return int(match.group(1))
+    return await here.send(contract.RestoreProject(project_id=project_id))

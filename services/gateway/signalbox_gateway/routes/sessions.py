@@ -2,33 +2,27 @@
 
 import uuid
 
-from fastapi import Request
 from starlette.responses import Response
 
 from signalbox_common.contracts import auth as contract
-from signalbox_gateway.identity import CurrentAsker
-from signalbox_gateway.routes.common import NO_CONTENT, ClientsHere, errors, passed_on, router
-from signalbox_gateway.routes.operations import ACCEPTED
+from signalbox_gateway.routes.here import Here
+from signalbox_gateway.routes.router import Routes
 
-routes = router("/api/v1/auth/sessions", "auth")
+routes = Routes("/api/v1/auth/sessions", "auth")
 
 
-@routes.get("", response_model=contract.SessionPage, responses=errors(401, 403, 503))
-async def list_sessions(asker: CurrentAsker, clients: ClientsHere) -> Response:
+@routes.on("GET", "", contract.ListSessions)
+async def list_sessions(here: Here) -> Response:
     """The latest used first; `current` is the one that asks."""
-    return passed_on(await clients.query(asker, contract.ListSessions()))
+    return await here.send(contract.ListSessions())
 
 
-@routes.delete("", status_code=204, responses=NO_CONTENT | ACCEPTED | errors(401, 403, 503))
-async def revoke_other_sessions(request: Request, asker: CurrentAsker, clients: ClientsHere) -> Response:
+@routes.on("DELETE", "", contract.RevokeOtherSessions)
+async def revoke_other_sessions(here: Here) -> Response:
     """Ends all sessions but the one that asks."""
-    return await clients.command(request, asker, contract.RevokeOtherSessions(), status=204)
+    return await here.send(contract.RevokeOtherSessions())
 
 
-@routes.delete(
-    "/{session_id}", status_code=204, responses=NO_CONTENT | ACCEPTED | errors(401, 403, 404, 422, 503)
-)
-async def revoke_session(
-    session_id: uuid.UUID, request: Request, asker: CurrentAsker, clients: ClientsHere
-) -> Response:
-    return await clients.command(request, asker, contract.RevokeSession(session_id=session_id), status=204)
+@routes.on("DELETE", "/{session_id}", contract.RevokeSession)
+async def revoke_session(here: Here, session_id: uuid.UUID) -> Response:
+    return await here.send(contract.RevokeSession(session_id=session_id))

@@ -34,6 +34,13 @@ class Identify(Query[Identity]):
     subject = "qry.auth.v1.identify"
     grant = GrantScope.NONE
     secret_fields: ClassVar[frozenset[str]] = frozenset({"token"})
+    refusals = {
+        "unauthenticated": 401,
+        "token_expired": 401,
+        "token_revoked": 401,
+        "session_ended": 401,
+        "key_retired": 401,
+    }
 
     token: Token
 
@@ -57,6 +64,14 @@ class GetGrant(Query[Grant]):
     subject = "qry.auth.v1.grant"
     grant = GrantScope.NONE
     secret_fields: ClassVar[frozenset[str]] = frozenset({"token"})
+    refusals = {
+        "unauthenticated": 401,
+        "token_expired": 401,
+        "token_revoked": 401,
+        "session_ended": 401,
+        "key_retired": 401,
+        "project_not_found": 404,
+    }
 
     token: Token
     audience: Audience
@@ -88,6 +103,7 @@ class Reach(Query[Reached]):
     subject = "qry.auth.v1.reach"
     grant = GrantScope.NONE
     secret_fields: ClassVar[frozenset[str]] = frozenset({"proof"})
+    refusals = {"unauthenticated": 401, "token_expired": 401, "key_retired": 401, "grant_revoked": 401}
 
     service: Audience
     proof: Token
@@ -110,6 +126,15 @@ class Delegate(Ask[Delegation]):
     grant = GrantScope.NONE
     target = "run"
     secret_fields: ClassVar[frozenset[str]] = frozenset({"proof"})
+    refusals = {
+        "unauthenticated": 401,
+        "token_expired": 401,
+        "key_retired": 401,
+        "grant_revoked": 401,
+        "forbidden": 403,
+        "not_delegated": 403,
+        "role_too_low": 403,
+    }
 
     service: Audience
     proof: Token
@@ -127,6 +152,7 @@ class EndDelegation(Ask[Done]):
     subject = "ask.auth.v1.end-delegation"
     grant = GrantScope.NONE
     secret_fields: ClassVar[frozenset[str]] = frozenset({"delegation"})
+    refusals = {"delegation_ended": 401}
 
     delegation: Annotated[SecretStr, Field(max_length=200)]
 
@@ -137,6 +163,7 @@ class DelegatedGrant(Query[Grant]):
     subject = "qry.auth.v1.delegated-grant"
     grant = GrantScope.NONE
     secret_fields: ClassVar[frozenset[str]] = frozenset({"delegation"})
+    refusals = {"delegation_ended": 401}
 
     delegation: Annotated[SecretStr, Field(max_length=200)]
     audience: Audience

@@ -39,6 +39,7 @@ class PollDevice(Ask[SignedIn]):
     once: ClassVar[bool] = False
     unrecorded = frozenset({"authorization_pending", "slow_down", "expired_token"})
     secret_fields: ClassVar[frozenset[str]] = frozenset({"device_code"})
+    refusals = {"authorization_pending": 400, "slow_down": 400, "access_denied": 400, "expired_token": 400}
 
     device_code: DeviceCode
 
@@ -56,6 +57,7 @@ class GetDevice(Query[DeviceInfo]):
     subject = "qry.auth.v1.get-device"
     area = "account"
     in_person = True
+    refusals = {"device_not_found": 404}
 
     user_code: UserCode
 
@@ -65,6 +67,7 @@ class DecideDevice(Ask[Done]):
     area = "account"
     in_person = True
     once: ClassVar[bool] = False
+    refusals = {"device_not_found": 404}
 
     user_code: UserCode
     approve: bool

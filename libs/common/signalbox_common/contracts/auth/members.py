@@ -43,6 +43,7 @@ class AddMember(Command[Member]):
     least_role = ProjectRole.MAINTAINER
     area = "projects"
     target = "user_id"
+    refusals = {"user_not_found": 404, "already_member": 409}
 
     user_id: uuid.UUID | None = None
     username: Username | None = None
@@ -55,6 +56,7 @@ class ChangeMember(Command[Member]):
     least_role = ProjectRole.MAINTAINER
     area = "projects"
     target = "user_id"
+    refusals = {"service_account": 403, "member_not_found": 404, "personal_project": 409, "last_owner": 409}
 
     user_id: uuid.UUID
     role: ProjectRole
@@ -67,6 +69,7 @@ class RemoveMember(Command[Done]):
     grant = GrantScope.PROJECT
     area = "projects"
     target = "user_id"
+    refusals = {"member_not_found": 404, "personal_project": 409, "last_owner": 409}
 
     user_id: uuid.UUID
 

@@ -42,6 +42,7 @@ class CreateProject(Command[Project]):
     subject = "cmd.auth.v1.create-project"
     area = "projects"
     target = "name"
+    refusals = {"service_account": 403, "slug_taken": 409}
 
     name: ProjectName
     slug: Slug | None = None
@@ -75,6 +76,7 @@ class UpdateProject(Command[Project]):
     grant = GrantScope.PROJECT
     least_role = ProjectRole.MAINTAINER
     area = "projects"
+    refusals = {"precondition_failed": 412, "nothing_to_change": 422}
 
     name: ProjectName | None = None
     description: Description | None = None
@@ -89,6 +91,7 @@ class DeleteProject(Command[Done]):
     grant = GrantScope.PROJECT
     least_role = ProjectRole.OWNER
     area = "projects"
+    refusals = {"personal_project": 409, "precondition_failed": 412}
 
     expected_version: int | None = None
 
@@ -97,6 +100,7 @@ class RestoreProject(Command[Project]):
     subject = "cmd.auth.v1.restore-project"
     area = "projects"
     target = "project_id"
+    refusals = {"project_not_found": 404}
 
     project_id: uuid.UUID
 

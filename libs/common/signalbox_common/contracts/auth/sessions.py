@@ -30,6 +30,7 @@ class Login(Ask[SignedIn]):
     once: ClassVar[bool] = False
     unrecorded = frozenset({"too_many_attempts"})
     secret_fields: ClassVar[frozenset[str]] = frozenset({"password"})
+    refusals = {"bad_credentials": 401, "too_many_attempts": 429}
 
     username: Annotated[Text, StringConstraints(max_length=254)] | None = None
     email: Annotated[Text, StringConstraints(max_length=254)] | None = None
@@ -45,6 +46,7 @@ class Refresh(Ask[SignedIn]):
     once: ClassVar[bool] = False
     unrecorded = frozenset({"bad_refresh_token"})
     secret_fields: ClassVar[frozenset[str]] = frozenset({"refresh_token"})
+    refusals = {"bad_refresh_token": 401, "refresh_token_reused": 401}
 
     refresh_token: RefreshToken
 
@@ -83,6 +85,7 @@ class RevokeSession(Command[Done]):
     area = "account"
     in_person = True
     target = "session_id"
+    refusals = {"session_not_found": 404}
 
     session_id: uuid.UUID
 

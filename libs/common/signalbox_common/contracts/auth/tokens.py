@@ -58,6 +58,7 @@ class RevokeToken(Command[Done]):
     area = "account"
     in_person = True
     target = "token_id"
+    refusals = {"token_not_found": 404}
 
     token_id: uuid.UUID
 
@@ -84,6 +85,7 @@ class CreateServiceAccount(Command[ServiceAccount]):
     area = "projects"
     in_person = True
     target = "name"
+    refusals = {"service_account": 403}
 
     name: AccountName
     role: ProjectRole = ProjectRole.DEVELOPER
@@ -103,6 +105,7 @@ class DeleteServiceAccount(Command[Done]):
     area = "projects"
     in_person = True
     target = "account_id"
+    refusals = {"service_account_not_found": 404}
 
     account_id: uuid.UUID
 
@@ -114,6 +117,7 @@ class CreateServiceAccountToken(Ask[CreatedApiToken]):
     area = "projects"
     in_person = True
     target = "account_id"
+    refusals = {"service_account_not_found": 404}
 
     account_id: uuid.UUID
     name: TokenName
@@ -126,6 +130,7 @@ class ListServiceAccountTokens(Query[ApiTokenPage]):
     grant = GrantScope.PROJECT
     least_role = ProjectRole.MAINTAINER
     area = "projects"
+    refusals = {"service_account_not_found": 404}
 
     account_id: uuid.UUID
 
@@ -137,6 +142,7 @@ class RevokeServiceAccountToken(Command[Done]):
     area = "projects"
     in_person = True
     target = "token_id"
+    refusals = {"service_account_not_found": 404, "token_not_found": 404}
 
     account_id: uuid.UUID
     token_id: uuid.UUID

@@ -49,6 +49,7 @@ class Register(Ask[User]):
     area = "account"
     target = "username"
     secret_fields: ClassVar[frozenset[str]] = frozenset({"password"})
+    refusals = {"registration_closed": 403, "username_taken": 409, "email_taken": 409, "weak_password": 422}
 
     username: Username
     email: Email
@@ -65,6 +66,7 @@ class AdminRegister(Ask[User]):
     area = "users"
     target = "username"
     secret_fields: ClassVar[frozenset[str]] = frozenset({"password", "password_hash"})
+    refusals = {"username_taken": 409, "email_taken": 409, "weak_password": 422, "bad_password_hash": 422}
 
     username: Username
     email: Email
@@ -83,6 +85,7 @@ class UpdateMe(Command[User]):
     subject = "cmd.auth.v1.update-me"
     area = "account"
     in_person = True
+    refusals = {"email_taken": 409, "nothing_to_change": 422}
 
     email: Email | None = None
     display_name: DisplayName | None = None
@@ -95,6 +98,7 @@ class ChangePassword(Ask[Done]):
     area = "account"
     in_person = True
     secret_fields: ClassVar[frozenset[str]] = frozenset({"current_password", "new_password"})
+    refusals = {"wrong_password": 403, "weak_password": 422, "too_many_attempts": 429}
 
     current_password: GivenPassword
     new_password: NewPassword
@@ -120,6 +124,7 @@ class GetUser(Query[ManagedUser]):
     subject = "qry.auth.v1.get-user"
     admin = True
     area = "users"
+    refusals = {"user_not_found": 404}
 
     user_id: uuid.UUID
 
@@ -132,6 +137,7 @@ class UpdateUser(Command[ManagedUser]):
     in_person = True
     area = "users"
     target = "user_id"
+    refusals = {"user_not_found": 404, "email_taken": 409, "last_admin": 409, "nothing_to_change": 422}
 
     user_id: uuid.UUID
     email: Email | None = None

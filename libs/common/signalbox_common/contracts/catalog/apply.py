@@ -52,6 +52,7 @@ class Apply(Ask[Applied]):
     patience = 30.0
     grant = GrantScope.PERSON
     secret_fields: ClassVar[frozenset[str]] = frozenset({"text"})
+    refusals = {"role_too_low": 403, "project_not_found": 404, "conflict": 409}
 
     text: Annotated[SecretStr, Field(max_length=MAX_TEXT)]
     namespace: Namespace = "default"

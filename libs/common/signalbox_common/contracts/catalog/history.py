@@ -39,6 +39,7 @@ class ListGenerations(OfOne, Query[GenerationPage]):
 
     subject = "qry.catalog.v1.generations"
     grant = GrantScope.PROJECT
+    refusals = {"kind_not_found": 404, "resource_not_found": 404}
 
     limit: int = Field(default=50, ge=1, le=200)
     cursor: Cursor | None = None
@@ -57,6 +58,7 @@ class GenerationDetail(Reply):
 class GetGeneration(OfOne, Query[GenerationDetail]):
     subject = "qry.catalog.v1.generation"
     grant = GrantScope.PROJECT
+    refusals = {"kind_not_found": 404, "resource_not_found": 404, "generation_not_found": 404}
 
     generation: int = Field(ge=1)
     against: int | None = Field(default=None, ge=1)
@@ -69,6 +71,12 @@ class RollBackResource(OfOne, Command[Resource]):
     grant = GrantScope.PROJECT
     least_role = ProjectRole.DEVELOPER
     target = "about"
+    refusals = {
+        "kind_not_found": 404,
+        "resource_not_found": 404,
+        "generation_not_found": 404,
+        "version_conflict": 409,
+    }
 
     generation: int = Field(ge=1)
     expected_version: Version | None = None

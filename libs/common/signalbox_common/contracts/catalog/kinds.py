@@ -32,5 +32,6 @@ class GetSchema(Query[KindSchema]):
     """The JSON Schema of a kind's documents."""
 
     subject = "qry.catalog.v1.schema"
+    refusals = {"kind_not_found": 404}
 
     plural: Plural

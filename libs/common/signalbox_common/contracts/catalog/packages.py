@@ -40,6 +40,7 @@ class AttachPackage(Ask[Resource]):
     grant = GrantScope.PROJECT
     least_role = ProjectRole.DEVELOPER
     target = "name"
+    refusals = {"upload_not_found": 404}
 
     secret_fields: ClassVar[frozenset[str]] = frozenset({"object"})
 
@@ -50,6 +51,7 @@ class AttachPackage(Ask[Resource]):
 class GetPackage(Query[PackageInfo]):
     subject = "qry.catalog.v1.package"
     grant = GrantScope.PROJECT
+    refusals = {"resource_not_found": 404, "package_not_found": 404}
 
     name: ResourceName
     with_files: bool = False

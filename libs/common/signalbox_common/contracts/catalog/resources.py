@@ -111,6 +111,7 @@ class CreateResource(Ask[Resource]):
     least_role = ProjectRole.DEVELOPER
     target = "plural"
     secret_fields: ClassVar[frozenset[str]] = frozenset({"manifest"})
+    refusals = {"kind_not_found": 404, "already_exists": 409}
 
     plural: Plural
     manifest: Manifest
@@ -124,6 +125,7 @@ class ReplaceResource(OfOne, Ask[Resource]):
     least_role = ProjectRole.DEVELOPER
     target = "about"
     secret_fields: ClassVar[frozenset[str]] = frozenset({"manifest"})
+    refusals = {"kind_not_found": 404, "resource_not_found": 404, "version_conflict": 409}
 
     manifest: Manifest
     expected_version: Version | None = None
@@ -137,6 +139,7 @@ class PatchResource(OfOne, Ask[Resource]):
     least_role = ProjectRole.DEVELOPER
     target = "about"
     secret_fields: ClassVar[frozenset[str]] = frozenset({"patch"})
+    refusals = {"kind_not_found": 404, "resource_not_found": 404, "version_conflict": 409}
 
     patch: Manifest
     expected_version: Version | None = None
@@ -149,6 +152,12 @@ class DeleteResource(OfOne, Command[Done]):
     grant = GrantScope.PROJECT
     least_role = ProjectRole.DEVELOPER
     target = "about"
+    refusals = {
+        "kind_not_found": 404,
+        "resource_not_found": 404,
+        "version_conflict": 409,
+        "still_referenced": 409,
+    }
 
     cascade: bool = False
     expected_version: Version | None = None
@@ -161,6 +170,7 @@ class RestoreResource(OfOne, Command[Resource]):
     grant = GrantScope.PROJECT
     least_role = ProjectRole.DEVELOPER
     target = "about"
+    refusals = {"kind_not_found": 404, "nothing_deleted": 404, "already_exists": 409}
 
     plural: Plural
     name: ResourceName
@@ -169,6 +179,7 @@ class RestoreResource(OfOne, Command[Resource]):
 class GetResource(OfOne, Query[Resource]):
     subject = "qry.catalog.v1.get"
     grant = GrantScope.PROJECT
+    refusals = {"kind_not_found": 404, "resource_not_found": 404}
 
 
 class ResourcePage(Reply):
@@ -183,6 +194,7 @@ class ListResources(Query[ResourcePage]):
 
     subject = "qry.catalog.v1.list"
     grant = GrantScope.PROJECT
+    refusals = {"kind_not_found": 404}
 
     plural: Plural
     limit: int = Field(default=100, ge=1, le=500)

@@ -36,3 +36,4 @@ class ResolvedTree(Reply):
 class ResolveResource(OfOne, Query[ResolvedTree]):
     subject = "qry.catalog.v1.resolve"
     grant = GrantScope.PROJECT
+    refusals = {"kind_not_found": 404, "resource_not_found": 404, "too_large": 413}

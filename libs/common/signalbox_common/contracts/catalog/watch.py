@@ -35,6 +35,7 @@ class ListChanges(Query[ChangePage]):
 
     subject = "qry.catalog.v1.changes"
     grant = GrantScope.PROJECT
+    refusals = {"kind_not_found": 404, "expired": 410}
 
     plural: Plural
     after: Version

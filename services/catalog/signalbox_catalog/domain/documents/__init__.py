@@ -12,7 +12,7 @@ from signalbox_catalog.domain.documents.document import Document, Path
 from signalbox_catalog.domain.documents.flaws import Broken
 from signalbox_catalog.domain.documents.json_text import is_meant_as_json, may_be_json, read_json
 from signalbox_catalog.domain.documents.yaml_text import read_yaml
-from signalbox_catalog.domain.errors import Flaw, Flawed
+from signalbox_catalog.errors import Flaw, Flawed
 
 __all__ = [
     "MAX_BYTES",

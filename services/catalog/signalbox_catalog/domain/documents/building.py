@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from signalbox_catalog.domain.documents.document import Document, Lines, Path, Place, Places
 from signalbox_catalog.domain.documents.flaws import Broken, hinted, shown
-from signalbox_catalog.domain.errors import Flaw, Flawed
+from signalbox_catalog.errors import Flaw, Flawed
 
 MAX_NODES = 200_000
 MAX_BYTES = 8 * 1024 * 1024

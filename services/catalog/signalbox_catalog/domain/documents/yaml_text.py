@@ -9,7 +9,7 @@ import yaml
 from signalbox_catalog.domain.documents.building import Builder
 from signalbox_catalog.domain.documents.flaws import Broken, Unfit, hinted
 from signalbox_catalog.domain.documents.scalars import NULLS, plain_scalar
-from signalbox_catalog.domain.errors import Flaw, Flawed
+from signalbox_catalog.errors import Flaw, Flawed
 
 _MAX_TAG_DIRECTIVES = 100  # libyaml compares each with all before it
 _CORE = "tag:yaml.org,2002:"

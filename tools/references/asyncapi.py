@@ -1,20 +1,12 @@
-"""Writes the references in `docs/`: OpenAPI of the gateway, AsyncAPI of every service.
+"""AsyncAPI of every service: the messages that it receives and sends."""
 
-`python -m signalbox_cli.reference` writes them, with `--check` it fails where they are out of date.
-"""
-
-import json
-import sys
-from pathlib import Path
 from typing import Any
 
-from signalbox_cli.live_reference import live
 from signalbox_common import __version__, contracts
 from signalbox_common.contracts.base import (
     OWNERS,
     PLATFORM,
     REGISTRY,
-    SERVICES,
     Ask,
     Command,
     Event,
@@ -23,19 +15,12 @@ from signalbox_common.contracts.base import (
     Request,
 )
 from signalbox_common.contracts.streams import COMMANDS, EVENTS
-from signalbox_gateway.app import build
-from signalbox_gateway.settings import GatewaySettings
 
-DOCS = Path("docs")
 _KINDS = {
     Command: f"Durable: stored in {COMMANDS.name} until it is handled, answered on a reply subject.",
     Ask: "Core request/reply: carries a secret and is never stored.",
     Query: "Core request/reply: changes nothing.",
 }
-
-
-def openapi() -> dict[str, Any]:
-    return build(GatewaySettings()).openapi()
 
 
 def asyncapi(service: str) -> dict[str, Any]:
@@ -136,29 +121,3 @@ def _add_schema(contract: type[Message], schemas: dict[str, Any]) -> None:
     schema = contract.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas |= schema.pop("$defs", {})
     schemas[contract.__name__] = schema
-
-
-def documents() -> dict[Path, str]:
-    found = {DOCS / "openapi.json": openapi()}
-    found |= {DOCS / "asyncapi" / f"{service}.json": asyncapi(service) for service in SERVICES}
-    found[DOCS / "asyncapi" / "live.json"] = live()
-    return {path: json.dumps(document, indent=2, sort_keys=False) + "\n" for path, document in found.items()}
-
-
-def main(check: bool) -> int:
-    stale = []
-    for path, text in documents().items():
-        if path.exists() and path.read_text(encoding="utf-8") == text:
-            continue
-        if check:
-            stale.append(str(path))
-            continue
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    if stale:
-        print(f"out of date, run `make docs`: {', '.join(stale)}", file=sys.stderr)
-    return 1 if stale else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(check="--check" in sys.argv[1:]))

@@ -1,0 +1,94 @@
+"""What a request's body may be: each route says what it takes, and how much of it."""
+
+import json
+import re
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from typing import Any, ClassVar
+
+from fastapi import APIRouter, Request
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from signalbox_common.contracts.base import Message
+
+JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
+FORM = "application/x-www-form-urlencoded"
+
+Limits = Sequence[tuple[re.Pattern[str], int]]
+"""How many bytes a body may have, by paths, where that is not what it is everywhere."""
+
+
+class StrictRequest(Request):
+    """Takes JSON in UTF-8 only, and none that is nested or long beyond reason."""
+
+    async def json(self) -> Any:
+        try:
+            return json.loads((await self.body()).decode("utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise HTTPException(400) from error
+
+
+class Route(APIRoute):
+    """Refuses bodies that it does not take before anything reads them."""
+
+    takes: ClassVar[Collection[str]] = (JSON,)
+    """Media types; none where the route looks for itself, at its time."""
+    max_body: ClassVar[int | None] = None
+    """Bytes, where it takes another amount than all routes."""
+    sends: ClassVar[Collection[type[Message]]] = ()
+    """The contracts that its documentation follows from."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        takes = self.takes
+        if not takes:
+            return handle
+
+        async def strict(request: Request) -> Response:
+            if request.method in ("POST", "PUT", "PATCH"):
+                _check_content_type(request, takes)
+            return await handle(StrictRequest(request.scope, request.receive))
+
+        return strict
+
+
+def taking(
+    takes: Collection[str], max_body: int | None = None, sends: Collection[type[Message]] = ()
+) -> type[Route]:
+    return type("Route", (Route,), {"takes": takes, "max_body": max_body, "sends": sends})
+
+
+def limits(routers: Iterable[APIRouter]) -> Limits:
+    """What their routes say; the bound counts for the address, whatever the method is."""
+    return tuple(
+        (route.path_regex, route.max_body)
+        for router in routers
+        for route in router.routes
+        if isinstance(route, Route) and route.max_body is not None
+    )
+
+
+async def fields_of(request: Request) -> Any:
+    """The fields of a form, or what the JSON says."""
+    if request.headers.get("content-type", "").lower().startswith(FORM):
+        return dict(await request.form())
+    return await request.json()
+
+
+def _check_content_type(request: Request, takes: Collection[str]) -> None:
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise HTTPException(415)
+    declared = request.headers.get("content-type")
+    if declared is None:
+        if request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers:
+            raise HTTPException(415)
+        return
+    media, _, parameters = declared.partition(";")
+    media = media.strip().lower()
+    if media not in takes:
+        raise HTTPException(415)
+    charset = parameters.lower().replace(" ", "").replace('"', "")
+    if media != FORM and "charset=" in charset and "charset=utf-8" not in charset:
+        raise HTTPException(415)

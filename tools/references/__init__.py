@@ -1,0 +1,1 @@
+"""Writes the references in `docs/`: OpenAPI of the gateway, AsyncAPI of every service."""
