@@ -27,7 +27,7 @@ from signalbox_common.contracts.streams import PACKAGE_BUCKET
 from signalbox_common.runtime import Service
 from signalbox_common.testing import eventually, running
 from signalbox_gateway import app as gateway_app
-from signalbox_gateway.live import changes as live_changes
+from signalbox_gateway.live import resource_watch as live_changes
 from signalbox_gateway.live.wakes import Wakes
 from tests.support.catalog import KINDS, SPECS, YAML, Catalog, catalog_of
 from tests.support.forgery import Signer

@@ -9,10 +9,10 @@ import pytest
 
 from signalbox_common.errors import Unavailable
 from signalbox_common.testing import eventually
-from signalbox_gateway.live.archive import Stored
 from signalbox_gateway.live.events import Event, channel_of, event_of
 from signalbox_gateway.live.history import Heads, History
 from signalbox_gateway.live.offsets import Offset
+from signalbox_gateway.live.stream import Stored
 from tests.support.hub import Scene, hub_scene
 from tests.support.servers import TestServers
 
@@ -54,7 +54,7 @@ async def test_further_behind_than_the_history(
 
 
 async def test_many_reads_for_one_who_is_far_behind(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("signalbox_gateway.live.past._AT_ONCE", 10)
+    monkeypatch.setattr("signalbox_gateway.live.recovery._AT_ONCE", 10)
     monkeypatch.setattr("signalbox_gateway.live.history.MAX_ENTRIES", 20)
     other = uuid.uuid4()
     for _ in range(30):

@@ -14,9 +14,9 @@ from redis.asyncio import Redis
 from signalbox_common.bus import Bus
 from signalbox_common.testing import eventually
 from signalbox_gateway.live.events import channel_of
-from signalbox_gateway.live.feed import Feed
 from signalbox_gateway.live.hub import Hub
-from signalbox_gateway.live.watcher import Watcher
+from signalbox_gateway.live.pubsub import Feed
+from signalbox_gateway.live.subscriber import Watcher
 from tests.support.installation import Installation
 from tests.support.lab import NoteTaken
 from tests.support.live_core import PROJECT, Seen, live
@@ -193,7 +193,7 @@ async def test_a_connection_over_which_nothing_comes_is_replaced(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As behind a network that swallows everything; what was published is told all the same."""
-    monkeypatch.setattr("signalbox_gateway.live.feed.PING_EVERY", 0.1)
+    monkeypatch.setattr("signalbox_gateway.live.pubsub.PING_EVERY", 0.1)
     deaf = scene.hub._feed
     assert deaf is not None
     swallowed = asyncio.Event()

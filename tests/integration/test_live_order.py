@@ -239,7 +239,7 @@ async def test_too_much_at_once_is_asked_for_in_pages(scene: Scene, monkeypatch:
 async def test_who_does_not_take_the_past_holds_up_so_much_and_no_more(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("signalbox_gateway.live.watcher.MAX_HELD", 5)
+    monkeypatch.setattr("signalbox_gateway.live.subscriber.MAX_HELD", 5)
     other, client = scene.client(), scene.client()
     await scene.join(other)
     await scene.hub.join(client.watcher, None)

@@ -14,14 +14,14 @@ from redis.backoff import NoBackoff
 
 from signalbox_cli.provision.permissions import ADMIN
 from signalbox_common.testing import eventually
-from signalbox_gateway.live.archive import Archive, Extent, Stored
 from signalbox_gateway.live.events import channel_of, event_of
 from signalbox_gateway.live.history import History
 from signalbox_gateway.live.hub import Behind, Hub
 from signalbox_gateway.live.offsets import Offset
+from signalbox_gateway.live.publication import Told
 from signalbox_gateway.live.resync import Resync
-from signalbox_gateway.live.told import Told
-from signalbox_gateway.live.watcher import Watcher
+from signalbox_gateway.live.stream import Archive, Extent, Stored
+from signalbox_gateway.live.subscriber import Watcher
 from tests.support.servers import TestServers
 
 

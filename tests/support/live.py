@@ -16,7 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from signalbox_cli.live.gateway import Block, Parser
 from signalbox_common.bus import Bus
 from signalbox_common.testing import eventually
-from signalbox_gateway.live import messages
+from signalbox_gateway.live import protocol as messages
 from tests.support.installation import Installation
 from tests.support.lab import NoteTaken
 

@@ -11,12 +11,12 @@ from redis.asyncio import Redis
 from signalbox_cli.provision.permissions import ADMIN
 from signalbox_common.bus import Bus
 from signalbox_common.bus.connection import Connection
-from signalbox_gateway.fanout.copying import Copying
-from signalbox_gateway.live.archive import Archive
+from signalbox_gateway.fanout.replicator import Copying
 from signalbox_gateway.live.events import channel_of
 from signalbox_gateway.live.hub import Hub
-from signalbox_gateway.live.told import Told
-from signalbox_gateway.live.watcher import Watcher
+from signalbox_gateway.live.publication import Told
+from signalbox_gateway.live.stream import Archive
+from signalbox_gateway.live.subscriber import Watcher
 from signalbox_gateway.settings import FanoutSettings
 from tests.support.hub import patient_redis
 from tests.support.installation import Installation

@@ -7,9 +7,9 @@ from pydantic import BaseModel
 from signalbox_common import __version__
 from signalbox_common.contracts.streams import EXTERNAL, INGEST_LETTERS
 from signalbox_gateway.external import MAX_DATA
-from signalbox_gateway.live import socket
-from signalbox_gateway.live.messages import FROM_CLIENT, FROM_SERVER, ListedEvent
-from signalbox_gateway.live.subscriptions import MAX_SUBSCRIPTIONS, Subscribe
+from signalbox_gateway.live import websocket as socket
+from signalbox_gateway.live.protocol import FROM_CLIENT, FROM_SERVER, ListedEvent
+from signalbox_gateway.live.subscription import MAX_SUBSCRIPTIONS, Subscribe
 
 _CLOSES = {
     socket.NOT_AUTHENTICATED: "no token, or one that is not good any more; the reason says which",

@@ -23,11 +23,11 @@ from signalbox_gateway.clients import Clients
 from signalbox_gateway.cookies import Cookies
 from signalbox_gateway.edge import Edge
 from signalbox_gateway.external import Reader
-from signalbox_gateway.live import socket
-from signalbox_gateway.live.live import Live
+from signalbox_gateway.live import websocket as socket
+from signalbox_gateway.live.access import Watch
+from signalbox_gateway.live.node import Live
 from signalbox_gateway.live.tickets import Tickets
 from signalbox_gateway.live.wakes import Wakes
-from signalbox_gateway.live.watch import Watch
 from signalbox_gateway.origins import Origins
 from signalbox_gateway.routes import (
     accounts,

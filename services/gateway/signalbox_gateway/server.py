@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from signalbox_gateway.live.connections import CONNECTION, Connection, HandingOver
+from signalbox_gateway.live.transport import CONNECTION, Connection, HandingOver
 from signalbox_gateway.settings import GatewaySettings
 
 HEADERS_WITHIN = 10.0

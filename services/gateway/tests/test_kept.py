@@ -8,7 +8,7 @@ import pytest
 from signalbox_gateway.live import kept
 from signalbox_gateway.live.kept import Kept
 from signalbox_gateway.live.offsets import Offset
-from signalbox_gateway.live.told import Told
+from signalbox_gateway.live.publication import Told
 
 
 def told(number: int, channel: str = "a", size: int = 10) -> Told:

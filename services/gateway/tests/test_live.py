@@ -11,9 +11,9 @@ import pytest
 from signalbox_common.contracts.auth import AccessRevoked
 from signalbox_gateway.identity import Asker
 from signalbox_gateway.live import members
-from signalbox_gateway.live.connections import Connection
 from signalbox_gateway.live.members import Members
-from signalbox_gateway.live.shared import Shared
+from signalbox_gateway.live.single_flight import Shared
+from signalbox_gateway.live.transport import Connection
 
 ASKER = Asker(uuid.uuid4(), "somebody", "token", 0.0)
 

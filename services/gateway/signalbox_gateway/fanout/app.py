@@ -14,8 +14,8 @@ from signalbox_common.bus.connection import Connection
 from signalbox_common.errors import Unavailable
 from signalbox_common.health import Health, HealthServer
 from signalbox_gateway.external import Reader
-from signalbox_gateway.fanout.copying import Copying
 from signalbox_gateway.fanout.ingest import Ingest
+from signalbox_gateway.fanout.replicator import Copying
 from signalbox_gateway.live.pulse import Pulse
 from signalbox_gateway.settings import FanoutSettings
 

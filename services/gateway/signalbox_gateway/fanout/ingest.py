@@ -17,7 +17,7 @@ from signalbox_common.bus.connection import Connection
 from signalbox_common.cloudevents import MESSAGE_ID
 from signalbox_common.contracts.streams import DEAD_LETTERS, EVENTS, INGEST, INGEST_LETTERS
 from signalbox_gateway.external import BadEvent, External, Reader, plain
-from signalbox_gateway.fanout.tolerant import read_anything
+from signalbox_gateway.fanout.lenient_client import read_anything
 
 log = telemetry.get_logger()
 

@@ -14,15 +14,15 @@ from redis.exceptions import RedisError
 
 from signalbox_common import background, telemetry
 from signalbox_common.errors import SignalboxError, Unavailable
-from signalbox_gateway.live.archive import Archive, Extent
-from signalbox_gateway.live.feed import Feed, Published, Subscribed
 from signalbox_gateway.live.history import Entry, Heads, History
 from signalbox_gateway.live.kept import Kept
 from signalbox_gateway.live.offsets import Offset
-from signalbox_gateway.live.past import Past, told
-from signalbox_gateway.live.shared import Shared
-from signalbox_gateway.live.told import Told
-from signalbox_gateway.live.watcher import Behind, Watcher
+from signalbox_gateway.live.publication import Told
+from signalbox_gateway.live.pubsub import Feed, Published, Subscribed
+from signalbox_gateway.live.recovery import Past, told
+from signalbox_gateway.live.single_flight import Shared
+from signalbox_gateway.live.stream import Archive, Extent
+from signalbox_gateway.live.subscriber import Behind, Watcher
 
 __all__ = ["Behind", "Hub", "Watcher"]
 

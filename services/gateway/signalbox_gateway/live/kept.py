@@ -8,7 +8,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from signalbox_gateway.live.told import Told
+from signalbox_gateway.live.publication import Told
 
 MOST = 200
 """Events of one channel."""

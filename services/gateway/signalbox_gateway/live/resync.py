@@ -3,7 +3,7 @@
 import json
 
 from signalbox_gateway.live.offsets import Offset
-from signalbox_gateway.live.told import Told, framed, resync
+from signalbox_gateway.live.publication import Told, framed, resync
 
 
 class Resync(Told):

@@ -13,13 +13,13 @@ from starlette.types import Receive, Scope, Send
 
 from signalbox_common.errors import SignalboxError
 from signalbox_gateway.identity import Asker
-from signalbox_gateway.live.connections import CONNECTION, Connection
+from signalbox_gateway.live.access import End
 from signalbox_gateway.live.events import channel_of
 from signalbox_gateway.live.hub import Behind, Watcher
-from signalbox_gateway.live.live import Live
+from signalbox_gateway.live.node import Live
 from signalbox_gateway.live.offsets import Offset
-from signalbox_gateway.live.told import Told, chunked, resync
-from signalbox_gateway.live.watch import End
+from signalbox_gateway.live.publication import Told, chunked, resync
+from signalbox_gateway.live.transport import CONNECTION, Connection
 
 LONGEST = 300.0
 """Seconds after which a stream ends, so that its client connects anew and goes on."""

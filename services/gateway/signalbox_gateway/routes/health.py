@@ -12,7 +12,7 @@ from signalbox_common import __version__, telemetry
 from signalbox_common.contracts.base import OWNERS, Health
 from signalbox_common.errors import SignalboxError
 from signalbox_gateway.clients import Clients
-from signalbox_gateway.live.live import Live
+from signalbox_gateway.live.node import Live
 from signalbox_gateway.routes.common import errors
 
 routes = APIRouter(tags=["health"])

@@ -14,7 +14,7 @@ from signalbox_common.contracts.base import Query as MessageQuery
 from signalbox_common.contracts.paging import Cursor, Search
 from signalbox_common.errors import Invalid
 from signalbox_gateway.identity import CurrentAsker
-from signalbox_gateway.live.changes import WatchStart, watched
+from signalbox_gateway.live.resource_watch import WatchStart, watched
 from signalbox_gateway.routes.common import (
     NO_CONTENT,
     ClientsHere,

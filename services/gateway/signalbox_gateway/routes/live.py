@@ -20,9 +20,9 @@ from signalbox_gateway.clients import Incoming
 from signalbox_gateway.external import STRUCTURED, BadEvent, Reader
 from signalbox_gateway.identity import Asker, CurrentAsker, Identity, current_asker
 from signalbox_gateway.live.events import event_of
-from signalbox_gateway.live.live import Live
-from signalbox_gateway.live.messages import ListedEvent
+from signalbox_gateway.live.node import Live
 from signalbox_gateway.live.offsets import Offset
+from signalbox_gateway.live.protocol import ListedEvent
 from signalbox_gateway.live.reach import WRITE, allowed, own_projects
 from signalbox_gateway.live.sse import EventStream, Wanted
 from signalbox_gateway.live.tickets import Tickets

@@ -11,13 +11,13 @@ from pydantic.alias_generators import to_camel
 
 from signalbox_common.errors import Invalid, SignalboxError
 from signalbox_gateway.identity import Asker
-from signalbox_gateway.live.connections import Connection
 from signalbox_gateway.live.events import channel_of
-from signalbox_gateway.live.live import Live
+from signalbox_gateway.live.node import Live
 from signalbox_gateway.live.offsets import Offset
+from signalbox_gateway.live.publication import Told, framed, resync
 from signalbox_gateway.live.reach import allowed
-from signalbox_gateway.live.told import Told, framed, resync
-from signalbox_gateway.live.watcher import Behind, Watcher
+from signalbox_gateway.live.subscriber import Behind, Watcher
+from signalbox_gateway.live.transport import Connection
 
 MAX_SUBSCRIPTIONS = 200
 """Of one connection."""

@@ -14,11 +14,11 @@ from signalbox_common import background
 from signalbox_common.errors import SignalboxError, Unauthenticated
 from signalbox_gateway import cookies
 from signalbox_gateway.identity import Asker, Identity
-from signalbox_gateway.live.connections import CONNECTION, Connection
-from signalbox_gateway.live.live import Live
-from signalbox_gateway.live.subscriptions import Subscriptions
+from signalbox_gateway.live.access import End, Open
+from signalbox_gateway.live.node import Live
+from signalbox_gateway.live.subscription import Subscriptions
 from signalbox_gateway.live.tickets import Tickets
-from signalbox_gateway.live.watch import End, Open
+from signalbox_gateway.live.transport import CONNECTION, Connection
 from signalbox_gateway.origins import Origins
 
 routes = APIRouter()

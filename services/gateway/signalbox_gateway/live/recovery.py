@@ -6,11 +6,11 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from signalbox_gateway.live.archive import Archive
 from signalbox_gateway.live.events import event_of
 from signalbox_gateway.live.history import Entry, History
 from signalbox_gateway.live.offsets import Offset
-from signalbox_gateway.live.told import Told
+from signalbox_gateway.live.publication import Told
+from signalbox_gateway.live.stream import Archive
 
 _AT_ONCE = 2_000
 """Events that are read before some are told, of all channels together."""

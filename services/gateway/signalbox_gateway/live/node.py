@@ -5,12 +5,12 @@ import asyncio
 from redis.asyncio import Redis
 
 from signalbox_gateway.clients import Clients
-from signalbox_gateway.live.archive import Archive
-from signalbox_gateway.live.clock import Clock
+from signalbox_gateway.live.access import Watch
 from signalbox_gateway.live.hub import Hub, Watcher
+from signalbox_gateway.live.keepalive import Clock
 from signalbox_gateway.live.members import Following, Members
 from signalbox_gateway.live.pulse import Pulse
-from signalbox_gateway.live.watch import Watch
+from signalbox_gateway.live.stream import Archive
 
 
 class Live:

@@ -10,10 +10,10 @@ from signalbox_common import telemetry
 from signalbox_common.bus.connection import Connection
 from signalbox_common.contracts.streams import EVENTS
 from signalbox_common.errors import Unavailable
-from signalbox_gateway.fanout.reader import OrderedReader, Silence
-from signalbox_gateway.live.archive import Archive
+from signalbox_gateway.fanout.ordered_consumer import OrderedReader, Silence
 from signalbox_gateway.live.events import Event, event_of
 from signalbox_gateway.live.history import History
+from signalbox_gateway.live.stream import Archive
 
 log = telemetry.get_logger()
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from signalbox_gateway.live.offsets import Offset
-from signalbox_gateway.live.past import number_of
+from signalbox_gateway.live.publication import Told
+from signalbox_gateway.live.recovery import number_of
 from signalbox_gateway.live.resync import Resync
-from signalbox_gateway.live.told import Told
 
 MAX_HELD = 5_000
 """Events that wait for one client that does not take its past; who holds up more gets them in pages."""

@@ -16,9 +16,9 @@ from signalbox_common.contracts.catalog import ChangeType
 from signalbox_common.errors import Invalid, SignalboxError, Unavailable
 from signalbox_gateway.clients import Clients
 from signalbox_gateway.identity import Asker
-from signalbox_gateway.live.live import Live
+from signalbox_gateway.live.access import Watch
+from signalbox_gateway.live.node import Live
 from signalbox_gateway.live.wakes import Wakes
-from signalbox_gateway.live.watch import Watch
 
 LONGEST = 300.0
 """Seconds after which a stream ends, so that its client connects anew and goes on."""
