@@ -3,7 +3,7 @@
 import uuid
 
 from signalbox_common.testing import eventually
-from signalbox_gateway.live.offsets import Offset
+from signalbox_gateway.live.publication import StreamPosition
 from tests.support.installation import Installation
 from tests.support.lab import NoteTaken
 from tests.support.live_core import PROJECT, Seen, live
@@ -13,9 +13,9 @@ async def test_what_happens_is_told_in_order_and_once(installation: Installation
     async with live(installation) as (hub, tasks, _):
         await tasks.publish(NoteTaken(text="before"), project=PROJECT)
         seen = Seen()
-        watcher = seen.watcher()
-        begin, past = await hub.join(watcher, None)
-        hub.go_live(watcher)
+        subscriber = seen.subscriber()
+        begin, past = await hub.subscribe(subscriber, None)
+        hub.go_live(subscriber)
         assert past == []
         for n in range(50):
             await tasks.publish(NoteTaken(text=str(n)), project=PROJECT)
@@ -28,9 +28,9 @@ async def test_what_happens_is_told_in_order_and_once(installation: Installation
         assert [each.type for each in seen.told] == ["tasks.lab.taken"] * 50
         assert seen.numbers == sorted(set(seen.numbers))
         again = Seen()
-        second = again.watcher()
-        start, missed = await hub.join(second, Offset(begin.epoch, seen.numbers[9]))
+        second = again.subscriber()
+        start, missed = await hub.subscribe(second, StreamPosition(begin.epoch, seen.numbers[9]))
         hub.go_live(second)
-        assert start.sequence == seen.numbers[9]
-        assert [each.sequence for each in missed] == seen.numbers[10:]
+        assert start.offset == seen.numbers[9]
+        assert [each.offset for each in missed] == seen.numbers[10:]
         assert seen.lost == 0

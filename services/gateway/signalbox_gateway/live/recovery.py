@@ -1,4 +1,4 @@
-"""What has happened in some channels, read again: from Redis where it is there, else from the stream."""
+"""Recovery: what some channels have missed, read from the history where it is there, else from the stream."""
 
 import asyncio
 import heapq
@@ -6,81 +6,81 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from signalbox_gateway.live.events import event_of
 from signalbox_gateway.live.history import Entry, History
-from signalbox_gateway.live.offsets import Offset
-from signalbox_gateway.live.publication import Told
-from signalbox_gateway.live.stream import Archive
+from signalbox_gateway.live.publication import Publication, StreamPosition, event_of
+from signalbox_gateway.live.stream import StreamReader
 
-_AT_ONCE = 2_000
-"""Events that are read before some are told, of all channels together."""
+_BATCH = 2_000
+"""Events that are read before some are handed out, of all channels together."""
 _LEAST, _MOST = 5, 500
 """Of one channel."""
 _STREAM_READERS = 16
 
 
 @dataclass(eq=False)
-class _Place:
-    """How far one channel was read, and what of that was not told yet."""
+class _ChannelReader:
+    """How far one channel was read, and what of that was not handed out yet."""
 
     channel: str
-    at: int
-    found: deque[Told] = field(default_factory=deque)
+    offset: int
+    found: deque[Publication] = field(default_factory=deque)
 
-    def taken(self, until: int) -> Iterator[Told]:
-        while self.found and self.found[0].sequence <= until:
+    def take(self, until: int) -> Iterator[Publication]:
+        while self.found and self.found[0].offset <= until:
             yield self.found.popleft()
 
 
-class Past:
-    """Of one incarnation of the stream."""
+class Recovery:
+    """Of one epoch of the stream."""
 
-    def __init__(self, history: History, archive: Archive) -> None:
+    def __init__(self, history: History, stream: StreamReader) -> None:
         self._history = history
-        self._archive = archive
+        self._stream = stream
 
-    async def between(self, places: Mapping[str, int], until: int) -> AsyncIterator[list[Told]]:
-        """Everything after the place of each channel up to that number, in order, a part at a time."""
-        open_ = [_Place(channel, after) for channel, after in places.items() if after < until]
+    async def between(self, offsets: Mapping[str, int], until: int) -> AsyncIterator[list[Publication]]:
+        """Everything after the offset of each channel up to that one, in order, a part at a time."""
+        open_ = [_ChannelReader(channel, after) for channel, after in offsets.items() if after < until]
         while open_:
-            await self._read([place for place in open_ if not place.found and place.at < until], until)
-            safe = min(place.at for place in open_)
-            yield list(heapq.merge(*(place.taken(safe) for place in open_), key=number_of))
-            open_ = [place for place in open_ if place.found or place.at < until]
+            await self._read([each for each in open_ if not each.found and each.offset < until], until)
+            safe = min(each.offset for each in open_)
+            yield list(heapq.merge(*(each.take(safe) for each in open_), key=offset_of))
+            open_ = [each for each in open_ if each.found or each.offset < until]
 
-    async def _read(self, places: Sequence[_Place], until: int) -> None:
-        if not places:
+    async def _read(self, readers: Sequence[_ChannelReader], until: int) -> None:
+        if not readers:
             return
-        limit = max(_LEAST, min(_MOST, _AT_ONCE // len(places)))
-        recent = await self._history.recent({place.channel: place.at for place in places}, until, limit)
+        limit = max(_LEAST, min(_MOST, _BATCH // len(readers)))
+        recent = await self._history.recent({each.channel: each.offset for each in readers}, until, limit)
         elsewhere = []
-        for place in places:
-            found = recent[place.channel]
-            if found.up_to is None:
-                elsewhere.append(place)
+        for reader in readers:
+            page = recent[reader.channel]
+            if page.up_to is None:
+                elsewhere.append(reader)
                 continue
-            place.found.extend(told(self._history, place.channel, entry) for entry in found.entries)
-            place.at = found.up_to
+            reader.found.extend(
+                publication_of(self._history, reader.channel, entry) for entry in page.entries
+            )
+            reader.offset = page.up_to
         for begin in range(0, len(elsewhere), _STREAM_READERS):
             some = elsewhere[begin : begin + _STREAM_READERS]
-            await asyncio.gather(*(self._read_stream(place, until, limit) for place in some))
+            await asyncio.gather(*(self._read_stream(reader, until, limit) for reader in some))
 
-    async def _read_stream(self, place: _Place, until: int, limit: int) -> None:
-        project = place.channel.split(":")[1]
-        batch = await self._archive.after(f"evt.{project}.>", place.at, limit)
-        for stored in batch:
-            if stored.sequence > until:
+    async def _read_stream(self, reader: _ChannelReader, until: int, limit: int) -> None:
+        project = reader.channel.split(":")[1]
+        batch = await self._stream.after(f"evt.{project}.>", reader.offset, limit)
+        for message in batch:
+            if message.sequence > until:
                 break
-            event = event_of(stored.subject, stored.headers, stored.body, stored.sequence)
-            if event is not None and place.channel in event.channels:
-                offset = Offset(self._history.epoch, stored.sequence)
-                place.found.append(Told(offset, place.channel, event.type, event.text.encode()))
-        place.at = min(batch[-1].sequence, until) if batch else until
+            event = event_of(message.subject, message.headers, message.body, message.sequence)
+            if event is not None and reader.channel in event.channels:
+                position = StreamPosition(self._history.epoch, message.sequence)
+                reader.found.append(Publication(position, reader.channel, event.type, event.text.encode()))
+        reader.offset = min(batch[-1].sequence, until) if batch else until
 
 
-def told(history: History, channel: str, entry: Entry) -> Told:
-    return Told(Offset(history.epoch, entry.sequence), channel, entry.type, entry.text)
+def publication_of(history: History, channel: str, entry: Entry) -> Publication:
+    return Publication(StreamPosition(history.epoch, entry.offset), channel, entry.type, entry.text)
 
 
-def number_of(each: Told) -> int:
-    return each.sequence
+def offset_of(publication: Publication) -> int:
+    return publication.offset

@@ -1,91 +1,90 @@
-"""Somebody who watches: what they get, in which order, and what is said where that cannot be kept."""
+"""A subscriber: what one client gets, in which order, and what it is told where that cannot be kept."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from signalbox_gateway.live.offsets import Offset
-from signalbox_gateway.live.publication import Told
-from signalbox_gateway.live.recovery import number_of
-from signalbox_gateway.live.resync import Resync
+from signalbox_gateway.live.publication import Publication, Resync, StreamPosition
+from signalbox_gateway.live.recovery import offset_of
 
-MAX_HELD = 5_000
-"""Events that wait for one client that does not take its past; who holds up more gets them in pages."""
+MAX_BUFFERED = 5_000
+"""Publications that wait for one client while its past is read; who holds up more gets them in pages."""
 
 
-class Behind(Exception):
-    """What comes after some place cannot be told as a stream any more: it goes on after `at`."""
+class UnrecoverablePosition(Exception):
+    """What comes after some position cannot be recovered as a stream any more: it goes on after `at`."""
 
-    def __init__(self, at: Offset) -> None:
+    def __init__(self, at: StreamPosition) -> None:
         super().__init__()
         self.at = at
 
 
 @dataclass(eq=False)
-class Watcher:
-    """Somebody who watches some channels."""
+class Subscriber:
+    """Follows some channels for one client."""
 
     channels: frozenset[str]
-    deliver: Callable[[Told], None]
-    late: Callable[[Told], None]
-    """Called where an event came too late to be told in its order."""
+    deliver: Callable[[Publication], None]
+    late: Callable[[Publication], None]
+    """Called where a publication came too late to be delivered in its order."""
     epoch: str = ""
-    position: int = 0
-    """The number of the last event that was delivered, or passed over."""
-    begins: int = 0
-    """What the past that was read ends with: up to there, events may come once more."""
-    goes_on: Offset | None = None
-    """Where to begin after the past could not be told."""
-    held: list[Told] | None = field(default_factory=list)
-    """What has come in while the past was read; None once that is done."""
-    _left_out: Offset | None = None
-    """Up to there nothing was held."""
+    offset: int = 0
+    """Of the last publication that was delivered, or passed over."""
+    recovered_to: int = 0
+    """Up to there recovery has delivered, so publications may come once more."""
+    fallback: StreamPosition | None = None
+    """Where to begin after a position could not be recovered."""
+    buffer: list[Publication] | None = field(default_factory=list)
+    """What has come in during recovery; None once that is done."""
+    _overflow: StreamPosition | None = None
+    """Up to there nothing was buffered."""
 
-    def begin(self, epoch: str) -> None:
+    def start_buffering(self, epoch: str) -> None:
         self.epoch = epoch
-        self.held = []
-        self._left_out = None
+        self.buffer = []
+        self._overflow = None
 
-    def take(self, told: Told) -> None:
-        if self.held is not None:
-            self.held.append(told)
-            if len(self.held) > MAX_HELD:
-                self._left_out = max(self.held, key=number_of).offset
-                self.held.clear()
-        elif told.sequence > self.position:
-            self.position = told.sequence
-            self.deliver(told)
-        elif told.sequence > self.begins:
-            self.late(told)
+    def receive(self, publication: Publication) -> None:
+        if self.buffer is not None:
+            self.buffer.append(publication)
+            if len(self.buffer) > MAX_BUFFERED:
+                self._overflow = max(self.buffer, key=offset_of).position
+                self.buffer.clear()
+        elif publication.offset > self.offset:
+            self.offset = publication.offset
+            self.deliver(publication)
+        elif publication.offset > self.recovered_to:
+            self.late(publication)
 
     def go_live(self) -> None:
-        held, self.held = self.held or [], None
-        left_out = self._left_out
-        if left_out is not None and left_out.epoch != self.epoch:
-            self._tell(Resync(left_out, None, "expired"))
-        elif left_out is not None and left_out.sequence > self.position:
-            self._tell(Resync(left_out, Offset(self.epoch, self.position), "slow"))
-        self.begins = self.position
-        for told in sorted(held, key=number_of):
-            self.take(told)
+        """Hands over what was buffered; nothing waits in between."""
+        buffered, self.buffer = self.buffer or [], None
+        overflow = self._overflow
+        if overflow is not None and overflow.epoch != self.epoch:
+            self._resync(Resync(overflow, None, "expired"))
+        elif overflow is not None and overflow.offset > self.offset:
+            self._resync(Resync(overflow, StreamPosition(self.epoch, self.offset), "slow"))
+        self.recovered_to = self.offset
+        for publication in sorted(buffered, key=offset_of):
+            self.receive(publication)
 
-    def end(self) -> None:
-        """Nothing is told any more; whoever was told is not held either."""
+    def close(self) -> None:
+        """Nothing is delivered any more; whoever it was delivered to is not held either."""
         self.deliver = self.late = _nobody
-        self.held = []
+        self.buffer = []
 
-    def begin_anew(self, at: Offset) -> None:
+    def change_epoch(self, at: StreamPosition) -> None:
         """The stream is another one."""
-        if self.held is None:
-            self._tell(Resync(at, None, "expired"))
+        if self.buffer is None:
+            self._resync(Resync(at, None, "expired"))
         else:
-            self.held.clear()
-            self._left_out = at
+            self.buffer.clear()
+            self._overflow = at
 
-    def _tell(self, resync: Resync) -> None:
-        self.epoch = resync.offset.epoch
-        self.position = self.begins = resync.sequence
+    def _resync(self, resync: Resync) -> None:
+        self.epoch = resync.position.epoch
+        self.offset = self.recovered_to = resync.offset
         self.deliver(resync)
 
 
-def _nobody(_told: Told) -> None:
+def _nobody(_publication: Publication) -> None:
     """Has left."""

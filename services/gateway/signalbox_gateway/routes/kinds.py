@@ -14,7 +14,7 @@ from signalbox_common.contracts.base import Query as MessageQuery
 from signalbox_common.contracts.paging import Cursor, Search
 from signalbox_common.errors import Invalid
 from signalbox_gateway.identity import CurrentAsker
-from signalbox_gateway.live.resource_watch import WatchStart, watched
+from signalbox_gateway.live.resource_watch import WatchOptions, watch_resources
 from signalbox_gateway.routes.common import (
     NO_CONTENT,
     ClientsHere,
@@ -122,7 +122,7 @@ async def create_resource(
 async def list_resources(
     plural: PluralHere,
     here: SomewhereHere,
-    start: Annotated[WatchStart, Depends()],
+    start: Annotated[WatchOptions, Depends()],
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
     cursor: Annotated[Cursor | None, Query()] = None,
     label_selector: Annotated[contract.LabelSelector | None, Query(alias="labelSelector")] = None,
@@ -137,7 +137,7 @@ async def list_resources(
         return passed_on(await here.query(query))
     if cursor is not None or q is not None or deleted:
         raise Invalid("A watch takes a labelSelector, and neither cursor, q nor deleted.")
-    return await watched(here.request, here.clients, here.asker, here.namespace, query, start)
+    return await watch_resources(here.request, here.clients, here.asker, here.namespace, query, start)
 
 
 @routes.get("/{plural}/{name}", response_model=contract.Resource, responses=_READ)
