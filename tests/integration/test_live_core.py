@@ -6,13 +6,13 @@ from signalbox_common.testing import eventually
 from signalbox_gateway.live.publication import StreamPosition
 from tests.support.installation import Installation
 from tests.support.lab import NoteTaken
-from tests.support.live_core import PROJECT, Seen, live
+from tests.support.live_core import PROJECT, ClientView, live
 
 
 async def test_what_happens_is_told_in_order_and_once(installation: Installation) -> None:
     async with live(installation) as (hub, tasks, _):
         await tasks.publish(NoteTaken(text="before"), project=PROJECT)
-        seen = Seen()
+        seen = ClientView()
         subscriber = seen.subscriber()
         begin, past = await hub.subscribe(subscriber, None)
         hub.go_live(subscriber)
@@ -27,7 +27,7 @@ async def test_what_happens_is_told_in_order_and_once(installation: Installation
         await eventually(all_there, within=10, what="fifty events")
         assert [each.type for each in seen.told] == ["tasks.lab.taken"] * 50
         assert seen.numbers == sorted(set(seen.numbers))
-        again = Seen()
+        again = ClientView()
         second = again.subscriber()
         start, missed = await hub.subscribe(second, StreamPosition(begin.epoch, seen.numbers[9]))
         hub.go_live(second)

@@ -19,7 +19,7 @@ from signalbox_gateway.live.pubsub import PubSub
 from signalbox_gateway.live.subscriber import Subscriber
 from tests.support.installation import Installation
 from tests.support.lab import NoteTaken
-from tests.support.live_core import PROJECT, Seen, live
+from tests.support.live_core import PROJECT, ClientView, live
 
 WITHIN = 1.0
 LOSSES = 5
@@ -31,7 +31,7 @@ class Scene:
     hub: Hub
     bus: Bus
     redis: Redis
-    seen: Seen
+    seen: ClientView
     subscriber: Subscriber
     count: int = 0
 
@@ -67,7 +67,7 @@ class Scene:
 @pytest.fixture
 async def scene(installation: Installation) -> AsyncIterator[Scene]:
     async with live(installation) as (hub, bus, redis):
-        seen = Seen()
+        seen = ClientView()
         subscriber = seen.subscriber()
         await hub.subscribe(subscriber, None)
         hub.go_live(subscriber)
@@ -168,7 +168,7 @@ async def test_the_subscriber_lags_so_far_that_redis_lets_go_of_it(
 ) -> None:
     limit = "client-output-buffer-limit"
     before = str((await scene.redis.config_get(limit))[limit])
-    filler = Seen().subscriber(FILLING)
+    filler = ClientView().subscriber(FILLING)
     await scene.hub.subscribe(filler, None)
     scene.hub.go_live(filler)
     try:
@@ -216,7 +216,7 @@ async def test_a_connection_over_which_nothing_comes_is_replaced(
 
 async def test_nobody_there_and_nothing_subscribed(scene: Scene) -> None:
     """Whatever happened to the connection in between."""
-    others = [Seen().subscriber(uuid.uuid4()) for _ in range(30)]
+    others = [ClientView().subscriber(uuid.uuid4()) for _ in range(30)]
     for each in others:
         await scene.hub.subscribe(each, None)
         scene.hub.go_live(each)

@@ -24,7 +24,7 @@ PROJECT = uuid.UUID("00000000-0000-7000-8000-00000000000a")
 
 
 @dataclass
-class Seen:
+class ClientView:
     """One client's view."""
 
     told: list[Publication] = field(default_factory=list)
