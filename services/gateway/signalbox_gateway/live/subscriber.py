@@ -1,4 +1,4 @@
-"""A subscriber: what one client gets, in which order, and what it is told where that cannot be kept."""
+"""A subscriber: what one client gets, in which order, and the resync where that cannot be kept."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
