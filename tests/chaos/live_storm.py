@@ -22,7 +22,7 @@ from signalbox_common import background, cloudevents
 from signalbox_common.bus import Bus
 from signalbox_common.keys import uuid7
 from signalbox_common.testing import eventually, running
-from signalbox_gateway.live.hub import MAX_CATCH_UP
+from signalbox_gateway.live.hub import MAX_RECOVERY
 from tests.chaos.live_clients import Client, SocketClient, SseClient
 from tests.chaos.live_lines import Line, number, pages
 from tests.chaos.plan import SEED
@@ -35,7 +35,7 @@ from tests.support.services import process, restarting
 SETTLE_WITHIN = 60.0
 DUMP = "dump.rdb"
 FLOOD_RATE = 600.0
-FLOOD = MAX_CATCH_UP + 500
+FLOOD = MAX_RECOVERY + 500
 
 
 @dataclass(frozen=True)
@@ -348,6 +348,6 @@ def _repairs(log: Path) -> list[int]:
     for line in log.read_text(encoding="utf-8").splitlines():
         with suppress(ValueError):
             said = json.loads(line)
-            if said.get("event") == "missed events were told later":
+            if said.get("event") == "missed events were recovered":
                 found.append(int(said["count"]))
     return found

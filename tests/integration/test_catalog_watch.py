@@ -27,8 +27,8 @@ from signalbox_common.contracts.streams import PACKAGE_BUCKET
 from signalbox_common.runtime import Service
 from signalbox_common.testing import eventually, running
 from signalbox_gateway import app as gateway_app
-from signalbox_gateway.live import changes as live_changes
-from signalbox_gateway.live.wakes import Wakes
+from signalbox_gateway.live import resource_watch
+from signalbox_gateway.live.resource_watch import ChangeSignals
 from tests.support.catalog import KINDS, SPECS, YAML, Catalog, catalog_of
 from tests.support.forgery import Signer
 from tests.support.installation import Http, Installation
@@ -610,15 +610,15 @@ async def test_a_watch_ends_in_time(installation: Installation, monkeypatch: pyt
         assert -0.1 < time.time() - expires < 1, "with its token, and not before"
         async with watching(scene.address, "ghosts", dying) as late:
             assert late.status == 401
-        monkeypatch.setattr(live_changes, "LONGEST", 1.0)
+        monkeypatch.setattr(resource_watch, "LONGEST", 1.0)
         assert 0.9 < await lasts(person.headers, timeoutSeconds=3600) < 3, "no longer than the longest"
 
 
 async def test_an_idle_watch_shows_that_it_lives(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live_changes, "ALIVE_EVERY", 0.3)
-    monkeypatch.setattr(live_changes, "LOOK_EVERY", 0.1)
+    monkeypatch.setattr(resource_watch, "ALIVE_EVERY", 0.3)
+    monkeypatch.setattr(resource_watch, "LOOK_EVERY", 0.1)
     async with scene_of(installation) as scene:
         await scene.catalog.create("ghosts", "g")
         async with scene.watch(resourceVersion="1") as reader:
@@ -653,9 +653,9 @@ async def test_what_cannot_be_watched_is_refused(installation: Installation) -> 
 # -- nothing is left behind ----------------------------------------------------------------------------
 
 
-def subscriptions(wakes: Wakes) -> list[str]:
+def subscriptions(signals: ChangeSignals) -> list[str]:
     """What its connection to the bus listens to for the sake of watchers."""
-    subjects = [str(each.subject) for each in wakes._bus.connection.client._subs.values()]
+    subjects = [str(each.subject) for each in signals._bus.connection.client._subs.values()]
     return [subject for subject in subjects if ".catalog.resource" in subject]
 
 
@@ -663,19 +663,19 @@ async def test_those_who_leave_leave_no_subscription(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They close, they time out, they are logged out, or break off amid changes."""
-    made: list[Wakes] = []
+    made: list[ChangeSignals] = []
 
-    def make(bus: Bus) -> Wakes:
-        made.append(Wakes(bus))
+    def make(bus: Bus) -> ChangeSignals:
+        made.append(ChangeSignals(bus))
         return made[-1]
 
-    monkeypatch.setattr(gateway_app, "Wakes", make)
+    monkeypatch.setattr(gateway_app, "ChangeSignals", make)
     async with scene_of(installation) as scene:
-        (wakes,) = made
+        (signals,) = made
         people = [await scene.http.sign_up() for _ in range(3)]
 
         async def all_gone() -> bool:
-            return not wakes._projects and not subscriptions(wakes)
+            return not signals._projects and not subscriptions(signals)
 
         assert await all_gone()
         async with AsyncExitStack() as open_ones:
@@ -686,8 +686,8 @@ async def test_those_who_leave_leave_no_subscription(
             ]
             for reader in readers:
                 await reader.until(lambda reader=reader: reader.told)  # type: ignore[misc]  # the loop's own
-            assert len(subscriptions(wakes)) == 3, "one for each project, however many watch"
-            assert {len(project.waiting) for project in wakes._projects.values()} == {5}
+            assert len(subscriptions(signals)) == 3, "one for each project, however many watch"
+            assert {len(project.waiting) for project in signals._projects.values()} == {5}
         await eventually(all_gone, within=5, what="no subscriptions after closing")
 
         async with watching(scene.address, "ghosts", people[0], timeoutSeconds=1) as reader:

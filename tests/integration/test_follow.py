@@ -12,7 +12,7 @@ import pytest
 from nats.errors import Error as NatsError
 
 from signalbox_cli.client import open_async_client
-from signalbox_cli.live import Seen, follow, follow_bus
+from signalbox_cli.live import Publication, follow, follow_bus
 from signalbox_cli.operator import Operator
 from signalbox_cli.session import NotLoggedIn, Session, Sessions
 from signalbox_cli.stack.home import Home
@@ -27,7 +27,7 @@ class Taken:
     """What a follower was given, read on in the background."""
 
     def __init__(self) -> None:
-        self.seen: list[Seen] = []
+        self.seen: list[Publication] = []
 
     @property
     def texts(self) -> list[str]:

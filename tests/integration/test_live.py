@@ -15,10 +15,10 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from signalbox_common.testing import eventually, running
-from signalbox_gateway.live.connections import Connection
-from signalbox_gateway.live.subscriptions import Subscriptions
-from signalbox_gateway.live.watch import Open
-from signalbox_gateway.live.watcher import Watcher
+from signalbox_gateway.live.access import OpenConnection
+from signalbox_gateway.live.subscriber import Subscriber
+from signalbox_gateway.live.subscription import Subscriptions
+from signalbox_gateway.live.transport import Transport
 from tests.support.installation import Http, Installation
 from tests.support.live import SSE, Teller, fanout, said, say, socket, streaming, telling
 
@@ -210,10 +210,10 @@ async def test_a_position_of_another_stream_begins_anew(scene: Scene) -> None:
 
 async def test_what_has_ended_is_gone_at_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not only when somebody looks for garbage: the more connections there are, the longer that takes."""
-    monkeypatch.setattr("signalbox_gateway.live.clock.ALIVE_EVERY", 1)
+    monkeypatch.setattr("signalbox_gateway.live.keepalive.KEEPALIVE_EVERY", 1)
 
     def alive() -> Counter[str]:
-        kinds = {Connection, Watcher, Subscriptions, Open}
+        kinds = {Transport, Subscriber, Subscriptions, OpenConnection}
         return Counter(type(each).__name__ for each in gc.get_objects() if type(each) in kinds)
 
     async def as_before() -> bool:
@@ -235,7 +235,9 @@ async def test_what_has_ended_is_gone_at_once(scene: Scene, monkeypatch: pytest.
                     assert (await said(each))["type"] == "subscribed"
                 await scene.teller.tell(scene.project)
                 await stream.until(lambda it=stream: it.events and it.comments)  # type: ignore[misc]  # the loop's own
-                assert {"Watcher": 3, "Subscriptions": 2, "Open": 3}.items() <= (alive() - before).items()
+                assert {"Subscriber": 3, "Subscriptions": 2, "OpenConnection": 3}.items() <= (
+                    alive() - before
+                ).items()
                 cut_off.transport.abort()
             await eventually(as_before, what="nothing is left of them")
     finally:
@@ -402,7 +404,7 @@ async def test_half_a_handshake_does_not_stay(scene: Scene, monkeypatch: pytest.
 
 
 async def test_a_slow_reader_costs_itself_only(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("signalbox_gateway.live.connections.LET_GO_WITHIN", 60)  # until it reads on below
+    monkeypatch.setattr("signalbox_gateway.live.transport.CLOSE_WITHIN", 60)  # until it reads on below
     host, _, port = scene.address.partition(":")
     reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
     token = scene.me["Authorization"]

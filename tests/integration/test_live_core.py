@@ -3,19 +3,19 @@
 import uuid
 
 from signalbox_common.testing import eventually
-from signalbox_gateway.live.offsets import Offset
+from signalbox_gateway.live.publication import StreamPosition
 from tests.support.installation import Installation
 from tests.support.lab import NoteTaken
-from tests.support.live_core import PROJECT, Seen, live
+from tests.support.live_core import PROJECT, ClientView, live
 
 
 async def test_what_happens_is_told_in_order_and_once(installation: Installation) -> None:
     async with live(installation) as (hub, tasks, _):
         await tasks.publish(NoteTaken(text="before"), project=PROJECT)
-        seen = Seen()
-        watcher = seen.watcher()
-        begin, past = await hub.join(watcher, None)
-        hub.go_live(watcher)
+        seen = ClientView()
+        subscriber = seen.subscriber()
+        begin, past = await hub.subscribe(subscriber, None)
+        hub.go_live(subscriber)
         assert past == []
         for n in range(50):
             await tasks.publish(NoteTaken(text=str(n)), project=PROJECT)
@@ -27,10 +27,10 @@ async def test_what_happens_is_told_in_order_and_once(installation: Installation
         await eventually(all_there, within=10, what="fifty events")
         assert [each.type for each in seen.told] == ["tasks.lab.taken"] * 50
         assert seen.numbers == sorted(set(seen.numbers))
-        again = Seen()
-        second = again.watcher()
-        start, missed = await hub.join(second, Offset(begin.epoch, seen.numbers[9]))
+        again = ClientView()
+        second = again.subscriber()
+        start, missed = await hub.subscribe(second, StreamPosition(begin.epoch, seen.numbers[9]))
         hub.go_live(second)
-        assert start.sequence == seen.numbers[9]
-        assert [each.sequence for each in missed] == seen.numbers[10:]
+        assert start.offset == seen.numbers[9]
+        assert [each.offset for each in missed] == seen.numbers[10:]
         assert seen.lost == 0

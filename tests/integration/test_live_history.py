@@ -9,10 +9,9 @@ import pytest
 
 from signalbox_common.errors import Unavailable
 from signalbox_common.testing import eventually
-from signalbox_gateway.live.archive import Stored
-from signalbox_gateway.live.events import Event, channel_of, event_of
 from signalbox_gateway.live.history import Heads, History
-from signalbox_gateway.live.offsets import Offset
+from signalbox_gateway.live.publication import Event, StreamPosition, channel_of, event_of
+from signalbox_gateway.live.stream import StreamMessage
 from tests.support.hub import Scene, hub_scene
 from tests.support.servers import TestServers
 
@@ -30,7 +29,7 @@ def keys(scene: Scene) -> tuple[str, str, str]:
 async def everything_after(scene: Scene, after: int, *projects: uuid.UUID) -> list[int]:
     client = scene.client(*projects)
     await scene.join(client, after)
-    await scene.hub.leave(client.watcher)
+    await scene.hub.unsubscribe(client.subscriber)
     assert (client.late, client.resyncs) == ([], [])
     return client.numbers
 
@@ -54,7 +53,7 @@ async def test_further_behind_than_the_history(
 
 
 async def test_many_reads_for_one_who_is_far_behind(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("signalbox_gateway.live.past._AT_ONCE", 10)
+    monkeypatch.setattr("signalbox_gateway.live.recovery._BATCH", 10)
     monkeypatch.setattr("signalbox_gateway.live.history.MAX_ENTRIES", 20)
     other = uuid.uuid4()
     for _ in range(30):
@@ -95,7 +94,7 @@ async def test_a_channel_without_a_key_that_is_followed(scene: Scene) -> None:
 
 async def test_who_comes_again_soon_needs_no_redis(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where others follow the channel; further back than what is kept for that, Redis is asked."""
-    monkeypatch.setattr("signalbox_gateway.live.kept.MOST", 6)
+    monkeypatch.setattr("signalbox_gateway.live.history.CACHE_ENTRIES", 6)
     await scene.tell(5)
     first, second, third = (scene.client() for _ in range(3))
     await scene.join(first, 2)
@@ -143,19 +142,19 @@ async def test_what_was_read_of_another_stream_is_not_kept(
         found = await heads(self, channels)
         if not channels and scene.stream.epoch == old:  # as somebody who joins asks
             scene.stream.epoch = "feedfeedfeedfeed"
-            scene.stream.kept.clear()
+            scene.stream.messages.clear()
             await scene.tell(3)
-            await scene.hub._look_at_stream()
+            await scene.hub._check_epoch()
         return found
 
     monkeypatch.setattr(History, "heads", meanwhile)
     late = scene.client()
     with pytest.raises(Unavailable):
-        await scene.hub.join(late.watcher, Offset(old, 1))
+        await scene.hub.subscribe(late.subscriber, StreamPosition(old, 1))
     assert scene.stream.epoch != old
     again = scene.client()
     await scene.join(again, 1)
-    assert [str(each.offset) for each in again.told] == [f"{scene.stream.epoch}:{n}" for n in (2, 3)]
+    assert [str(each.position) for each in again.told] == [f"{scene.stream.epoch}:{n}" for n in (2, 3)]
 
 
 async def test_a_full_redis_forgets_what_nobody_reads(scene: Scene) -> None:
@@ -245,7 +244,7 @@ async def test_a_fan_out_that_slept(scene: Scene) -> None:
     assert await scene.copy(3, 12) is None
     late = scene.client()
     begin = await scene.join(late)
-    assert begin.sequence == 30
+    assert begin.offset == 30
     assert await everything_after(scene, 1) == list(range(2, 31))
     scene.stream.store(scene.project)
     assert await scene.copy(31, 31) == 12, "the other one has to go back"
@@ -283,7 +282,7 @@ async def test_where_copying_begins(scene: Scene) -> None:
 @pytest.mark.parametrize("body", [b'{"text": "\\ud800"}', b"NaN", b"[" * 100_000, b"{", b"\xff"])
 async def test_an_event_that_cannot_be_told_stops_nobody(scene: Scene, body: bytes) -> None:
     headers = {"ce-operation": "\udc80"}
-    scene.stream.kept.append(Stored(1, f"evt.{scene.project}.tasks.lab.taken", headers, body))
+    scene.stream.messages.append(StreamMessage(1, f"evt.{scene.project}.tasks.lab.taken", headers, body))
     client = scene.client()
     await scene.join(client, 0)
     assert await scene.copy(1, 1) is None
@@ -297,5 +296,5 @@ async def test_an_event_that_cannot_be_told_stops_nobody(scene: Scene, body: byt
 
 
 def _event(scene: Scene, number: int) -> Event | None:
-    stored = scene.stream.kept[number - 1]
+    stored = scene.stream.messages[number - 1]
     return event_of(stored.subject, stored.headers, stored.body, stored.sequence)

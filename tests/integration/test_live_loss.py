@@ -13,13 +13,13 @@ from redis.asyncio import Redis
 
 from signalbox_common.bus import Bus
 from signalbox_common.testing import eventually
-from signalbox_gateway.live.events import channel_of
-from signalbox_gateway.live.feed import Feed
 from signalbox_gateway.live.hub import Hub
-from signalbox_gateway.live.watcher import Watcher
+from signalbox_gateway.live.publication import channel_of
+from signalbox_gateway.live.pubsub import PubSub
+from signalbox_gateway.live.subscriber import Subscriber
 from tests.support.installation import Installation
 from tests.support.lab import NoteTaken
-from tests.support.live_core import PROJECT, Seen, live
+from tests.support.live_core import PROJECT, ClientView, live
 
 WITHIN = 1.0
 LOSSES = 5
@@ -31,8 +31,8 @@ class Scene:
     hub: Hub
     bus: Bus
     redis: Redis
-    seen: Seen
-    watcher: Watcher
+    seen: ClientView
+    subscriber: Subscriber
     count: int = 0
 
     async def tell(self, count: int = 1) -> None:
@@ -67,11 +67,11 @@ class Scene:
 @pytest.fixture
 async def scene(installation: Installation) -> AsyncIterator[Scene]:
     async with live(installation) as (hub, bus, redis):
-        seen = Seen()
-        watcher = seen.watcher()
-        await hub.join(watcher, None)
-        hub.go_live(watcher)
-        yield Scene(hub, bus, redis, seen, watcher)
+        seen = ClientView()
+        subscriber = seen.subscriber()
+        await hub.subscribe(subscriber, None)
+        hub.go_live(subscriber)
+        yield Scene(hub, bus, redis, seen, subscriber)
 
 
 class Doors:
@@ -79,14 +79,14 @@ class Doors:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.knocking, self.open = asyncio.Event(), asyncio.Event()
-        real = Feed.open
+        real = PubSub.open
 
-        async def wait(*arguments: Any) -> Feed:
+        async def wait(*arguments: Any) -> PubSub:
             self.knocking.set()
             await self.open.wait()
             return await real(*arguments)
 
-        monkeypatch.setattr(Feed, "open", wait)
+        monkeypatch.setattr(PubSub, "open", wait)
 
     def shut(self) -> None:
         self.knocking.clear()
@@ -133,7 +133,7 @@ async def test_a_lost_event_with_nothing_after_it(scene: Scene, monkeypatch: pyt
         nonlocal lost
         lost += 1
 
-    monkeypatch.setattr(scene.hub, "_take", lose)
+    monkeypatch.setattr(scene.hub, "_receive", lose)
     delays = []
     for _ in range(LOSSES):
         began = time.perf_counter()
@@ -145,8 +145,8 @@ async def test_a_lost_event_with_nothing_after_it(scene: Scene, monkeypatch: pyt
 
 
 async def test_a_lost_event_is_noticed_by_the_next(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("signalbox_gateway.live.hub.LOOK_EVERY", 60)
-    real = scene.hub._take
+    monkeypatch.setattr("signalbox_gateway.live.hub.HEADS_EVERY", 60)
+    real = scene.hub._receive
     await scene.tell(2)
     await scene.all_told()
     lost = asyncio.Event()
@@ -156,7 +156,7 @@ async def test_a_lost_event_is_noticed_by_the_next(scene: Scene, monkeypatch: py
             await real(published)
         lost.set()
 
-    monkeypatch.setattr(scene.hub, "_take", lose_one)
+    monkeypatch.setattr(scene.hub, "_receive", lose_one)
     await scene.tell()
     await lost.wait()
     await scene.tell()
@@ -168,12 +168,12 @@ async def test_the_subscriber_lags_so_far_that_redis_lets_go_of_it(
 ) -> None:
     limit = "client-output-buffer-limit"
     before = str((await scene.redis.config_get(limit))[limit])
-    filler = Seen().watcher(FILLING)
-    await scene.hub.join(filler, None)
+    filler = ClientView().subscriber(FILLING)
+    await scene.hub.subscribe(filler, None)
     scene.hub.go_live(filler)
     try:
         await scene.redis.config_set(limit, "pubsub 65536 65536 1")
-        async with scene.hub._in_order:  # whoever delivers is busy: nothing is read any more
+        async with scene.hub._delivery:  # whoever delivers is busy: nothing is read any more
             await scene.tell(3)
             rubbish = b"x" * 1024 * 1024
             subscribers = 1
@@ -193,8 +193,8 @@ async def test_a_connection_over_which_nothing_comes_is_replaced(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As behind a network that swallows everything; what was published is told all the same."""
-    monkeypatch.setattr("signalbox_gateway.live.feed.PING_EVERY", 0.1)
-    deaf = scene.hub._feed
+    monkeypatch.setattr("signalbox_gateway.live.pubsub.PING_EVERY", 0.1)
+    deaf = scene.hub._pubsub
     assert deaf is not None
     swallowed = asyncio.Event()
 
@@ -209,26 +209,26 @@ async def test_a_connection_over_which_nothing_comes_is_replaced(
     await scene.all_told()
 
     async def replaced() -> bool:
-        return scene.hub._feed not in (None, deaf)
+        return scene.hub._pubsub not in (None, deaf)
 
     await eventually(replaced, what="another connection")
 
 
 async def test_nobody_there_and_nothing_subscribed(scene: Scene) -> None:
     """Whatever happened to the connection in between."""
-    others = [Seen().watcher(uuid.uuid4()) for _ in range(30)]
+    others = [ClientView().subscriber(uuid.uuid4()) for _ in range(30)]
     for each in others:
-        await scene.hub.join(each, None)
+        await scene.hub.subscribe(each, None)
         scene.hub.go_live(each)
     assert len(await scene.redis.pubsub_channels("*")) == 31
     await scene.cut()
     for each in others[:15]:
-        await scene.hub.leave(each)
+        await scene.hub.unsubscribe(each)
 
     async def left(count: int) -> bool:
         return len(await scene.redis.pubsub_channels("*")) == count
 
     await eventually(lambda: left(16), what="those that are watched")
-    for each in (*others[15:], scene.watcher):
-        await scene.hub.leave(each)
+    for each in (*others[15:], scene.subscriber):
+        await scene.hub.unsubscribe(each)
     await eventually(lambda: left(0), what="nothing subscribed")

@@ -11,7 +11,7 @@ import pytest
 from signalbox_common.errors import Unavailable
 from signalbox_common.testing import eventually
 from signalbox_gateway.live.history import Heads, History
-from signalbox_gateway.live.offsets import Offset
+from signalbox_gateway.live.publication import StreamPosition
 from tests.support.hub import Scene, hub_scene
 from tests.support.servers import TestServers
 
@@ -65,11 +65,11 @@ async def test_what_comes_while_the_past_is_read_is_held(
     await gate.reached.wait()
     await scene.tell(3)
     await scene.until(other, [6, 7, 8])
-    assert [told.sequence for told in client.watcher.held or ()] == [6, 7, 8]
+    assert [told.offset for told in client.subscriber.buffer or ()] == [6, 7, 8]
     assert client.told == []
     gate.opened.set()
     await joining
-    assert client.watcher.held is None
+    assert client.subscriber.buffer is None
     assert client.numbers == [3, 4, 5, 6, 7, 8]
     await scene.tell()
     await scene.until(client, [3, 4, 5, 6, 7, 8, 9])
@@ -80,12 +80,12 @@ async def test_between_joining_and_going_live(scene: Scene) -> None:
     await scene.tell(2)
     other, client = scene.client(), scene.client()
     await scene.join(other)
-    begin, past = await scene.hub.join(client.watcher, None)
-    assert (begin.sequence, past) == (2, [])
+    begin, past = await scene.hub.subscribe(client.subscriber, None)
+    assert (begin.offset, past) == (2, [])
     await scene.tell(3)
     await scene.until(other, [3, 4, 5])
     assert client.told == []
-    scene.hub.go_live(client.watcher)
+    scene.hub.go_live(client.subscriber)
     assert client.numbers == [3, 4, 5]
 
 
@@ -100,22 +100,22 @@ async def test_of_two_who_join_at_once_the_one_with_the_older_answer_misses_noth
     slow = asyncio.create_task(scene.join(first, after))
     await gate.reached.wait()
     taken = asyncio.Event()
-    real = scene.hub._take
+    real = scene.hub._receive
 
     async def wait_then_take(published: Any) -> None:
         await taken.wait()
         await real(published)
 
-    monkeypatch.setattr(scene.hub, "_take", wait_then_take)
+    monkeypatch.setattr(scene.hub, "_receive", wait_then_take)
     await scene.tell()
     await scene.join(second, after)
     taken.set()
     gate.opened.set()
     begin = await slow
     await scene.tell()
-    expected = [n for n in (1, 2, 3, 4) if n > begin.sequence]
+    expected = [n for n in (1, 2, 3, 4) if n > begin.offset]
     await scene.until(first, expected)
-    assert begin.sequence == (1 if after == 1 else 3)
+    assert begin.offset == (1 if after == 1 else 3)
     assert (first.late, first.resyncs) == ([], [])
 
 
@@ -134,7 +134,7 @@ async def test_redis_behind_those_who_watch(scene: Scene) -> None:
     await scene.join(ahead, after=12)
     begin = await scene.join(new)
     assert resumed.numbers == [9, 10, 11, 12]
-    assert begin.sequence == 12
+    assert begin.offset == 12
     assert await scene.copy(5, 12) is None
     await scene.tell()
     for client, expected in ((resumed, range(9, 14)), (ahead, [13]), (new, [13]), (old, range(1, 14))):
@@ -168,14 +168,14 @@ async def test_joining_and_leaving_at_random(scene: Scene) -> None:
             client = scene.client()
             begin = await scene.join(client)
             joined += 1
-            target = begin.sequence + rng.randrange(4)
+            target = begin.offset + rng.randrange(4)
 
             async def reached(client: Any = client, target: int = target) -> bool:
-                return client.watcher.position >= target or stop.is_set()
+                return client.subscriber.offset >= target or stop.is_set()
 
             await eventually(reached)
-            await scene.hub.leave(client.watcher)
-            assert client.numbers == list(range(begin.sequence + 1, begin.sequence + 1 + len(client.told)))
+            await scene.hub.unsubscribe(client.subscriber)
+            assert client.numbers == list(range(begin.offset + 1, begin.offset + 1 + len(client.told)))
             assert (client.late, client.resyncs) == ([], [])
 
     clients = [asyncio.create_task(come_and_go()) for _ in range(4)]
@@ -205,14 +205,14 @@ async def test_whoever_gives_up_joining_leaves_nothing_behind(
         return not await scene.watched()
 
     await eventually(nothing, what="nothing subscribed")
-    assert (scene.hub._watchers, scene.hub._reached, scene.hub._confirmed) == ({}, {}, {})
+    assert (scene.hub._subscribers, scene.hub._offsets, scene.hub._confirmations) == ({}, {}, {})
 
 
 async def test_too_far_behind_goes_on_where_it_was_told(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What comes between the two words is told, too."""
-    monkeypatch.setattr("signalbox_gateway.live.hub.MAX_CATCH_UP", 5)
+    monkeypatch.setattr("signalbox_gateway.live.hub.MAX_RECOVERY", 5)
     await scene.tell(10)
     client = scene.client()
     gate = hold_up(monkeypatch, "recent", answer=True, which=lambda _: True)
@@ -221,14 +221,14 @@ async def test_too_far_behind_goes_on_where_it_was_told(
     await scene.tell(2)
     gate.opened.set()
     begin = await joining
-    assert client.resyncs == [{"at": str(Offset(scene.stream.epoch, 10)), "reason": "expired"}]
-    assert (begin.sequence, client.numbers) == (10, [11, 12])
+    assert client.resyncs == [{"at": str(StreamPosition(scene.stream.epoch, 10)), "reason": "expired"}]
+    assert (begin.offset, client.numbers) == (10, [11, 12])
     await scene.tell()
     await scene.until(client, [11, 12, 13])
 
 
 async def test_too_much_at_once_is_asked_for_in_pages(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("signalbox_gateway.live.hub.MAX_CATCH_UP_BYTES", 1_000)
+    monkeypatch.setattr("signalbox_gateway.live.hub.MAX_RECOVERY_BYTES", 1_000)
     await scene.tell(50)
     client = scene.client()
     await scene.join(client, after=0)
@@ -239,14 +239,14 @@ async def test_too_much_at_once_is_asked_for_in_pages(scene: Scene, monkeypatch:
 async def test_who_does_not_take_the_past_holds_up_so_much_and_no_more(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("signalbox_gateway.live.watcher.MAX_HELD", 5)
+    monkeypatch.setattr("signalbox_gateway.live.subscriber.MAX_BUFFERED", 5)
     other, client = scene.client(), scene.client()
     await scene.join(other)
-    await scene.hub.join(client.watcher, None)
+    await scene.hub.subscribe(client.subscriber, None)
     await scene.tell(14)
     await scene.until(other, range(1, 15))
-    assert len(client.watcher.held or ()) <= 5
-    scene.hub.go_live(client.watcher)
+    assert len(client.subscriber.buffer or ()) <= 5
+    scene.hub.go_live(client.subscriber)
     epoch = scene.stream.epoch
     assert client.resyncs == [{"at": f"{epoch}:12", "after": f"{epoch}:0", "reason": "slow"}]
     assert client.numbers == [13, 14]
@@ -260,7 +260,7 @@ async def test_a_client_that_is_gone_costs_nobody_else(scene: Scene) -> None:
 
     clients = [scene.client() for _ in range(6)]
     for client in clients[::2]:
-        client.watcher.deliver = refuse
+        client.subscriber.deliver = refuse
     for client in clients:
         await scene.join(client)
     await scene.tell(3)
@@ -272,10 +272,10 @@ async def test_leaving_and_coming_at_once_keeps_the_subscription(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody comes while Redis is told that nobody is there any more; nothing has to be mended after it."""
-    monkeypatch.setattr("signalbox_gateway.live.hub.LOOK_EVERY", 60)
+    monkeypatch.setattr("signalbox_gateway.live.hub.HEADS_EVERY", 60)
     first, second = scene.client(), scene.client()
     await scene.join(first)
-    feed = scene.hub._feed
+    feed = scene.hub._pubsub
     assert feed is not None
     gate, real = Gate(), feed.subscribe
 
@@ -285,7 +285,7 @@ async def test_leaving_and_coming_at_once_keeps_the_subscription(
         await real(channels)
 
     monkeypatch.setattr(feed, "subscribe", slow)
-    await scene.hub.leave(first.watcher)
+    await scene.hub.unsubscribe(first.subscriber)
     await gate.reached.wait()
     await scene.join(second)
     gate.opened.set()
@@ -299,11 +299,11 @@ async def test_leaving_and_coming_at_once_keeps_the_subscription(
 async def test_everybody_is_told_that_the_stream_is_another_one(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("signalbox_gateway.live.hub.STREAM_EVERY", 0.05)
+    monkeypatch.setattr("signalbox_gateway.live.hub.EPOCH_EVERY", 0.05)
     await scene.tell(9)
     client, joining = scene.client(), scene.client()
     await scene.join(client)
-    await scene.hub.join(joining.watcher, None)
+    await scene.hub.subscribe(joining.subscriber, None)
     stale = scene.history
     scene.stream.__init__()  # type: ignore[misc]  # all of it is new
     await scene.tell(2)
@@ -314,18 +314,18 @@ async def test_everybody_is_told_that_the_stream_is_another_one(
     await eventually(told, within=5)
     await scene.tell(1)
     await scene.until(client, [3])
-    scene.hub.go_live(joining.watcher)
+    scene.hub.go_live(joining.subscriber)
     expected = {"at": f"{scene.stream.epoch}:2", "after": None, "reason": "expired"}
     assert client.resyncs == joining.resyncs == [expected]
     assert joining.numbers == [3]
     # A fan-out that was away for long still tells of the old one.
-    event = scene.stream.kept[0]
+    event = scene.stream.messages[0]
     await stale.add([(9, 10, None)])
     await scene.redis.publish(next(iter(client.channels)), f"{stale.epoch} 10 9 x {{}}")
     assert event.sequence == 1
     await scene.tell(1)
     await scene.until(client, [3, 4])
-    assert client.watcher.epoch == scene.stream.epoch
+    assert client.subscriber.epoch == scene.stream.epoch
 
 
 async def test_joining_while_the_stream_becomes_another_one(
@@ -346,7 +346,7 @@ async def test_joining_while_the_stream_becomes_another_one(
     assert len(old.resyncs) == 1
     foreign = scene.client()
     begin = await scene.join(foreign)
-    assert begin == Offset(scene.stream.epoch, 2)
+    assert begin == StreamPosition(scene.stream.epoch, 2)
 
 
 async def test_heads_of_nothing(scene: Scene) -> None:

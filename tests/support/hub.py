@@ -14,29 +14,26 @@ from redis.backoff import NoBackoff
 
 from signalbox_cli.provision.permissions import ADMIN
 from signalbox_common.testing import eventually
-from signalbox_gateway.live.archive import Archive, Extent, Stored
-from signalbox_gateway.live.events import channel_of, event_of
 from signalbox_gateway.live.history import History
-from signalbox_gateway.live.hub import Behind, Hub
-from signalbox_gateway.live.offsets import Offset
-from signalbox_gateway.live.resync import Resync
-from signalbox_gateway.live.told import Told
-from signalbox_gateway.live.watcher import Watcher
+from signalbox_gateway.live.hub import Hub
+from signalbox_gateway.live.publication import Publication, Resync, StreamPosition, channel_of, event_of
+from signalbox_gateway.live.stream import StreamMessage, StreamReader, StreamState
+from signalbox_gateway.live.subscriber import Subscriber, UnrecoverablePosition
 from tests.support.servers import TestServers
 
 
-class Listed(Archive):
+class ListedStream(StreamReader):
     """The stream."""
 
     def __init__(self) -> None:
         self.epoch = secrets.token_hex(8)
         self.first = 1
-        self.kept: list[Stored] = []
+        self.messages: list[StreamMessage] = []
         self.reads = 0
 
     @property
     def last(self) -> int:
-        return self.kept[-1].sequence if self.kept else 0
+        return self.messages[-1].sequence if self.messages else 0
 
     def store(
         self, project: uuid.UUID, *, identity: str = "", operation: str | None = None, size: int = 0
@@ -45,16 +42,16 @@ class Listed(Archive):
         headers = {"ce-id": identity or str(number), "ce-source": "/test"}
         headers |= {"ce-operation": operation} if operation else {}
         body = json.dumps({"n": number, "pad": "x" * size}).encode()
-        self.kept.append(Stored(number, f"evt.{project}.tasks.lab.taken", headers, body))
+        self.messages.append(StreamMessage(number, f"evt.{project}.tasks.lab.taken", headers, body))
         return number
 
-    async def extent(self) -> Extent:
-        return Extent(self.epoch, self.first, self.last)
+    async def state(self) -> StreamState:
+        return StreamState(self.epoch, self.first, self.last)
 
-    async def after(self, subject: str, sequence: int, limit: int) -> Sequence[Stored]:
+    async def after(self, subject: str, sequence: int, limit: int) -> Sequence[StreamMessage]:
         self.reads += 1
         project = subject.split(".")[1]
-        found = (s for s in self.kept if s.sequence > max(sequence, self.first - 1))
+        found = (s for s in self.messages if s.sequence > max(sequence, self.first - 1))
         return [s for s in found if s.subject.split(".")[1] == project][:limit]
 
 
@@ -63,26 +60,26 @@ class Client:
     """What somebody who watches was told."""
 
     channels: frozenset[str]
-    told: list[Told] = field(default_factory=list)
+    told: list[Publication] = field(default_factory=list)
     resyncs: list[dict[str, str | None]] = field(default_factory=list)
     late: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.watcher = Watcher(self.channels, self._deliver, lambda told: self.late.append(told.sequence))
+        self.subscriber = Subscriber(self.channels, self._deliver, lambda told: self.late.append(told.offset))
 
-    def _deliver(self, told: Told) -> None:
+    def _deliver(self, told: Publication) -> None:
         if isinstance(told, Resync):
-            self.resyncs.append(told.said)
+            self.resyncs.append(told.fields)
         else:
             self.told.append(told)
 
     @property
     def numbers(self) -> list[int]:
-        return [each.sequence for each in self.told]
+        return [each.offset for each in self.told]
 
 
 class Scene:
-    def __init__(self, redis: Redis, hub: Hub, stream: Listed) -> None:
+    def __init__(self, redis: Redis, hub: Hub, stream: ListedStream) -> None:
         self.redis = redis
         self.hub = hub
         self.stream = stream
@@ -96,22 +93,22 @@ class Scene:
     def client(self, *projects: uuid.UUID) -> Client:
         return Client(frozenset(channel_of(each) for each in projects or (self.project,)))
 
-    async def join(self, client: Client, after: int | None = None) -> Offset:
+    async def join(self, client: Client, after: int | None = None) -> StreamPosition:
         """As connections do it."""
-        resume = Offset(self.stream.epoch, after) if after is not None else None
+        resume = StreamPosition(self.stream.epoch, after) if after is not None else None
         try:
-            begin, past = await self.hub.join(client.watcher, resume)
-        except Behind:
-            begin, past = await self.hub.join(client.watcher, None)
+            begin, past = await self.hub.subscribe(client.subscriber, resume)
+        except UnrecoverablePosition:
+            begin, past = await self.hub.subscribe(client.subscriber, None)
             client.resyncs.append({"at": str(begin), "reason": "expired"})
         client.told += past
-        self.hub.go_live(client.watcher)
+        self.hub.go_live(client.subscriber)
         return begin
 
     async def copy(self, first: int, last: int) -> int | None:
         """What a fan-out does that has read these numbers."""
         steps = []
-        for stored in self.stream.kept:
+        for stored in self.stream.messages:
             if first <= stored.sequence <= last:
                 event = event_of(stored.subject, stored.headers, stored.body, stored.sequence)
                 steps.append((stored.sequence - 1, stored.sequence, event))
@@ -153,7 +150,7 @@ def patient_redis(servers: TestServers, user: str = ADMIN) -> Redis:
 @asynccontextmanager
 async def hub_scene(servers: TestServers) -> AsyncIterator[Scene]:
     redis, gateway = patient_redis(servers), patient_redis(servers, "gateway")
-    stream = Listed()
+    stream = ListedStream()
     hub = Hub(gateway, stream)
     hub.start()
     try:

@@ -16,7 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from signalbox_cli.live.gateway import Block, Parser
 from signalbox_common.bus import Bus
 from signalbox_common.testing import eventually
-from signalbox_gateway.live import messages
+from signalbox_gateway.live import protocol
 from tests.support.installation import Installation
 from tests.support.lab import NoteTaken
 
@@ -134,7 +134,7 @@ async def socket(address: str, headers: dict[str, str]) -> AsyncIterator[ClientC
 
 async def said(connection: ClientConnection) -> dict[str, Any]:
     message: dict[str, Any] = json.loads(await asyncio.wait_for(connection.recv(), 10))
-    messages.SAID.validate_python(message, strict=False)
+    protocol.SERVER_MESSAGE.validate_python(message, strict=False)
     return message
 
 

@@ -11,12 +11,11 @@ from redis.asyncio import Redis
 from signalbox_cli.provision.permissions import ADMIN
 from signalbox_common.bus import Bus
 from signalbox_common.bus.connection import Connection
-from signalbox_gateway.fanout.copying import Copying
-from signalbox_gateway.live.archive import Archive
-from signalbox_gateway.live.events import channel_of
+from signalbox_gateway.fanout.replicator import Replicator
 from signalbox_gateway.live.hub import Hub
-from signalbox_gateway.live.told import Told
-from signalbox_gateway.live.watcher import Watcher
+from signalbox_gateway.live.publication import Publication, channel_of
+from signalbox_gateway.live.stream import StreamReader
+from signalbox_gateway.live.subscriber import Subscriber
 from signalbox_gateway.settings import FanoutSettings
 from tests.support.hub import patient_redis
 from tests.support.installation import Installation
@@ -25,21 +24,21 @@ PROJECT = uuid.UUID("00000000-0000-7000-8000-00000000000a")
 
 
 @dataclass
-class Seen:
+class ClientView:
     """One client's view."""
 
-    told: list[Told] = field(default_factory=list)
+    told: list[Publication] = field(default_factory=list)
     lost: int = 0
 
     @property
     def numbers(self) -> list[int]:
-        return [each.sequence for each in self.told]
+        return [each.offset for each in self.told]
 
-    def watcher(self, project: uuid.UUID = PROJECT) -> Watcher:
-        def lose(_late: Told) -> None:
+    def subscriber(self, project: uuid.UUID = PROJECT) -> Subscriber:
+        def lose(_late: Publication) -> None:
             self.lost += 1
 
-        return Watcher(frozenset({channel_of(project)}), self.told.append, lose)
+        return Subscriber(frozenset({channel_of(project)}), self.told.append, lose)
 
 
 @asynccontextmanager
@@ -50,8 +49,8 @@ async def live(installation: Installation) -> AsyncIterator[tuple[Hub, Bus, Redi
     connection = Connection(installation.settings(FanoutSettings))
     async with installation.bus() as bus, installation.bus("tasks") as tasks:
         await connection.connect()
-        copying = asyncio.create_task(Copying(connection, fanout).run())
-        hub = Hub(gateway, Archive(bus.connection))
+        copying = asyncio.create_task(Replicator(connection, fanout).run())
+        hub = Hub(gateway, StreamReader(bus.connection))
         hub.start()
         try:
             yield hub, tasks, redis

@@ -7,22 +7,22 @@ from pydantic import BaseModel
 from signalbox_common import __version__
 from signalbox_common.contracts.streams import EXTERNAL, INGEST_LETTERS
 from signalbox_gateway.external import MAX_DATA
-from signalbox_gateway.live import socket
-from signalbox_gateway.live.messages import FROM_CLIENT, FROM_SERVER, ListedEvent
-from signalbox_gateway.live.subscriptions import MAX_SUBSCRIPTIONS, Subscribe
+from signalbox_gateway.live import websocket
+from signalbox_gateway.live.protocol import FROM_CLIENT, FROM_SERVER, ListedEvent
+from signalbox_gateway.live.subscription import MAX_SUBSCRIPTIONS
 
 _CLOSES = {
-    socket.NOT_AUTHENTICATED: "no token, or one that is not good any more; the reason says which",
-    socket.TOKEN_EXPIRED: "the token has ended and no newer one came in time",
-    socket.TOO_SLOW: "the client did not take what it was sent: come again with `resumeFrom`",
-    socket.TRY_LATER: "something that is needed is away at the moment",
-    socket.UNSUPPORTED: "messages are text, not binary",
+    websocket.NOT_AUTHENTICATED: "no token, or one that is not good any more; the reason says which",
+    websocket.TOKEN_EXPIRED: "the token has ended and no newer one came in time",
+    websocket.TOO_SLOW: "the client did not take what it was sent: come again with `resumeFrom`",
+    websocket.TRY_LATER: "something that is needed is away at the moment",
+    websocket.UNSUPPORTED: "messages are text, not binary",
     1009: "a message of more than 64 KiB",
     1011: "no answer to a ping within 30 s",
     1012: "the server stops: come again with `resumeFrom`",
 }
 _SSE = (
-    "Server-sent events (GET). `id` is the place in the stream, which `Last-Event-ID` or `?lastEventId=`"
+    "Server-sent events (GET). `id` is the position in the stream, which `Last-Event-ID` or `?lastEventId=`"
     " names when a client comes again; `event` is the type. The first `id` comes without an event. An event"
     " `resync` says which events to ask for in pages. A comment every 15 s; the end after 5 minutes, or with"
     " the token."
@@ -36,7 +36,7 @@ _OUTSIDE = (
 
 def live() -> dict[str, Any]:
     schemas: dict[str, Any] = {}
-    spoken: tuple[type[BaseModel], ...] = (Subscribe, *FROM_CLIENT, *FROM_SERVER)
+    spoken: tuple[type[BaseModel], ...] = (*FROM_CLIENT, *FROM_SERVER)
     described: tuple[type[BaseModel], ...] = (ListedEvent, *spoken)
     for model in described:
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
@@ -75,7 +75,7 @@ def live() -> dict[str, Any]:
             },
         },
         "operations": {
-            "hear": _operation("receive", "socket", Subscribe, *FROM_CLIENT),
+            "hear": _operation("receive", "socket", *FROM_CLIENT),
             "tell": _operation("send", "socket", *FROM_SERVER),
             "stream": _operation("send", "stream", ListedEvent),
             "takeIn": {"action": "receive", "channel": {"$ref": "#/channels/outside"}},

@@ -100,7 +100,7 @@ def _refusal(response: httpx.Response) -> SignalboxError:
 def open_client(url: str, transport: httpx.BaseTransport | None = None) -> Client:
     """Speaks with the token in `SIGNALBOX_TOKEN`, or else for whoever is logged in there."""
     if (token := api_token()) is not None:
-        return Client(url, auth=_ApiToken(token), transport=transport)
+        return Client(url, auth=_TokenAuth(token), transport=transport)
     return open_session(url, Sessions(), transport)
 
 
@@ -110,13 +110,13 @@ def open_async_client(url: str) -> httpx.AsyncClient:
     `signalbox_cli.live.follow` takes it.
     """
     token = api_token()
-    auth = _ApiToken(token) if token is not None else _LoggedIn(url, Sessions(), None)
+    auth = _TokenAuth(token) if token is not None else _SessionAuth(url, Sessions(), None)
     return httpx.AsyncClient(base_url=url, auth=auth, timeout=TIMEOUT, headers={"User-Agent": _AGENT})
 
 
 def open_session(url: str, sessions: Sessions, transport: httpx.BaseTransport | None = None) -> Client:
     """Speaks for whoever is logged in there, whatever the environment says."""
-    return Client(url, auth=_LoggedIn(url, sessions, transport), transport=transport)
+    return Client(url, auth=_SessionAuth(url, sessions, transport), transport=transport)
 
 
 def api_token() -> str | None:
@@ -131,7 +131,7 @@ def api_token() -> str | None:
     return token or None
 
 
-class _ApiToken(httpx.Auth):
+class _TokenAuth(httpx.Auth):
     def __init__(self, token: str) -> None:
         self._token = token
 
@@ -140,7 +140,7 @@ class _ApiToken(httpx.Auth):
         yield request
 
 
-class _LoggedIn(httpx.Auth):
+class _SessionAuth(httpx.Auth):
     """With an access token that is renewed shortly before its end, or once it is refused."""
 
     def __init__(self, url: str, sessions: Sessions, transport: httpx.BaseTransport | None) -> None:

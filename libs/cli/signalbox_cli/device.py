@@ -20,7 +20,7 @@ class LoginFailed(SessionError):
     """Nobody has approved it, and nobody will."""
 
 
-class Started(BaseModel):
+class DeviceAuthorization(BaseModel):
     device_code: str
     user_code: str
     verification_uri: str
@@ -29,15 +29,15 @@ class Started(BaseModel):
     interval: int = 5
 
 
-def start(http: Client) -> Started:
+def start(http: Client) -> DeviceAuthorization:
     name = f"signalbox on {socket.gethostname()}"[:_NAME_LENGTH]
     answer = http.post("/api/v1/auth/device/code", json={"client_name": name})
-    return Started.model_validate_json(answer.content)
+    return DeviceAuthorization.model_validate_json(answer.content)
 
 
 def wait(
     http: Client,
-    device: Started,
+    device: DeviceAuthorization,
     *,
     sleep: Callable[[float], None] = time.sleep,
     now: Callable[[], float] = time.monotonic,

@@ -11,13 +11,13 @@ from signalbox_cli.provision.credentials import write_secret
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
-class BadName(Exception):
+class BadContextName(Exception):
     """Carries what the person is to be told."""
 
 
 def write(operator: Operator, name: str, directory: Path | None, *, select: bool) -> Path:
     if _NAME.fullmatch(name) is None:
-        raise BadName(f"{name!r} is no name of a context: letters, digits, - and _")
+        raise BadContextName(f"{name!r} is no name of a context: letters, digits, - and _")
     server = operator.server()
     context = {
         "description": "Signalbox, as its operator",

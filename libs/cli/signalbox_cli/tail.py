@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from rich.text import Text
 
-from signalbox_cli.live import Seen, follow_bus
+from signalbox_cli.live import Publication, follow_bus
 from signalbox_cli.operator import Operator
 from signalbox_common.contracts.base import OWNERS, PLATFORM
 from signalbox_common.keys import is_canonical_uuid
@@ -82,7 +82,7 @@ def _project(text: str) -> str:
 
 def events(
     operator: Operator, subject: str, since: timedelta | None, *, ends: bool
-) -> AsyncGenerator[Seen, None]:
+) -> AsyncGenerator[Publication, None]:
     begin = datetime.now(UTC) - since if since is not None else None
     return follow_bus(operator, subject, since=begin, ends=ends)
 
@@ -105,9 +105,9 @@ def while_read(stop: Callable[[], object]) -> Iterator[None]:
             loop.remove_reader(output)
 
 
-def line(seen: Seen) -> Text:
+def line(publication: Publication) -> Text:
     """For people."""
-    event = seen.event
+    event = publication.event
     when = _clock(event["time"])
     project = (event["project"] or "-")[-8:]
     data = json.dumps(event["data"], ensure_ascii=False) if event["data"] is not None else ""
@@ -128,7 +128,7 @@ def _plain(text: str) -> str:
     return "".join(character if character.isprintable() else "·" for character in text)
 
 
-def as_json(seen: Seen) -> str:
+def as_json(publication: Publication) -> str:
     """One line, with escapes for what a terminal would obey."""
-    text = json.dumps({**seen.event, "position": seen.position}, ensure_ascii=False)
+    text = json.dumps({**publication.event, "position": publication.position}, ensure_ascii=False)
     return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text)

@@ -6,10 +6,10 @@ import httpx
 import pytest
 
 from signalbox_cli.client import Client
-from signalbox_cli.device import GRANT_TYPE, LoginFailed, Started, wait
+from signalbox_cli.device import GRANT_TYPE, DeviceAuthorization, LoginFailed, wait
 from signalbox_common.errors import SignalboxError
 
-STARTED = Started(
+STARTED = DeviceAuthorization(
     device_code="sbx_dev_secret",
     user_code="BCDF-GHJK",
     verification_uri="http://signalbox.example/device",

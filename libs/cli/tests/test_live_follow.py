@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from signalbox_cli.live import Missed, follow, gateway
+from signalbox_cli.live import ResyncRequired, follow, gateway
 from signalbox_common.errors import SignalboxError
 
 PROJECT = "00000000-0000-7000-8000-00000000000a"
@@ -149,7 +149,7 @@ async def test_older_than_what_is_kept_begins_with_what_there_is() -> None:
 
 
 async def test_without_a_project_it_says_what_it_missed() -> None:
-    with pytest.raises(Missed) as missed:
+    with pytest.raises(ResyncRequired) as missed:
         await taken(Gateway(told(1) + resync("e:1", "e:4")), 2)
     assert (missed.value.after, missed.value.at) == ("e:1", "e:4")
     slow = Gateway(told(1) + resync("e:1", "e:1", "slow"), told(2))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from signalbox_cli.live import Seen
+from signalbox_cli.live import Publication
 from signalbox_cli.tail import BadFilter, as_json, line, span, subject_of
 
 PROJECT = str(uuid.UUID(int=7))
@@ -15,7 +15,7 @@ OTHER = str(uuid.UUID(int=8))
 NASTY = "\x1b[31mred\x9b2J\x07\r\n\u202e\ud800[bold]\\"
 
 
-def seen(**changes: Any) -> Seen:
+def seen(**changes: Any) -> Publication:
     event = {
         "type": "tasks.task.created",
         "project": PROJECT,
@@ -26,7 +26,7 @@ def seen(**changes: Any) -> Seen:
         "operation": None,
         "data": {"text": "Häuschen"},
     }
-    return Seen("0011223344556677:1", event | changes)
+    return Publication("0011223344556677:1", event | changes)
 
 
 @pytest.mark.parametrize(

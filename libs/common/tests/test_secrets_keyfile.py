@@ -63,7 +63,7 @@ def test_no_key_stands_in_it_or_in_any_text(path: Path, made: KeyFile) -> None:
         assert len(key.material) == 32
         for form in (key.material.hex(), base64.b64encode(key.material).decode(), repr(key.material)):
             assert form not in text
-            assert form not in repr(key) + repr(made._seen) + repr(made)
+            assert form not in repr(key) + repr(made._content) + repr(made)
         assert base64.urlsafe_b64encode(key.material).decode() not in text
 
 

@@ -23,11 +23,11 @@ from signalbox_gateway.clients import Clients
 from signalbox_gateway.cookies import Cookies
 from signalbox_gateway.edge import Edge
 from signalbox_gateway.external import Reader
-from signalbox_gateway.live import socket
-from signalbox_gateway.live.live import Live
+from signalbox_gateway.live import websocket
+from signalbox_gateway.live.access import OpenConnections
+from signalbox_gateway.live.node import Node
+from signalbox_gateway.live.resource_watch import ChangeSignals
 from signalbox_gateway.live.tickets import Tickets
-from signalbox_gateway.live.wakes import Wakes
-from signalbox_gateway.live.watch import Watch
 from signalbox_gateway.origins import Origins
 from signalbox_gateway.routes import (
     accounts,
@@ -95,7 +95,7 @@ def build(settings: GatewaySettings, *, started: Callable[[], object] | None = N
 
     secret_key = settings.secret_key.get_secret_value()
     clients = Clients(bus, secret_key, command_patience=settings.command_patience)
-    live_edge = Live(clients, redis, Watch(bus.revoked))
+    node = Node(clients, redis, OpenConnections(bus.revoked))
     report = Health(settings, {"nats": check_nats, "redis": check_redis})
 
     @asynccontextmanager
@@ -104,14 +104,14 @@ def build(settings: GatewaySettings, *, started: Callable[[], object] | None = N
         server.start()
         connecting = asyncio.create_task(bus.start())
         connecting.add_done_callback(_started)
-        live_edge.start()
+        node.start()
         if started is not None:
             started()
         try:
             yield
         finally:
             connecting.cancel()
-            await live_edge.stop()
+            await node.stop()
             with suppress(Exception):
                 await bus.stop()
             await redis.aclose()
@@ -142,9 +142,9 @@ def build(settings: GatewaySettings, *, started: Callable[[], object] | None = N
     app.state.clients = clients
     app.state.cookies = Cookies(origins, addresses, settings.cookie_secure, settings.env == "development")
     app.state.tickets = Tickets(redis, secret_key)
-    app.state.live = live_edge
+    app.state.node = node
     app.state.external = Reader(secret_key)
-    app.state.wakes = Wakes(bus)
+    app.state.change_signals = ChangeSignals(bus)
     problems.install(app)
     openapi.install(app)
     _add_routes(app, settings)
@@ -154,7 +154,7 @@ def build(settings: GatewaySettings, *, started: Callable[[], object] | None = N
 
 def _add_routes(app: FastAPI, settings: GatewaySettings) -> None:
     # They are looked through in this order, and whoever follows something comes again and again.
-    app.include_router(socket.routes)
+    app.include_router(websocket.routes)
     for module in sorted(ROUTES, key=lambda module: module is not live):
         app.include_router(module.routes)
     pages.install_device_page(app)

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from signalbox_gateway.live.connections import CONNECTION, Connection, HandingOver
+from signalbox_gateway.live.transport import TRANSPORT, HandoverMiddleware, Transport
 from signalbox_gateway.settings import GatewaySettings
 
 HEADERS_WITHIN = 10.0
@@ -22,7 +22,7 @@ MAX_FRAME = 64 * 1024
 class HttpProtocol(HttpToolsProtocol):
     """Hands the connection to whoever streams over it, and does not wait for ever for a request to begin."""
 
-    _signalbox: Connection | None = None
+    _signalbox: Transport | None = None
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
@@ -32,9 +32,9 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._expect()
-        self._signalbox = Connection(self.transport)
+        self._signalbox = Transport(self.transport)
         scope: Any = self.scope
-        scope["extensions"] = {CONNECTION: self._signalbox}
+        scope["extensions"] = {TRANSPORT: self._signalbox}
 
     def on_headers_complete(self) -> None:
         self._expect_nothing()
@@ -48,12 +48,12 @@ class HttpProtocol(HttpToolsProtocol):
         self._expect_nothing()
         super().connection_lost(exc)
         if self._signalbox is not None:
-            self._signalbox.end()
+            self._signalbox.lost()
 
     def shutdown(self) -> None:
         super().shutdown()
         if self._signalbox is not None:
-            self._signalbox.stopping()
+            self._signalbox.shutdown()
 
     def _expect(self) -> None:
         if self._deadline is None:
@@ -68,18 +68,18 @@ class HttpProtocol(HttpToolsProtocol):
 class WebSocketProtocol(WebSocketsSansIOProtocol):
     """As above."""
 
-    _signalbox: Connection | None = None
+    _signalbox: Transport | None = None
 
     def handle_connect(self, event: Any) -> None:
         super().handle_connect(event)
         if hasattr(self, "scope"):  # not where the handshake was refused
             scope: Any = self.scope
-            scope["extensions"][CONNECTION] = self._signalbox = Connection(self.transport)
+            scope["extensions"][TRANSPORT] = self._signalbox = Transport(self.transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         if self._signalbox is not None:
-            self._signalbox.end()
+            self._signalbox.lost()
 
     async def send(self, message: Any) -> None:
         await super().send(message)
@@ -99,7 +99,7 @@ class Server(uvicorn.Server):
 
 def server(app: FastAPI, settings: GatewaySettings) -> uvicorn.Server:
     config = uvicorn.Config(
-        HandingOver(app),
+        HandoverMiddleware(app),
         host=settings.host,
         port=settings.port,
         log_config=None,

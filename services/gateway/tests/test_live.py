@@ -1,4 +1,4 @@
-"""Small parts of the live edge: what is asked for once, and rights that end while somebody joins."""
+"""Small parts of the live edge: single flight, and rights that end while somebody joins."""
 
 import asyncio
 import uuid
@@ -10,16 +10,16 @@ import pytest
 
 from signalbox_common.contracts.auth import AccessRevoked
 from signalbox_gateway.identity import Asker
-from signalbox_gateway.live import members
-from signalbox_gateway.live.connections import Connection
-from signalbox_gateway.live.members import Members
-from signalbox_gateway.live.shared import Shared
+from signalbox_gateway.live import access
+from signalbox_gateway.live.access import AccessMonitor
+from signalbox_gateway.live.single_flight import SingleFlight
+from signalbox_gateway.live.transport import Transport
 
 ASKER = Asker(uuid.uuid4(), "somebody", "token", 0.0)
 
 
 @dataclass
-class Asked:
+class Question:
     """Answers how often it was asked, when it is let."""
 
     count: int = 0
@@ -39,23 +39,23 @@ async def turns() -> None:
 
 
 async def test_nobody_gets_an_answer_that_was_on_its_way_already() -> None:
-    asked = Asked()
-    shared = Shared(asked.ask)
-    first = [asyncio.create_task(shared.get()) for _ in range(3)]
+    question = Question()
+    flight = SingleFlight(question.ask)
+    first = [asyncio.create_task(flight.get()) for _ in range(3)]
     await turns()
-    later = [asyncio.create_task(shared.get()) for _ in range(3)]
+    later = [asyncio.create_task(flight.get()) for _ in range(3)]
     await turns()
-    assert asked.count == 1, "one question is on its way, the next one waits"
+    assert question.count == 1, "one question is on its way, the next one waits"
     later[0].cancel()
-    asked.let[0].set()
+    question.let[0].set()
     assert await asyncio.gather(*first) == [1, 1, 1]
     await turns()
-    asked.let[1].set()
+    question.let[1].set()
     assert await asyncio.gather(*later[1:]) == [2, 2]
 
 
 @dataclass(eq=False)
-class Open:
+class OpenStream:
     """A stream, as whoever takes rights away sees it."""
 
     asker: Asker = ASKER
@@ -75,14 +75,14 @@ async def test_rights_that_end_while_somebody_joins(
 
     listeners: set[Any] = set()
     clients: Any = SimpleNamespace(bus=SimpleNamespace(revoked=SimpleNamespace(listeners=listeners)))
-    monkeypatch.setattr(members, "still_allowed", no_more)
-    known = Members(clients)
+    monkeypatch.setattr(access, "has_access", no_more)
+    monitor = AccessMonitor(clients)
     (hear,) = listeners
-    heard = known.heard
+    revocations = monitor.revocations
     if ended_meanwhile:
         hear(AccessRevoked(user_id=ASKER.user_id))
-    stream = Open()
-    known.add(stream, heard)
+    stream = OpenStream()
+    monitor.add(stream, revocations)
     await turns()
     assert stream.forbidden is ended_meanwhile
     hear(AccessRevoked(user_id=ASKER.user_id))
@@ -95,8 +95,8 @@ def test_whoever_is_gone_is_not_written_to() -> None:
         raise RuntimeError("the handler is closed")
 
     left: list[bool] = []
-    connection = Connection(SimpleNamespace(write=raise_closed))
-    connection.when_lost = lambda: left.append(True)
-    connection.end()
-    connection.write(b"an event")
+    transport = Transport(SimpleNamespace(write=raise_closed))
+    transport.on_lost = lambda: left.append(True)
+    transport.lost()
+    transport.write(b"an event")
     assert left == [True]

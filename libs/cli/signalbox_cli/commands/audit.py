@@ -18,7 +18,7 @@ app = typer.Typer(help="The log of who changed what.", no_args_is_help=True)
 @app.command()
 def verify(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Follow the chain of the audit log; exit code 1 where a line was changed or taken out."""
-    from signalbox_cli.asking import request
+    from signalbox_cli.service_request import request
     from signalbox_common.contracts.auth import CheckAudit
 
     async def follow(client: "Client") -> "tuple[int, AuditChecked]":

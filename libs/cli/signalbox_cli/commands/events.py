@@ -106,7 +106,7 @@ def nats_context(
 
     try:
         path = natscontext.write(Operator(Home.find(home)), name, directory, select=select)
-    except (NoStack, natscontext.BadName, OSError) as error:
+    except (NoStack, natscontext.BadContextName, OSError) as error:
         raise fail(str(error)) from None
     console.print(
         f"{escape(str(path))} is written: [bold]nats --context {name} sub 'evt.>'[/]", soft_wrap=True

@@ -22,7 +22,7 @@ _MEANING = {
 @app.command("list")
 def list_keys(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """The keys that a good token can be signed with, and the one that comes next."""
-    from signalbox_cli.asking import request
+    from signalbox_cli.service_request import request
     from signalbox_common.contracts.auth import ListKeys
 
     _show(as_operator(home, lambda client: request(client, ListKeys())), as_json=as_json)
@@ -37,7 +37,7 @@ def rotate(
     as_json: JsonOption = False,
 ) -> None:
     """Sign with the next key from now on; sessions go on, whatever becomes of their access tokens."""
-    from signalbox_cli.asking import request
+    from signalbox_cli.service_request import request
     from signalbox_common.contracts.auth import RotateKeys
 
     ask = RotateKeys(distrust_old=distrust_old)

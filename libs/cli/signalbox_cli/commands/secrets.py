@@ -18,7 +18,7 @@ app = typer.Typer(help="The stores that keep secrets encrypted.", no_args_is_hel
 @app.command()
 def rotate(home: HomeOption = None) -> None:
     """Make new keys for the secret stores, and wrap every secret with them; safe to repeat."""
-    from signalbox_cli.asking import request
+    from signalbox_cli.service_request import request
     from signalbox_common.contracts.auth import RotateSecrets, SecretsRotated
     from signalbox_common.contracts.base import Ask
     from signalbox_common.contracts.catalog import RotateCatalogSecrets

@@ -4,7 +4,7 @@
 """
 
 from signalbox_cli.live.bus import follow_bus
-from signalbox_cli.live.gateway import Missed, follow
-from signalbox_cli.live.seen import Seen
+from signalbox_cli.live.gateway import ResyncRequired, follow
+from signalbox_cli.live.publication import Publication
 
-__all__ = ["Missed", "Seen", "follow", "follow_bus"]
+__all__ = ["Publication", "ResyncRequired", "follow", "follow_bus"]

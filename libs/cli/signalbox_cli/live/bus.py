@@ -12,7 +12,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamInfo
 
-from signalbox_cli.live.seen import Seen
+from signalbox_cli.live.publication import Publication
 from signalbox_cli.operator import Operator
 from signalbox_common.contracts.streams import EVENTS
 
@@ -26,7 +26,7 @@ _NANOSECONDS = 1_000_000_000
 _ALIVE, _NOTHING_MORE = "100", ("404", "408")
 
 
-class _Silence(ConnectionError):
+class _ConsumerLost(ConnectionError):
     """The consumer is gone, or something was skipped: it has to be made anew."""
 
     def __init__(self) -> None:
@@ -40,27 +40,27 @@ async def follow_bus(
     since: datetime | None = None,
     after: int | None = None,
     ends: bool = False,
-) -> AsyncGenerator[Seen, None]:
+) -> AsyncGenerator[Publication, None]:
     """What a subject holds since then, and what comes; `ends` with what is there already.
 
     Raises what keeps it from beginning; from then on it connects again by itself, also while NATS is away
     or comes back at another address.
     """
-    following = _Following(operator, subject, since, after)
+    follower = _BusFollower(operator, subject, since, after)
     while True:
         try:
-            async with aclosing(following.connected(ends=ends)) as each:
-                async for seen in each:
-                    yield seen
+            async with aclosing(follower.connected(ends=ends)) as each:
+                async for publication in each:
+                    yield publication
         except (NatsError, OSError, TimeoutError):
-            if ends or not following.begun:
+            if ends or not follower.begun:
                 raise
             await asyncio.sleep(PAUSE)
         else:
             return
 
 
-class _Following:
+class _BusFollower:
     def __init__(self, operator: Operator, subject: str, since: datetime | None, after: int | None) -> None:
         self.begun = False
         self._operator = operator
@@ -69,7 +69,7 @@ class _Following:
         self._after = after
         self._epoch: str | None = None
 
-    async def connected(self, *, ends: bool) -> AsyncGenerator[Seen, None]:
+    async def connected(self, *, ends: bool) -> AsyncGenerator[Publication, None]:
         async with self._operator.nats() as client:
             jetstream = client.jetstream(timeout=PATIENCE)
             self._find_place(await jetstream.stream_info(EVENTS.name))
@@ -86,10 +86,10 @@ class _Following:
                     if message is None:
                         break
                     if message.metadata.sequence.consumer != expected:
-                        raise _Silence
+                        raise _ConsumerLost
                     expected += 1
                     self._after = message.metadata.sequence.stream
-                    yield Seen(f"{self._epoch}:{self._after}", _event(message))
+                    yield Publication(f"{self._epoch}:{self._after}", _event(message))
                     if ends and not message.metadata.num_pending:
                         return
                 else:
@@ -147,7 +147,7 @@ async def _next(arrived: "asyncio.Queue[Msg]") -> Msg | None:
         if status in _NOTHING_MORE:
             return None
         if status != _ALIVE:
-            raise _Silence
+            raise _ConsumerLost
 
 
 def _event(message: Msg) -> dict[str, Any]:

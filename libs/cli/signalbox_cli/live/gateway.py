@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 from pydantic import ValidationError
 
-from signalbox_cli.live.seen import Seen
+from signalbox_cli.live.publication import Publication
 from signalbox_common.contracts.base import Failure
 from signalbox_common.errors import SignalboxError
 
@@ -22,7 +22,7 @@ REMEMBERED = 10_000
 RESYNC = "resync"
 
 
-class Missed(Exception):
+class ResyncRequired(Exception):
     """Events of a stream without a project were left out: ask for those of each project in pages."""
 
     def __init__(self, after: str | None, at: str) -> None:
@@ -70,21 +70,21 @@ async def follow(
     operation: str | None = None,
     types: Sequence[str] = (),
     after: str | None = None,
-) -> AsyncGenerator[Seen, None]:
+) -> AsyncGenerator[Publication, None]:
     """From a position on, or from now; connects again by itself, and fetches what a stream left out.
 
-    Each once, and in order but for what a stream tells late. Raises what is refused for good, and `Missed`
+    Each once, and in order but for what comes late. Raises what is refused for good, and `ResyncRequired`
     where it does not know which projects to ask.
     """
-    following = _Following(client, project, operation, types, after)
+    follower = _GatewayFollower(client, project, operation, types, after)
     pause = PAUSE
     while True:
         try:
-            async with aclosing(following.connected()) as each:
-                async for seen in each:
+            async with aclosing(follower.connected()) as each:
+                async for publication in each:
                     pause = PAUSE
-                    if seen is not None:
-                        yield seen
+                    if publication is not None:
+                        yield publication
         except httpx.TransportError:
             pass  # a restart, or a network that comes back
         except SignalboxError as error:
@@ -94,7 +94,7 @@ async def follow(
         pause = min(2 * pause, LONGEST_PAUSE)
 
 
-class _Following:
+class _GatewayFollower:
     def __init__(
         self,
         client: httpx.AsyncClient,
@@ -111,7 +111,7 @@ class _Following:
         self._given: dict[str, None] = {}
         """The last positions that were given out: what is told late is fetched with all around it."""
 
-    async def connected(self) -> AsyncGenerator[Seen | None, None]:
+    async def connected(self) -> AsyncGenerator[Publication | None, None]:
         """One connection; None where the server has only said where it is."""
         path, query = "/api/v1/sse", {"project": self._project, "operation": self._operation}
         wanted = {name: value for name, value in (query | {"types": self._types}).items() if value}
@@ -125,21 +125,21 @@ class _Following:
             async for chunk in answer.aiter_bytes():
                 for block in parser.feed(chunk):
                     async with aclosing(self._taken(block)) as each:
-                        async for seen in each:
-                            yield seen
+                        async for publication in each:
+                            yield publication
 
-    async def _taken(self, block: Block) -> AsyncGenerator[Seen | None, None]:
+    async def _taken(self, block: Block) -> AsyncGenerator[Publication | None, None]:
         if block.name == RESYNC:
             said = json.loads(block.data or "{}")
             async with aclosing(self._pages(said["after"], said["at"])) as each:
-                async for seen in each:
-                    yield seen
+                async for publication in each:
+                    yield publication
         if block.id is not None:
             self._at = block.id
         if block.name is None or block.name == RESYNC:
             yield None
         elif block.data is not None and block.id is not None and self._is_new(block.id):
-            yield Seen(block.id, json.loads(block.data))
+            yield Publication(block.id, json.loads(block.data))
 
     def _is_new(self, position: str) -> bool:
         if position in self._given:
@@ -149,11 +149,11 @@ class _Following:
             del self._given[next(iter(self._given))]
         return True
 
-    async def _pages(self, after: str | None, until: str) -> AsyncGenerator[Seen, None]:
+    async def _pages(self, after: str | None, until: str) -> AsyncGenerator[Publication, None]:
         if after == until:
             return
         if self._project is None:
-            raise Missed(after, until)
+            raise ResyncRequired(after, until)
         last = _number(until)
         while True:
             query: dict[str, Any] = {"limit": PAGE, "types": self._types or None, "after": after}
@@ -173,7 +173,7 @@ class _Following:
                 wanted = self._operation is None or item["operation"] == self._operation
                 if wanted and self._is_new(position):
                     self._at = position
-                    yield Seen(position, item)
+                    yield Publication(position, item)
             before, after = after, page["nextCursor"]
             # A page may be empty because nothing on it was wanted: only its cursor tells how far it went.
             if _number(page["nextCursor"]) >= last or after == before:

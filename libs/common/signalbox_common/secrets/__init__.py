@@ -1,7 +1,7 @@
 """Secrets at rest behind one interface, wherever they are kept."""
 
 from signalbox_common.secrets.base import (
-    Rotated,
+    RotationResult,
     Secret,
     SecretNotFound,
     SecretStore,
@@ -16,7 +16,7 @@ __all__ = [
     "KeyFileMissing",
     "KeyFileUnusable",
     "LocalSecrets",
-    "Rotated",
+    "RotationResult",
     "Secret",
     "SecretNotFound",
     "SecretStore",

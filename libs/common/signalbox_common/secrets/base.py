@@ -59,7 +59,7 @@ class Secret:
 
 
 @dataclass(frozen=True)
-class Rotated:
+class RotationResult:
     """What a rotation did."""
 
     key_id: str
@@ -86,7 +86,7 @@ class SecretStore(Protocol):
     async def names(self, prefix: str = "") -> list[str]:
         """The names that begin so, in order."""
 
-    async def rotate(self) -> Rotated:
+    async def rotate(self) -> RotationResult:
         """Makes a new key and wraps all secrets with it, while others go on reading and writing them.
 
         Interrupted anywhere, it leaves everything readable, and can be run again.

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 _NONCE = 12
 
 
-class Broken(Exception):
+class DecryptionFailed(Exception):
     """A ciphertext that does not open with this key in this place."""
 
 
@@ -75,4 +75,4 @@ def _decrypt(key: bytes, sealed: bytes, context: bytes) -> bytes:
     try:
         return AESGCM(key).decrypt(sealed[:_NONCE], sealed[_NONCE:], context)
     except (InvalidTag, ValueError) as error:
-        raise Broken from error
+        raise DecryptionFailed from error

@@ -64,7 +64,7 @@ class _Document(_Model):
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _FileContent:
     """What the file held when it was last read."""
 
     raw: bytes | None = field(default=None, repr=False)
@@ -82,7 +82,7 @@ class KeyFile:
         self.path = path
         self._sealer = Sealer(secret_key, PURPOSE)
         self._previous = Sealer(previous_secret_key, PURPOSE) if previous_secret_key else None
-        self._seen = _Seen()
+        self._content = _FileContent()
 
     def create(self) -> Key:
         """Makes the file, unless somebody else was faster; answers the newest key in it."""
@@ -102,7 +102,7 @@ class KeyFile:
 
     def known(self, key_id: str) -> Key | None:
         """The key if it can be had without looking at the file."""
-        return _find(self._seen.keys, key_id)
+        return _find(self._content.keys, key_id)
 
     def add(self) -> Key:
         """A new key, with which everything is wrapped from now on."""
@@ -125,7 +125,7 @@ class KeyFile:
     def _load(self) -> Keys:
         with self._explained():
             raw = self._read()
-            seen = self._seen
+            seen = self._content
             if raw == seen.raw:
                 return seen.keys
             # Whoever put these keys there may not have got so far, and we are about to rely on them.
@@ -133,7 +133,7 @@ class KeyFile:
         keys = self._unwrap(raw, self._sealer)
         if keys is None:
             return self._change(lambda keys: keys)
-        self._seen = _Seen(raw, keys)
+        self._content = _FileContent(raw, keys)
         return keys
 
     def _read(self) -> bytes:

@@ -36,7 +36,7 @@ from signalbox_common.db import CommitUncertain, Database, is_outage
 from signalbox_common.errors import OutcomeUnknown
 from signalbox_common.secrets import envelope
 from signalbox_common.secrets.base import (
-    Rotated,
+    RotationResult,
     Secret,
     SecretNotFound,
     SecretStoreUnavailable,
@@ -44,7 +44,7 @@ from signalbox_common.secrets.base import (
     check_name,
     check_value,
 )
-from signalbox_common.secrets.envelope import Broken, Key, Place
+from signalbox_common.secrets.envelope import DecryptionFailed, Key, Place
 from signalbox_common.secrets.keyfile import KeyFile, KeyFileMissing, KeyFileUnusable
 
 log = telemetry.get_logger()
@@ -179,7 +179,7 @@ class LocalSecrets:
                 await connection.execute(self._any)
                 await self._newest(connection)
 
-    async def rotate(self) -> Rotated:
+    async def rotate(self) -> RotationResult:
         await self.check()
         with _explained():
             key = await asyncio.to_thread(self._keys.add)
@@ -196,7 +196,7 @@ class LocalSecrets:
             superseded = min(key.created_at, datetime.now(UTC) - KEPT)
             await asyncio.to_thread(self._keys.retire, used, superseded_by=superseded)
         log.info("secrets are wrapped with a new key", key=key.id, rewrapped=rewrapped, unreadable=unreadable)
-        return Rotated(key.id, rewrapped, unreadable)
+        return RotationResult(key.id, rewrapped, unreadable)
 
     async def _rewrap_some(self, after: str, key: Key) -> tuple[str | None, int, int]:
         """Answers where to go on, how many rows it did, and how many it could not."""
@@ -221,7 +221,7 @@ class LocalSecrets:
             raise _keyless(row)
         try:
             data_key = envelope.unwrap(old, row.wrapped_key, place)
-        except Broken as error:
+        except DecryptionFailed as error:
             raise SecretUnreadable(row.name, _ALTERED) from error
         wrapped = envelope.wrap(newest, data_key, place)
         return {"outdated": row.name, "kek": newest.id, "wrapped_key": wrapped}
@@ -270,7 +270,7 @@ class LocalSecrets:
         try:
             data_key = envelope.unwrap(key, row.wrapped_key, place)
             value = envelope.unseal(data_key, row.sealed_value, place, row.created_at, row.updated_at)
-        except Broken as error:
+        except DecryptionFailed as error:
             raise SecretUnreadable(row.name, _ALTERED) from error
         return Secret(row.name, value, row.version, row.created_at, row.updated_at)
 

@@ -14,9 +14,9 @@ from signalbox_common.bus.connection import Connection
 from signalbox_common.errors import Unavailable
 from signalbox_common.health import Health, HealthServer
 from signalbox_gateway.external import Reader
-from signalbox_gateway.fanout.copying import Copying
 from signalbox_gateway.fanout.ingest import Ingest
-from signalbox_gateway.live.pulse import Pulse
+from signalbox_gateway.fanout.replicator import Replicator
+from signalbox_gateway.live.keepalive import FanoutHeartbeat
 from signalbox_gateway.settings import FanoutSettings
 
 log = telemetry.get_logger()
@@ -33,7 +33,7 @@ class Fanout:
             settings.redis_url.get_secret_value(),
             socket_timeout=3.0,
             socket_connect_timeout=1.0,
-            retry=Retry(NoBackoff(), 1),  # Copying tries again by itself, and sooner
+            retry=Retry(NoBackoff(), 1),  # Replicator tries again by itself, and sooner
         )
         self.health = Health(settings, {"nats": self._check_nats, "redis": self._check_redis})
         self._stopping = asyncio.Event()
@@ -77,9 +77,9 @@ class Fanout:
     def _work(self) -> list[asyncio.Task[None]]:
         reader = Reader(self._settings.secret_key.get_secret_value())
         return [
-            asyncio.create_task(Copying(self._connection, self._redis).run(), name="copying"),
+            asyncio.create_task(Replicator(self._connection, self._redis).run(), name="replicator"),
             asyncio.create_task(Ingest(self._connection, reader).run(), name="ingest"),
-            asyncio.create_task(Pulse(self._redis).beat(self._settings.instance), name="pulse"),
+            asyncio.create_task(FanoutHeartbeat(self._redis).beat(self._settings.instance), name="heartbeat"),
         ]
 
 

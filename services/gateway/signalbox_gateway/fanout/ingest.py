@@ -17,7 +17,7 @@ from signalbox_common.bus.connection import Connection
 from signalbox_common.cloudevents import MESSAGE_ID
 from signalbox_common.contracts.streams import DEAD_LETTERS, EVENTS, INGEST, INGEST_LETTERS
 from signalbox_gateway.external import BadEvent, External, Reader, plain
-from signalbox_gateway.fanout.tolerant import read_anything
+from signalbox_gateway.fanout.lenient_client import parse_leniently
 
 log = telemetry.get_logger()
 
@@ -32,7 +32,7 @@ MAX_LETTER_HEADERS = 20
 _MAX_SUBJECT = 300
 _NANOSECONDS = 1_000_000_000
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+")
-_KEPT = re.compile(r"(?:ce-[a-z0-9]{1,40}|content-type)", re.IGNORECASE | re.ASCII)
+_LETTER_HEADERS = re.compile(r"(?:ce-[a-z0-9]{1,40}|content-type)", re.IGNORECASE | re.ASCII)
 _ENDED = "408"
 _ALIVE = "100"
 
@@ -49,26 +49,26 @@ class Ingest:
         while True:
             try:
                 await self._connection.wait_up()
-                await self._take_in()
+                await self._consume()
             except (NatsError, JetStreamError, OSError, TimeoutError) as error:
                 log.warning("events from outside wait", reason=repr(error)[:200])
                 await asyncio.sleep(PAUSE)
 
-    async def _take_in(self) -> None:
+    async def _consume(self) -> None:
         client = self._connection.client
-        read_anything(client)
+        parse_leniently(client)
         inbox = f"{self._connection.inbox_prefix}.{uuid.uuid4().hex}"
         arrived: asyncio.Queue[Msg] = asyncio.Queue()
         subscription = await client.subscribe(inbox, cb=arrived.put)
         try:
             while True:
-                async for message in self._asked_for(inbox, arrived):
+                async for message in self._pull(inbox, arrived):
                     await self._settle(message)
         finally:
             with suppress(Exception):  # a connection that is gone has forgotten it
                 await subscription.unsubscribe()
 
-    async def _asked_for(self, inbox: str, arrived: "asyncio.Queue[Msg]") -> AsyncIterator[Msg]:
+    async def _pull(self, inbox: str, arrived: "asyncio.Queue[Msg]") -> AsyncIterator[Msg]:
         """What one request brings. Outside, anybody may write headers that look like a word of the server:
         what is a message is told by where its acknowledgement goes.
         """
@@ -102,26 +102,28 @@ class Ingest:
         try:
             event = self._reader.of_message(message.subject, message.headers or {}, message.data)
         except BadEvent as error:
-            await self._bury(message, error)
+            await self._dead_letter(message, error)
         except Exception as error:  # noqa: BLE001 - one message must never keep those behind it waiting
-            await self._bury(message, BadEvent("", "bad_event", f"it cannot be read: {type(error).__name__}"))
+            await self._dead_letter(
+                message, BadEvent("", "bad_event", f"it cannot be read: {type(error).__name__}")
+            )
         else:
-            await self._pass_on(event)
+            await self._republish(event)
         await message.ack()
 
-    async def _pass_on(self, event: External) -> None:
+    async def _republish(self, event: External) -> None:
         await self._connection.jetstream.publish(
             event.told_on, event.data, stream=EVENTS.name, timeout=PATIENCE, headers=event.stored()
         )
 
-    async def _bury(self, message: Msg, error: BadEvent) -> None:
+    async def _dead_letter(self, message: Msg, error: BadEvent) -> None:
         """With nothing in it that could keep the letter from being written."""
         meta = message.metadata
         log.warning("no event", subject=plain(message.subject)[:200], reason=error.code)
         kept = {
             name: plain(str(value))
             for name, value in (message.headers or {}).items()
-            if _KEPT.fullmatch(name)
+            if _LETTER_HEADERS.fullmatch(name)
         }
         about = {
             MESSAGE_ID: f"{INGEST.name}:{meta.sequence.stream}",

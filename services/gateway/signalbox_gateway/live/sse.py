@@ -1,7 +1,6 @@
 """Events as a stream of server-sent events, one client each."""
 
 import asyncio
-import json
 import time
 import uuid
 from collections.abc import Sequence
@@ -13,18 +12,16 @@ from starlette.types import Receive, Scope, Send
 
 from signalbox_common.errors import SignalboxError
 from signalbox_gateway.identity import Asker
-from signalbox_gateway.live.connections import CONNECTION, Connection
-from signalbox_gateway.live.events import channel_of
-from signalbox_gateway.live.hub import Behind, Watcher
-from signalbox_gateway.live.live import Live
-from signalbox_gateway.live.offsets import Offset
-from signalbox_gateway.live.told import Told, chunked, resync
-from signalbox_gateway.live.watch import End
+from signalbox_gateway.live.access import EndReason
+from signalbox_gateway.live.node import Node
+from signalbox_gateway.live.publication import Publication, Resync, StreamPosition, channel_of
+from signalbox_gateway.live.subscriber import Subscriber, UnrecoverablePosition
+from signalbox_gateway.live.transport import TRANSPORT, Transport, chunk
 
 LONGEST = 300.0
-"""Seconds after which a stream ends, so that its client connects anew and goes on."""
+"""Seconds after which a stream ends, so that its client reconnects and recovers."""
 RETRY = 1000
-_ALIVE = chunked(b":\n\n")
+_KEEPALIVE = chunk(b":\n\n")
 _HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-store",
@@ -32,27 +29,27 @@ _HEADERS = {
 }
 
 
-class Over(StrEnum):
-    """Why a stream ends; most clients connect anew and go on where they were."""
+class StreamEnd(StrEnum):
+    """Why a stream ends; most clients reconnect and recover."""
 
-    TIME = "time"
-    LEFT = "left"
+    EXPIRED = "expired"
+    LOST = "lost"
     SLOW = "slow"
     ENDED = "ended"
     FORBIDDEN = "forbidden"
-    STOPPING = "stopping"
+    SHUTDOWN = "shutdown"
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What somebody wants to follow."""
+class SubscribeOptions:
+    """What somebody wants to follow, and from where on."""
 
     projects: frozenset[uuid.UUID]
     operation: str | None
     types: Sequence[str]
-    resume: Offset | None
-    heard: int
-    """What had been heard of rights that ended before it was asked whether this is allowed."""
+    resume: StreamPosition | None
+    revocations: int
+    """How many had been heard of before access was checked."""
 
     @property
     def channels(self) -> frozenset[str]:
@@ -62,141 +59,137 @@ class Wanted:
 class EventStream(Response):
     """Begins as a response like any other, and goes on beside the app that it began in."""
 
-    def __init__(self, live: Live, asker: Asker, wanted: Wanted) -> None:
+    def __init__(self, node: Node, asker: Asker, options: SubscribeOptions) -> None:
         super().__init__(headers=_HEADERS)
         del self.headers["content-length"]
-        self._live = live
+        self._node = node
         self._asker = asker
-        self._wanted = wanted
+        self._options = options
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - the server tells when the client has left
-        connection = scope.get("extensions", {}).get(CONNECTION)
-        if not isinstance(connection, Connection):
+        transport = scope.get("extensions", {}).get(TRANSPORT)
+        if not isinstance(transport, Transport):
             raise SignalboxError("This server cannot stream.")
-        stream = _Stream(self._live, self._asker, self._wanted, connection)
+        stream = _StreamConnection(self._node, self._asker, self._options, transport)
         try:
-            first = await stream.begin(self._wanted.resume)
+            first = await stream.begin(self._options.resume)
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await send({"type": "http.response.body", "body": first, "more_body": True})
         except BaseException:
-            await stream.leave()
+            await stream.close()
             raise
-        connection.after = stream.go_on
+        transport.continuation = stream.go_on
 
 
-class _Stream:
-    """One client's."""
+class _StreamConnection:
+    """The stream of one client."""
 
     __slots__ = (
         "_at",
-        "_connection",
-        "_heard",
-        "_live",
-        "_over",
+        "_end",
+        "_node",
+        "_revocations",
+        "_subscriber",
+        "_transport",
         "_types",
-        "_watcher",
         "asker",
         "ends_at",
         "projects",
     )
 
-    def __init__(self, live: Live, asker: Asker, wanted: Wanted, connection: Connection) -> None:
+    def __init__(self, node: Node, asker: Asker, options: SubscribeOptions, transport: Transport) -> None:
         self.asker = asker
-        self.projects = wanted.projects
+        self.projects = options.projects
         self.ends_at = min(time.time() + LONGEST, asker.expires_at)
-        self._live = live
-        self._types = wanted.types
-        self._over: asyncio.Future[Over] = asyncio.get_running_loop().create_future()
-        self._connection = connection
-        self._heard = wanted.heard
-        self._at: Offset
-        """Of the last event that was written, or is of another type."""
-        self._watcher = Watcher(wanted.channels, self._deliver, self._say_late)
-        connection.when_lost = self._left
-        connection.when_stopping = self._stop
+        self._node = node
+        self._types = options.types
+        self._end: asyncio.Future[StreamEnd] = asyncio.get_running_loop().create_future()
+        self._transport = transport
+        self._revocations = options.revocations
+        self._at: StreamPosition
+        """Of the last publication that was written, or is of another type."""
+        self._subscriber = Subscriber(options.channels, self._deliver, self._deliver_late)
+        transport.on_lost = self._on_lost
+        transport.on_shutdown = self._on_shutdown
 
-    async def begin(self, resume: Offset | None) -> bytes:
-        """What is said first; then nothing can be missed any more."""
-        hub = self._live.hub
+    async def begin(self, resume: StreamPosition | None) -> bytes:
+        """What is sent first; then nothing can be missed any more."""
+        hub = self._node.hub
         try:
-            begin, past = await hub.join(self._watcher, resume)
+            begin, recovered = await hub.subscribe(self._subscriber, resume)
             first = f"retry: {RETRY}\nid: {begin}\n\n".encode()
-        except Behind:
-            begin, past = await hub.join(self._watcher, None)
+        except UnrecoverablePosition:
+            begin, recovered = await hub.subscribe(self._subscriber, None)
             after = resume if resume is not None and resume.epoch == begin.epoch else None
-            first = f"retry: {RETRY}\n\n".encode() + _resync(begin, after, "expired")
-        self._at = past[-1].offset if past else begin
-        return first + b"".join(told.lines for told in past if told.is_of(self._types))
+            first = f"retry: {RETRY}\n\n".encode() + Resync(begin, after, "expired").lines
+        self._at = recovered[-1].position if recovered else begin
+        return first + b"".join(each.lines for each in recovered if each.is_of(self._types))
 
     async def go_on(self, _receive: Receive, send: Send) -> None:
-        """Until it is over."""
+        """Until it ends."""
         try:
-            with self._live.watch.over(self.asker) as opened:
-                opened.ended.add_done_callback(self._unwatched)
-                self._live.clock.add(self)
-                self._live.members.add(self, self._heard)
-                self._live.hub.go_live(self._watcher)
-                over = await self._over
-            await self._finish(over, send)
+            with self._node.connections.track(self.asker) as connection:
+                connection.ended.add_done_callback(self._on_ended)
+                self._node.keepalive.add(self)
+                self._node.access.add(self, self._revocations)
+                self._node.hub.go_live(self._subscriber)
+                end = await self._end
+            await self._finish(end, send)
         finally:
-            await self.leave()
+            await self.close()
 
-    async def leave(self) -> None:
-        self._connection.when_lost = self._connection.when_stopping = None
-        self._live.clock.remove(self)
-        self._live.members.remove(self)
-        await self._live.hub.leave(self._watcher)
+    async def close(self) -> None:
+        self._transport.on_lost = self._transport.on_shutdown = None
+        self._node.keepalive.remove(self)
+        self._node.access.remove(self)
+        await self._node.hub.unsubscribe(self._subscriber)
 
-    async def _finish(self, over: Over, send: Send) -> None:
-        if over is Over.SLOW:
-            self._connection.write(chunked(_resync(self._at, self._at, "slow")))
-            self._connection.let_go()
-        elif over is not Over.LEFT and not self._connection.closing:
+    async def _finish(self, end: StreamEnd, send: Send) -> None:
+        if end is StreamEnd.SLOW:
+            self._transport.write(Resync(self._at, self._at, "slow").chunk)
+            self._transport.close()
+        elif end is not StreamEnd.LOST and not self._transport.is_closing:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     # -- what happens to it ----------------------------------------------------------------------------
 
-    def _deliver(self, told: Told) -> None:
-        if self._over.done():
+    def _deliver(self, publication: Publication) -> None:
+        if self._end.done():
             return
-        self._at = told.offset
-        if not told.is_of(self._types):
+        self._at = publication.position
+        if not publication.is_of(self._types):
             return
-        self._connection.write(told.chunk)
-        if self._connection.too_far_behind:
-            self._end(Over.SLOW)
+        self._transport.write(publication.chunk)
+        if self._transport.is_slow:
+            self._finish_with(StreamEnd.SLOW)
 
-    def _say_late(self, told: Told) -> None:
-        """It has its place before others that were told already."""
-        if not self._over.done() and told.is_of(self._types):
-            epoch = self._watcher.epoch
-            at, after = (Offset(epoch, number) for number in (self._watcher.position, told.sequence - 1))
-            self._connection.write(chunked(_resync(at, after, "late")))
+    def _deliver_late(self, publication: Publication) -> None:
+        """It has its place before others that were delivered already."""
+        if not self._end.done() and publication.is_of(self._types):
+            epoch = self._subscriber.epoch
+            at = StreamPosition(epoch, self._subscriber.offset)
+            after = StreamPosition(epoch, publication.offset - 1)
+            self._transport.write(Resync(at, after, "late").chunk)
 
-    def _left(self) -> None:
-        self._end(Over.LEFT)
+    def _on_lost(self) -> None:
+        self._finish_with(StreamEnd.LOST)
 
-    def _stop(self) -> None:
-        self._end(Over.STOPPING)
+    def _on_shutdown(self) -> None:
+        self._finish_with(StreamEnd.SHUTDOWN)
 
-    def _unwatched(self, _: "asyncio.Future[End]") -> None:
-        self._end(Over.ENDED)
+    def _on_ended(self, _: "asyncio.Future[EndReason]") -> None:
+        self._finish_with(StreamEnd.ENDED)
 
-    def _end(self, over: Over) -> None:
-        if not self._over.done():
-            self._over.set_result(over)
+    def send_keepalive(self) -> None:
+        if not self._end.done():
+            self._transport.write(_KEEPALIVE)
 
-    def say_alive(self) -> None:
-        if not self._over.done():
-            self._connection.write(_ALIVE)
-
-    def time_is_over(self) -> None:
-        self._end(Over.TIME)
+    def expire(self) -> None:
+        self._finish_with(StreamEnd.EXPIRED)
 
     def forbid(self) -> None:
-        self._end(Over.FORBIDDEN)
+        self._finish_with(StreamEnd.FORBIDDEN)
 
-
-def _resync(at: Offset, after: Offset | None, reason: str) -> bytes:
-    """Something is to be asked for in pages."""
-    return f"event: resync\nid: {at}\ndata: {json.dumps(resync(at, after, reason))}\n\n".encode()
+    def _finish_with(self, end: StreamEnd) -> None:
+        if not self._end.done():
+            self._end.set_result(end)

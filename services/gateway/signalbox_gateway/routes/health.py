@@ -12,7 +12,7 @@ from signalbox_common import __version__, telemetry
 from signalbox_common.contracts.base import OWNERS, Health
 from signalbox_common.errors import SignalboxError
 from signalbox_gateway.clients import Clients
-from signalbox_gateway.live.live import Live
+from signalbox_gateway.live.node import Node
 from signalbox_gateway.routes.answers import Responses
 from signalbox_gateway.routes.router import Routes
 
@@ -58,7 +58,7 @@ async def detailed(request: Request) -> dict[str, Any]:
     own = await request.app.state.health.report()
     services = dict(zip(OWNERS, await asyncio.gather(*(_look(clients, s) for s in OWNERS)), strict=True))
     degraded = {"telemetry": telemetry.state.degraded} if telemetry.state.degraded else {}
-    live = await _look_at_live(request.app.state.live)
+    live = await _look_at_live(request.app.state.node)
     healthy = own.status == "ok" and live is None and all(s["state"] == "ok" for s in services.values())
     return {
         "status": "ok" if healthy else "degraded",
@@ -69,10 +69,10 @@ async def detailed(request: Request) -> dict[str, Any]:
     }
 
 
-async def _look_at_live(live: Live) -> str | None:
+async def _look_at_live(node: Node) -> str | None:
     """Why events do not reach those who follow them; None where they do."""
     try:
-        running = await asyncio.wait_for(live.pulse.count(), DETAIL_PATIENCE)
+        running = await asyncio.wait_for(node.heartbeat.count(), DETAIL_PATIENCE)
     except (RedisError, OSError, TimeoutError):
         return "Redis does not say whether a fan-out is running"
     return None if running else "no fan-out is running: events reach no stream, and wait"

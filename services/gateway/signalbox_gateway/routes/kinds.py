@@ -10,7 +10,7 @@ from signalbox_common.bus import Answer
 from signalbox_common.contracts import catalog as contract
 from signalbox_common.contracts.paging import Cursor, Search
 from signalbox_common.errors import Invalid
-from signalbox_gateway.live.changes import WatchStart, watched
+from signalbox_gateway.live.resource_watch import WatchOptions, watch_resources
 from signalbox_gateway.routes.answers import Responses
 from signalbox_gateway.routes.bodies import JSON, MERGE_PATCH
 from signalbox_gateway.routes.here import Here, InNamespace, passed_on
@@ -71,7 +71,7 @@ async def create_resource(plural: PluralHere, body: contract.JsonDocument, here:
 async def list_resources(
     plural: PluralHere,
     here: InNamespace,
-    start: Annotated[WatchStart, Depends()],
+    start: Annotated[WatchOptions, Depends()],
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
     cursor: Annotated[Cursor | None, Query()] = None,
     label_selector: Annotated[contract.LabelSelector | None, Query(alias="labelSelector")] = None,
@@ -86,7 +86,7 @@ async def list_resources(
         return await here.send(query)
     if cursor is not None or q is not None or deleted:
         raise Invalid("A watch takes a labelSelector, and neither cursor, q nor deleted.")
-    return await watched(here.request, here.clients, here.someone, str(here.place), query, start)
+    return await watch_resources(here.request, here.clients, here.someone, str(here.place), query, start)
 
 
 @routes.on("GET", "/{plural}/{name}", contract.GetResource)

@@ -19,12 +19,11 @@ from signalbox_common.keys import uuid7
 from signalbox_gateway.clients import Incoming
 from signalbox_gateway.external import STRUCTURED, BadEvent, Reader
 from signalbox_gateway.identity import Asker, CurrentAsker, Identity, current_asker
-from signalbox_gateway.live.events import event_of
-from signalbox_gateway.live.live import Live
-from signalbox_gateway.live.messages import ListedEvent
-from signalbox_gateway.live.offsets import Offset
-from signalbox_gateway.live.reach import WRITE, allowed, own_projects
-from signalbox_gateway.live.sse import EventStream, Wanted
+from signalbox_gateway.live.access import WRITE, own_projects, require_access
+from signalbox_gateway.live.node import Node
+from signalbox_gateway.live.protocol import ListedEvent
+from signalbox_gateway.live.publication import StreamPosition, event_of
+from signalbox_gateway.live.sse import EventStream, SubscribeOptions
 from signalbox_gateway.live.tickets import Tickets
 from signalbox_gateway.publishing import publish
 from signalbox_gateway.routes.answers import Responses
@@ -66,24 +65,24 @@ async def stream_asker(
     return await current_asker(request, credentials)
 
 
-async def _live(request: Request) -> Live:
-    live: Live = request.app.state.live
-    return live
+async def _node(request: Request) -> Node:
+    node: Node = request.app.state.node
+    return node
 
 
 StreamAsker = Annotated[Asker, Depends(stream_asker)]
-LiveHere = Annotated[Live, Depends(_live)]
+NodeHere = Annotated[Node, Depends(_node)]
 
 
 @dataclass(frozen=True)
-class Place:
-    """From where on, and what of it."""
+class StreamStart:
+    """From where on, and which types."""
 
-    resume: Offset | None
+    resume: StreamPosition | None
     types: tuple[str, ...]
 
 
-async def _place(
+async def _stream_start(
     types: Annotated[
         str | None,
         Query(max_length=1000, description="Separated by commas; `tasks.*` for all that begin so."),
@@ -92,22 +91,22 @@ async def _place(
         str | None, Query(alias="lastEventId", description="The `id` of the last event that came.")
     ] = None,
     last_event_id_header: Annotated[str | None, Header(alias="Last-Event-ID", max_length=100)] = None,
-) -> Place:
+) -> StreamStart:
     """A coroutine, since anything else is called in a thread."""
     # A client that connects again knows better than its address where it was.
     resume = last_event_id_header or last_event_id
-    return Place(Offset.read(resume) if resume else None, types_of(types))
+    return StreamStart(StreamPosition.parse(resume) if resume else None, types_of(types))
 
 
-PlaceHere = Annotated[Place, Depends(_place)]
+StreamStartHere = Annotated[StreamStart, Depends(_stream_start)]
 
 
 @routes.on("GET", "/sse", grant=GrantScope.PROJECT, shows=_STREAM, also=_REFUSED, response_class=Response)
 async def stream_events(
     asker: StreamAsker,
     clients: ClientsHere,
-    live: LiveHere,
-    place: PlaceHere,
+    node: NodeHere,
+    start: StreamStartHere,
     project: Annotated[uuid.UUID | None, Query(description="By default all that the asker may read.")] = None,
     operation: Annotated[str | None, Query(max_length=300)] = None,
 ) -> Response:
@@ -116,13 +115,15 @@ async def stream_events(
     A stream ends after five minutes, or with the token. `resync` means that what came before it must be
     asked for in pages.
     """
-    heard = live.members.heard
+    revocations = node.access.revocations
     if project is not None:
-        await allowed(clients, asker, project)
+        await require_access(clients, asker, project)
         projects = {project}
     else:
         projects = await own_projects(clients, asker)
-    return EventStream(live, asker, Wanted(frozenset(projects), operation, place.types, place.resume, heard))
+    return EventStream(
+        node, asker, SubscribeOptions(frozenset(projects), operation, start.types, start.resume, revocations)
+    )
 
 
 @routes.on(
@@ -134,10 +135,10 @@ async def stream_events(
     response_class=Response,
 )
 async def stream_operation(
-    operation_id: str, asker: StreamAsker, clients: ClientsHere, live: LiveHere, place: PlaceHere
+    operation_id: str, asker: StreamAsker, clients: ClientsHere, node: NodeHere, start: StreamStartHere
 ) -> Response:
     """How an operation goes on."""
-    heard = live.members.heard
+    revocations = node.access.revocations
     ref = clients.operation_ids.read(operation_id)
     missing = NotFound("There is no such operation.", code="operation_not_found")
     if ref is None or (ref.project_id is None and ref.user_id != asker.user_id):
@@ -145,11 +146,11 @@ async def stream_operation(
     projects = {ref.project_id} if ref.project_id is not None else await own_projects(clients, asker)
     if ref.project_id is not None:
         try:
-            await allowed(clients, asker, ref.project_id)
+            await require_access(clients, asker, ref.project_id)
         except SignalboxError as error:
             raise (missing if error.status == 404 else error) from error
-    wanted = Wanted(frozenset(projects), operation_id, place.types, place.resume, heard)
-    return EventStream(live, asker, wanted)
+    options = SubscribeOptions(frozenset(projects), operation_id, start.types, start.resume, revocations)
+    return EventStream(node, asker, options)
 
 
 class PagedEvent(ListedEvent):
@@ -216,7 +217,7 @@ async def publish_event(
 
     An event with the source and the id of an earlier one is told once.
     """
-    await allowed(clients, asker, project_id, WRITE, ProjectRole.DEVELOPER)
+    await require_access(clients, asker, project_id, WRITE, ProjectRole.DEVELOPER)
     reader: Reader = request.app.state.external
     key = Incoming.of(request).idempotency_key
     event_id = str(uuid7()) if key is None else str(uuid.uuid5(project_id, f"{asker.user_id} {key}"))
@@ -244,36 +245,36 @@ async def list_events(
     project_id: uuid.UUID,
     asker: StreamAsker,
     clients: ClientsHere,
-    live: LiveHere,
+    node: NodeHere,
     after: Annotated[str | None, Query(max_length=40, description="A position, or `nextCursor`.")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
     types: Annotated[str | None, Query(max_length=1000)] = None,
 ) -> Response:
     """The same in pages, from the stream itself, as far back as that goes (7 days)."""
-    await allowed(clients, asker, project_id)
-    extent = await live.archive.extent()
-    begin = Offset.read(after) if after else Offset(extent.epoch, max(extent.first - 1, 0))
-    if begin.epoch != extent.epoch or not extent.first - 1 <= begin.sequence <= extent.last:
+    await require_access(clients, asker, project_id)
+    state = await node.stream.state()
+    begin = StreamPosition.parse(after) if after else StreamPosition(state.epoch, max(state.first - 1, 0))
+    if begin.epoch != state.epoch or not state.first - 1 <= begin.offset <= state.last:
         raise SignalboxError(
             "What came after that position is not kept any more: begin without one.",
             code="expired",
             status=410,
         )
     wanted = types_of(types)
-    found = await live.archive.after(f"evt.{project_id}.>", begin.sequence, limit)
+    found = await node.stream.after(f"evt.{project_id}.>", begin.offset, limit)
     items: list[str] = []
     size = 0
-    at = begin.sequence if found else max(extent.last, begin.sequence)
+    at = begin.offset if found else max(state.last, begin.offset)
     for stored in found:
         event = event_of(stored.subject, stored.headers, stored.body, stored.sequence)
         if event is not None and event.is_of(wanted):
             size += len(event.text)
             if items and size > PAGE_BYTES:
                 break
-            position = json.dumps(str(Offset(extent.epoch, stored.sequence)))
+            position = json.dumps(str(StreamPosition(state.epoch, stored.sequence)))
             items.append(f'{event.text[:-1]},"position":{position}}}')
         at = stored.sequence
-    cursor = json.dumps(str(Offset(extent.epoch, at)))
+    cursor = json.dumps(str(StreamPosition(state.epoch, at)))
     body = f'{{"items":[{",".join(items)}],"nextCursor":{cursor}}}'
     return Response(body, media_type="application/json")
 

@@ -1,4 +1,4 @@
-"""Reads the stream of events itself: for what is older than Redis keeps, and for those who poll."""
+"""The stream `EVENTS` itself: for recovery of what is older than the history in Redis, and for pages."""
 
 import asyncio
 import json
@@ -21,9 +21,7 @@ _END, _NOTHING = "204", "404"
 
 
 @dataclass(frozen=True)
-class Stored:
-    """One message of the stream."""
-
+class StreamMessage:
     sequence: int
     subject: str
     headers: dict[str, str]
@@ -31,7 +29,7 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Extent:
+class StreamState:
     """What the stream holds at the moment."""
 
     epoch: str
@@ -39,13 +37,13 @@ class Extent:
     last: int
 
 
-class Archive:
+class StreamReader:
     """Direct gets in batches: no consumer is needed, and any server that holds the stream may answer."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def extent(self) -> Extent:
+    async def state(self) -> StreamState:
         await self._connection.ready(PATIENCE)
         try:
             answer = await self._connection.client.request(
@@ -57,10 +55,10 @@ class Archive:
         if "error" in said:
             raise Unavailable("The stream of events does not answer.")
         metadata = said["config"].get("metadata") or {}
-        state = said["state"]
-        return Extent(metadata.get("signalbox-epoch", "0" * 16), state["first_seq"], state["last_seq"])
+        held = said["state"]
+        return StreamState(metadata.get("signalbox-epoch", "0" * 16), held["first_seq"], held["last_seq"])
 
-    async def after(self, subject: str, sequence: int, limit: int) -> Sequence[Stored]:
+    async def after(self, subject: str, sequence: int, limit: int) -> Sequence[StreamMessage]:
         """The next messages of a subject, oldest first."""
         await self._connection.ready(PATIENCE)
         client = self._connection.client
@@ -78,7 +76,7 @@ class Archive:
             await client.publish(
                 f"$JS.API.DIRECT.GET.{EVENTS.name}", json.dumps(question).encode(), reply=inbox
             )
-            return await self._collected(arrived)
+            return await self._collect(arrived)
         except (TimeoutError, NatsError) as error:
             raise Unavailable("The stream of events does not answer.") from error
         finally:
@@ -87,8 +85,8 @@ class Archive:
                     await subscription.unsubscribe()
 
     @staticmethod
-    async def _collected(arrived: "asyncio.Queue[Msg]") -> list[Stored]:
-        found: list[Stored] = []
+    async def _collect(arrived: "asyncio.Queue[Msg]") -> list[StreamMessage]:
+        found: list[StreamMessage] = []
         while True:
             message = await asyncio.wait_for(arrived.get(), PATIENCE)
             headers = dict(message.headers or {})
@@ -98,5 +96,5 @@ class Archive:
                     return found
                 raise Unavailable("The stream of events does not answer.")
             found.append(
-                Stored(int(headers["Nats-Sequence"]), headers["Nats-Subject"], headers, message.data)
+                StreamMessage(int(headers["Nats-Sequence"]), headers["Nats-Subject"], headers, message.data)
             )

@@ -14,23 +14,23 @@ from signalbox_common import background
 from signalbox_common.errors import SignalboxError, Unauthenticated
 from signalbox_gateway import cookies
 from signalbox_gateway.identity import Asker, Identity
-from signalbox_gateway.live.connections import CONNECTION, Connection
-from signalbox_gateway.live.live import Live
-from signalbox_gateway.live.subscriptions import Subscriptions
+from signalbox_gateway.live.access import EndReason, OpenConnection
+from signalbox_gateway.live.node import Node
+from signalbox_gateway.live.subscription import Subscriptions
 from signalbox_gateway.live.tickets import Tickets
-from signalbox_gateway.live.watch import End, Open
+from signalbox_gateway.live.transport import TRANSPORT, Transport
 from signalbox_gateway.origins import Origins
 
 routes = APIRouter()
 
-FIRST_WORD_WITHIN = 10.0
+AUTH_WITHIN = 10.0
 """Seconds for the `auth` message of a client that has shown nothing yet."""
 NOT_AUTHENTICATED, TOKEN_EXPIRED, TOO_SLOW, TRY_LATER, UNSUPPORTED = 4401, 4408, 4413, 1013, 1003
-_CLOSES = {End.REVOKED: NOT_AUTHENTICATED, End.UNCHECKED: TRY_LATER}
+_CLOSES = {EndReason.REVOKED: NOT_AUTHENTICATED, EndReason.UNCHECKED: TRY_LATER}
 _LONGEST = 24 * 3600.0
 
 
-class Refused(Exception):
+class Disconnect(Exception):
     """The connection ends here."""
 
     def __init__(self, code: int, reason: str) -> None:
@@ -44,43 +44,43 @@ async def websocket(socket: WebSocket) -> None:
     """One connection: authenticated by header, cookie, ticket or first message; closed when that ends."""
     identity: Identity = socket.app.state.clients.identity
     try:
-        asker = await _shown(socket, identity)
+        asker = await _authenticate(socket, identity)
     except SignalboxError as error:
         await socket.close(NOT_AUTHENTICATED if error.status < 500 else TRY_LATER, error.code)
         return
     await socket.accept()
-    connection = socket.scope["extensions"].get(CONNECTION)
-    if not isinstance(connection, Connection):
+    transport = socket.scope["extensions"].get(TRANSPORT)
+    if not isinstance(transport, Transport):
         await socket.close(TRY_LATER, "this server cannot stream")
         return
-    conversation = _Conversation(socket.app.state.live, identity, connection, asker)
-    connection.after = conversation.go_on
+    session = _Session(socket.app.state.node, identity, transport, asker)
+    transport.continuation = session.go_on
 
 
-class _Conversation:
-    """What is said on one connection."""
+class _Session:
+    """What goes on over one connection."""
 
-    __slots__ = ("_asker", "_connection", "_identity", "_live")
+    __slots__ = ("_asker", "_identity", "_node", "_transport")
 
-    def __init__(self, live: Live, identity: Identity, connection: Connection, asker: Asker | None) -> None:
-        self._live = live
+    def __init__(self, node: Node, identity: Identity, transport: Transport, asker: Asker | None) -> None:
+        self._node = node
         self._identity = identity
-        self._connection = connection
+        self._transport = transport
         self._asker = asker
 
     async def go_on(self, receive: Receive, send: Send) -> None:
         """Until the client leaves or what it stands on ends."""
         try:
-            asker = self._asker or await _introduced(receive, self._identity)
-            await _serve(receive, self._live, self._connection, self._identity, asker)
-        except Refused as refused:
-            await send({"type": "websocket.close", "code": refused.code, "reason": refused.reason})
+            asker = self._asker or await _await_auth(receive, self._identity)
+            await _serve(receive, self._node, self._transport, self._identity, asker)
+        except Disconnect as disconnect:
+            await send({"type": "websocket.close", "code": disconnect.code, "reason": disconnect.reason})
         except WebSocketDisconnect:
             return
 
 
-async def _shown(socket: WebSocket, identity: Identity) -> Asker | None:
-    """Whoever has shown something with the request itself."""
+async def _authenticate(socket: WebSocket, identity: Identity) -> Asker | None:
+    """By what the request itself shows: a header, a ticket or a cookie; None where it shows nothing."""
     scheme, _, token = socket.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token:
         return await identity.asker(token)
@@ -99,59 +99,59 @@ async def _shown(socket: WebSocket, identity: Identity) -> Asker | None:
     return await identity.asker(cookie)
 
 
-async def _introduced(receive: Receive, identity: Identity) -> Asker:
+async def _await_auth(receive: Receive, identity: Identity) -> Asker:
     try:
-        message = await asyncio.wait_for(_read(receive), FIRST_WORD_WITHIN)
+        message = await asyncio.wait_for(_read(receive), AUTH_WITHIN)
     except TimeoutError:
-        raise Refused(NOT_AUTHENTICATED, "unauthenticated") from None
+        raise Disconnect(NOT_AUTHENTICATED, "unauthenticated") from None
     if message.get("type") != "auth" or not isinstance(message.get("token"), str):
-        raise Refused(NOT_AUTHENTICATED, "unauthenticated")
-    return await _checked(identity, message["token"])
+        raise Disconnect(NOT_AUTHENTICATED, "unauthenticated")
+    return await _verify(identity, message["token"])
 
 
-async def _checked(identity: Identity, token: str) -> Asker:
+async def _verify(identity: Identity, token: str) -> Asker:
     try:
         return await identity.asker(token)
     except SignalboxError as error:
         code = NOT_AUTHENTICATED if error.status < 500 else TRY_LATER
-        raise Refused(code, error.code) from error
+        raise Disconnect(code, error.code) from error
 
 
 async def _serve(
-    receive: Receive, live: Live, connection: Connection, identity: Identity, asker: Asker
+    receive: Receive, node: Node, transport: Transport, identity: Identity, asker: Asker
 ) -> None:
     """A new token in time goes on."""
-    subscriptions = Subscriptions(live, connection, asker)
+    subscriptions = Subscriptions(node, transport, asker)
     try:
-        subscriptions.say({"type": "ready"})
+        subscriptions.send({"type": "ready"})
         while True:
-            with live.watch.over(asker) as opened:
-                token = await _until_new_token(receive, subscriptions, opened)
-            renewed = await _checked(identity, token)
+            with node.connections.track(asker) as connection:
+                token = await _until_new_token(receive, subscriptions, connection)
+            renewed = await _verify(identity, token)
             if renewed.user_id != asker.user_id:
-                raise Refused(NOT_AUTHENTICATED, "another_user")
+                raise Disconnect(NOT_AUTHENTICATED, "another_user")
             subscriptions.asker = asker = renewed
-            subscriptions.say({"type": "ready"})
+            subscriptions.send({"type": "ready"})
     finally:
         if subscriptions.slow.done():
-            connection.let_go()
+            transport.close()
         await subscriptions.close()
 
 
-async def _until_new_token(receive: Receive, subscriptions: Subscriptions, opened: Open) -> str:
+async def _until_new_token(receive: Receive, subscriptions: Subscriptions, connection: OpenConnection) -> str:
     while True:
-        left = min(opened.asker.expires_at - time.time(), _LONGEST)
+        left = min(connection.asker.expires_at - time.time(), _LONGEST)
         reading = asyncio.create_task(_read(receive))
-        waiting: set[asyncio.Future[Any]] = {reading, opened.ended, subscriptions.slow}
+        waiting: set[asyncio.Future[Any]] = {reading, connection.ended, subscriptions.slow}
         try:
             await asyncio.wait(waiting, timeout=max(left, 0), return_when=asyncio.FIRST_COMPLETED)
-            if opened.ended.done():
-                why = opened.ended.result()
-                raise Refused(_CLOSES[why], why)
+            if connection.ended.done():
+                why = connection.ended.result()
+                raise Disconnect(_CLOSES[why], why)
             if subscriptions.slow.done():
-                raise Refused(TOO_SLOW, "resync")
+                raise Disconnect(TOO_SLOW, "resync")
             if not reading.done():
-                raise Refused(TOKEN_EXPIRED, "token_expired")
+                raise Disconnect(TOKEN_EXPIRED, "token_expired")
             message = reading.result()
         finally:
             if not reading.done():
@@ -160,9 +160,9 @@ async def _until_new_token(receive: Receive, subscriptions: Subscriptions, opene
             del reading, waiting
         match message:
             case {"type": "ping"}:
-                subscriptions.say({"type": "pong"})
+                subscriptions.send({"type": "pong"})
             case {"type": "subscribe"}:
-                await _while_open(subscriptions.subscribe(message), opened)
+                await _while_open(subscriptions.subscribe(message), connection)
             case {"type": "unsubscribe"}:
                 await subscriptions.unsubscribe(message.get("ref"))
             case {"type": "auth", "token": str(token)}:
@@ -171,11 +171,11 @@ async def _until_new_token(receive: Receive, subscriptions: Subscriptions, opene
                 subscriptions.refuse(None, "unknown_message", "This is no message that is understood here.")
 
 
-async def _while_open(work: Coroutine[Any, Any, None], opened: Open) -> None:
+async def _while_open(work: Coroutine[Any, Any, None], connection: OpenConnection) -> None:
     """Nobody stays for longer because something that they asked for takes its time."""
     working = asyncio.create_task(work)
     try:
-        waiting: set[asyncio.Future[Any]] = {working, opened.ended}
+        waiting: set[asyncio.Future[Any]] = {working, connection.ended}
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             working.result()
@@ -190,7 +190,7 @@ async def _read(receive: Receive) -> dict[str, Any]:
         raise WebSocketDisconnect(received["code"])
     text = received.get("text")
     if text is None:
-        raise Refused(UNSUPPORTED, "text_only")
+        raise Disconnect(UNSUPPORTED, "text_only")
     try:
         message = json.loads(text)
     except (ValueError, RecursionError):

@@ -1,12 +1,12 @@
-"""What a follower is given."""
+"""What a follower is given: an event at its position."""
 
 from dataclasses import dataclass
 from typing import Any
 
 
 @dataclass(frozen=True)
-class Seen:
-    """One event, and where it is in the stream: what comes after it is asked for with that."""
+class Publication:
+    """One event at its position in the stream, by which what comes after it is recovered."""
 
     position: str
     event: dict[str, Any]

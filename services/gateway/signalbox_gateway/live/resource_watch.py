@@ -5,32 +5,36 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from fastapi import Header, Query, Request
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from starlette.responses import Response, StreamingResponse
 
+from signalbox_common.bus import Bus
 from signalbox_common.contracts import catalog as contract
+from signalbox_common.contracts.auth import AccessRevoked
 from signalbox_common.contracts.catalog import ChangeType
 from signalbox_common.errors import Invalid, SignalboxError, Unavailable
 from signalbox_gateway.clients import Clients
 from signalbox_gateway.identity import Asker
-from signalbox_gateway.live.live import Live
-from signalbox_gateway.live.wakes import Wakes
-from signalbox_gateway.live.watch import Watch
+from signalbox_gateway.live.access import OpenConnections
+from signalbox_gateway.live.node import Node
 
 LONGEST = 300.0
-"""Seconds after which a stream ends, so that its client connects anew and goes on."""
-ALIVE_EVERY = 15.0
-LOOK_EVERY = 5.0
-"""Seconds after which it is looked for changes although nothing was heard of any."""
+"""Seconds after which a stream ends, so that its client reconnects and goes on."""
+BOOKMARK_EVERY = 15.0
+POLL_EVERY = 5.0
+"""Seconds after which changes are polled for although there was no signal of any."""
 RETRY = 1000
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
-class WatchStart:
-    """From where on somebody wants to watch."""
+class WatchOptions:
+    """Whether somebody wants to watch, from where on, and for how long."""
 
     def __init__(
         self,
@@ -51,36 +55,104 @@ class WatchStart:
         """A client that connects again knows better than the address where it was."""
 
 
-async def watched(
+@dataclass
+class _ProjectWatchers:
+    waiting: set[asyncio.Event] = field(default_factory=set)
+    subscription: Subscription | None = None
+
+
+class ChangeSignals:
+    """Signals that something has happened to resources, with one subscription per watched project.
+
+    Only a hint: events may be lost on the way here, so whoever waits polls after a while anyway.
+    """
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._projects: dict[uuid.UUID, _ProjectWatchers] = {}
+        self._lock = asyncio.Lock()
+        bus.revoked.listeners.add(self._on_revoked)
+
+    @asynccontextmanager
+    async def of(self, project_id: uuid.UUID) -> AsyncIterator[asyncio.Event]:
+        """Set whenever a resource of the project may have changed, or what somebody may see."""
+        signal = asyncio.Event()
+        await self._join(project_id, signal)
+        try:
+            yield signal
+        finally:
+            await asyncio.shield(self._leave(project_id, signal))
+
+    async def _join(self, project_id: uuid.UUID, signal: asyncio.Event) -> None:
+        async with self._lock:
+            project = self._projects.setdefault(project_id, _ProjectWatchers())
+            project.waiting.add(signal)
+            if project.subscription is not None:
+                return
+
+            async def on_event(_message: Msg) -> None:
+                for each in project.waiting:
+                    each.set()
+
+            try:
+                project.subscription = await self._bus.connection.client.subscribe(
+                    f"evt.{project_id}.catalog.resource.*", cb=on_event
+                )
+            except BaseException:
+                self._forget(project_id, signal)
+                raise
+
+    async def _leave(self, project_id: uuid.UUID, signal: asyncio.Event) -> None:
+        async with self._lock:
+            subscription = self._forget(project_id, signal)
+            if subscription is not None and self._bus.connection.is_up:
+                await subscription.unsubscribe()
+
+    def _forget(self, project_id: uuid.UUID, signal: asyncio.Event) -> Subscription | None:
+        """The subscription, where nobody needs it any more."""
+        project = self._projects[project_id]
+        project.waiting.discard(signal)
+        if project.waiting:
+            return None
+        return self._projects.pop(project_id).subscription
+
+    def _on_revoked(self, _what: AccessRevoked) -> None:
+        """Everybody polls at once, with a grant of now."""
+        for project in self._projects.values():
+            for signal in project.waiting:
+                signal.set()
+
+
+async def watch_resources(
     request: Request,
     clients: Clients,
     asker: Asker,
     namespace: str,
     query: contract.ListResources,
-    start: WatchStart,
+    options: WatchOptions,
 ) -> Response:
-    """Each change once and in order, to whoever goes on from the last `id`."""
+    """Each change once and in order, to whoever resumes from the last `id`."""
     project = await clients.place(asker, "catalog", namespace, type(query))
-    stream = _Stream(clients, asker, project, query)
+    watch = _ResourceWatch(clients, asker, project, query)
     # A refusal is answered as one, not as a broken stream.
-    if start.version is None:
-        page: contract.ResourcePage | None = await stream.page(query)
+    if options.version is None:
+        page: contract.ResourcePage | None = await watch.page(query)
         first: list[bytes] = []
     else:
         page = None
-        if not start.version.isdecimal():
+        if not options.version.isdecimal():
             raise Invalid("A resourceVersion is one that was answered before.", code="bad_version")
-        stream.version = start.version
-        first = await stream.look()
-    ends_at = min(time.time() + start.timeout, asker.expires_at)
-    live: Live = request.app.state.live
-    wakes: Wakes = request.app.state.wakes
-    body = _body(stream, wakes, live.watch, page, first, ends_at)
+        watch.version = options.version
+        first = await watch.poll()
+    ends_at = min(time.time() + options.timeout, asker.expires_at)
+    node: Node = request.app.state.node
+    signals: ChangeSignals = request.app.state.change_signals
+    body = _body(watch, signals, node.connections, page, first, ends_at)
     return StreamingResponse(body, media_type="text/event-stream", headers=_HEADERS)
 
 
-class _Stream:
-    """How far one client has come."""
+class _ResourceWatch:
+    """The watch of one client, and how far it has come."""
 
     def __init__(
         self, clients: Clients, asker: Asker, project: uuid.UUID, query: contract.ListResources
@@ -108,7 +180,7 @@ class _Stream:
         self.version = version
         yield self.bookmark()
 
-    async def look(self) -> list[bytes]:
+    async def poll(self) -> list[bytes]:
         """The next changes. Asked for with a grant of the moment, so nobody sees more than they may."""
         question = contract.ListChanges(
             plural=self._query.plural, after=self.version, label_selector=self._query.label_selector
@@ -128,32 +200,32 @@ class _Stream:
 
 
 async def _body(
-    stream: _Stream,
-    wakes: Wakes,
-    watch: Watch,
+    watch: _ResourceWatch,
+    signals: ChangeSignals,
+    connections: OpenConnections,
     page: contract.ResourcePage | None,
     first: list[bytes],
     ends_at: float,
 ) -> AsyncIterator[bytes]:
     yield f"retry: {RETRY}\n\n".encode()
-    with watch.over(stream.asker) as connection:
-        async with wakes.of(stream.project) as wake:
+    with connections.track(watch.asker) as connection:
+        async with signals.of(watch.project) as signal:
             if page is not None:
                 try:
-                    async for chunk in stream.all(page):
+                    async for chunk in watch.all(page):
                         yield chunk
                 except SignalboxError:
                     return  # the client comes again, and is told then
             for chunk in first:
                 yield chunk
-            spoken = time.time()
+            sent_at = time.time()
             while not connection.ended.done() and (left := ends_at - time.time()) > 0:
-                if stream.complete:
+                if watch.complete:
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(_either(wake, connection.ended), min(LOOK_EVERY, left))
-                wake.clear()
+                        await asyncio.wait_for(_either(signal, connection.ended), min(POLL_EVERY, left))
+                signal.clear()
                 try:
-                    chunks = await stream.look()
+                    chunks = await watch.poll()
                 except Unavailable:
                     chunks = []  # the stream lives on while the catalog is away
                 except SignalboxError:
@@ -161,18 +233,18 @@ async def _body(
                 for chunk in chunks:
                     yield chunk
                 if chunks:
-                    spoken = time.time()
-                elif time.time() - spoken >= ALIVE_EVERY:
-                    yield stream.bookmark()
-                    spoken = time.time()
+                    sent_at = time.time()
+                elif time.time() - sent_at >= BOOKMARK_EVERY:
+                    yield watch.bookmark()
+                    sent_at = time.time()
 
 
-async def _either(wake: asyncio.Event, ended: "asyncio.Future[Any]") -> None:
-    woken = asyncio.ensure_future(wake.wait())
+async def _either(signal: asyncio.Event, ended: "asyncio.Future[Any]") -> None:
+    signalled = asyncio.ensure_future(signal.wait())
     try:
-        await asyncio.wait({woken, ended}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({signalled, ended}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        woken.cancel()
+        signalled.cancel()
 
 
 def _json(resource: contract.Resource) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Reads a stream in order, from any place on, as fast as whoever takes it can."""
+"""An ordered consumer: reads a stream from any position on, with backpressure from whoever takes it."""
 
 import asyncio
 import json
@@ -21,11 +21,11 @@ _PATIENCE = 3.0
 _ALIVE, _ENDED = "100", frozenset({"404", "408"})
 
 
-class Silence(Exception):
+class ConsumerLost(Exception):
     """Nothing is heard of the consumer any more, or something was skipped: it has to be made anew."""
 
 
-class OrderedReader:
+class OrderedConsumer:
     """One ephemeral pull consumer; only what was asked for comes, so nothing piles up here."""
 
     def __init__(self, connection: Connection, stream: str, subject: str, name: str) -> None:
@@ -36,7 +36,7 @@ class OrderedReader:
 
     @asynccontextmanager
     async def read(self, after: int) -> AsyncIterator[AsyncIterator[list[Msg]]]:
-        """Batches of messages after that number, in order and without a gap; raises Silence where it ends."""
+        """Batches after that sequence, in order and without a gap; raises ConsumerLost where it ends."""
         await self._connection.wait_up()
         client = self._connection.client
         consumer = f"{self._name}-{uuid.uuid4().hex[:8]}"
@@ -47,7 +47,7 @@ class OrderedReader:
             await self._create(consumer, after)
             yield self._batches(consumer, inbox, arrived)
         except NatsError as error:
-            raise Silence from error
+            raise ConsumerLost from error
         finally:
             with suppress(Exception):  # the server forgets the consumer by itself
                 await subscription.unsubscribe()
@@ -71,7 +71,7 @@ class OrderedReader:
                 timeout=_PATIENCE,
             )
         except TimeoutError as error:
-            raise Silence from error
+            raise ConsumerLost from error
         said = json.loads(answer.data)
         if "error" in said:
             raise Unavailable(f"The stream {self._stream} says: {said['error'].get('description')}")
@@ -88,7 +88,7 @@ class OrderedReader:
             try:
                 batch = [await asyncio.wait_for(arrived.get(), HEARTBEAT * 3)]
             except TimeoutError as error:
-                raise Silence from error
+                raise ConsumerLost from error
             while not arrived.empty():
                 batch.append(arrived.get_nowait())
             messages = []
@@ -99,10 +99,10 @@ class OrderedReader:
                     if status in _ENDED:
                         wanted = 0  # what was asked for has run out
                     elif status != _ALIVE:
-                        raise Silence
+                        raise ConsumerLost
                     continue
                 if message.metadata.sequence.consumer != expected:
-                    raise Silence
+                    raise ConsumerLost
                 expected += 1
                 wanted -= 1
                 messages.append(message)

@@ -1,10 +1,12 @@
-"""What is said on a WebSocket, as its document describes it; subscribing stands with subscriptions."""
+"""The messages of a WebSocket: what clients send, and the replies and pushes of the server."""
 
 import uuid
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic.alias_generators import to_camel
+
+MAX_REF = 100
 
 
 class ListedEvent(BaseModel):
@@ -33,6 +35,18 @@ class Auth(_Message):
     token: str
 
 
+class Subscribe(BaseModel):
+    """A client wants to follow a project, or one operation of it."""
+
+    model_config = ConfigDict(alias_generator=to_camel, hide_input_in_errors=True)
+
+    ref: str = Field(min_length=1, max_length=MAX_REF)
+    project: uuid.UUID
+    operation: str | None = Field(default=None, max_length=300)
+    types: list[str] = Field(default_factory=list, max_length=20)
+    resume_from: str | None = Field(default=None, max_length=100)
+
+
 class Unsubscribe(_Message):
     """Lets go of the subscription of that name."""
 
@@ -52,25 +66,25 @@ class Ready(_Message):
     type: Literal["ready"]
 
 
-class Subscribed(_Message):
-    """What comes after that place is told from now on."""
+class SubscribeReply(_Message):
+    """What comes after that position is pushed from now on."""
 
     type: Literal["subscribed"]
     ref: str
     at: str
 
 
-class Told(_Message):
+class EventPush(_Message):
     """Something has happened."""
 
     type: Literal["event"]
     ref: str
-    id: str = Field(description="Its place in the stream: `resumeFrom` of whoever comes again.")
+    id: str = Field(description="Its position in the stream: `resumeFrom` of whoever comes again.")
     event: ListedEvent
 
 
-class Resync(_Message):
-    """Events after one place were left out: they are asked for in pages, up to where the stream goes on."""
+class ResyncPush(_Message):
+    """Events after one position were left out: they are asked for in pages, up to where it goes on."""
 
     type: Literal["resync"]
     ref: str
@@ -79,14 +93,14 @@ class Resync(_Message):
     reason: Literal["expired", "late", "slow"]
 
 
-class Unsubscribed(_Message):
+class UnsubscribeReply(_Message):
     """Nothing more comes under that name."""
 
     type: Literal["unsubscribed"]
     ref: str
 
 
-class Error(_Message):
+class ErrorReply(_Message):
     """A message that was refused, or a subscription that has ended; the connection stays."""
 
     type: Literal["error"]
@@ -101,9 +115,20 @@ class Pong(_Message):
     type: Literal["pong"]
 
 
-FROM_CLIENT: tuple[type[BaseModel], ...] = (Auth, Unsubscribe, Ping)
-FROM_SERVER: tuple[type[BaseModel], ...] = (Ready, Subscribed, Told, Resync, Unsubscribed, Error, Pong)
-SAID: TypeAdapter[BaseModel] = TypeAdapter(
-    Annotated[Ready | Subscribed | Told | Resync | Unsubscribed | Error | Pong, Field(discriminator="type")]
+FROM_CLIENT: tuple[type[BaseModel], ...] = (Subscribe, Auth, Unsubscribe, Ping)
+FROM_SERVER: tuple[type[BaseModel], ...] = (
+    Ready,
+    SubscribeReply,
+    EventPush,
+    ResyncPush,
+    UnsubscribeReply,
+    ErrorReply,
+    Pong,
 )
-"""Checks what a server says."""
+SERVER_MESSAGE: TypeAdapter[BaseModel] = TypeAdapter(
+    Annotated[
+        Ready | SubscribeReply | EventPush | ResyncPush | UnsubscribeReply | ErrorReply | Pong,
+        Field(discriminator="type"),
+    ]
+)
+"""Checks what a server sends."""

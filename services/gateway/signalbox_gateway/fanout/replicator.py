@@ -1,0 +1,66 @@
+"""Replicates the stream `EVENTS` into the history of each channel; any number of processes may at once."""
+
+import asyncio
+
+from nats.aio.msg import Msg
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from signalbox_common import telemetry
+from signalbox_common.bus.connection import Connection
+from signalbox_common.contracts.streams import EVENTS
+from signalbox_common.errors import Unavailable
+from signalbox_gateway.fanout.ordered_consumer import ConsumerLost, OrderedConsumer
+from signalbox_gateway.live.history import History
+from signalbox_gateway.live.publication import Event, event_of
+from signalbox_gateway.live.stream import StreamReader
+
+log = telemetry.get_logger()
+
+PAUSE = 0.2
+
+
+class _Rewind(Exception):
+    """Redis is not as far as it was."""
+
+
+class Replicator:
+    def __init__(self, connection: Connection, redis: Redis) -> None:
+        self._consumer = OrderedConsumer(connection, EVENTS.name, EVENTS.subjects[0], "fanout")
+        self._stream = StreamReader(connection)
+        self._redis = redis
+
+    async def run(self) -> None:
+        """Until cancelled: after whatever goes wrong, from where Redis is."""
+        while True:
+            try:
+                await self._replicate()
+            except _Rewind:
+                continue
+            except (ConsumerLost, RedisError, Unavailable, OSError, TimeoutError) as error:
+                log.warning("events are replicated anew", reason=repr(error)[:200])
+                await asyncio.sleep(PAUSE)
+
+    async def _replicate(self) -> None:
+        state = await self._stream.state()
+        history = History(self._redis, state.epoch)
+        before = await history.begin(state.first, state.last)
+        async with self._consumer.read(before) as batches:
+            async for batch in batches:
+                steps: list[tuple[int, int, Event | None]] = []
+                for message in batch:
+                    offset = message.metadata.sequence.stream
+                    steps.append((before, offset, _event(message, offset)))
+                    before = offset
+                behind = await history.add(steps)
+                if behind is not None:
+                    log.info("redis has fallen back", to=behind)
+                    raise _Rewind
+
+
+def _event(message: Msg, offset: int) -> Event | None:
+    try:
+        return event_of(message.subject, dict(message.headers or {}), message.data, offset)
+    except Exception:
+        log.exception("an event cannot be read", offset=offset)
+        return None  # it must not keep those behind it waiting

@@ -1,0 +1,41 @@
+"""The node: everything that the open connections of one process share."""
+
+import asyncio
+
+from redis.asyncio import Redis
+
+from signalbox_gateway.clients import Clients
+from signalbox_gateway.live.access import AccessMonitor, Follower, OpenConnections
+from signalbox_gateway.live.hub import Hub
+from signalbox_gateway.live.keepalive import FanoutHeartbeat, Keepalive
+from signalbox_gateway.live.stream import StreamReader
+from signalbox_gateway.live.subscriber import Subscriber
+
+
+class Node:
+    def __init__(self, clients: Clients, redis: Redis, connections: OpenConnections) -> None:
+        self.clients = clients
+        self.connections = connections
+        self.heartbeat = FanoutHeartbeat(redis)
+        self.stream = StreamReader(clients.bus.connection)
+        self.hub = Hub(redis, self.stream)
+        self.keepalive = Keepalive()
+        self.access = AccessMonitor(clients)
+        self._releasing: set[asyncio.Task[None]] = set()
+
+    def release(self, follower: Follower, subscriber: Subscriber) -> None:
+        """Lets go of what somebody must not follow any more."""
+        self.access.remove(follower)
+        task = asyncio.create_task(self.hub.unsubscribe(subscriber))
+        self._releasing.add(task)
+        task.add_done_callback(self._releasing.discard)
+
+    def start(self) -> None:
+        self.connections.start()
+        self.keepalive.start()
+        self.hub.start()
+
+    async def stop(self) -> None:
+        await self.hub.stop()
+        await self.keepalive.stop()
+        await self.connections.stop()
