@@ -3,7 +3,7 @@
 import argparse
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +93,7 @@ def _life(side: Side, parts: Sequence[str], where: str) -> None:
     measured.down()
 
 
-def _metered(side: Side, meter: Meter, begin: Any) -> None:
+def _metered(side: Side, meter: Meter, begin: Callable[[str], bool]) -> None:
     with ExitStack() as running:
         alone = running.enter_context(baseline(side.stack)) if side.ours else None
         if begin("query"):

@@ -4,7 +4,6 @@ Edge, middlewares, token check with its cache, statements, database and encoding
 what belongs to the bus is missing: grants, messages, inbox, outbox, and the second process.
 """
 
-import asyncio
 import base64
 import secrets
 import socket
@@ -135,10 +134,12 @@ async def _record(transaction: Transaction, chain: Chain, asker: Asker, project:
     await audit.add(transaction, line, chain.seal(before, line))
 
 
-async def _keep_hearing(revoked: Revoked) -> None:
-    while True:
-        revoked.heard()
-        await asyncio.sleep(0.5)
+class NothingRevoked(Revoked):
+    """Nobody takes anything back here, and nobody has to be listened to."""
+
+    @property
+    def trusted(self) -> bool:
+        return True
 
 
 def build(settings: AuthSettings, edge: GatewaySettings, stack_url: str) -> FastAPI:
@@ -151,14 +152,10 @@ def build(settings: AuthSettings, edge: GatewaySettings, stack_url: str) -> Fast
         return next((PublishedKey(_decoded(key["x"])) for key in published if key["kid"] == kid), None)
 
     database = Database(settings)
-    # Nothing is revoked here, and nobody has to be listened to.
-    revoked = Revoked()
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        hearing = asyncio.create_task(_keep_hearing(revoked))
         yield
-        hearing.cancel()
         await database.close()
 
     app = FastAPI(
@@ -172,7 +169,8 @@ def build(settings: AuthSettings, edge: GatewaySettings, stack_url: str) -> Fast
     app.state.database = database
     app.state.chain = Chain(settings.secret_key.get_secret_value())
     # The gateway's own check and cache of access tokens; it needs nothing of the bus but its keys.
-    app.state.identity = Identity(cast("Bus", SimpleNamespace(keys=KeyRing(find), revoked=revoked)))
+    bus = SimpleNamespace(keys=KeyRing(find), revoked=NothingRevoked())
+    app.state.identity = Identity(cast("Bus", bus))
     app.include_router(routes)
     add_middlewares(app, edge)
     return app

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from bench.load import Load, Result, run
 from bench.processes import Programs, Seconds, cpu
+from bench.report import console
 
-_QUIET_FOR, _QUIET_LIMIT = 2, 60.0
+_QUIET_FOR, _QUIET_LIMIT = 2, 120.0
 """Seconds in a row that must be quiet, and how long that may take."""
 
 
@@ -45,6 +46,8 @@ class Meter:
             time.sleep(1.0)
             rates = _per_second(before, cpu(self.programs), time.monotonic() - began)
             quiet = quiet + 1 if sum(rates.values()) <= limit else 0
+        if quiet < _QUIET_FOR:
+            console.print(f"still not quiet after {_QUIET_LIMIT:.0f} s: some CPU is counted elsewhere")
 
 
 def _per_second(before: Seconds, after: Seconds, took: float) -> Seconds:

@@ -9,7 +9,7 @@ from bench.servers import Baseline, Person, Stack
 
 MANY = 32
 SECONDS, WARMUP = 2.5, 0.5
-METERED_SECONDS = 5.0
+METERED_SECONDS = 8.0
 
 
 def measure(stack: Stack, note: Note, meter: Meter, baseline: Baseline | None) -> None:
