@@ -21,7 +21,7 @@ def measure(stack: Stack, note: Note, meter: Meter, baseline: Baseline | None) -
         _, alone = _ask(baseline.port, person, baseline.meter(stack))
         note(Line(GROUP, "CPU, baseline", "ms"), _total(alone))
         for program, seconds in alone.items():
-            note(Line(GROUP, f"CPU, baseline, {program}", "ms"), seconds * 1000)
+            note(Line(GROUP, f"CPU, baseline ({program})", "ms"), seconds * 1000)
         note(Line(GROUP, "CPU, product / baseline", "", at_most(3)), _total(cpu) / _total(alone))
 
 
@@ -40,8 +40,8 @@ def load_of(port: int, person: Person, seconds: float, *, clients: int, rate: fl
 
 
 def _ask(port: int, person: Person, meter: Meter) -> tuple[Result, Seconds]:
-    # The first command of a process subscribes, connects and compiles; that is not what is asked.
-    run(load_of(port, person, 2.0, clients=CONNECTIONS, rate=RATE))
+    # The first commands of a process subscribe, connect and compile; that is not what is asked.
+    run(load_of(port, person, 2.0, clients=CONNECTIONS))
     return meter.per_request(load_of(port, person, SECONDS, clients=CONNECTIONS, rate=RATE))
 
 

@@ -1,5 +1,7 @@
 """What a read costs, and what the bus adds to it: the product and the baseline on the same PostgreSQL."""
 
+from dataclasses import replace
+
 import httpx
 
 from bench.cost import Meter
@@ -37,9 +39,9 @@ class _Asked:
 
 def _ask(port: int, path: str, token: str, meter: Meter) -> _Asked:
     alone = run(Load(port, "GET", path, token, seconds=SECONDS, warmup=WARMUP))
-    many, cpu = meter.per_request(
-        Load(port, "GET", path, token, seconds=METERED_SECONDS, clients=MANY, warmup=WARMUP)
-    )
+    crowd = Load(port, "GET", path, token, seconds=METERED_SECONDS, clients=MANY)
+    run(replace(crowd, seconds=1.5))  # opens what connections to PostgreSQL there may be
+    many, cpu = meter.per_request(crowd)
     for result in (alone, many):
         if set(result.statuses) != {"200"}:
             raise RuntimeError(f"GET {path} was answered with {result.statuses}")

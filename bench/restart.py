@@ -18,7 +18,7 @@ _ASKED = {
     "catalog": "/api/v1/kinds/bots",
 }
 """What only that service can answer."""
-_EVERY, _ANSWERED_WITHIN, _LIMIT = 0.05, 5.0, 60.0
+_EVERY, _ANSWERED_WITHIN, _LIMIT = 0.05, 5.0, 180.0
 
 
 def measure(stack: Stack, note: Note) -> None:
