@@ -5,6 +5,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 UV_VERSION := 0.13.8
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 .PHONY: help
 help: ## Show what there is to make
@@ -61,8 +62,8 @@ docs: setup ## Write the API and event references into docs/
 	@$(BIN)/python -m tests.contracts.snapshots
 
 .PHONY: bench
-bench: setup ## Measure the figures of docs/benchmarks.md side by side
-	@$(BIN)/python -m bench
+bench: setup ## Measure what it costs (BENCH_ARGS="--beside DIR": next to another checkout)
+	@$(BIN)/python -m bench $(BENCH_ARGS)
 
 .PHONY: bench-live
 bench-live: setup ## Measure what it costs to tell many clients what happens

@@ -1,120 +1,161 @@
-"""The same handlers in one FastAPI process without a bus: what the product is measured against.
+"""The same handlers with their SQL in one FastAPI process without a bus: what the product is held against.
 
-Edge, middlewares, token check with its cache, route class, use cases, database and encoding are the
-product's own classes; only what belongs to the bus (grants, messages, the second process) is missing.
+Edge, middlewares, token check with its cache, statements, database and encoding are the product's own;
+what belongs to the bus is missing: grants, messages, inbox, outbox, and the second process.
 """
 
-import asyncio
+import base64
+import secrets
 import socket
 import sys
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Annotated, cast
 
+import httpx
 import uvicorn
 import uvloop
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from starlette.responses import Response
 
-from signalbox_auth.passwords import Passwords
-from signalbox_auth.service.keys import Keys
-from signalbox_auth.service.projects import Projects
-from signalbox_auth.service.users import Users
+from signalbox_auth.domain.audit import Chain
+from signalbox_auth.domain.names import checked_slug, slug_of, suffixed
+from signalbox_auth.domain.projects import Project
+from signalbox_auth.service.projects import reply_of
 from signalbox_auth.settings import AuthSettings
+from signalbox_auth.store import audit, members, projects, users
 from signalbox_common import telemetry
-from signalbox_common.bus import Bus, Call
-from signalbox_common.bus.audit import Asked
+from signalbox_common.bus import Bus
 from signalbox_common.contracts import auth as contract
-from signalbox_common.contracts.base import Query, Reply
-from signalbox_common.db import Database
-from signalbox_common.keys import Sealer
-from signalbox_common.principal import Principal
+from signalbox_common.contracts.base import AuditRecorded
+from signalbox_common.contracts.roles import ProjectRole
+from signalbox_common.db import Database, Transaction
+from signalbox_common.keys import uuid7
 from signalbox_common.revoked import Revoked
-from signalbox_common.secrets import KeyFile, LocalSecrets
 from signalbox_common.tokens import KeyRing, PublishedKey
-from signalbox_gateway import problems
 from signalbox_gateway.app import add_middlewares
-from signalbox_gateway.identity import Asker, CurrentAsker, Identity
-from signalbox_gateway.routes.here import ClientsHere
+from signalbox_gateway.identity import Asker, Identity
 from signalbox_gateway.settings import GatewaySettings
 
 
-@dataclass(frozen=True)
-class Here:
-    """Stands where the gateway's `Clients` stand, so that its own dependencies find it."""
-
-    users: Users
-    projects: Projects
-    identity: Identity
+async def _asker(request: Request) -> Asker:
+    identity: Identity = request.app.state.identity
+    return await identity.asker(request.headers.get("authorization", "").removeprefix("Bearer "))
 
 
-auth = APIRouter(prefix="/api/v1/auth")
-projects = APIRouter(prefix="/api/v1/projects")
+async def _database(request: Request) -> Database:
+    database: Database = request.app.state.database
+    return database
 
 
-@auth.get("/me", response_model=contract.User)
-async def me(asker: CurrentAsker, clients: ClientsHere) -> Response:
-    query = contract.Me()
-    return _encoded(await _here(clients).users.me(_call(asker, query), query))
+CurrentAsker = Annotated[Asker, Depends(_asker)]
+DatabaseHere = Annotated[Database, Depends(_database)]
+routes = APIRouter(prefix="/api/v1")
 
 
-@projects.get("/{project_id}", response_model=contract.Project)
-async def get_project(project_id: uuid.UUID, asker: CurrentAsker, clients: ClientsHere) -> Response:
-    query = contract.GetProject()
-    project = await _here(clients).projects.get(_call(asker, query, project_id), query)
-    response = _encoded(project)
-    response.headers["ETag"] = f'"{project.version}"'
-    return response
-
-
-def _here(here: object) -> Here:
-    assert isinstance(here, Here)
-    return here
-
-
-def _call(asker: Asker, query: Query[Any], project: uuid.UUID | None = None) -> Call:
-    principal = Principal(asker.user_id, asker.username, contract.PlatformRole.USER, project)
-    return Call(Asked(type(query), query, principal))
-
-
-def _encoded(reply: Reply) -> Response:
+@routes.get("/auth/me", response_model=contract.User)
+async def me(asker: CurrentAsker, database: DatabaseHere) -> Response:
+    async with database.reading() as connection:
+        user = await users.get(connection, asker.user_id)
+    if user is None:
+        raise HTTPException(404)
+    reply = contract.User(
+        id=user.id,
+        username=user.username,
+        email=user.email,
+        display_name=user.display_name,
+        role=user.role,
+        created_at=user.created_at,
+    )
     return Response(reply.encode(), media_type="application/json")
 
 
-async def _keep_hearing(revoked: Revoked) -> None:
+@routes.get("/projects/{project_id}", response_model=contract.Project)
+async def get_project(project_id: uuid.UUID, asker: CurrentAsker, database: DatabaseHere) -> Response:
+    async with database.reading() as connection:
+        project = await projects.get(connection, project_id, asker.user_id)
+    if project is None:
+        raise HTTPException(404)
+    reply = reply_of(project)
+    headers = {"ETag": f'"{reply.version}"'}
+    return Response(reply.encode(), headers=headers, media_type="application/json")
+
+
+@routes.post("/projects", status_code=201, response_model=contract.Project)
+async def create_project(
+    body: contract.CreateProject, asker: CurrentAsker, database: DatabaseHere, request: Request
+) -> Response:
+    """One transaction for the project, its owner, and the line in the audit log."""
+    chain: Chain = request.app.state.chain
+    async with database.transaction(actor=asker.user_id) as transaction:
+        project = await _added(transaction, body, asker)
+        await members.add(transaction, project.id, asker.user_id, ProjectRole.OWNER)
+        await _record(transaction, chain, asker, project)
+    return Response(reply_of(project).encode(), 201, media_type="application/json")
+
+
+async def _added(transaction: Transaction, body: contract.CreateProject, asker: Asker) -> Project:
+    derived = slug_of(body.name)
+    slug = checked_slug(body.slug) if body.slug else derived
     while True:
-        revoked.heard()
-        await asyncio.sleep(0.2)
+        now = datetime.now(UTC)
+        project = Project(
+            id=uuid7(),
+            name=body.name,
+            slug=slug,
+            description=body.description,
+            role=ProjectRole.OWNER,
+            created_at=now,
+            updated_at=now,
+            personal_of=None,
+        )
+        if await projects.add(transaction, project, asker.user_id):
+            return project
+        if body.slug:
+            raise HTTPException(409)
+        slug = suffixed(derived, secrets.token_hex(4))
 
 
-def build(settings: AuthSettings, edge: GatewaySettings) -> FastAPI:
+async def _record(transaction: Transaction, chain: Chain, asker: Asker, project: Project) -> None:
+    entry = AuditRecorded(
+        action="auth.create-project",
+        at=datetime.now(UTC),
+        outcome="succeeded",
+        actor=asker.user_id,
+        actor_name=asker.username,
+        resource=str(project.id),
+        correlation_id=telemetry.correlation_id.get(),
+    )
+    last, before = await audit.lock_head(transaction)
+    line = entry.model_dump() | {"sequence": last + 1, "id": uuid7()}
+    await audit.add(transaction, [line | {"hash": chain.seal(before, line)}])
+
+
+class NothingRevoked(Revoked):
+    """Nobody takes anything back here, and nobody has to be listened to."""
+
+    @property
+    def trusted(self) -> bool:
+        return True
+
+
+def build(settings: AuthSettings, edge: GatewaySettings, stack_url: str) -> FastAPI:
     telemetry.configure("baseline", settings.instance, settings.log_level, settings.otel_endpoint)
-    public: dict[str, PublishedKey] = {}
 
     async def find(kid: str) -> PublishedKey | None:
-        return public.get(kid)
+        """As the stack publishes it."""
+        async with httpx.AsyncClient(base_url=stack_url, timeout=15) as client:
+            published = (await client.get("/.well-known/jwks.json")).json()["keys"]
+        return next((PublishedKey(_decoded(key["x"])) for key in published if key["kid"] == kid), None)
 
-    async def keep(kid: str, key: PublishedKey) -> None:
-        public[kid] = key
-
-    ring = KeyRing(find)
     database = Database(settings)
-    secret_key = settings.secret_key.get_secret_value()
-    store = LocalSecrets(database, KeyFile(settings.secrets_dir / "auth.keys", secret_key))
-    keys = Keys(database, store, keep, Sealer(secret_key, "auth/signing-keys"))
-    # Nothing is revoked here, and nobody has to be listened to.
-    revoked = Revoked()
-    users = Users(database, Passwords(settings), registration_open=True)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        await keys.load()
-        hearing = asyncio.create_task(_keep_hearing(revoked))
         yield
-        hearing.cancel()
         await database.close()
 
     app = FastAPI(
@@ -125,20 +166,24 @@ def build(settings: AuthSettings, edge: GatewaySettings) -> FastAPI:
         openapi_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
+    app.state.database = database
+    app.state.chain = Chain(settings.secret_key.get_secret_value())
     # The gateway's own check and cache of access tokens; it needs nothing of the bus but its keys.
-    bus = cast("Bus", SimpleNamespace(keys=ring, revoked=revoked))
-    app.state.clients = Here(users, Projects(database), Identity(bus))
-    problems.install(app)
-    for routes in (auth, projects):
-        app.include_router(routes)
+    bus = SimpleNamespace(keys=KeyRing(find), revoked=NothingRevoked())
+    app.state.identity = Identity(cast("Bus", bus))
+    app.include_router(routes)
     add_middlewares(app, edge)
     return app
 
 
-def main(descriptor: int) -> None:
+def _decoded(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def main(descriptor: int, stack_url: str) -> None:
     """Serves on a listening socket that was handed down, as the gateway does."""
     config = uvicorn.Config(
-        build(AuthSettings(), GatewaySettings()),
+        build(AuthSettings(), GatewaySettings(), stack_url),
         log_config=None,
         access_log=False,
         server_header=False,
@@ -150,4 +195,4 @@ def main(descriptor: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), sys.argv[2])

@@ -45,6 +45,8 @@ class Result:
     """Latencies in milliseconds."""
 
     requests: int = 0
+    """Answered, and counted."""
+    sent: int = 0
     per_second: float = 0.0
     p50: float = 0.0
     p90: float = 0.0
@@ -52,6 +54,9 @@ class Result:
     longest: float = 0.0
     statuses: dict[str, int] = field(default_factory=dict)
     """How often each status came; `none` counts requests without an answer."""
+
+    def other_than(self, status: str) -> int:
+        return sum(count for came, count in self.statuses.items() if came != status)
 
 
 def run(load: Load) -> Result:
@@ -174,6 +179,7 @@ class Driver:
         statuses = {str(status): count for status, count in sorted(self.statuses.items())}
         return Result(
             requests=len(times),
+            sent=self.sent,
             per_second=len(times) / self.load.seconds,
             p50=_percentile(times, 0.50),
             p90=_percentile(times, 0.90),

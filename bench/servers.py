@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,17 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 
+from bench import processes
+from bench.cost import Meter
 from signalbox_cli.provision.credentials import service_environment
 from signalbox_cli.stack.home import MARK, Home
 from signalbox_cli.stack.program import listening_socket
 
 ROOT = Path(__file__).resolve().parent.parent
 _SERVERS = ("DATABASE_URL", "REDIS_URL", "NATS_URL", "SECRET_KEY")
-START_LIMIT = 100.0
+START_LIMIT = 180.0
+IDLE_SECONDS = 5.0
+"""How long to look at what a baseline takes while nobody asks."""
 
 
 def clean_environment(home: Path) -> dict[str, str]:
@@ -33,28 +37,22 @@ def clean_environment(home: Path) -> dict[str, str]:
     return ours | {"SIGNALBOX_HOME": str(home), "SIGNALBOX_PORT": "0"}
 
 
-@dataclass(frozen=True)
-class Memory:
-    """Of services and servers together, in MB; the proportional figure counts shared pages once."""
-
-    resident: float
-    proportional: float | None
-    processes: int
-
-
 class Stack:
     """One installation, started and stopped by its own command line."""
 
     def __init__(self, home: Path, tree: Path = ROOT) -> None:
         self.home = Home(home.resolve())
-        self._tree = tree
+        self.tree = tree
+        self.url = ""
 
     def up(self, **settings: str) -> float:
         """Seconds until `signalbox up --detach` says that all is ready."""
         began = time.monotonic()
         # The mark makes a supervisor findable from its first moment on, should we be stopped just then.
         self._signalbox("up", "--detach", settings={MARK: self.home.mark} | settings)
-        return time.monotonic() - began
+        took = time.monotonic() - began
+        self.url = self._status()["url"]
+        return took
 
     def down(self) -> None:
         self._signalbox("down")
@@ -63,27 +61,15 @@ class Stack:
     def port(self) -> int:
         return int(urlsplit(self.url).port or 0)
 
-    @property
-    def url(self) -> str:
-        return self.home.url_file.read_text(encoding="utf-8").strip()
-
-    def memory(self) -> Memory:
-        """All services and servers with their children, which PostgreSQL has many of."""
-        found: dict[int, psutil.Process] = {}
+    def programs(self) -> dict[int, str]:
+        """Who is who among its processes, as long as none is started again."""
         state = self._status()
-        for row in (*state["services"], *state["servers"]):
-            parent = psutil.Process(row["pid"])
-            found |= {process.pid: process for process in (parent, *parent.children(recursive=True))}
-        resident, proportional = 0, 0
-        with_pss = True
-        for process in found.values():
-            with suppress(psutil.NoSuchProcess):
-                resident += process.memory_info().rss
-                try:
-                    proportional += process.memory_full_info().pss
-                except (psutil.AccessDenied, AttributeError):
-                    with_pss = False
-        return Memory(resident / 1e6, proportional / 1e6 if with_pss else None, len(found))
+        rows = (*state["services"], *state["servers"])
+        names = {row["pid"]: row["name"].partition("-")[0] for row in rows}
+        return names | {state["supervisor"]: "supervisor"}
+
+    def memory(self) -> processes.Memory:
+        return processes.memory(self.programs())
 
     def pids(self, service: str) -> list[int]:
         """Of all processes of a service."""
@@ -107,9 +93,9 @@ class Stack:
 
     def _signalbox(self, *arguments: str, settings: Mapping[str, str] | None = None) -> str:
         done = subprocess.run(
-            [str(self._tree / ".venv/bin/signalbox"), *arguments],
+            [str(self.tree / ".venv/bin/signalbox"), *arguments],
             env=clean_environment(self.home.path) | dict(settings or {}),
-            cwd=self._tree,
+            cwd=self.tree,
             capture_output=True,
             text=True,
             check=False,
@@ -121,10 +107,10 @@ class Stack:
 
 
 @contextmanager
-def stack() -> Iterator[Stack]:
+def stack(tree: Path = ROOT) -> Iterator[Stack]:
     """A stack that is not started yet; whatever runs of it at the end is stopped and forgotten."""
     folder = Path(tempfile.mkdtemp(prefix="signalbox-bench-"))
-    made = Stack(folder)
+    made = Stack(folder, tree)
     try:
         yield made
     finally:
@@ -134,16 +120,28 @@ def stack() -> Iterator[Stack]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+@dataclass(frozen=True)
+class Baseline:
+    """A running one; its PostgreSQL is the stack's."""
+
+    port: int
+    pid: int
+
+    def meter(self, of: "Stack") -> Meter:
+        """Counts its process and PostgreSQL, and nothing else of the stack."""
+        postgres = {pid: name for pid, name in of.programs().items() if name == "postgres"}
+        return Meter.of({self.pid: "baseline"} | postgres, seconds=IDLE_SECONDS)
+
+
 @contextmanager
-def baseline(of: Stack) -> Iterator[int]:
-    """The port of a baseline process on the stack's PostgreSQL, under the auth service's role."""
+def baseline(of: Stack) -> Iterator[Baseline]:
+    """A process of its own on the stack's PostgreSQL, under the auth service's role."""
     listener = listening_socket("127.0.0.1", 0)
     log = of.home.logs / "baseline.log"
     environment = clean_environment(of.home.path) | service_environment(of.home.credentials, "auth")
-    environment["SIGNALBOX_SECRETS_DIR"] = str(of.home.secrets)
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "bench.baseline", str(listener.fileno())],
+            [sys.executable, "-m", "bench.baseline", str(listener.fileno()), of.url],
             env=environment,
             cwd=ROOT,
             stdout=output,
@@ -151,7 +149,9 @@ def baseline(of: Stack) -> Iterator[int]:
             pass_fds=(listener.fileno(),),
         )
     try:
-        yield int(listener.getsockname()[1])
+        port = int(listener.getsockname()[1])
+        httpx.get(f"http://127.0.0.1:{port}/", timeout=START_LIMIT)  # answered when it has started
+        yield Baseline(port, process.pid)
     finally:
         process.terminate()
         try:
@@ -168,6 +168,7 @@ class Person:
     def __init__(self, url: str) -> None:
         self._url = url
         self.name = f"bench-{secrets.token_hex(6)}"
+        self._names = 0
         self._password = secrets.token_urlsafe(18)
         self._post(
             "/api/v1/auth/register",
@@ -182,6 +183,10 @@ class Person:
     def login(self) -> dict[str, str]:
         return {"username": self.name, "password": self._password}
 
+    def fresh_name(self) -> str:
+        self._names += 1
+        return f"{self.name} {self._names}"
+
     def token(self) -> str:
         """A fresh one, since they do not live long."""
         session = self._post("/api/v1/auth/login", self.login)
@@ -193,7 +198,7 @@ class Person:
 
     def _post(self, path: str, body: dict[str, str], *, token: str | None = None) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        response = httpx.post(self._url + path, json=body, headers=headers, timeout=15)
+        response = httpx.post(self._url + path, json=body, headers=headers, timeout=30)
         response.raise_for_status()
         answer: dict[str, Any] = response.json()
         return answer

@@ -2,35 +2,26 @@
 
 import asyncio
 import json
+import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import datetime
 from typing import Any
 
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamInfo
 
 from signalbox_cli.live.publication import Publication
-from signalbox_cli.operator import Operator
+from signalbox_cli.operator import INBOX, Operator
+from signalbox_common.bus.pull import ConsumerLost, LongPoll
 from signalbox_common.contracts.streams import EVENTS
 
 BATCH = 200
 PATIENCE = 2.0
 PAUSE = 0.2
-EXPIRES = 30.0
 HEARTBEAT = 1.0
 FORGOTTEN_AFTER = 30.0
-_NANOSECONDS = 1_000_000_000
-_ALIVE, _NOTHING_MORE = "100", ("404", "408")
-
-
-class _ConsumerLost(ConnectionError):
-    """The consumer is gone, or something was skipped: it has to be made anew."""
-
-    def __init__(self) -> None:
-        super().__init__("the stream does not go on")
 
 
 async def follow_bus(
@@ -73,29 +64,27 @@ class _BusFollower:
         async with self._operator.nats() as client:
             jetstream = client.jetstream(timeout=PATIENCE)
             self._find_place(await jetstream.stream_info(EVENTS.name))
-            arrived: asyncio.Queue[Msg] = asyncio.Queue()
-            inbox = client.new_inbox()
-            await client.subscribe(inbox, cb=arrived.put)
-            consumer = await jetstream.add_consumer(EVENTS.name, config=self._config(inbox))
+            consumer = await jetstream.add_consumer(EVENTS.name, config=self._config())
             self.begun = True
             expected = 1
-            while True:
-                await _ask(client, consumer.name, inbox, ends=ends)
-                for _ in range(BATCH):
-                    message = await _next(arrived)
-                    if message is None:
-                        break
-                    if message.metadata.sequence.consumer != expected:
-                        raise _ConsumerLost
-                    expected += 1
-                    self._after = message.metadata.sequence.stream
-                    yield Publication(f"{self._epoch}:{self._after}", _event(message))
-                    if ends and not message.metadata.num_pending:
-                        return
-                else:
-                    continue
-                if ends:
-                    return
+            async with LongPoll(
+                client,
+                inbox_prefix=INBOX,
+                stream=EVENTS.name,
+                consumer=consumer.name,
+                room=BATCH,
+                heartbeat=None if ends else HEARTBEAT,
+                no_wait=ends,
+            ) as poll:
+                async for messages in poll.batches():
+                    for message in messages:
+                        if message.metadata.sequence.consumer != expected:
+                            raise ConsumerLost("something was skipped")
+                        expected += 1
+                        self._after = message.metadata.sequence.stream
+                        yield Publication(f"{self._epoch}:{self._after}", _event(message))
+                        if ends and not message.metadata.num_pending:
+                            return
 
     def _find_place(self, info: StreamInfo) -> None:
         """Where it goes on; all of a stream that has begun anew is new."""
@@ -109,12 +98,12 @@ class _BusFollower:
         elif self._since is None:
             self._after = last
 
-    def _config(self, inbox: str) -> ConsumerConfig:
+    def _config(self) -> ConsumerConfig:
         begin: dict[str, Any] = {"deliver_policy": DeliverPolicy.BY_START_TIME, "opt_start_time": self._since}
         if self._after is not None:
             begin = {"deliver_policy": DeliverPolicy.BY_START_SEQUENCE, "opt_start_seq": self._after + 1}
         return ConsumerConfig(
-            name=f"tail-{inbox.rpartition('.')[2]}",
+            name=f"tail-{uuid.uuid4().hex}",
             filter_subject=self._subject,
             ack_policy=AckPolicy.NONE,
             inactive_threshold=FORGOTTEN_AFTER,
@@ -122,32 +111,6 @@ class _BusFollower:
             num_replicas=1,
             **begin,
         )
-
-
-async def _ask(client: Client, consumer: str, inbox: str, *, ends: bool) -> None:
-    question: dict[str, Any] = {"batch": BATCH, "no_wait": True}
-    if not ends:
-        question = {
-            "batch": BATCH,
-            "expires": int(EXPIRES * _NANOSECONDS),
-            "idle_heartbeat": int(HEARTBEAT * _NANOSECONDS),
-        }
-    await client.publish(
-        f"$JS.API.CONSUMER.MSG.NEXT.{EVENTS.name}.{consumer}", json.dumps(question).encode(), reply=inbox
-    )
-
-
-async def _next(arrived: "asyncio.Queue[Msg]") -> Msg | None:
-    """At once when it comes; None where what was asked for has run out."""
-    while True:
-        message = await asyncio.wait_for(arrived.get(), HEARTBEAT * 3)
-        if message.reply.startswith("$JS.ACK."):
-            return message
-        status = (message.headers or {}).get("Status")
-        if status in _NOTHING_MORE:
-            return None
-        if status != _ALIVE:
-            raise _ConsumerLost
 
 
 def _event(message: Msg) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from signalbox_common import background, telemetry
 from signalbox_common.bus import headers as h
 from signalbox_common.bus.connection import Connection
 from signalbox_common.bus.heartbeats import Heartbeats
-from signalbox_common.bus.pull import LongPoll, Silence
+from signalbox_common.bus.pull import ConsumerLost, LongPoll
 from signalbox_common.cloudevents import MESSAGE_ID
 from signalbox_common.contracts.streams import DEAD_LETTERS
 from signalbox_common.db import is_contention, is_outage
@@ -36,7 +36,7 @@ from signalbox_common.settings import OwnerSettings
 
 log = telemetry.get_logger()
 
-SILENCE_PAUSE = 0.2
+ASKED_ANEW_PAUSE = 0.2
 BURY_PATIENCE = 2.0
 HANDLER_LIMIT = 60.0
 OUTAGE_PAUSE = 1.0
@@ -161,9 +161,9 @@ class DurableConsumer:
             try:
                 await self.connection.wait_up()
                 await self._take_while_asked()
-            except (Silence, NatsError, OSError) as error:
+            except (ConsumerLost, NatsError, OSError) as error:
                 log.debug("asked anew", consumer=self.consumer, reason=repr(error)[:200])
-                await asyncio.sleep(SILENCE_PAUSE)
+                await asyncio.sleep(ASKED_ANEW_PAUSE)
 
     async def _take_while_asked(self) -> None:
         async with LongPoll(

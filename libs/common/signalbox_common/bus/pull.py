@@ -29,8 +29,8 @@ _RAN_OUT = frozenset({"404", "408"})
 _PENDING = "Nats-Pending-Messages"
 
 
-class Silence(ConnectionError):
-    """The consumer does not answer any more: it has to be asked, or made, anew."""
+class ConsumerLost(ConnectionError):
+    """The consumer does not answer any more, or has skipped something: it has to be asked, or made, anew."""
 
 
 def is_message(message: Msg) -> bool:
@@ -51,8 +51,8 @@ class LongPoll:
     """Asks one consumer over one connection, from `async with` on.
 
     At most `room` messages are asked for, waiting here or in the caller's hands at any moment; `in_hand`
-    counts the last, and `look` says that it has changed. Raises Silence where the server has forgotten the
-    consumer or the request.
+    counts the last, and `look` says that it has changed. Raises ConsumerLost where the server has forgotten
+    the consumer or the request.
     """
 
     def __init__(
@@ -147,9 +147,9 @@ class LongPoll:
             async with asyncio.timeout(waits):
                 await self._changed.wait()
         except TimeoutError as error:
-            raise Silence("nothing is heard of the request") from error
+            raise ConsumerLost("nothing is heard of the request") from error
         if self._silent and not self._arrived:
-            raise Silence("the consumer is gone, or the connection was")
+            raise ConsumerLost("the consumer is gone, or the connection was")
 
     async def _ask(self) -> None:
         """In steps of half the room: one request for each message would cost as much as the message."""

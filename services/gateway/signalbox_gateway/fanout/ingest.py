@@ -1,11 +1,7 @@
 """Takes in what services outside publish: events go on, whatever else becomes a dead letter."""
 
 import asyncio
-import json
 import re
-import uuid
-from collections.abc import AsyncIterator
-from contextlib import suppress
 
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
@@ -14,6 +10,7 @@ from nats.js.errors import Error as JetStreamError
 from signalbox_common import telemetry
 from signalbox_common.bus import headers as h
 from signalbox_common.bus.connection import Connection
+from signalbox_common.bus.pull import LongPoll
 from signalbox_common.cloudevents import MESSAGE_ID
 from signalbox_common.contracts.streams import DEAD_LETTERS, EVENTS, INGEST, INGEST_LETTERS
 from signalbox_gateway.external import BadEvent, External, Reader, plain
@@ -24,17 +21,13 @@ log = telemetry.get_logger()
 BATCH = 64
 BATCH_BYTES = 8 * 1024 * 1024
 PATIENCE = 5.0
-HEARTBEAT = 1.0
 PAUSE = 0.5
 MAX_LETTER = 256 * 1024
 """Bytes of a body that are kept in a dead letter: with its headers it must still fit into a message."""
 MAX_LETTER_HEADERS = 20
 _MAX_SUBJECT = 300
-_NANOSECONDS = 1_000_000_000
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+")
 _LETTER_HEADERS = re.compile(r"(?:ce-[a-z0-9]{1,40}|content-type)", re.IGNORECASE | re.ASCII)
-_ENDED = "408"
-_ALIVE = "100"
 
 
 class Ingest:
@@ -57,46 +50,18 @@ class Ingest:
     async def _consume(self) -> None:
         client = self._connection.client
         parse_leniently(client)
-        inbox = f"{self._connection.inbox_prefix}.{uuid.uuid4().hex}"
-        arrived: asyncio.Queue[Msg] = asyncio.Queue()
-        subscription = await client.subscribe(inbox, cb=arrived.put)
-        try:
-            while True:
-                async for message in self._pull(inbox, arrived):
+        async with LongPoll(
+            client,
+            inbox_prefix=self._connection.inbox_prefix,
+            stream=INGEST.stream,
+            consumer=INGEST.name,
+            room=BATCH,
+            max_bytes=BATCH_BYTES,
+            waker=self._connection,
+        ) as poll:
+            async for messages in poll.batches():
+                for message in messages:
                     await self._settle(message)
-        finally:
-            with suppress(Exception):  # a connection that is gone has forgotten it
-                await subscription.unsubscribe()
-
-    async def _pull(self, inbox: str, arrived: "asyncio.Queue[Msg]") -> AsyncIterator[Msg]:
-        """What one request brings. Outside, anybody may write headers that look like a word of the server:
-        what is a message is told by where its acknowledgement goes.
-        """
-        question = {
-            "batch": BATCH,
-            "max_bytes": BATCH_BYTES,
-            "expires": int(PATIENCE * _NANOSECONDS),
-            "idle_heartbeat": int(HEARTBEAT * _NANOSECONDS),
-        }
-        await self._connection.client.publish(
-            f"$JS.API.CONSUMER.MSG.NEXT.{INGEST.stream}.{INGEST.name}",
-            json.dumps(question).encode(),
-            reply=inbox,
-        )
-        count = 0
-        while count < BATCH:
-            # A server that was started anew knows nothing of what it was asked.
-            message = await asyncio.wait_for(arrived.get(), HEARTBEAT * 3)
-            if message.reply.startswith("$JS.ACK."):
-                count += 1
-                yield message
-                continue
-            status = (message.headers or {}).get("Status")
-            if status == _ALIVE:
-                continue
-            if count == 0 and status != _ENDED:
-                await asyncio.sleep(PAUSE)  # there is nobody to ask at the moment
-            return
 
     async def _settle(self, message: Msg) -> None:
         try:

@@ -8,9 +8,10 @@ from redis.exceptions import RedisError
 
 from signalbox_common import telemetry
 from signalbox_common.bus.connection import Connection
+from signalbox_common.bus.pull import ConsumerLost
 from signalbox_common.contracts.streams import EVENTS
 from signalbox_common.errors import Unavailable
-from signalbox_gateway.fanout.ordered_consumer import ConsumerLost, OrderedConsumer
+from signalbox_gateway.fanout.ordered_consumer import OrderedConsumer
 from signalbox_gateway.live.history import History
 from signalbox_gateway.live.publication import Event, event_of
 from signalbox_gateway.live.stream import StreamReader
@@ -18,6 +19,8 @@ from signalbox_gateway.live.stream import StreamReader
 log = telemetry.get_logger()
 
 PAUSE = 0.2
+MAX_SKIPPED = 1000
+"""Messages that concern no channel, after which Redis is told all the same: what is read again at most."""
 
 
 class _Rewind(Exception):
@@ -50,8 +53,11 @@ class Replicator:
                 steps: list[tuple[int, int, Event | None]] = []
                 for message in batch:
                     offset = message.metadata.sequence.stream
-                    steps.append((before, offset, _event(message, offset)))
-                    before = offset
+                    event = _event(message, offset)
+                    # What no channel is of, the next event of one brings along.
+                    if event is not None or offset - before >= MAX_SKIPPED:
+                        steps.append((before, offset, event))
+                        before = offset
                 behind = await history.add(steps)
                 if behind is not None:
                     log.info("redis has fallen back", to=behind)
