@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signalbox_catalog.domain import documents
-from signalbox_catalog.errors import Flawed
+import signalbox_manifests
 from signalbox_cli.catalog.errors import Mistake
 from signalbox_cli.catalog.manifests import Joined, Source, collect, joined
 from signalbox_common.contracts.base import FieldError
 from signalbox_common.contracts.catalog import MAX_TEXT
+from signalbox_manifests import Document, ManifestError
 
 JSON = st.recursive(
     st.none()
@@ -28,9 +28,9 @@ JSON = st.recursive(
 )
 
 
-def read(whole: Joined) -> list[documents.Document]:
+def read(whole: Joined) -> list[Document]:
     """As the server does."""
-    return documents.read(whole.text.encode())
+    return signalbox_manifests.read(whole.text.encode())
 
 
 def where(whole: Joined, name: str) -> str:
@@ -83,7 +83,7 @@ def test_one_file_alone_is_sent_as_it_is() -> None:
 
 def test_what_is_broken_is_found_in_its_own_file() -> None:
     whole = joined([Source("good.yaml", "name: a\n"), Source("bad.yaml", "name: b\n\tother: [\n")])
-    with pytest.raises(Flawed) as caught:
+    with pytest.raises(ManifestError) as caught:
         read(whole)
     line = caught.value.flaws[0].line
     assert line is not None

@@ -13,9 +13,9 @@ from typing import Any
 import yaml
 
 from signalbox_common.contracts.catalog import Resource
+from signalbox_manifests import API_VERSION
 
 Document = dict[str, Any]
-API_VERSION = "signalbox.dev/v1"
 
 _MADE_BY_THE_SERVER = (
     "uid",

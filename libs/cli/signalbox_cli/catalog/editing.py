@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from signalbox_catalog.domain.documents import Document
 from signalbox_cli.catalog.documents import export, to_yaml
 from signalbox_cli.catalog.errors import Mistake
 from signalbox_cli.catalog.reading import Unread, read
 from signalbox_common.contracts.base import FieldError
 from signalbox_common.contracts.catalog import Resource
 from signalbox_common.errors import SignalboxError
+from signalbox_manifests import Document
 
 REMARK = "#"
 UNDOABLE = frozenset({400, 409, 413, 422})

@@ -2,11 +2,9 @@
 
 from collections.abc import Sequence
 
-from signalbox_catalog.domain import documents
-from signalbox_catalog.domain.documents import Document
-from signalbox_catalog.domain.kinds import API_VERSION, FOREIGN_API_VERSIONS
-from signalbox_catalog.errors import Flawed
+import signalbox_manifests
 from signalbox_common.contracts.base import FieldError
+from signalbox_manifests import API_VERSION, FOREIGN_API_VERSIONS, Document, ManifestError
 
 OURS = FOREIGN_API_VERSIONS | {API_VERSION}
 """What `apiVersion` says in documents of this catalog."""
@@ -22,8 +20,8 @@ class Unread(Exception):
 
 def read(text: str) -> list[Document]:
     try:
-        return documents.read(text.encode("utf-8", "surrogatepass"))
-    except Flawed as error:
+        return signalbox_manifests.read(text.encode("utf-8", "surrogatepass"))
+    except ManifestError as error:
         raise Unread(
             [
                 FieldError(field=flaw.field, message=flaw.message, code=flaw.code, line=flaw.line)
