@@ -27,16 +27,16 @@ COPY --from=builder /app/.venv /app/.venv
 ARG SERVICE
 # Arguments, not environment: they are for the two steps below. uv itself stays behind in the builder.
 ARG UV_LINK_MODE=copy UV_PROJECT_ENVIRONMENT=/app/.venv UV_PYTHON_DOWNLOADS=never
-# What this service needs on top
+# What this service needs on top; of the command line also the extra `stack`, whose migrations it runs
 RUN --mount=type=cache,target=/root/.cache/uv \
     --mount=type=bind,from=builder,source=/usr/local/bin/uv,target=/usr/local/bin/uv \
     --mount=type=bind,source=pyproject.toml,target=/src/pyproject.toml \
     --mount=type=bind,source=uv.lock,target=/src/uv.lock \
-    uv --project /src sync --frozen --no-dev --no-install-workspace --package "signalbox-$SERVICE"
+    uv --project /src sync --frozen --no-dev --no-install-workspace --package "signalbox-$SERVICE" --all-extras
 # Our own packages; not from the cache, which knows them by their pyproject.toml and would miss a change of code
 RUN --mount=type=bind,from=builder,source=/usr/local/bin/uv,target=/usr/local/bin/uv \
     --mount=type=bind,target=/src \
-    uv --project /src sync --no-cache --locked --no-dev --no-editable --package "signalbox-$SERVICE"
+    uv --project /src sync --no-cache --locked --no-dev --no-editable --package "signalbox-$SERVICE" --all-extras
 ENV PATH=/app/.venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 WORKDIR /app
 USER 10001:10001

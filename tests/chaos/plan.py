@@ -5,10 +5,10 @@ import random
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from signalbox_common.contracts import base
+from signalbox_common import programs
 
 SERVERS = ("postgres", "redis", "nats")
-PROGRAMS = (*base.PROGRAMS, *SERVERS)
+PROGRAMS = (*programs.PROGRAMS, *SERVERS)
 
 SEED = "SIGNALBOX_CHAOS_SEED"
 QUIET_SHARE = 0.12

@@ -10,8 +10,8 @@ from itertools import count, takewhile
 from typing import Any
 
 from signalbox_cli.stack import status
-from signalbox_common.contracts.base import OWNERS
 from signalbox_common.contracts.streams import COMMANDS, FACT_CONSUMERS
+from signalbox_common.programs import OWNERS
 from signalbox_common.testing import eventually
 from tests.chaos.clients import Clients
 from tests.chaos.killer import Killer

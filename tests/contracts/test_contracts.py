@@ -12,16 +12,8 @@ from signalbox_auth.settings import AuthSettings
 from signalbox_catalog.settings import CatalogSettings
 from signalbox_cli.provision.permissions import of_user
 from signalbox_common.contracts import auth, base, streams
-from signalbox_common.contracts.base import (
-    OWNERS,
-    REGISTRY,
-    Command,
-    ContractError,
-    Done,
-    Event,
-    Query,
-    Request,
-)
+from signalbox_common.contracts.base import REGISTRY, Command, ContractError, Done, Event, Query, Request
+from signalbox_common.programs import OWNERS
 from signalbox_common.settings import OwnerSettings, ServiceSettings
 from signalbox_gateway.settings import GatewaySettings
 from tests.contracts import snapshots

@@ -19,7 +19,7 @@ import pytest
 
 from signalbox_cli.provision.credentials import Credentials, Endpoints
 from signalbox_cli.stack.servers import Postgres
-from signalbox_common.contracts.base import OWNERS, PROGRAMS
+from signalbox_common.programs import OWNERS, PROGRAMS
 from signalbox_common.testing import eventually
 from tests.support.installation import PASSWORD, Http
 from tests.support.processes import Running

@@ -1,6 +1,6 @@
 """Health of the gateway, with and without what stands behind it."""
 
-from signalbox_common.contracts.base import OWNERS
+from signalbox_common.programs import OWNERS
 from signalbox_common.testing import eventually, running
 from tests.support.installation import Installation
 from tests.support.live import fanout

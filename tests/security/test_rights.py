@@ -12,8 +12,8 @@ import redis.asyncio
 from nats.aio.client import Client
 
 from signalbox_common.contracts.auth import Delegate, GetGrant, Reach
-from signalbox_common.contracts.base import OWNERS, SERVICES
 from signalbox_common.contracts.streams import PACKAGE_BUCKET
+from signalbox_common.programs import OWNERS, SERVICES
 from tests.support.installation import Installation
 
 

@@ -30,7 +30,7 @@ from signalbox_cli.provision.credentials import (
 )
 from signalbox_cli.provision.permissions import ADMIN
 from signalbox_cli.stack.servers import Nats, Postgres, Valkey
-from signalbox_common.contracts.base import PROGRAMS
+from signalbox_common.programs import PROGRAMS
 from tests.support import lab
 from tests.support.processes import Running
 

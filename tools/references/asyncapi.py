@@ -3,18 +3,9 @@
 from typing import Any
 
 from signalbox_common import __version__, contracts
-from signalbox_common.contracts.base import (
-    OWNERS,
-    PLATFORM,
-    REGISTRY,
-    Ask,
-    Command,
-    Event,
-    Message,
-    Query,
-    Request,
-)
+from signalbox_common.contracts.base import PLATFORM, REGISTRY, Ask, Command, Event, Message, Query, Request
 from signalbox_common.contracts.streams import COMMANDS, EVENTS
+from signalbox_common.programs import OWNERS
 
 _KINDS = {
     Command: f"Durable: stored in {COMMANDS.name} until it is handled, answered on a reply subject.",

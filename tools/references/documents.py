@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from signalbox_common.contracts.base import SERVICES
+from signalbox_common.programs import SERVICES
 from tools.references.asyncapi import asyncapi
 from tools.references.live import live
 from tools.references.openapi import openapi

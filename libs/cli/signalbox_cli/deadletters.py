@@ -13,9 +13,10 @@ from nats.js.errors import APIError, NotFoundError
 from signalbox_common.bus import headers as h
 from signalbox_common.bus.durable import describe
 from signalbox_common.cloudevents import MESSAGE_ID
-from signalbox_common.contracts.base import OWNERS, Failure, Redrive, Redriven
+from signalbox_common.contracts.base import Failure, Redrive, Redriven
 from signalbox_common.contracts.streams import COMMANDS, DEAD_LETTERS
 from signalbox_common.keys import uuid7
+from signalbox_common.programs import OWNERS
 
 REPLY_PATIENCE = 10.0
 _NO_SUCH_MESSAGE = frozenset({10037, 10043, 10057})

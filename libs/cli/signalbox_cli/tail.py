@@ -15,8 +15,9 @@ from rich.text import Text
 
 from signalbox_cli.live import Publication, follow_bus
 from signalbox_cli.operator import Operator
-from signalbox_common.contracts.base import OWNERS, PLATFORM
+from signalbox_common.contracts.base import PLATFORM
 from signalbox_common.keys import is_canonical_uuid
+from signalbox_common.programs import OWNERS
 
 _SPAN = re.compile(r"([0-9]{1,6})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}

@@ -8,9 +8,9 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from signalbox_catalog.domain import documents as server
 from signalbox_cli.catalog import documents
 from signalbox_common.contracts.catalog import Resource
+from signalbox_manifests import read
 
 TEXT = st.text(
     st.characters(exclude_characters="\0", exclude_categories=["Cs"]) | st.sampled_from("\n\n \t#:-'\"|>%"),
@@ -58,7 +58,7 @@ def resource(**spec: Any) -> Resource:
 @example(spec={"a": [["x\ny\n", {"b": "x\n y"}], {"c": ["p\nq"]}]})
 def test_what_is_written_is_read_the_same(spec: dict[str, Any]) -> None:
     written = documents.to_yaml({"spec": spec})
-    assert server.read(written.encode())[0].content == {"spec": spec}
+    assert read(written.encode())[0].content == {"spec": spec}
 
 
 def test_long_texts_are_blocks() -> None:

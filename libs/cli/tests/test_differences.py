@@ -5,7 +5,7 @@ import pytest
 
 from signalbox_cli.catalog.differences import lines
 from signalbox_cli.catalog.errors import Mistake
-from signalbox_cli.catalog.operations import followed
+from signalbox_cli.catalog.operations import wait_for
 from signalbox_cli.client import Client
 from signalbox_common.contracts.catalog import Change
 from signalbox_common.errors import SignalboxError
@@ -103,7 +103,7 @@ def follow(first: httpx.Response, *polled: httpx.Response | Exception) -> bool:
 
     clock = Clock()
     http = Client("http://signalbox.example", transport=httpx.MockTransport(handle))
-    return followed(http, first, sleep=clock.sleep, now=clock.time)
+    return wait_for(http, first, sleep=clock.sleep, now=clock.time)
 
 
 def operation(status: str, error: dict[str, object] | None = None) -> httpx.Response:

@@ -6,9 +6,9 @@ import pytest
 
 from signalbox_cli.catalog import kinds
 from signalbox_cli.catalog.errors import Mistake
-from signalbox_cli.catalog.kinds import Wanted
+from signalbox_cli.catalog.formatting import Columns, age, harmless, lined_up, on_one_line
+from signalbox_cli.catalog.kinds import Selection
 from signalbox_cli.catalog.tables import Layout, cell
-from signalbox_cli.catalog.words import Columns, age, harmless, lined_up, on_one_line
 from signalbox_common.contracts.catalog import KindEntry, Resource
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -66,15 +66,15 @@ def test_what_is_no_kind_is_told_with_those_that_there_are() -> None:
 @pytest.mark.parametrize(
     ("words", "found"),
     [
-        (["bots"], [Wanted(BOT)]),
-        (["bot", "a", "b", "a"], [Wanted(BOT, ("a", "b"))]),
-        (["bots,gh,ghosts"], [Wanted(BOT), Wanted(GHOST)]),
-        (["ALL"], [Wanted(each) for each in KINDS]),
-        (["bot/a", "gh/x", "bots/b"], [Wanted(BOT, ("a", "b")), Wanted(GHOST, ("x",))]),
+        (["bots"], [Selection(BOT)]),
+        (["bot", "a", "b", "a"], [Selection(BOT, ("a", "b"))]),
+        (["bots,gh,ghosts"], [Selection(BOT), Selection(GHOST)]),
+        (["ALL"], [Selection(each) for each in KINDS]),
+        (["bot/a", "gh/x", "bots/b"], [Selection(BOT, ("a", "b")), Selection(GHOST, ("x",))]),
     ],
 )
-def test_what_people_ask_for(words: list[str], found: list[Wanted]) -> None:
-    assert kinds.wanted(KINDS, words) == found
+def test_what_people_ask_for(words: list[str], found: list[Selection]) -> None:
+    assert kinds.select(KINDS, words) == found
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_what_people_ask_for(words: list[str], found: list[Wanted]) -> None:
 )
 def test_what_people_cannot_mean(words: list[str], said: str) -> None:
     with pytest.raises(Mistake, match=said):
-        kinds.wanted(KINDS, words)
+        kinds.select(KINDS, words)
 
 
 def test_one_is_one() -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from signalbox_catalog.domain import packages as server
 from signalbox_cli.catalog import packages
 from signalbox_cli.catalog.errors import Mistake
 from signalbox_cli.catalog.packages import packed
@@ -24,17 +23,6 @@ def skill(tmp_path: Path) -> Path:
     (folder / "lib/b.py").chmod(0o700)
     (folder / "empty").mkdir()
     return folder
-
-
-def test_a_directory_becomes_what_the_server_takes(skill: Path) -> None:
-    found = server.inspect(packed(skill))
-    assert [(file.path, file.executable) for file in found.files] == [
-        (".hidden", False),
-        ("SKILL.md", False),
-        ("lib/a.py", False),
-        ("lib/b.py", True),
-    ]
-    assert found.description == "Of use."
 
 
 def test_the_same_directory_is_the_same_package(skill: Path, tmp_path: Path) -> None:

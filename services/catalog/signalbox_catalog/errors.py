@@ -1,11 +1,11 @@
 """What this service refuses, as whoever asked is told."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from uuid import UUID
 
 from signalbox_common.contracts.base import FieldError
 from signalbox_common.errors import Conflict, Forbidden, Invalid, NotFound, SignalboxError, Unavailable
+from signalbox_manifests import Flaw
 
 _LISTED = 20
 _TOLD = 50
@@ -13,20 +13,6 @@ _TOLD = 50
 
 
 # -- what was sent ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Flaw:
-    """One thing that is wrong with what was sent, and where it stands."""
-
-    message: str
-    code: str
-    field: str = ""
-    """As a path with dots: `spec.members.0.botRef`."""
-    document: int | None = None
-    """The number of the document, from 1, where many came at once."""
-    line: int | None = None
-    """The line in what was sent, from 1."""
 
 
 class Flawed(Invalid):

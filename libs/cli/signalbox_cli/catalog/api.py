@@ -7,7 +7,7 @@ from urllib.parse import quote
 import httpx
 
 from signalbox_cli.catalog.errors import Mistake
-from signalbox_cli.catalog.operations import followed
+from signalbox_cli.catalog.operations import wait_for
 from signalbox_cli.client import Client
 from signalbox_common.contracts.auth import ProjectPage
 from signalbox_common.contracts.catalog import (
@@ -108,7 +108,7 @@ class Catalog:
         return Resource.model_validate_json(answer.content)
 
     def delete(self, kind: KindEntry, name: str, *, cascade: bool = False) -> None:
-        followed(self.http, self.http.delete(_one(kind, name), params=self.params(cascade=cascade)))
+        wait_for(self.http, self.http.delete(_one(kind, name), params=self.params(cascade=cascade)))
 
     def restore(self, kind: KindEntry, name: str) -> Resource:
         return self._changed(kind, name, "restore")
@@ -118,7 +118,7 @@ class Catalog:
 
     def _changed(self, kind: KindEntry, name: str, how: str) -> Resource:
         answer = self.http.post(f"{_one(kind, name)}/{how}", params=self.params())
-        if followed(self.http, answer):
+        if wait_for(self.http, answer):
             return self.get(kind, name)
         return Resource.model_validate_json(answer.content)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from signalbox_cli.catalog.documents import to_yaml
-from signalbox_cli.catalog.words import harmless
+from signalbox_cli.catalog.formatting import harmless
 from signalbox_common.contracts.catalog import Change
 
 Line = tuple[str, str]

@@ -7,15 +7,19 @@ numbers there, and `no` is a text.
 import json
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import yaml
 
+import signalbox_manifests
+from signalbox_common.contracts.base import FieldError
 from signalbox_common.contracts.catalog import Resource
+from signalbox_manifests import API_VERSION, FOREIGN_API_VERSIONS, Document, ManifestError
 
-Document = dict[str, Any]
-API_VERSION = "signalbox.dev/v1"
+Content = dict[str, Any]
+API_VERSIONS = FOREIGN_API_VERSIONS | {API_VERSION}
+"""What `apiVersion` says in documents of this catalog."""
 
 _MADE_BY_THE_SERVER = (
     "uid",
@@ -32,14 +36,34 @@ _NOT_IN_BLOCKS = re.compile(
 _AS_NUMBERS = "+-.0123456789"
 
 
-def document(resource: Resource) -> Document:
+class DocumentError(Exception):
+    """The text makes no sense."""
+
+    def __init__(self, errors: Sequence[FieldError]) -> None:
+        super().__init__("; ".join(error.message for error in errors))
+        self.errors = errors
+
+
+def read(text: str) -> list[Document]:
+    try:
+        return signalbox_manifests.read(text.encode("utf-8", "surrogatepass"))
+    except ManifestError as error:
+        raise DocumentError(
+            [
+                FieldError(field=flaw.field, message=flaw.message, code=flaw.code, line=flaw.line)
+                for flaw in error.flaws
+            ]
+        ) from None
+
+
+def document(resource: Resource) -> Content:
     """Everything that the server says, but for what is empty."""
     whole = resource.model_dump(mode="json", by_alias=True)
     metadata = {name: value for name, value in whole["metadata"].items() if value not in (None, {})}
     return {**whole, "metadata": metadata}
 
 
-def export(resource: Resource, *, namespace: bool = False) -> Document:
+def export(resource: Resource, *, namespace: bool = False) -> Content:
     """Only what people say; without the namespace, it can be applied in any."""
     whole = document(resource)
     del whole["status"]
@@ -60,11 +84,11 @@ def to_yaml(value: Any) -> str:
     )
 
 
-def all_to_yaml(found: Iterable[Document]) -> str:
+def all_to_yaml(found: Iterable[Content]) -> str:
     return "---\n".join(to_yaml(each) for each in found)
 
 
-def all_to_json(found: Iterable[Document]) -> str:
+def all_to_json(found: Iterable[Content]) -> str:
     """As a list, which can be applied too."""
     return to_json({"apiVersion": API_VERSION, "kind": "List", "items": list(found)})
 

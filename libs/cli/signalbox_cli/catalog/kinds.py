@@ -10,7 +10,7 @@ ALL = "all"
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Selection:
     """Resources of one kind: all of them where no name is said."""
 
     kind: KindEntry
@@ -28,7 +28,7 @@ def find(kinds: Sequence[KindEntry], word: str) -> KindEntry:
     raise Mistake(f"there is no kind {word!r}; there are {known}")
 
 
-def wanted(kinds: Sequence[KindEntry], words: Sequence[str]) -> list[Wanted]:
+def select(kinds: Sequence[KindEntry], words: Sequence[str]) -> list[Selection]:
     """What `KIND [NAME…]` or `KIND/NAME…` asks for; `KIND,KIND` are several kinds, `all` is every one."""
     if any("/" in word for word in words):
         return _by_pairs(kinds, words)
@@ -41,22 +41,22 @@ def wanted(kinds: Sequence[KindEntry], words: Sequence[str]) -> list[Wanted]:
         found = list(dict.fromkeys(find(kinds, word) for word in head.split(",") if word))
     if not found:
         raise Mistake(f"{head!r} names no kind")
-    return [Wanted(kind, tuple(dict.fromkeys(names))) for kind in found]
+    return [Selection(kind, tuple(dict.fromkeys(names))) for kind in found]
 
 
-def _by_pairs(kinds: Sequence[KindEntry], words: Sequence[str]) -> list[Wanted]:
+def _by_pairs(kinds: Sequence[KindEntry], words: Sequence[str]) -> list[Selection]:
     found: dict[KindEntry, dict[str, None]] = {}
     for word in words:
         kind, slash, name = word.partition("/")
         if not (kind and slash and name):
             raise Mistake(f"{word!r} is not KIND/NAME, as the others are")
         found.setdefault(find(kinds, kind), {})[name] = None
-    return [Wanted(kind, tuple(names)) for kind, names in found.items()]
+    return [Selection(kind, tuple(names)) for kind, names in found.items()]
 
 
 def named(kinds: Sequence[KindEntry], words: Sequence[str]) -> list[tuple[KindEntry, str]]:
     """The same, where names have to be said."""
-    pairs = [(each.kind, name) for each in wanted(kinds, words) for name in each.names]
+    pairs = [(each.kind, name) for each in select(kinds, words) for name in each.names]
     if not pairs:
         raise Mistake("say which one: KIND NAME, or KIND/NAME")
     return pairs

@@ -20,7 +20,7 @@ class Operation(Message):
     error: Failure | None = None
 
 
-def followed(
+def wait_for(
     http: Client,
     answer: httpx.Response,
     *,

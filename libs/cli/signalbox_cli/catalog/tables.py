@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from signalbox_cli.catalog.words import age, called, on_one_line
+from signalbox_cli.catalog.formatting import age, called, on_one_line
 from signalbox_common.contracts.catalog import Resource
 
 Pointer = str

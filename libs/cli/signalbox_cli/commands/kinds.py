@@ -10,7 +10,7 @@ from signalbox_cli.commands.common import JsonOption, UrlOption, open_catalog
 def kinds(url: UrlOption = None, as_json: JsonOption = False) -> None:
     """The kinds of resources."""
     from signalbox_cli.catalog.documents import to_json
-    from signalbox_cli.catalog.words import lined_up, on_one_line
+    from signalbox_cli.catalog.formatting import lined_up, on_one_line
 
     with open_catalog(url, None) as catalog:
         found = catalog.kinds()
@@ -37,11 +37,11 @@ def explain(
     recursive: Annotated[bool, typer.Option("--recursive", help="With all fields below.")] = False,
 ) -> None:
     """What a kind is, and which fields it has."""
-    from signalbox_cli.catalog import explaining
+    from signalbox_cli.catalog import kind_fields
     from signalbox_cli.catalog.kinds import find
 
     word, *path = what.split(".")
     with open_catalog(url, None) as catalog:
         kind = find(catalog.kinds(), word)
-        lines = list(explaining.lines(kind, catalog.schema(kind), path, recursive=recursive))
+        lines = list(kind_fields.lines(kind, catalog.schema(kind), path, recursive=recursive))
     print("\n".join(lines).rstrip())

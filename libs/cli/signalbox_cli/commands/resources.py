@@ -18,7 +18,7 @@ from signalbox_cli.commands.common import (
 
 if TYPE_CHECKING:
     from signalbox_cli.catalog.api import Catalog
-    from signalbox_cli.catalog.kinds import Wanted
+    from signalbox_cli.catalog.kinds import Selection
     from signalbox_cli.catalog.tables import Layout
     from signalbox_common.contracts.catalog import KindEntry, Resource, WatchedChange
 
@@ -67,7 +67,7 @@ def get(
     ] = False,
 ) -> None:
     """Show resources of one kind, of several (`bots,teams`) or of `all`."""
-    from signalbox_cli.catalog.kinds import wanted
+    from signalbox_cli.catalog.kinds import select
     from signalbox_cli.catalog.tables import Layout
 
     if watch and (search or deleted or export):
@@ -75,7 +75,7 @@ def get(
     if export and output not in (Output.YAML, Output.JSON):
         raise fail("--export goes with -o yaml and -o json", 2)
     with open_catalog(url, namespace) as catalog:
-        asked = wanted(catalog.kinds(), what)
+        asked = select(catalog.kinds(), what)
         if everywhere and any(each.names for each in asked):
             raise fail("--all-namespaces goes without names: one name may be there in each", 2)
         places = [catalog.within(each) for each in catalog.namespaces()] if everywhere else [catalog]
@@ -115,7 +115,7 @@ def get(
 
 def _found(
     places: "Sequence[Catalog]",
-    asked: "Wanted",
+    asked: "Selection",
     selector: str | None,
     search: str | None,
     missing: list[str],
@@ -123,7 +123,7 @@ def _found(
     deleted: bool,
 ) -> "Iterator[Resource]":
     """What is not there is noted, and does not hide the rest."""
-    from signalbox_cli.catalog.words import called
+    from signalbox_cli.catalog.formatting import called
     from signalbox_common.errors import SignalboxError
 
     if not asked.names or deleted or selector or search:
@@ -149,7 +149,7 @@ def _found(
 
 
 def _print_tables(groups: "Sequence[tuple[Layout, Sequence[Resource]]]") -> None:
-    from signalbox_cli.catalog.words import lined_up
+    from signalbox_cli.catalog.formatting import lined_up
 
     for number, (layout, resources) in enumerate(groups):
         if number:
@@ -161,7 +161,7 @@ def _print_documents(
     resources: "Sequence[Resource]", output: Output, *, export: bool, namespaces: bool, single: bool
 ) -> None:
     from signalbox_cli.catalog import documents
-    from signalbox_cli.catalog.words import called
+    from signalbox_cli.catalog.formatting import called
 
     if output is Output.NAME:
         for resource in resources:
@@ -181,12 +181,12 @@ def _print_documents(
 
 def _follow(
     places: "Sequence[Catalog]",
-    asked: "Sequence[Wanted]",
+    asked: "Sequence[Selection]",
     selector: str | None,
     output: Output,
     layout: "Layout",
 ) -> None:
-    from signalbox_cli.catalog.watching import Watch, merged
+    from signalbox_cli.catalog.watch import Watch, merged
 
     def note(words: str) -> None:
         errors.print(words, style="dim", markup=False, soft_wrap=True)
@@ -208,7 +208,7 @@ def _print_changes(changes: "Iterator[WatchedChange]", output: Output, layout: "
     import json
 
     from signalbox_cli.catalog import documents
-    from signalbox_cli.catalog.words import Columns, called
+    from signalbox_cli.catalog.formatting import Columns, called
 
     columns = Columns()
     if output in (Output.TABLE, Output.WIDE):
@@ -234,7 +234,7 @@ def _print_changes(changes: "Iterator[WatchedChange]", output: Output, layout: "
 
 def describe(what: What, url: UrlOption = None, namespace: NamespaceOption = None) -> None:
     """Show resources with what they refer to, their last generations and their files."""
-    from signalbox_cli.catalog.describing import described
+    from signalbox_cli.catalog.details import described
     from signalbox_cli.catalog.kinds import named
 
     with open_catalog(url, namespace) as catalog:
@@ -258,7 +258,7 @@ def history(
     ] = Output.TABLE,
 ) -> None:
     """Show the generations of a resource, newest first: one for every change of its spec."""
-    from signalbox_cli.catalog import describing
+    from signalbox_cli.catalog import details
     from signalbox_cli.catalog.kinds import one
 
     if generation is None and (against is not None or output is not Output.TABLE):
@@ -266,7 +266,7 @@ def history(
     with open_catalog(url, namespace) as catalog:
         kind, name = one(catalog.kinds(), what)
         if generation is None:
-            print("\n".join(describing.history(list(catalog.generations(kind, name)))))
+            print("\n".join(details.history(list(catalog.generations(kind, name)))))
         else:
             _show_generation(catalog, kind, name, generation, against, output)
 
@@ -281,7 +281,7 @@ def _show_generation(
 ) -> None:
     from datetime import UTC, datetime
 
-    from signalbox_cli.catalog.words import moment
+    from signalbox_cli.catalog.formatting import moment
 
     found = catalog.generation(kind, name, generation, against)
     if output in (Output.YAML, Output.JSON, Output.NAME):

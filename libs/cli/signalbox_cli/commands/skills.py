@@ -73,7 +73,7 @@ def files(
     name: Name, url: UrlOption = None, namespace: NamespaceOption = None, as_json: JsonOption = False
 ) -> None:
     """List what is in the package of a skill."""
-    from signalbox_cli.catalog import describing
+    from signalbox_cli.catalog import details
     from signalbox_cli.catalog.documents import to_json
 
     with open_catalog(url, namespace) as catalog:
@@ -81,4 +81,4 @@ def files(
     if as_json:
         print(to_json(package.model_dump(mode="json", by_alias=True)))
     else:
-        print("\n".join(describing.files(package)))
+        print("\n".join(details.files(package)))

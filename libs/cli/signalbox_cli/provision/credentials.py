@@ -23,9 +23,9 @@ from signalbox_cli.provision.permissions import (
     of_user,
     redis_rules,
 )
-from signalbox_common.contracts.base import FANOUT, PROGRAMS
 from signalbox_common.contracts.streams import EXTERNAL, MAX_PAYLOAD, Topology
 from signalbox_common.keys import derive
+from signalbox_common.programs import FANOUT, PROGRAMS
 
 DATABASE = "signalbox"
 ACCOUNT, OUTSIDE = "SIGNALBOX", "OUTSIDE"

@@ -11,9 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from signalbox_cli.provision.credentials import DATABASE, Credentials, database_role
 from signalbox_cli.provision.errors import ProvisionError
-from signalbox_common.contracts.base import OWNERS
 from signalbox_common.contracts.streams import GENERATION
 from signalbox_common.migrate import upgrade
+from signalbox_common.programs import OWNERS
 
 _LOCK = "select pg_advisory_lock(hashtext('signalbox provision'))"
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from signalbox_common.contracts.auth import ListKeys
-from signalbox_common.contracts.base import FANOUT, OWNERS, PROGRAMS, Request, contracts_of
+from signalbox_common.contracts.base import Request, contracts_of
 from signalbox_common.contracts.streams import (
     AUDIT_BUCKET,
     AUDIT_HEAD,
@@ -21,6 +21,7 @@ from signalbox_common.contracts.streams import (
     Stream,
     Topology,
 )
+from signalbox_common.programs import FANOUT, OWNERS, PROGRAMS
 
 ADMIN, OPERATOR = "admin", "operator"
 USERS = (ADMIN, OPERATOR, *PROGRAMS)

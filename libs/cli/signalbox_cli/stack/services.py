@@ -7,7 +7,7 @@ import sys
 from signalbox_cli.provision.credentials import service_environment
 from signalbox_cli.stack.home import Home
 from signalbox_cli.stack.program import Program, first_lines, listening_socket
-from signalbox_common.contracts.base import FANOUT, PROGRAMS, SERVICES
+from signalbox_common.programs import FANOUT, PROGRAMS, SERVICES
 
 GATEWAY = SERVICES[0]
 WORKERS, MOST_WORKERS = "SIGNALBOX_GATEWAY_WORKERS", 64

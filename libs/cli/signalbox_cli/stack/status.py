@@ -1,14 +1,18 @@
 """What a running stack looks like; whatever cannot be asked is null."""
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from signalbox_cli.operator import Operator
 from signalbox_cli.stack.home import Home
-from signalbox_common.contracts.base import OWNERS
-from signalbox_common.contracts.streams import DEAD_LETTERS
+from signalbox_common.programs import OWNERS
+
+if TYPE_CHECKING:
+    from signalbox_cli.operator import Operator
 
 PATIENCE = 0.5
+DEAD_LETTERS = "DEAD_LETTERS"
+"""The stream; its contract would import all others, which takes longer than to ask."""
 
 
 async def read(home: Home) -> dict[str, Any] | None:
@@ -16,10 +20,14 @@ async def read(home: Home) -> dict[str, Any] | None:
     state = await asyncio.to_thread(home.read_state)
     if state is None or not home.is_locked():
         return None
-    streams, outbox = await asyncio.gather(_within(_streams(home)), _within(_outbox(home)))
+    from signalbox_cli.operator import Operator  # before the clock runs: it takes as long as the patience
+
+    streams, outbox = await asyncio.gather(
+        _within(_streams(home, Operator)), _within(_outbox(home, Operator))
+    )
     letters = None
     for stream in streams or ():
-        if stream["name"] == DEAD_LETTERS.name:
+        if stream["name"] == DEAD_LETTERS:
             letters = stream["messages"]
     return {
         "phase": state["phase"],
@@ -40,8 +48,8 @@ async def _within(work: Any) -> Any:
         return None
 
 
-async def _streams(home: Home) -> list[dict[str, Any]]:
-    async with Operator(home).nats() as client:
+async def _streams(home: Home, operator: "Callable[[Home], Operator]") -> list[dict[str, Any]]:
+    async with operator(home).nats() as client:
         jetstream = client.jetstream(timeout=PATIENCE)
         infos = await jetstream.streams_info()
         found = []
@@ -66,8 +74,8 @@ async def _streams(home: Home) -> list[dict[str, Any]]:
         return found
 
 
-async def _outbox(home: Home) -> dict[str, int]:
-    async with Operator(home).database() as connection:
+async def _outbox(home: Home, operator: "Callable[[Home], Operator]") -> dict[str, int]:
+    async with operator(home).database() as connection:
         return {
             service: await connection.fetchval(f"select count(*) from {service}.outbox")  # noqa: S608 - our own names
             for service in OWNERS

@@ -16,15 +16,10 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from signalbox_common.contracts.roles import ProjectRole
+from signalbox_common.programs import OWNERS
 
-SERVICES = ("gateway", "auth", "catalog", "tasks", "sandbox", "git")
-OWNERS = SERVICES[1:]
-FANOUT = "fanout"
-"""The role of the gateway that carries events to it; a program and a user of its own."""
-PROGRAMS = (*SERVICES, FANOUT)
 EVENTS_AREA = "events"
 """What API tokens are limited to where they follow or publish events, which no contract is asked for."""
-"""The services that own data; the gateway owns none."""
 
 PLATFORM = "_"
 """Stands for the project in the subject of an event that belongs to no project."""

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from signalbox_common.contracts.auth import Delegate, DelegatedGrant, EndDelegation, Reach
-from signalbox_common.contracts.base import OWNERS, Command, Request, consumer_of, contracts_of
+from signalbox_common.contracts.base import Command, Request, consumer_of, contracts_of
+from signalbox_common.programs import OWNERS
 
 DAY = 24 * 3600.0
 MIB = 1024 * 1024

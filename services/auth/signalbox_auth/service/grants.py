@@ -17,11 +17,12 @@ from signalbox_common import telemetry
 from signalbox_common.bus import Call
 from signalbox_common.bus import headers as h
 from signalbox_common.contracts import auth as contract
-from signalbox_common.contracts.base import OWNERS, AuditRecorded, Done, GrantScope
+from signalbox_common.contracts.base import AuditRecorded, Done, GrantScope
 from signalbox_common.db import Database, Transaction
 from signalbox_common.inbox import Outcome
 from signalbox_common.keys import uuid7
 from signalbox_common.principal import GrantVerifier, Principal
+from signalbox_common.programs import OWNERS
 from signalbox_common.revoked import Revoked
 from signalbox_common.tokens import ACCESS, ACCESS_AUDIENCE, GRANT, GRANT_LIFE, KeyRing, TokenVerifier
 

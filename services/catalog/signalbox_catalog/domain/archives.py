@@ -10,7 +10,8 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from signalbox_catalog.errors import Flaw, Flawed
+from signalbox_catalog.errors import Flawed
+from signalbox_manifests import Flaw
 
 LONGEST_COMMENT = 1024
 STORED, DEFLATED = 0, 8

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from typing import TypeAlias
 
-from signalbox_catalog.errors import Flaw, Flawed
+from signalbox_catalog.errors import Flawed
+from signalbox_manifests import Flaw
 
 Scalar: TypeAlias = str | int | float | bool | None
 Json: TypeAlias = "dict[str, Json] | list[Json] | Scalar"

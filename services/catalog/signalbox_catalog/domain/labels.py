@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from signalbox_catalog.errors import Flaw, Flawed
+from signalbox_catalog.errors import Flawed
+from signalbox_manifests import Flaw
 
 MOST_LABELS = 64
 LONGEST_PREFIX = 253

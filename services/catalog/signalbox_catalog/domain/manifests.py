@@ -10,13 +10,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.alias_generators import to_camel
 
 from signalbox_catalog.domain import kinds
-from signalbox_catalog.domain.documents import Document
-from signalbox_catalog.domain.kinds import API_VERSION, FOREIGN_API_VERSIONS, Kind
+from signalbox_catalog.domain.kinds import Kind
 from signalbox_catalog.domain.kinds.base import Spec
 from signalbox_catalog.domain.labels import check_labels
 from signalbox_catalog.domain.masks import mask
 from signalbox_catalog.domain.resources import Manifest
-from signalbox_catalog.errors import Flaw, Flawed
+from signalbox_catalog.errors import Flawed
+from signalbox_manifests import API_VERSION, FOREIGN_API_VERSIONS, Document, Flaw
 
 MAX_SPEC = 256 * 1024
 MAX_ANNOTATIONS = 64 * 1024

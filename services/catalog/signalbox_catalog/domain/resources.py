@@ -8,9 +8,9 @@ from enum import StrEnum
 from typing import Any
 
 from signalbox_catalog.domain.diffs import Change, diff
-from signalbox_catalog.domain.documents import Document
 from signalbox_catalog.domain.kinds import Kind, Reference
 from signalbox_catalog.domain.masks import MASK
+from signalbox_manifests import Document
 
 AVAILABLE: Mapping[str, Any] = {"state": "Available"}
 """What is referred to by a living resource lives itself, so whatever lives can be used."""

@@ -3,8 +3,9 @@
 from functools import cache
 from typing import Any
 
-from signalbox_catalog.domain.kinds import API_VERSION, Kind
+from signalbox_catalog.domain.kinds import Kind
 from signalbox_catalog.domain.manifests import Header
+from signalbox_manifests import API_VERSION
 
 
 @cache

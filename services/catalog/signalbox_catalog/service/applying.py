@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from signalbox_catalog.domain import documents
 from signalbox_catalog.domain.diffs import diff
-from signalbox_catalog.domain.documents import Document
 from signalbox_catalog.domain.labels import Requirement, parse_selector
 from signalbox_catalog.domain.manifests import checked, header_of, kind_of
 from signalbox_catalog.domain.resources import Key, Manifest, Place, Resource, other_keys, said_by
-from signalbox_catalog.errors import Flaw, Flawed, NamespaceNotFound, RoleTooLow
+from signalbox_catalog.errors import Flawed, NamespaceNotFound, RoleTooLow
 from signalbox_catalog.service.changes import again_while_contended, called, namespaces_of, outline
 from signalbox_catalog.service.neighbours import Neighbour, Neighbours
 from signalbox_catalog.service.replies import change_of
@@ -27,6 +25,7 @@ from signalbox_common.contracts.catalog import ApplyAction
 from signalbox_common.contracts.roles import ProjectRole
 from signalbox_common.db import Database, Transaction
 from signalbox_common.inbox import Outcome
+from signalbox_manifests import Document, Flaw, ManifestError, read
 
 AT_ONCE = 2
 """Texts that are read at the same time: it takes the processor."""
@@ -179,19 +178,26 @@ async def _refused(call: Call, refusal: RoleTooLow) -> Outcome[contract.Applied]
 
 def _read(raw: bytes) -> list[Manifest | _Skipped]:
     """Everything that can be said about the text without looking anything up."""
-    read: list[Manifest | _Skipped] = []
+    found: list[Manifest | _Skipped] = []
     flaws: list[Flaw] = []
-    for document in documents.read(raw):
+    for document in _documents(raw):
         try:
             kind = kind_of(document)
-            read.append(checked(kind, document) if kind is not None else _skipped(document))
+            found.append(checked(kind, document) if kind is not None else _skipped(document))
         except Flawed as error:
             flaws += error.flaws
         if len(flaws) >= MAX_FLAWS:
             break
     if flaws:
         raise Flawed(*flaws[:MAX_FLAWS])
-    return read
+    return found
+
+
+def _documents(raw: bytes) -> list[Document]:
+    try:
+        return read(raw)
+    except ManifestError as error:
+        raise Flawed(*error.flaws) from None
 
 
 def _skipped(document: Document) -> _Skipped:

@@ -7,7 +7,6 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
-from signalbox_catalog.domain.documents import Document
 from signalbox_catalog.domain.kinds import HOME, Kind
 from signalbox_catalog.domain.manifests import checked, of_kind
 from signalbox_catalog.domain.masks import mask
@@ -16,7 +15,6 @@ from signalbox_catalog.domain.resources import Key, Manifest, Place, Resource, s
 from signalbox_catalog.errors import (
     AlreadyExists,
     Contention,
-    Flaw,
     Flawed,
     GenerationNotFound,
     NothingDeleted,
@@ -35,6 +33,7 @@ from signalbox_common.contracts.base import Done
 from signalbox_common.db import Database, Transaction
 from signalbox_common.errors import SignalboxError
 from signalbox_common.inbox import Outcome
+from signalbox_manifests import Document, Flaw
 
 TRIES = 60
 """How often something is done again that others keep changing."""

@@ -7,10 +7,11 @@ from pydantic import SecretStr
 
 from signalbox_catalog.domain.kinds import HOME
 from signalbox_catalog.domain.resources import Place
-from signalbox_catalog.errors import Flaw, Flawed
+from signalbox_catalog.errors import Flawed
 from signalbox_common.bus import Bus, Call
 from signalbox_common.contracts.auth import Reach
 from signalbox_common.contracts.roles import ProjectRole
+from signalbox_manifests import Flaw
 
 MAX_NAMESPACES = 200
 

@@ -9,7 +9,7 @@ from signalbox_catalog.domain.kinds import by_name
 from signalbox_catalog.domain.manifests import of_kind
 from signalbox_catalog.domain.packages import Package
 from signalbox_catalog.domain.resources import Key, Manifest
-from signalbox_catalog.errors import Flaw, Flawed, PackageNotFound, UploadNotFound
+from signalbox_catalog.errors import Flawed, PackageNotFound, UploadNotFound
 from signalbox_catalog.service.finding import living_one
 from signalbox_catalog.service.neighbours import own_place
 from signalbox_catalog.service.replies import reply_of
@@ -22,6 +22,7 @@ from signalbox_common.bus.objects import Bucket, ObjectNotFound
 from signalbox_common.contracts import catalog as contract
 from signalbox_common.db import Database, Transaction
 from signalbox_common.inbox import Outcome
+from signalbox_manifests import Flaw
 
 AT_ONCE = 2
 """Packages that are looked through at the same time: each is in memory as a whole."""

@@ -8,7 +8,6 @@ from sqlalchemy import Select
 from signalbox_catalog.domain import kinds
 from signalbox_catalog.domain.diffs import diff
 from signalbox_catalog.domain.jsons import Json
-from signalbox_catalog.domain.kinds import API_VERSION
 from signalbox_catalog.domain.labels import parse_selector
 from signalbox_catalog.domain.resources import Place, Revision, other_keys
 from signalbox_catalog.domain.schemas import schema_of
@@ -29,6 +28,7 @@ from signalbox_common.paging import (
     read_words_cursor,
     words_cursor,
 )
+from signalbox_manifests import API_VERSION
 
 
 class Reading:

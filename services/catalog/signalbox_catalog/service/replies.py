@@ -1,9 +1,9 @@
 """Resources in the words of the contracts."""
 
 from signalbox_catalog.domain.diffs import Change
-from signalbox_catalog.domain.kinds import API_VERSION
 from signalbox_catalog.domain.resources import Resource
 from signalbox_common.contracts import catalog as contract
+from signalbox_manifests import API_VERSION
 
 
 def reply_of(resource: Resource) -> contract.Resource:

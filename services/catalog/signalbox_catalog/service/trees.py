@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
-from signalbox_catalog.domain.kinds import API_VERSION
 from signalbox_catalog.domain.resources import Key
 from signalbox_catalog.errors import TreeTooLarge
 from signalbox_catalog.service.finding import kind_called, not_found
@@ -18,6 +17,7 @@ from signalbox_common.bus import Call
 from signalbox_common.contracts import catalog as contract
 from signalbox_common.db import Database
 from signalbox_common.inbox import Outcome
+from signalbox_manifests import API_VERSION
 
 CACHED = 200
 MAX_BYTES = 1024 * 1024

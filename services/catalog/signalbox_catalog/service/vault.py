@@ -8,9 +8,10 @@ from typing import Any
 
 from signalbox_catalog.domain.places import stays_in_place
 from signalbox_catalog.domain.resources import Key, Manifest, Resource, Secrets, StoredSecret
-from signalbox_catalog.errors import Contention, Flaw, Flawed
+from signalbox_catalog.errors import Contention, Flawed
 from signalbox_common.keys import derive, uuid7
 from signalbox_common.secrets import SecretStore
+from signalbox_manifests import Flaw
 
 PREFIX = "resources/"
 _AT_ONCE = 4

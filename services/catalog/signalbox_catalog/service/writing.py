@@ -23,7 +23,6 @@ from signalbox_catalog.domain.resources import (
 )
 from signalbox_catalog.errors import (
     AlreadyExists,
-    Flaw,
     Flawed,
     ResourceNotFound,
     StillReferenced,
@@ -35,6 +34,7 @@ from signalbox_catalog.store import facts, namespaces, resources, revisions
 from signalbox_common.db import Transaction
 from signalbox_common.errors import SignalboxError
 from signalbox_common.keys import uuid7
+from signalbox_manifests import Flaw
 
 Places = Mapping[str, Place]
 """Namespaces that may be referred to, by what they are called."""

@@ -9,8 +9,9 @@ from redis.exceptions import RedisError
 from starlette.responses import JSONResponse, Response
 
 from signalbox_common import __version__, telemetry
-from signalbox_common.contracts.base import OWNERS, Health
+from signalbox_common.contracts.base import Health
 from signalbox_common.errors import SignalboxError
+from signalbox_common.programs import OWNERS
 from signalbox_gateway.clients import Clients
 from signalbox_gateway.live.node import Node
 from signalbox_gateway.routes.answers import Responses

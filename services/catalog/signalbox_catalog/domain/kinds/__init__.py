@@ -4,11 +4,9 @@ import importlib
 import pkgutil
 from functools import cache
 
-from signalbox_catalog.domain.kinds.base import API_VERSION, FOREIGN_API_VERSIONS, HOME, Kind, Reference
+from signalbox_catalog.domain.kinds.base import HOME, Kind, Reference
 
 __all__ = [
-    "API_VERSION",
-    "FOREIGN_API_VERSIONS",
     "HOME",
     "Kind",
     "Reference",

@@ -7,10 +7,6 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-API_VERSION = "signalbox.dev/v1"
-FOREIGN_API_VERSIONS = frozenset({"agent.wecode.io/v1"})
-"""Whose documents are taken as if they were ours."""
-
 Document = dict[str, Any]
 HOME = "default"
 """What a namespace is called that stands for the asker's personal project."""

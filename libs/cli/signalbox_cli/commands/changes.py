@@ -22,9 +22,9 @@ SHOWN = 20
 
 def edit(what: WhatOne, url: UrlOption = None, namespace: NamespaceOption = None) -> None:
     """Change a resource in your editor (VISUAL, EDITOR or vi)."""
-    from signalbox_cli.catalog import editing
+    from signalbox_cli.catalog import editor
+    from signalbox_cli.catalog.formatting import called
     from signalbox_cli.catalog.kinds import one
-    from signalbox_cli.catalog.words import called
 
     with open_catalog(url, namespace) as catalog:
         kind, name = one(catalog.kinds(), what)
@@ -32,13 +32,13 @@ def edit(what: WhatOne, url: UrlOption = None, namespace: NamespaceOption = None
         place = catalog.within(current.metadata.namespace)
         version = current.metadata.resource_version
         try:
-            done = editing.edited(
+            done = editor.edit(
                 current,
                 lambda document: place.replace(kind, name, document, version),
-                editing.open_in(editing.editor_of(os.environ)),
+                editor.open_in(editor.editor_of(os.environ)),
             )
-        except editing.Kept as kept:
-            raise fail(f"{kept}\nnothing was changed; your text is in {kept.file}") from None
+        except editor.EditNotSaved as error:
+            raise fail(f"{error}\nnothing was changed; your text is in {error.file}") from None
     if done is None:
         console.print("edit cancelled, nothing changed")
     else:
@@ -62,7 +62,7 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,
 ) -> None:
     """Delete resources; `signalbox restore` brings them back for 30 days, if not set otherwise."""
-    from signalbox_cli.catalog.words import called
+    from signalbox_cli.catalog.formatting import called
     from signalbox_common.errors import SignalboxError
 
     if bool(what) == bool(files) or (files and selector):
@@ -99,7 +99,7 @@ def _named_by(catalog: "Catalog", what: Sequence[str], selector: str | None) -> 
     known = catalog.kinds()
     if selector is None:
         return [(catalog, kind, name) for kind, name in kinds.named(known, what)]
-    asked = kinds.wanted(known, what)
+    asked = kinds.select(known, what)
     if any(each.names for each in asked):
         raise fail("say either names or a selector", 2)
     found = [
@@ -112,25 +112,25 @@ def _named_by(catalog: "Catalog", what: Sequence[str], selector: str | None) -> 
 
 def _named_in(catalog: "Catalog", files: Sequence[str]) -> "list[Doomed]":
     """Whoever refers to others comes before them."""
-    from signalbox_cli.catalog import kinds, manifests, reading
+    from signalbox_cli.catalog import documents, kinds, sources
 
     known = catalog.kinds()
     by_kind = {kind.kind: kind for kind in known}
-    joined = manifests.joined(manifests.collect(files))
+    joined = sources.join(sources.collect(files))
     try:
-        documents = reading.read(joined.text)
-    except reading.Unread as unread:
-        for error in unread.errors:
+        found = documents.read(joined.text)
+    except documents.DocumentError as wrong:
+        for error in wrong.errors:
             errors.print(joined.located(error), markup=False, soft_wrap=True)
         raise fail("nothing was deleted") from None
     doomed: list[Doomed] = []
-    for document in documents:
+    for document in found:
         content = document.content
         metadata = content.get("metadata")
         name = metadata.get("name") if isinstance(metadata, dict) else None
         place = joined.place(document.line_of(()))
         kind = by_kind.get(str(content.get("kind")))
-        if kind is None or content.get("apiVersion") not in reading.OURS | {kind.api_version}:
+        if kind is None or content.get("apiVersion") not in documents.API_VERSIONS | {kind.api_version}:
             errors.print(f"{place}: skipped: this is no kind of the catalog", markup=False, soft_wrap=True)
         elif not isinstance(name, str):
             raise fail(f"{place}: the document does not say its metadata.name; nothing was deleted")
@@ -143,7 +143,7 @@ def _named_in(catalog: "Catalog", files: Sequence[str]) -> "list[Doomed]":
 
 
 def _ask(doomed: "Sequence[Doomed]") -> None:
-    from signalbox_cli.catalog.words import called
+    from signalbox_cli.catalog.formatting import called
 
     for _, kind, name in doomed[:SHOWN]:
         errors.print(f"  {called(kind.kind, name)}", markup=False, soft_wrap=True)
@@ -156,8 +156,8 @@ def _ask(doomed: "Sequence[Doomed]") -> None:
 
 def restore(what: WhatOne, url: UrlOption = None, namespace: NamespaceOption = None) -> None:
     """Bring back what was deleted last under that name."""
+    from signalbox_cli.catalog.formatting import called
     from signalbox_cli.catalog.kinds import one
-    from signalbox_cli.catalog.words import called
 
     with open_catalog(url, namespace) as catalog:
         kind, name = one(catalog.kinds(), what)
@@ -172,8 +172,8 @@ def rollback(
     namespace: NamespaceOption = None,
 ) -> None:
     """Make the spec of an older generation a new one, stored keys included."""
+    from signalbox_cli.catalog.formatting import called
     from signalbox_cli.catalog.kinds import one
-    from signalbox_cli.catalog.words import called
 
     with open_catalog(url, namespace) as catalog:
         kind, name = one(catalog.kinds(), what)

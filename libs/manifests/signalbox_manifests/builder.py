@@ -6,22 +6,17 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NoReturn
 
-from signalbox_catalog.domain.documents.document import Document, Lines, Path, Place, Places
-from signalbox_catalog.domain.documents.flaws import Broken, hinted, shown
-from signalbox_catalog.errors import Flaw, Flawed
-
-MAX_NODES = 200_000
-MAX_BYTES = 8 * 1024 * 1024
-MAX_DEPTH = 64
-MAX_DOCUMENTS = 1000
-MAX_FLAWS = 50
+from signalbox_manifests.document import Document, Lines, Path, Place, Places
+from signalbox_manifests.flaws import Flaw, ManifestError
+from signalbox_manifests.limits import MAX_BYTES, MAX_DEPTH, MAX_DOCUMENTS, MAX_FLAWS, MAX_NODES
+from signalbox_manifests.syntax import BadSyntax, hinted, shown
 
 _NOTHING = object()
 _NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")  # PostgreSQL takes neither, however they are written
 
 
 @dataclass(slots=True)
-class _Anchored:
+class _Anchor:
     """What an alias stands for, and how much that is."""
 
     value: Any
@@ -42,7 +37,7 @@ class _Frame:
     nodes_before: int
     size_before: int
     step: str | int
-    anchored: _Anchored | None
+    anchored: _Anchor | None
     height: int = 1
     awaits_value: bool = False
     lost: bool = False
@@ -52,7 +47,7 @@ class _Frame:
 
 
 @dataclass(slots=True)
-class _Pending:
+class _PendingFlaw:
     """A flaw of the document that is being read; what number that has shows at its end."""
 
     path: Path
@@ -76,7 +71,7 @@ class Builder:
         self._documents: list[Document] = []
         self._number = 0
         self._flaws: list[Flaw] = []
-        self._pending: list[_Pending] = []
+        self._pending: list[_PendingFlaw] = []
         self._nodes = self._size = 0
         self._copied_nodes = self._copied_size = 0
         self._begin()
@@ -85,7 +80,7 @@ class Builder:
         self._root: Any = _NOTHING
         self._root_place: Place = (self._line, None)
         self._open: list[_Frame] = []
-        self._anchors: dict[str, _Anchored] = {}
+        self._anchors: dict[str, _Anchor] = {}
 
     @property
     def outside(self) -> bool:
@@ -116,7 +111,7 @@ class Builder:
         self._put(value, inside, index)
         anchored = None
         if anchor is not None:
-            anchored = self._anchors[anchor] = _Anchored(value, inside, open=True)
+            anchored = self._anchors[anchor] = _Anchor(value, inside, open=True)
         step = 0 if isinstance(value, list) else ""
         self._open.append(_Frame(value, inside, nodes_before, size_before, step, anchored))
 
@@ -171,7 +166,7 @@ class Builder:
 
     def remember(self, anchor: str, value: Any, key: str, written: str) -> None:
         """Only scalars have to be remembered; `open` does it for everything else."""
-        self._anchors[anchor] = _Anchored(value, key=key, size=_size(written))
+        self._anchors[anchor] = _Anchor(value, key=key, size=_size(written))
 
     def alias(self, name: str, index: int) -> None:
         anchored = self._anchors.get(name)
@@ -196,7 +191,7 @@ class Builder:
         if self._root is not _NOTHING:
             for _, value, place in self._settle():
                 if self._number == MAX_DOCUMENTS:
-                    raise Flawed(*self._flaws, _too_many(place[0]))
+                    raise ManifestError(*self._flaws, _too_many(place[0]))
                 self._number += 1
                 if isinstance(value, dict):
                     self._documents.append(Document(self._number, value, Lines(place)))
@@ -207,20 +202,20 @@ class Builder:
 
     def finished(self) -> list[Document]:
         if self._flaws:
-            raise Flawed(*self._flaws)
+            raise ManifestError(*self._flaws)
         return self._documents
 
     # What is wrong
 
     def flaw(self, code: str, message: str, index: int, *, named: bool = True) -> None:
         path = tuple(frame.step for frame in self._open)
-        self._pending.append(_Pending(path, self.line(index), code, message, named))
+        self._pending.append(_PendingFlaw(path, self.line(index), code, message, named))
         if len(self._flaws) + len(self._pending) >= MAX_FLAWS:
             self._raise()
 
-    def give_up(self, broken: Broken) -> NoReturn:
+    def give_up(self, error: BadSyntax) -> NoReturn:
         end = len(self._text.rstrip("\n"))
-        self.flaw(broken.code, str(broken), min(broken.index, end), named=False)
+        self.flaw(error.code, str(error), min(error.index, end), named=False)
         self._raise()
 
     def _stop(self, code: str, message: str, index: int) -> NoReturn:
@@ -240,11 +235,11 @@ class Builder:
     def _add(self, flaw: Flaw) -> None:
         self._flaws.append(flaw)
         if len(self._flaws) >= MAX_FLAWS:
-            raise Flawed(*self._flaws)
+            raise ManifestError(*self._flaws)
 
     def _raise(self) -> NoReturn:
         self._settle()
-        raise Flawed(*self._flaws)
+        raise ManifestError(*self._flaws)
 
     def _settle(self) -> list[tuple[Path, Any, Place]]:
         """The parts of this document, numbers given to its flaws; one part too many shows that there are."""
@@ -287,7 +282,7 @@ class Builder:
             frame.inside[frame.step] = (self.line(index), inside)
             if len(self._open) == 1 and self._number + len(frame.value) > MAX_DOCUMENTS:
                 self._settle()
-                raise Flawed(*self._flaws, _too_many(self.line(index)))
+                raise ManifestError(*self._flaws, _too_many(self.line(index)))
         elif frame.lost:
             return
         elif frame.merging:
@@ -317,7 +312,7 @@ class Builder:
         if self.awaits_key:
             frame.step = key
 
-    def _expand(self, anchored: _Anchored, index: int) -> None:
+    def _expand(self, anchored: _Anchor, index: int) -> None:
         if len(self._open) + anchored.height > MAX_DEPTH:
             self._stop_nesting(index)
         self._copied_nodes += anchored.nodes

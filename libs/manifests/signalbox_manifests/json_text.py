@@ -4,9 +4,9 @@ import json
 import re
 from typing import Any
 
-from signalbox_catalog.domain.documents.building import Builder
-from signalbox_catalog.domain.documents.flaws import Broken, Unfit
-from signalbox_catalog.domain.documents.scalars import plain_scalar
+from signalbox_manifests.builder import Builder
+from signalbox_manifests.scalars import plain_scalar
+from signalbox_manifests.syntax import BadScalar, BadSyntax
 
 _BLANK = re.compile(r"[ \t\n]*")
 _PLAIN = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?|true|false|null|NaN|-?Infinity")
@@ -53,7 +53,7 @@ def _read_document(text: str, at: int, builder: Builder) -> int:
         if text[at : at + 1] != ",":
             message = f"This is not valid JSON: a comma or `{closings[-1]}` has to stand here."
             # YAML would silently read `{"a": 1 "b":2}` as one key with the text `1 "b":2`.
-            raise Broken("bad_json", message, at, surely=text[at : at + 1] == '"')
+            raise BadSyntax("bad_json", message, at, surely=text[at : at + 1] == '"')
         at = _after_blank(text, at + 1)
         if closings[-1] == "}":
             at = _read_key(text, at, builder)
@@ -62,12 +62,12 @@ def _read_document(text: str, at: int, builder: Builder) -> int:
 def _read_key(text: str, at: int, builder: Builder) -> int:
     """To where its value stands."""
     if text[at : at + 1] != '"':
-        raise Broken("bad_json", "This is not valid JSON: a key in double quotes has to stand here.", at)
+        raise BadSyntax("bad_json", "This is not valid JSON: a key in double quotes has to stand here.", at)
     key, end = _string(text, at)
     builder.key(key, at)
     at = _after_blank(text, end)
     if text[at : at + 1] != ":":
-        raise Broken("bad_json", "This is not valid JSON: a colon has to stand here.", at)
+        raise BadSyntax("bad_json", "This is not valid JSON: a colon has to stand here.", at)
     return _after_blank(text, at + 1)
 
 
@@ -78,12 +78,12 @@ def _read_scalar(text: str, at: int, builder: Builder) -> int:
         return end
     found = _PLAIN.match(text, at)
     if found is None:
-        raise Broken("bad_json", "This is not valid JSON: a value has to stand here.", at)
+        raise BadSyntax("bad_json", "This is not valid JSON: a value has to stand here.", at)
     value: Any = None
     try:
         value = _value(found[0])
-    except Unfit as unfit:
-        builder.flaw(unfit.code, str(unfit), at)
+    except BadScalar as error:
+        builder.flaw(error.code, str(error), at)
     builder.scalar(value, found[0], at)
     return found.end()
 
@@ -92,7 +92,7 @@ def _value(written: str) -> Any:
     """As YAML has it, where alone `NaN` and `Infinity` are texts."""
     value = plain_scalar(written)
     if isinstance(value, str):
-        raise Unfit("bad_number", f"`{written}` is not a number that JSON can hold.")
+        raise BadScalar("bad_number", f"`{written}` is not a number that JSON can hold.")
     return value
 
 
@@ -102,7 +102,7 @@ def _string(text: str, at: int) -> tuple[str, int]:
     except json.JSONDecodeError as error:
         problem = error.msg.removesuffix(" at").removesuffix(":")
         problem = problem[0].lower() + problem[1:]
-        raise Broken("bad_json", f"This is not valid JSON: {problem}.", error.pos) from None
+        raise BadSyntax("bad_json", f"This is not valid JSON: {problem}.", error.pos) from None
 
 
 def _after_blank(text: str, at: int) -> int:

@@ -106,12 +106,12 @@ def _applied(
     code: int = 1,
 ) -> "Applied":
     """Refusals name the lines of the files that the person has."""
-    from signalbox_cli.catalog import manifests
+    from signalbox_cli.catalog import sources
     from signalbox_common.errors import SignalboxError
 
     if prune != bool(selector):
         raise fail("--prune and -l go together: the labels say what may be deleted", TROUBLE)
-    joined = manifests.joined(manifests.collect(files))
+    joined = sources.join(sources.collect(files))
     try:
         return catalog.apply(joined.text, dry_run=dry_run, prune=prune, selector=selector)
     except SignalboxError as error:
@@ -124,7 +124,7 @@ def _applied(
 
 
 def _called(item: "AppliedItem", *, namespaces: bool = False) -> str:
-    from signalbox_cli.catalog.words import called, on_one_line
+    from signalbox_cli.catalog.formatting import called, on_one_line
 
     what = called(on_one_line(item.kind), item.name or "?")
     return f"{what} in {item.namespace}" if namespaces and item.namespace else what

@@ -4,7 +4,7 @@ import re
 from math import inf, isfinite
 from typing import Any
 
-from signalbox_catalog.domain.documents.flaws import Unfit
+from signalbox_manifests.syntax import BadScalar
 
 _MAX_DIGITS = 400
 _MAX_INTEGER = 2**63 - 1  # what the writers of JSON around here can write
@@ -30,7 +30,7 @@ def plain_scalar(text: str) -> Any:
         if _FLOAT.fullmatch(text):
             return _fraction(text)
         if _NOT_FINITE.fullmatch(text):
-            raise Unfit("bad_number", f"`{text}` is not a number that JSON can hold.")
+            raise BadScalar("bad_number", f"`{text}` is not a number that JSON can hold.")
     return text
 
 
@@ -38,11 +38,11 @@ def _whole(text: str, base: int) -> int:
     value = int(text, base) if len(text) <= _MAX_DIGITS else _MAX_INTEGER + 1
     if -_MAX_INTEGER - 1 <= value <= _MAX_INTEGER:
         return value
-    raise Unfit("bad_number", "The number does not fit into 64 bits.")
+    raise BadScalar("bad_number", "The number does not fit into 64 bits.")
 
 
 def _fraction(text: str) -> float:
     value = float(text) if len(text) <= _MAX_DIGITS else inf
     if isfinite(value):
         return value
-    raise Unfit("bad_number", "The number is too large or too long.")
+    raise BadScalar("bad_number", "The number is too large or too long.")

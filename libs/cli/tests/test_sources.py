@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signalbox_catalog.domain import documents
-from signalbox_catalog.errors import Flawed
+import signalbox_manifests
 from signalbox_cli.catalog.errors import Mistake
-from signalbox_cli.catalog.manifests import Joined, Source, collect, joined
+from signalbox_cli.catalog.sources import JoinedText, Source, collect, join
 from signalbox_common.contracts.base import FieldError
 from signalbox_common.contracts.catalog import MAX_TEXT
+from signalbox_manifests import Document, ManifestError
 
 JSON = st.recursive(
     st.none()
@@ -28,19 +28,19 @@ JSON = st.recursive(
 )
 
 
-def read(whole: Joined) -> list[documents.Document]:
+def read(whole: JoinedText) -> list[Document]:
     """As the server does."""
-    return documents.read(whole.text.encode())
+    return signalbox_manifests.read(whole.text.encode())
 
 
-def where(whole: Joined, name: str) -> str:
+def where(whole: JoinedText, name: str) -> str:
     """The file and line of the document with that name."""
     found = next(each for each in read(whole) if each.content["name"] == name)
     return str(whole.place(found.line_of(("name",))))
 
 
 def test_every_line_finds_back_to_its_file() -> None:
-    whole = joined(
+    whole = join(
         [
             Source("a.yaml", "# about\nname: one\n---\n\nname: two\n"),
             Source("b.yaml", "---\nname: three"),
@@ -68,7 +68,7 @@ def test_every_line_finds_back_to_its_file() -> None:
 
 def test_directives_may_begin_any_file() -> None:
     directive = "%YAML 1.2\n---\nname: x\n"
-    whole = joined([Source(f"{n}.yaml", directive) for n in range(3)])
+    whole = join([Source(f"{n}.yaml", directive) for n in range(3)])
     assert [str(whole.place(each.line_of(()))) for each in read(whole)] == [
         "0.yaml:3",
         "1.yaml:3",
@@ -78,12 +78,12 @@ def test_directives_may_begin_any_file() -> None:
 
 def test_one_file_alone_is_sent_as_it_is() -> None:
     text = "# first\nname: a\n---\nname: b\n"
-    assert joined([Source("x.yaml", text)]).text == text
+    assert join([Source("x.yaml", text)]).text == text
 
 
 def test_what_is_broken_is_found_in_its_own_file() -> None:
-    whole = joined([Source("good.yaml", "name: a\n"), Source("bad.yaml", "name: b\n\tother: [\n")])
-    with pytest.raises(Flawed) as caught:
+    whole = join([Source("good.yaml", "name: a\n"), Source("bad.yaml", "name: b\n\tother: [\n")])
+    with pytest.raises(ManifestError) as caught:
         read(whole)
     line = caught.value.flaws[0].line
     assert line is not None
@@ -94,20 +94,20 @@ def test_what_is_broken_is_found_in_its_own_file() -> None:
 def test_json_says_the_same_between_yaml(value: dict[str, object], indent: int | None) -> None:
     for ascii_only in (True, False):
         text = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
-        found = read(joined([Source("a.yaml", "name: first\n"), Source("b.json", text)]))
+        found = read(join([Source("a.yaml", "name: first\n"), Source("b.json", text)]))
         assert found[1].content == value
 
 
 def test_what_only_json_allows_is_written_for_yaml() -> None:
     text = '{\n\t"a"\n\t:\t"\\ud83d\\ude00 \\/ \\u2028",\r\n"b": "\x7f\u2028"}'
-    found = read(joined([Source("a.yaml", "name: x"), Source("b.json", text.replace("\r\n", "\n"))]))
+    found = read(join([Source("a.yaml", "name: x"), Source("b.json", text.replace("\r\n", "\n"))]))
     assert found[1].content == {"a": "😀 / \u2028", "b": "\x7f\u2028"}
 
 
 def test_a_list_is_what_is_in_it() -> None:
     items = [{"name": "one", "text": "a\nb"}, {"name": "two", "when": "2024-01-01"}]
     text = json.dumps({"kind": "List", "items": items}, indent=1)
-    whole = joined([Source("a.yaml", "name: zero\n"), Source("list.json", text)])
+    whole = join([Source("a.yaml", "name: zero\n"), Source("list.json", text)])
     assert [each.content for each in read(whole)][1:] == items
     assert where(whole, "two") == "list.json:9"
     assert text.split("\n")[8].strip() == '"name": "two",'
@@ -118,13 +118,13 @@ def test_a_list_is_what_is_in_it() -> None:
 )
 def test_broken_json_is_named(text: str, line: int) -> None:
     with pytest.raises(Mistake, match=f"^x.json:{line}: this is not valid JSON"):
-        joined([Source("x.json", text)])
-    as_yaml = joined([Source("x.yaml", text)])
+        join([Source("x.json", text)])
+    as_yaml = join([Source("x.yaml", text)])
     assert as_yaml.text == f"{text}\n", "elsewhere it may be YAML, which is for the server to say"
 
 
 def test_errors_name_file_and_line() -> None:
-    whole = joined([Source("a.yaml", "x: 1\ny: 2"), Source("teams.yaml", "x: 1\ny: 2\n")])
+    whole = join([Source("a.yaml", "x: 1\ny: 2"), Source("teams.yaml", "x: 1\ny: 2\n")])
     error = FieldError(field="spec.members.0.botRef", message="There is no bot x.", code="c", line=5)
     assert whole.located(error) == "teams.yaml:2: spec.members.0.botRef: There is no bot x."
     assert whole.located(FieldError(field="", message="No.", code="c", line=99)) == "teams.yaml:2: No."
@@ -133,9 +133,9 @@ def test_errors_name_file_and_line() -> None:
 
 def test_too_much_is_not_sent(tmp_path: Path) -> None:
     half = Source("half.yaml", f"text: {'é' * (MAX_TEXT // 4)}\n")
-    assert joined([half]).lines
+    assert join([half]).lines
     with pytest.raises(Mistake, match="1,048,576 is the most at once: apply them in parts"):
-        joined([half, half])
+        join([half, half])
     (tmp_path / "big.yaml").write_bytes(b"a" * (MAX_TEXT + 1))
     with pytest.raises(Mistake, match=r"big\.yaml is larger than 1 MiB"):
         collect([str(tmp_path / "big.yaml")])
@@ -169,4 +169,4 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(Mistake, match="once only"):
         collect(["-", "-"])
     with pytest.raises(Mistake, match=r"no documents in a\.yaml, b\.yaml"):
-        joined([Source("a.yaml", ""), Source("b.yaml", "# nothing\n")])
+        join([Source("a.yaml", ""), Source("b.yaml", "# nothing\n")])

@@ -6,7 +6,7 @@ _SHOWN = 80
 _PLAIN_WORD = re.compile(r"[A-Za-z!:/._-]{1,24}")
 
 
-class Broken(Exception):
+class BadSyntax(Exception):
     """From this character on the text makes no sense."""
 
     def __init__(self, code: str, message: str, index: int, *, surely: bool = False) -> None:
@@ -17,7 +17,7 @@ class Broken(Exception):
         """Whether it is wrong even where another notation could make something of it."""
 
 
-class Unfit(Exception):
+class BadScalar(Exception):
     """A value cannot be what it is written as."""
 
     def __init__(self, code: str, message: str) -> None:

@@ -5,7 +5,7 @@ import pytest
 from signalbox_catalog.domain import kinds as server
 from signalbox_catalog.domain.schemas import schema_of
 from signalbox_cli.catalog.errors import Mistake
-from signalbox_cli.catalog.explaining import find, lines
+from signalbox_cli.catalog.kind_fields import find, lines
 from signalbox_common.contracts.catalog import KindEntry
 
 

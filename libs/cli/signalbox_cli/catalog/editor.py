@@ -8,18 +8,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from signalbox_catalog.domain.documents import Document
-from signalbox_cli.catalog.documents import export, to_yaml
+from signalbox_cli.catalog.documents import DocumentError, export, read, to_yaml
 from signalbox_cli.catalog.errors import Mistake
-from signalbox_cli.catalog.reading import Unread, read
 from signalbox_common.contracts.base import FieldError
 from signalbox_common.contracts.catalog import Resource
 from signalbox_common.errors import SignalboxError
+from signalbox_manifests import Document
 
 REMARK = "#"
-UNDOABLE = frozenset({400, 409, 413, 422})
+CORRECTABLE = frozenset({400, 409, 413, 422})
 """Refusals that another text may avoid."""
-MOVED = "version_conflict"
+VERSION_CONFLICT = "version_conflict"
 _INTRODUCTION = (
     "Save and quit to change this resource; without a change, nothing happens.",
     "*** stands for a stored key: leave it, and the key stays as it is.",
@@ -29,7 +28,7 @@ Save = Callable[[dict[str, Any]], Resource]
 Open = Callable[[Path], None]
 
 
-class Unfit(Exception):
+class BadEdit(Exception):
     """What the editor has left is no such resource."""
 
     def __init__(self, errors: Sequence[FieldError], lines: Mapping[int, int]) -> None:
@@ -39,7 +38,7 @@ class Unfit(Exception):
         """Of each error, by its number."""
 
 
-class Kept(Exception):
+class EditNotSaved(Exception):
     """It was not saved, and lies in a file."""
 
     def __init__(self, why: str, file: Path) -> None:
@@ -47,7 +46,7 @@ class Kept(Exception):
         self.file = file
 
 
-def edited(resource: Resource, save: Save, editor: Open) -> Resource | None:
+def edit(resource: Resource, save: Save, editor: Open) -> Resource | None:
     """What became of it; None where nothing was changed."""
     before = to_yaml(export(resource))
     remarks: list[str] = [f"{REMARK} {line}" for line in _INTRODUCTION]
@@ -62,18 +61,18 @@ def edited(resource: Resource, save: Save, editor: Open) -> Resource | None:
             if not text.strip() or text == before:
                 return None
             if text == tried:
-                raise Kept("it was not changed any more, and does not fit as it is", keep(text))
+                raise EditNotSaved("it was not changed any more, and does not fit as it is", keep(text))
             tried = text
             try:
                 return save(_document(text, resource))
-            except Unfit as unfit:
-                remarks = _remarks(unfit)
+            except BadEdit as bad:
+                remarks = _remarks(bad)
             except SignalboxError as error:
-                if error.code == MOVED or error.status not in UNDOABLE:
-                    raise Kept(error.detail, keep(text)) from error
+                if error.code == VERSION_CONFLICT or error.status not in CORRECTABLE:
+                    raise EditNotSaved(error.detail, keep(text)) from error
                 remarks = _remarks(_located(error, text))
             except Exception as error:
-                raise Kept(str(error), keep(text)) from error
+                raise EditNotSaved(str(error), keep(text)) from error
 
 
 def editor_of(environment: Mapping[str, str]) -> list[str]:
@@ -129,10 +128,10 @@ def _without_remarks(text: str) -> str:
 def _document(text: str, resource: Resource) -> dict[str, Any]:
     try:
         found = read(text)
-    except Unread as unread:
-        raise Unfit(unread.errors, {n: e.line for n, e in enumerate(unread.errors) if e.line}) from None
+    except DocumentError as error:
+        raise BadEdit(error.errors, {n: e.line for n, e in enumerate(error.errors) if e.line}) from None
     if len(found) != 1:
-        raise Unfit([_wrong("", f"There are {len(found)} documents; an edit is about one.")], {})
+        raise BadEdit([_wrong("", f"There are {len(found)} documents; an edit is about one.")], {})
     content: dict[str, Any] = found[0].content
     _check_same(found[0], resource)
     return content
@@ -152,32 +151,32 @@ def _check_same(document: Document, resource: Resource) -> None:
         wrong.append((("metadata", "namespace"), f"The namespace stays {own.namespace}."))
     if wrong:
         errors = [_wrong(".".join(path), message) for path, message in wrong]
-        raise Unfit(errors, {n: document.line_of(path) for n, (path, _) in enumerate(wrong)})
+        raise BadEdit(errors, {n: document.line_of(path) for n, (path, _) in enumerate(wrong)})
 
 
 def _wrong(field: str, message: str) -> FieldError:
     return FieldError(field=field, message=message, code="unfit")
 
 
-def _located(error: SignalboxError, text: str) -> Unfit:
+def _located(error: SignalboxError, text: str) -> BadEdit:
     """With the lines of the fields that the server has named."""
     if not error.errors:
-        return Unfit([_wrong("", error.detail)], {})
+        return BadEdit([_wrong("", error.detail)], {})
     document = read(text)[0]
     lines = {}
     for number, each in enumerate(error.errors):
         path = tuple(int(step) if step.isdecimal() else step for step in each.field.split(".") if step)
         lines[number] = document.line_of(path)
-    return Unfit(error.errors, lines)
+    return BadEdit(error.errors, lines)
 
 
-def _remarks(unfit: Unfit) -> list[str]:
+def _remarks(bad: BadEdit) -> list[str]:
     """What is wrong, with the lines that things will stand on below it."""
     heading = "This was not taken. Change it and save, or leave it as it is to give up:"
-    before = 2 + sum(1 + each.message.count("\n") for each in unfit.errors)
+    before = 2 + sum(1 + each.message.count("\n") for each in bad.errors)
     remarks = [f"{REMARK} {heading}"]
-    for number, each in enumerate(unfit.errors):
-        line = f"line {unfit.lines[number] + before}: " if number in unfit.lines else ""
+    for number, each in enumerate(bad.errors):
+        line = f"line {bad.lines[number] + before}: " if number in bad.lines else ""
         field = f"{each.field}: " if each.field else ""
         remarks += [f"{REMARK}   {part}" for part in f"{line}{field}{each.message}".split("\n")]
     return [*remarks, REMARK]

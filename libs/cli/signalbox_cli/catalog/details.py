@@ -6,7 +6,7 @@ from itertools import islice
 
 from signalbox_cli.catalog.api import Catalog
 from signalbox_cli.catalog.documents import to_yaml
-from signalbox_cli.catalog.words import age, called, harmless, lined_up, moment, on_one_line
+from signalbox_cli.catalog.formatting import age, called, harmless, lined_up, moment, on_one_line
 from signalbox_common.contracts.catalog import (
     Generation,
     KindEntry,

@@ -43,7 +43,7 @@ class Place:
 
 
 @dataclass
-class Joined:
+class JoinedText:
     """Many texts as one."""
 
     lines: list[str] = field(default_factory=list)
@@ -116,9 +116,9 @@ def _decoded(name: str, raw: bytes) -> Source:
 # -- into one ---------------------------------------------------------------------------------------------
 
 
-def joined(sources: Sequence[Source]) -> Joined:
+def join(sources: Sequence[Source]) -> JoinedText:
     """The documents of all of them, if they are not too many for one request."""
-    whole = Joined()
+    whole = JoinedText()
     for source in sources:
         found = _json_documents(source)
         if found is not None:
@@ -139,12 +139,12 @@ def joined(sources: Sequence[Source]) -> Joined:
     return whole
 
 
-def _begin(whole: Joined, place: Place, mark: str = "---") -> None:
+def _begin(whole: JoinedText, place: Place, mark: str = "---") -> None:
     if whole.lines:
         whole.add(mark, place)
 
 
-def _add_yaml(whole: Joined, source: Source) -> None:
+def _add_yaml(whole: JoinedText, source: Source) -> None:
     lines = source.text.removesuffix("\n").split("\n")
     first = next(filter(_says_something, lines), None)
     if first is None:

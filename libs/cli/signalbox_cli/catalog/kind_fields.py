@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from signalbox_cli.catalog.errors import Mistake
-from signalbox_cli.catalog.words import harmless
+from signalbox_cli.catalog.formatting import harmless
 from signalbox_common.contracts.catalog import KindEntry
 
 Schema = Mapping[str, Any]

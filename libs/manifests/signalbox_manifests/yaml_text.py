@@ -6,10 +6,10 @@ from typing import Any
 
 import yaml
 
-from signalbox_catalog.domain.documents.building import Builder
-from signalbox_catalog.domain.documents.flaws import Broken, Unfit, hinted
-from signalbox_catalog.domain.documents.scalars import NULLS, plain_scalar
-from signalbox_catalog.errors import Flaw, Flawed
+from signalbox_manifests.builder import Builder
+from signalbox_manifests.flaws import Flaw, ManifestError
+from signalbox_manifests.scalars import NULLS, plain_scalar
+from signalbox_manifests.syntax import BadScalar, BadSyntax, hinted
 
 _MAX_TAG_DIRECTIVES = 100  # libyaml compares each with all before it
 _CORE = "tag:yaml.org,2002:"
@@ -27,9 +27,10 @@ def read_yaml(text: str, builder: Builder) -> None:
     bad = _NOT_YAML.search(text)
     if bad is not None:
         message = f"The character U+{ord(bad[0]):04X} may not stand in a document."
-        raise Flawed(Flaw(message, "not_text", line=text.count("\n", 0, bad.start()) + 1))
+        raise ManifestError(Flaw(message, "not_text", line=text.count("\n", 0, bad.start()) + 1))
     if sum(1 for _ in islice(_TAG_DIRECTIVE.finditer(text), _MAX_TAG_DIRECTIVES + 1)) > _MAX_TAG_DIRECTIVES:
-        raise Flawed(Flaw(f"More than {_MAX_TAG_DIRECTIVES} `%TAG` directives are not read.", "too_large"))
+        message = f"More than {_MAX_TAG_DIRECTIVES} `%TAG` directives are not read."
+        raise ManifestError(Flaw(message, "too_large"))
     try:
         for event in yaml.parse(text, Loader=yaml.CSafeLoader):
             _take(event, builder)
@@ -37,7 +38,7 @@ def read_yaml(text: str, builder: Builder) -> None:
         raise _in_words(error, text) from None
 
 
-def _in_words(error: yaml.MarkedYAMLError, text: str) -> Broken:
+def _in_words(error: yaml.MarkedYAMLError, text: str) -> BadSyntax:
     mark = error.problem_mark or error.context_mark
     index = mark.index if mark else len(text)
     problem = error.problem or "it ends too early"
@@ -46,14 +47,14 @@ def _in_words(error: yaml.MarkedYAMLError, text: str) -> Broken:
     if "tab character" in problem or (
         "cannot start any token" in problem and text[index : index + 1] == "\t"
     ):
-        return Broken("bad_yaml", "Tabs may not be used for indentation in YAML; use spaces.", index)
+        return BadSyntax("bad_yaml", "Tabs may not be used for indentation in YAML; use spaces.", index)
     if error.context == "while scanning a simple key" and error.context_mark:
         # The parser notices only on the next line that a key without a colon was none.
         index = error.context_mark.index
     elif error.context and error.context_mark and error.context_mark.index < index:
         began = text.count("\n", 0, error.context_mark.index) + 1
         problem = f"{problem}, {error.context} that begins on line {began}"
-    return Broken("bad_yaml", f"This is not valid YAML: {problem}.", index)
+    return BadSyntax("bad_yaml", f"This is not valid YAML: {problem}.", index)
 
 
 def _take(event: yaml.Event, builder: Builder) -> None:
@@ -81,19 +82,19 @@ def _take_scalar(event: yaml.ScalarEvent, builder: Builder, index: int) -> None:
         return
     is_key = builder.awaits_key
     value: Any = text
-    unfit = None
+    bad = None
     if not is_key or tag is not None or event.anchor is not None:  # a key stays as it is written
         try:
             value = plain_scalar(text) if plain else _tagged(tag, text)
-        except Unfit as error:
-            value, unfit = None, error
+        except BadScalar as error:
+            value, bad = None, error
     key = "" if tag == f"{_CORE}null" or (plain and text in NULLS) else text
     if is_key and plain and text == "<<":
         builder.merge_key(index)
     elif is_key:
         builder.key(key, index)
-    if unfit is not None:
-        builder.flaw(unfit.code, str(unfit), index)
+    if bad is not None:
+        builder.flaw(bad.code, str(bad), index)
     if not is_key:
         builder.scalar(value, text, index)
     if event.anchor is not None:
@@ -103,15 +104,15 @@ def _take_scalar(event: yaml.ScalarEvent, builder: Builder, index: int) -> None:
 def _check_tag(tag: str | None, wanted: str, builder: Builder, index: int) -> None:
     if tag in {None, "!", f"{_CORE}{wanted}"}:
         return
-    unfit = _misfit(tag or "", "a mapping" if wanted == "map" else "a list")
-    builder.flaw(unfit.code, str(unfit), index)
+    bad = _misfit(tag or "", "a mapping" if wanted == "map" else "a list")
+    builder.flaw(bad.code, str(bad), index)
 
 
-def _misfit(tag: str, what: str) -> Unfit:
+def _misfit(tag: str, what: str) -> BadScalar:
     name = hinted(f"!!{tag.removeprefix(_CORE)}" if tag.startswith(_CORE) else tag)
     if tag.removeprefix(_CORE) in {"map", "seq", "str", *_TYPES} and tag.startswith(_CORE):
-        return Unfit("wrong_tag", f"The tag `{name}` does not fit: this is {what}.")
-    return Unfit("unknown_tag", f"The tag `{name}` is not known; only those of YAML's core schema are.")
+        return BadScalar("wrong_tag", f"The tag `{name}` does not fit: this is {what}.")
+    return BadScalar("unknown_tag", f"The tag `{name}` is not known; only those of YAML's core schema are.")
 
 
 def _tagged(tag: str | None, text: str) -> Any:

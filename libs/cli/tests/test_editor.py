@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from signalbox_cli.catalog.documents import export, to_yaml
-from signalbox_cli.catalog.editing import Kept, edited, editor_of, open_in
+from signalbox_cli.catalog.editor import EditNotSaved, edit, editor_of, open_in
 from signalbox_cli.catalog.errors import Mistake
 from signalbox_common.contracts.base import FieldError
 from signalbox_common.contracts.catalog import Resource
@@ -87,7 +87,7 @@ def same(text: str) -> str:
 
 def test_what_is_saved_is_what_was_written(tmp_path: Path) -> None:
     server, editor = Server(), Editor(changed("quick", "quiet\n    - and brief"))
-    done = edited(GHOST, server, editor)
+    done = edit(GHOST, server, editor)
     assert done is not None
     assert done.spec["systemPrompt"] == "# Be kind\nand quiet\n- and brief"
     assert server.saved[0]["spec"]["env"] == {"KEY": "***"}
@@ -100,7 +100,7 @@ def test_what_is_saved_is_what_was_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("step", [same, lambda _text: "", lambda _text: "# gone\n", lambda _text: AS_IT_IS])
 def test_without_a_change_nothing_happens(step: Callable[[str], str], tmp_path: Path) -> None:
     server = Server()
-    assert edited(GHOST, server, Editor(step)) is None
+    assert edit(GHOST, server, Editor(step)) is None
     assert server.saved == []
     assert list(tmp_path.iterdir()) == []
 
@@ -114,7 +114,7 @@ def test_a_refusal_opens_it_again_with_the_reason() -> None:
     )
     server = Server(refusal)
     editor = Editor(changed("quick", "quiet"), changed("quiet", "loud"))
-    done = edited(GHOST, server, editor)
+    done = edit(GHOST, server, editor)
     assert done is not None
     assert done.spec["systemPrompt"] == "# Be kind\nand loud"
     lines = editor.shown[1].split("\n")
@@ -139,14 +139,14 @@ def test_a_refusal_opens_it_again_with_the_reason() -> None:
 def test_what_makes_no_sense_is_not_sent(old: str, new: str, said: str) -> None:
     server = Server()
     editor = Editor(changed(old, new), lambda _text: AS_IT_IS)
-    assert edited(GHOST, server, editor) is None
+    assert edit(GHOST, server, editor) is None
     assert said in editor.shown[1]
     assert server.saved == []
 
 
 def test_the_named_line_is_the_line_in_the_editor() -> None:
     editor = Editor(changed("kind: Ghost", "kind: Bot"), lambda _text: AS_IT_IS)
-    edited(GHOST, Server(), editor)
+    edit(GHOST, Server(), editor)
     lines = editor.shown[1].split("\n")
     number = next(n for n, line in enumerate(lines, 1) if line == "kind: Bot")
     assert f"#   line {number}: kind: The kind stays Ghost." in lines
@@ -162,8 +162,8 @@ def test_the_named_line_is_the_line_in_the_editor() -> None:
     ],
 )
 def test_what_cannot_be_saved_is_kept(error: Exception) -> None:
-    with pytest.raises(Kept, match=str(error)) as caught:
-        edited(GHOST, Server(error), Editor(changed("quick", "quiet")))
+    with pytest.raises(EditNotSaved, match=str(error)) as caught:
+        edit(GHOST, Server(error), Editor(changed("quick", "quiet")))
     file = caught.value.file
     assert file.read_text() == AS_IT_IS.replace("quick", "quiet")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -171,8 +171,8 @@ def test_what_cannot_be_saved_is_kept(error: Exception) -> None:
 
 def test_who_gives_up_after_a_refusal_keeps_the_text() -> None:
     server = Server(Invalid("No."))
-    with pytest.raises(Kept, match="does not fit") as caught:
-        edited(GHOST, server, Editor(changed("quick", "quiet"), same))
+    with pytest.raises(EditNotSaved, match="does not fit") as caught:
+        edit(GHOST, server, Editor(changed("quick", "quiet"), same))
     assert caught.value.file.read_text() == AS_IT_IS.replace("quick", "quiet")
     assert len(server.saved) == 1
 
@@ -189,10 +189,10 @@ def test_an_editor_that_fails_changes_nothing() -> None:
     server = Server()
     failing = open_in([sys.executable, "-c", "raise SystemExit(3)"])
     with pytest.raises(Mistake, match="ended with 3: nothing was changed"):
-        edited(GHOST, server, failing)
+        edit(GHOST, server, failing)
     with pytest.raises(Mistake, match="no-such-editor cannot be started"):
-        edited(GHOST, server, open_in(["no-such-editor"]))
+        edit(GHOST, server, open_in(["no-such-editor"]))
     removing = open_in([sys.executable, "-c", "import os, sys; os.remove(sys.argv[1])"])
     with pytest.raises(Mistake, match="cannot be read"):
-        edited(GHOST, server, removing)
+        edit(GHOST, server, removing)
     assert server.saved == []

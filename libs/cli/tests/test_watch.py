@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from signalbox_cli.catalog.api import Catalog
-from signalbox_cli.catalog.watching import Event, Watch, events, merged
+from signalbox_cli.catalog.watch import Event, Watch, events, merged
 from signalbox_cli.client import Client
 from signalbox_common.contracts.catalog import KindEntry, WatchedChange
 from signalbox_common.errors import SignalboxError

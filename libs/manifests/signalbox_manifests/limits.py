@@ -1,0 +1,7 @@
+"""How much one text may hold."""
+
+MAX_NODES = 200_000
+MAX_BYTES = 8 * 1024 * 1024
+MAX_DEPTH = 64
+MAX_DOCUMENTS = 1000
+MAX_FLAWS = 50
