@@ -21,6 +21,7 @@ from signalbox_cli.provision.permissions import USERS
 from signalbox_cli.stack.child import Child
 from signalbox_cli.stack.console import LogView, render
 from signalbox_cli.stack.home import AlreadyRunning, Home
+from signalbox_cli.stack.processes import execute
 from signalbox_cli.stack.program import Program
 from signalbox_cli.stack.servers import Nats
 
@@ -175,9 +176,10 @@ def test_what_dies_is_started_at_once_unless_it_dies_over_and_over(home: Home) -
         return False
 
     child = Child(
-        Program("x", "service", ["true"], never),
+        Program("x", "server", never, argv=["true"]),
         home,
         home.logs / "x.log",
+        launch=execute,
         changed=lambda: None,
         say=lambda _text, _style: None,
     )

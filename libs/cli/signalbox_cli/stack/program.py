@@ -1,4 +1,4 @@
-"""What the supervisor starts: a command line, its surroundings, and how to tell that it is ready."""
+"""What the supervisor starts, its surroundings, and how to tell that it is ready."""
 
 import asyncio
 import signal
@@ -17,14 +17,18 @@ Ready = Callable[[], Awaitable[bool]]
 @dataclass(frozen=True)
 class Program:
     name: str
-    kind: Literal["server", "service"]
-    argv: list[str]
+    kind: Literal["server", "service", "forkserver"]
     ready: Ready
+    argv: list[str] = field(default_factory=list)
+    """What is executed."""
+    module: str | None = None
+    """What is forked instead."""
     env: dict[str, str] = field(default_factory=dict)
     cwd: Path | None = None
     user: str | None = None
     """Run as this user; only root can."""
-    pass_fds: tuple[int, ...] = ()
+    sockets: dict[str, int] = field(default_factory=dict)
+    """Listening sockets for what is forked: the setting that names each, and its descriptor here."""
     stop_signal: int = signal.SIGTERM
     stop_patience: float = 15.0
     orphan_name: str | None = None

@@ -2,7 +2,6 @@
 
 import os
 import socket
-import sys
 
 from signalbox_cli.provision.credentials import service_environment
 from signalbox_cli.stack.home import Home
@@ -11,7 +10,9 @@ from signalbox_common.contracts.base import FANOUT, PROGRAMS, SERVICES
 
 GATEWAY = SERVICES[0]
 WORKERS, MOST_WORKERS = "SIGNALBOX_GATEWAY_WORKERS", 64
-_MODULES = {FANOUT: "signalbox_gateway.fanout.app"}
+MODULES = {service: f"signalbox_{service}.app" for service in SERVICES} | {
+    FANOUT: "signalbox_gateway.fanout.app"
+}
 
 
 class BadWorkers(ValueError):
@@ -27,7 +28,6 @@ class Sockets:
     def listen(self, port: int = 0, host: str = "127.0.0.1") -> tuple[int, int]:
         """The descriptor and the port of a new one."""
         listener = listening_socket(host, port)
-        listener.set_inheritable(True)
         self._open.append(listener)
         return listener.fileno(), int(listener.getsockname()[1])
 
@@ -58,16 +58,15 @@ def _program(
     service: str, home: Home, sockets: Sockets, gateway_fd: int, *, name: str | None = None
 ) -> Program:
     health_fd, health_port = sockets.listen()
-    fds = (health_fd, gateway_fd) if service == GATEWAY else (health_fd,)
+    listening = {"SIGNALBOX_HEALTH_FD": health_fd}
+    if service == GATEWAY:
+        listening["SIGNALBOX_LISTEN_FD"] = gateway_fd
     env = {
         # What names the servers for the supervisor is not for the services: they have files of their own.
         **dict.fromkeys(("DATABASE_URL", "REDIS_URL", "NATS_URL", "SECRET_KEY", "SIGNALBOX_TOKEN"), ""),
         **service_environment(home.credentials, service),
-        "SIGNALBOX_HEALTH_FD": str(health_fd),
         "SIGNALBOX_SECRETS_DIR": str(home.secrets),
     }
-    if service == GATEWAY:
-        env["SIGNALBOX_LISTEN_FD"] = str(gateway_fd)
 
     async def ready() -> bool:
         return await http_ok(health_port, "/health/ready")
@@ -75,14 +74,9 @@ def _program(
     return Program(
         name=name or service,
         kind="service",
-        argv=[
-            sys.executable,
-            "-m",
-            "signalbox_common.start",
-            _MODULES.get(service, f"signalbox_{service}.app"),
-        ],
+        module=MODULES[service],
         env=env,
-        pass_fds=fds,
+        sockets=listening,
         ready=ready,
         stop_patience=float(os.environ.get("SIGNALBOX_SHUTDOWN_GRACE", "10")) + 5,
     )

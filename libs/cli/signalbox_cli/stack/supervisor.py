@@ -21,7 +21,9 @@ from signalbox_cli.provision.credentials import (
 from signalbox_cli.stack import leftovers, services
 from signalbox_cli.stack.child import Child
 from signalbox_cli.stack.console import LogView
-from signalbox_cli.stack.home import Home
+from signalbox_cli.stack.forkserver import ForkServer
+from signalbox_cli.stack.home import MARK, Home
+from signalbox_cli.stack.processes import Launch, execute
 from signalbox_cli.stack.program import Program
 from signalbox_cli.stack.servers import Postgres, Servers
 
@@ -43,6 +45,7 @@ class Supervisor:
         self._view = LogView(console, home.logs, quiet=not show)
         self._children: dict[str, Child] = {}
         self._sockets = services.Sockets()
+        self._forkserver = ForkServer(list(services.MODULES.values()))
         self._servers: Servers | None = None
         self._phase = "starting"
         self._url: str | None = None
@@ -51,6 +54,7 @@ class Supervisor:
 
     async def run(self, *, on_ready: Callable[["Supervisor"], None]) -> None:
         """Returns when everything is stopped again; raises StartFailed where it does not come up."""
+        os.environ[MARK] = self.home.mark  # for whatever we start
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._stop.set)
@@ -104,12 +108,13 @@ class Supervisor:
         self._url = f"http://{self._host}:{port}"
         write_secret(self.home.url_file, self._url)
         self.home.url_file.chmod(0o644)
+        self._add(self._forkserver.program(), self._forkserver.start)  # first: it imports for long
         credentials = Credentials.load_or_make(self.home.credentials / "secrets.json")
         write_secret(self.home.admin_password_file, credentials.admin_password)
         servers = self._servers = Servers.plan(self.home.data, credentials)
         for server in servers.own:
             await asyncio.to_thread(server.prepare)
-            self._add(server.program())
+            self._add(server.program(), execute)
         folder = self.home.credentials
         write_service_files(folder, credentials, servers.endpoints)
         write_operator_files(folder, credentials, servers.endpoints, servers.postgres_admin_url)
@@ -123,13 +128,18 @@ class Supervisor:
         for program in services.programs(
             self.home, self._sockets, gateway_fd=gateway_fd, gateway_workers=workers
         ):
-            self._add(program)
+            self._add(program, self._forkserver.fork)
         await self._all_ready("service")
 
-    def _add(self, program: Program) -> None:
+    def _add(self, program: Program, launch: Launch) -> None:
         self._view.skip_to_end(program.name)
         child = Child(
-            program, self.home, self._view.file(program.name), changed=self._save, say=self._view.say
+            program,
+            self.home,
+            self._view.file(program.name),
+            launch=launch,
+            changed=self._save,
+            say=self._view.say,
         )
         self._children[program.name] = child
         child.start()
@@ -153,10 +163,11 @@ class Supervisor:
         """The edge first, then the services, then what they stand on."""
         self._phase = "stopping"
         self._save()
-        for group in (_is_gateway, _is_service, _is_server):
+        for group in (_is_gateway, _is_service, _is_other):
             stopping = (c.stop() for c in self._children.values() if group(c))
             await asyncio.gather(*stopping, return_exceptions=True)  # what fails is a leftover
         await asyncio.to_thread(leftovers.end, self.home)
+        self._forkserver.close()
         self._sockets.close()
         for server in self._servers.own if self._servers is not None else ():
             if isinstance(server, Postgres):
@@ -175,13 +186,17 @@ class Supervisor:
             "phase": self._phase,
             "pid": os.getpid(),
             "url": self._url,
-            "services": [c.describe() for c in self._children.values() if c.program.kind == "service"],
-            "servers": [c.describe() for c in self._children.values() if c.program.kind == "server"],
+            "services": self._described("service"),
+            "servers": self._described("server"),
+            "forkserver": next(iter(self._described("forkserver")), None),
         }
         try:
             self.home.write_state(state)
         except OSError as error:  # a full disk must not stop us from keeping things running
             self._view.say(f"the state cannot be written: {error}", "yellow")
+
+    def _described(self, kind: str) -> list[dict[str, Any]]:
+        return [child.describe() for child in self._children.values() if child.program.kind == kind]
 
 
 def _is_gateway(child: Child) -> bool:
@@ -192,5 +207,5 @@ def _is_service(child: Child) -> bool:
     return child.program.kind == "service" and not _is_gateway(child)
 
 
-def _is_server(child: Child) -> bool:
-    return child.program.kind == "server"
+def _is_other(child: Child) -> bool:
+    return child.program.kind != "service"
