@@ -56,8 +56,7 @@ class Bench:
 
     async def fork(self, name: str, module: str = "probe", **environment: str) -> Process:
         assert self.server is not None
-        program = Program(name, "service", _never, module=module, env=environment)
-        process = await self.server.fork(program, self.folder / f"{name}.log")
+        process = await self.server.fork(module, self.folder / f"{name}.log", environment=environment)
         self.forked.append(process)
         return process
 
@@ -127,7 +126,7 @@ async def test_sockets_are_handed_down(bench: Bench) -> None:
     server = await bench.start()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         program = Program("one", "service", _never, module="probe", sockets={"LISTEN": listener.fileno()})
-        bench.forked.append(await server.fork(program, bench.folder / "one.log"))
+        bench.forked.append(await server.launch(program, bench.folder / "one.log"))
         said = await bench.said("one")
         ours = Path(f"/proc/self/fd/{listener.fileno()}").readlink()
     assert said["descriptors"][said["environment"]["LISTEN"]] == str(ours)

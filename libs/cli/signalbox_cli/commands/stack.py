@@ -35,8 +35,6 @@ def up(
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when all is ready.")] = False,
 ) -> None:
     """Start PostgreSQL, Valkey, NATS and the six services; Ctrl-C stops them cleanly."""
-    from signalbox_cli.provision.errors import ProvisionError
-    from signalbox_cli.stack.servers import MissingServer
     from signalbox_cli.stack.supervisor import StartFailed, Supervisor
 
     place = Home.find(home)
@@ -60,7 +58,7 @@ def up(
         raise fail(
             f"already running at {state.get('url')} ({place.path}); `signalbox down` stops it"
         ) from None
-    except (StartFailed, MissingServer, ProvisionError) as error:
+    except StartFailed as error:
         raise fail(str(error)) from None
     console.print("stopped; the data is kept", style="dim")
 

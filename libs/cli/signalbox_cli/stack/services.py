@@ -1,39 +1,19 @@
 """The six services, and the role beside the gateway, as programs of the native stack."""
 
 import os
-import socket
 
 from signalbox_cli.provision.credentials import service_environment
 from signalbox_cli.stack.home import Home
-from signalbox_cli.stack.program import Program, first_lines, listening_socket
-from signalbox_common.contracts.base import FANOUT, PROGRAMS, SERVICES
+from signalbox_cli.stack.modules import MODULES
+from signalbox_cli.stack.program import Program, Sockets, first_lines
+from signalbox_common.contracts.base import PROGRAMS, SERVICES
 
 GATEWAY = SERVICES[0]
 WORKERS, MOST_WORKERS = "SIGNALBOX_GATEWAY_WORKERS", 64
-MODULES = {service: f"signalbox_{service}.app" for service in SERVICES} | {
-    FANOUT: "signalbox_gateway.fanout.app"
-}
 
 
 class BadWorkers(ValueError):
     """Carries what the person is to be told."""
-
-
-class Sockets:
-    """Listening sockets that outlive their programs: a restart refuses no connection."""
-
-    def __init__(self) -> None:
-        self._open: list[socket.socket] = []
-
-    def listen(self, port: int = 0, host: str = "127.0.0.1") -> tuple[int, int]:
-        """The descriptor and the port of a new one."""
-        listener = listening_socket(host, port)
-        self._open.append(listener)
-        return listener.fileno(), int(listener.getsockname()[1])
-
-    def close(self) -> None:
-        for listener in self._open:
-            listener.close()
 
 
 def programs(home: Home, sockets: Sockets, *, gateway_fd: int, gateway_workers: int = 1) -> list[Program]:
@@ -77,6 +57,7 @@ def _program(
         module=MODULES[service],
         env=env,
         sockets=listening,
+        is_edge=service == GATEWAY,
         ready=ready,
         stop_patience=float(os.environ.get("SIGNALBOX_SHUTDOWN_GRACE", "10")) + 5,
     )

@@ -61,19 +61,27 @@ class ForkServer:
         asyncio.get_running_loop().add_reader(ours, self._hear, ours)
         return Executed(process)
 
-    async def fork(self, program: Program, log: Path) -> "ForkedProcess":
+    async def launch(self, program: Program, log: Path) -> Process:
+        if program.module is None:
+            raise ValueError(f"{program.name} has no module")
+        return await self.fork(program.module, log, environment=program.env, sockets=program.sockets)
+
+    async def fork(
+        self, module: str, log: Path, *, environment: dict[str, str], sockets: dict[str, int] | None = None
+    ) -> "ForkedProcess":
         """Raises OSError where that is not possible now."""
         channel = self._channel
-        if channel is None or program.module is None:
+        if channel is None:
             raise ConnectionResetError("the fork server is not there")
+        sockets = sockets or {}
         number = next(self._numbers)
-        order = wire.Fork(number, program.module, program.env, list(program.sockets))
+        order = wire.Fork(number, module, environment, list(sockets))
         report = self._reports[number] = asyncio.get_running_loop().create_future()
         ours, theirs = socket.socketpair()
         try:
             with ours, theirs, log.open("ab") as output:
                 ours.setblocking(False)  # noqa: FBT003 - its only form
-                wire.send(channel, order, [theirs.fileno(), output.fileno(), *program.sockets.values()])
+                wire.send(channel, order, [theirs.fileno(), output.fileno(), *sockets.values()])
                 theirs.close()
                 await _readable(ours)
                 answer, descriptors = wire.receive(ours)
@@ -132,8 +140,12 @@ class ForkedProcess:
         return self._descriptor is None
 
     async def wait(self) -> int | None:
-        """How it ended, where that is known."""
+        """How it ended, where that is known: a fork server that imports, or hangs, does not tell at once."""
         return await asyncio.shield(self._ended)
+
+    async def exit_code(self) -> int | None:
+        """As `wait`, however long the fork server takes to tell."""
+        return await asyncio.shield(self._report)
 
     def send_signal(self, number: int) -> None:
         if self._descriptor is None:
