@@ -71,7 +71,8 @@ class Stack:
         """All services and servers with their children, which PostgreSQL has many of."""
         found: dict[int, psutil.Process] = {}
         state = self._status()
-        for row in (*state["services"], *state["servers"]):
+        forkserver = [state["forkserver"]] if state.get("forkserver") else []  # others have none
+        for row in (*state["services"], *state["servers"], *forkserver):
             parent = psutil.Process(row["pid"])
             found |= {process.pid: process for process in (parent, *parent.children(recursive=True))}
         resident, proportional = 0, 0

@@ -17,7 +17,8 @@ from signalbox_cli.stack.program import Program
 MANY_DEATHS, WITHIN = 3, 10.0
 LONGEST_PAUSE = 2.0
 READY_POLL = 0.05
-WATCH_EVERY = 1.0
+WATCH_EVERY = 5.0
+SILENT_POLL = 1.0
 HANGS_AFTER = 3
 
 
@@ -135,7 +136,10 @@ class Child:
                 if silent == HANGS_AFTER:
                     self._say(f"{self.program.name} does not answer", "yellow")
                     self._set("unresponsive")
-            await asyncio.sleep(WATCH_EVERY if self.ready.is_set() else READY_POLL)
+            if not self.ready.is_set():
+                await asyncio.sleep(READY_POLL)
+            else:
+                await asyncio.sleep(SILENT_POLL if silent else WATCH_EVERY)
 
     async def _answers(self) -> bool:
         try:

@@ -206,7 +206,7 @@ class Supervisor:
     async def _show_logs(self) -> None:
         while True:
             self._view.show_new()
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(self._view.pause)
 
     def _save(self) -> None:
         state: dict[str, Any] = {
