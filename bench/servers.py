@@ -66,6 +66,8 @@ class Stack:
         state = self._status()
         rows = (*state["services"], *state["servers"])
         names = {row["pid"]: row["name"].partition("-")[0] for row in rows}
+        if state.get("forkserver"):  # older ones have none
+            names[state["forkserver"]] = "forkserver"
         return names | {state["supervisor"]: "supervisor"}
 
     def memory(self) -> processes.Memory:

@@ -49,7 +49,7 @@ async def test_what_scripts_rely_on(stack: Stack) -> None:
     assert seconds < 2.0
     assert [service["name"] for service in status["services"]] == list(PROGRAMS)
     assert {server["name"] for server in status["servers"]} == set(SERVERS)
-    for each in status["services"] + status["servers"]:
+    for each in [*status["services"], *status["servers"], status["forkserver"]]:
         assert each["state"] == "running"
         assert psutil.pid_exists(each["pid"])
     assert set(status["outbox"]) == set(OWNERS)
@@ -118,9 +118,7 @@ async def test_what_dies_is_started_again(stack: Stack, victim: str) -> None:
     os.kill(before, signal.SIGKILL)
 
     async def back() -> bool:
-        state = stack.home.read_state() or {}
-        child = next(c for c in state["services"] + state["servers"] if c["name"] == victim)
-        return child["pid"] not in (None, before) and child["state"] == "running"
+        return _runs_again(stack, victim, before)
 
     await eventually(back, within=15, what=f"{victim} runs again")
     async with stack.client() as http:
@@ -129,6 +127,51 @@ async def test_what_dies_is_started_again(stack: Stack, victim: str) -> None:
             return bool((await http.get("/api/v1/health/detailed")).json()["status"] == "ok")
 
         await eventually(works, within=10, what="everything is well again")
+
+
+def _runs_again(stack: Stack, name: str, before: int) -> bool:
+    state = stack.home.read_state() or {}
+    children = [*state["services"], *state["servers"], state["forkserver"]]
+    child = next(c for c in children if c["name"] == name)
+    return child["pid"] not in (None, before) and child["state"] == "running"
+
+
+async def test_services_outlive_the_fork_server_and_are_still_watched(stack: Stack) -> None:
+    """Its successor did not start them, and yet sees one of them die."""
+    services = {name: stack.pid(name) for name in PROGRAMS}
+    forkserver = stack.pid("forkserver")
+    os.kill(forkserver, signal.SIGKILL)
+
+    async def replaced() -> bool:
+        return _runs_again(stack, "forkserver", forkserver)
+
+    await eventually(replaced, within=60, what="the fork server has imported everything")
+    assert {name: stack.pid(name) for name in PROGRAMS} == services
+    os.kill(services["tasks"], signal.SIGKILL)
+
+    async def back() -> bool:
+        return _runs_again(stack, "tasks", services["tasks"])
+
+    await eventually(back, within=15, what="tasks runs again")
+    parent = psutil.Process(stack.pid("tasks")).parent()
+    assert parent is not None
+    assert parent.pid == stack.pid("forkserver")
+    assert {name: stack.pid(name) for name in PROGRAMS if name != "tasks"} == {
+        name: pid for name, pid in services.items() if name != "tasks"
+    }
+
+
+async def test_no_secret_shows_in_what_runs(stack: Stack) -> None:
+    """A command line and an environment can be looked up by whoever may list processes."""
+    credentials = Credentials.read(stack.home.credentials / "secrets.json")
+    secrets = [credentials.secret_key, credentials.admin_password]
+    secrets += [password for users in credentials.passwords.values() for password in users.values()]
+    shown = {
+        process.pid: " ".join([*process.cmdline(), *process.environ().values()])
+        for process in stack.processes()
+    }
+    assert {stack.pid(name) for name in PROGRAMS} <= shown.keys()
+    assert not [pid for pid, text in shown.items() for secret in secrets if secret in text]
 
 
 async def test_a_service_that_hangs_is_reported_and_not_killed(own_stack: Stack) -> None:

@@ -42,7 +42,6 @@ class Running:
                 stderr=log,
                 cwd=self.program.cwd,
                 env={**os.environ, **self.program.env},
-                pass_fds=self.program.pass_fds,
                 start_new_session=True,
                 **options,
             )

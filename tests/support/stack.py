@@ -68,7 +68,8 @@ class Stack:
     def pid(self, name: str) -> int:
         state = self.home.read_state()
         assert state is not None
-        return int(next(c["pid"] for c in state["services"] + state["servers"] if c["name"] == name))
+        children = [*state["services"], *state["servers"], state["forkserver"]]
+        return int(next(c["pid"] for c in children if c["name"] == name))
 
     def processes(self) -> list[psutil.Process]:
         return leftovers.find(self.home)

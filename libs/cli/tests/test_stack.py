@@ -2,6 +2,8 @@
 
 import json
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,8 +23,11 @@ from signalbox_cli.provision.permissions import USERS
 from signalbox_cli.stack.child import Child
 from signalbox_cli.stack.console import LogView, render
 from signalbox_cli.stack.home import AlreadyRunning, Home
+from signalbox_cli.stack.modules import MODULES
+from signalbox_cli.stack.processes import execute
 from signalbox_cli.stack.program import Program
 from signalbox_cli.stack.servers import Nats
+from signalbox_common.programs import PROGRAMS
 
 ENDPOINTS = Endpoints(postgres="db:5432", redis="cache:6379", nats="bus:4222")
 
@@ -170,14 +175,25 @@ def test_the_log_view_shows_whole_lines_once_and_keeps_files_small(
     assert file.stat().st_size == 0, "what nobody looks at is cut, too"
 
 
+def test_every_program_is_imported_before_it_is_forked() -> None:
+    assert tuple(MODULES) == PROGRAMS
+
+
+def test_the_supervisor_starts_the_fork_server_before_it_imports_for_long() -> None:
+    look = "import sys, signalbox_cli.stack.supervisor; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert {"pydantic", "sqlalchemy", "nats", "asyncpg"}.isdisjoint(done.stdout.split())
+
+
 def test_what_dies_is_started_at_once_unless_it_dies_over_and_over(home: Home) -> None:
     async def never() -> bool:
         return False
 
     child = Child(
-        Program("x", "service", ["true"], never),
+        Program("x", "server", never, argv=["true"]),
         home,
         home.logs / "x.log",
+        launch=execute,
         changed=lambda: None,
         say=lambda _text, _style: None,
     )

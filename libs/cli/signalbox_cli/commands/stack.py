@@ -15,7 +15,7 @@ from rich.table import Table
 
 from signalbox_cli.commands.common import HomeOption, JsonOption, console, errors, fail
 from signalbox_cli.stack import leftovers
-from signalbox_cli.stack.home import MARK, AlreadyRunning, Home
+from signalbox_cli.stack.home import AlreadyRunning, Home
 
 if TYPE_CHECKING:
     from signalbox_cli.stack.supervisor import Supervisor
@@ -35,8 +35,6 @@ def up(
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when all is ready.")] = False,
 ) -> None:
     """Start PostgreSQL, Valkey, NATS and the six services; Ctrl-C stops them cleanly."""
-    from signalbox_cli.provision.errors import ProvisionError
-    from signalbox_cli.stack.servers import MissingServer
     from signalbox_cli.stack.supervisor import StartFailed, Supervisor
 
     place = Home.find(home)
@@ -47,7 +45,6 @@ def up(
     os.umask(0o077)
     try:
         with place.lock():
-            os.environ[MARK] = place.mark
 
             async def run() -> None:
                 shown = DETACHED not in os.environ  # nobody looks, and every program has its own file
@@ -61,7 +58,7 @@ def up(
         raise fail(
             f"already running at {state.get('url')} ({place.path}); `signalbox down` stops it"
         ) from None
-    except (StartFailed, MissingServer, ProvisionError) as error:
+    except StartFailed as error:
         raise fail(str(error)) from None
     console.print("stopped; the data is kept", style="dim")
 
@@ -160,7 +157,8 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
         return
     console.print(f"[bold]{found['url']}[/]  {found['phase']}  (supervisor {found['supervisor']})\n")
     table = Table("name", "state", "pid", "restarts", box=None, header_style="dim")
-    for row in (*found["services"], *found["servers"]):
+    others = [found["forkserver"]] if found["forkserver"] is not None else []
+    for row in (*found["services"], *found["servers"], *others):
         colour = "green" if row["state"] == "running" else "yellow"
         table.add_row(row["name"], f"[{colour}]{row['state']}[/]", str(row["pid"]), str(row["restarts"]))
     console.print(table)

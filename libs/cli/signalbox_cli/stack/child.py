@@ -1,8 +1,6 @@
 """One supervised process: started, watched, restarted when it dies, stopped when told."""
 
 import asyncio
-import os
-import pwd
 import signal
 import time
 from collections import deque
@@ -12,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from signalbox_cli.stack import leftovers
-from signalbox_cli.stack.home import MARK, Home
+from signalbox_cli.stack.home import Home
+from signalbox_cli.stack.processes import Launch, Process
 from signalbox_cli.stack.program import Program
 
 MANY_DEATHS, WITHIN = 3, 10.0
 LONGEST_PAUSE = 2.0
 READY_POLL = 0.05
-WATCH_EVERY = 1.0
+WATCH_EVERY = 5.0
+SILENT_POLL = 1.0
 HANGS_AFTER = 3
 
 
@@ -31,6 +31,7 @@ class Child:
         home: Home,
         log_file: Path,
         *,
+        launch: Launch,
         changed: Callable[[], None],
         say: Callable[[str, str], None],
     ) -> None:
@@ -41,10 +42,11 @@ class Child:
         self.ready = asyncio.Event()
         self._home = home
         self._log_file = log_file
+        self._launch = launch
         self._changed = changed
         self._say = say
         self._stopping = False
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Process | None = None
         self._deaths: deque[float] = deque(maxlen=64)
         self._task: asyncio.Task[None] | None = None
 
@@ -53,7 +55,7 @@ class Child:
 
     async def stop(self) -> None:
         self._stopping = True
-        if self._process is not None and self._process.returncode is None:
+        if self._process is not None and not self._process.ended:
             self._set("stopping")
             self._signal(self.program.stop_signal)
             try:
@@ -79,16 +81,16 @@ class Child:
                 await self._spawn()
             except OSError as error:
                 self._say(f"{self.program.name} cannot be started: {error}", "bold red")
-                code: int | None = None
+                cause = "not started"
             else:
-                code = await self._watch()
+                cause = _cause(await self._watch())
             if self._told_to_stop():
                 return
             self.ready.clear()
             self.pid = None
             self.restarts += 1
             self._set("restarting")
-            self._say(f"{self.program.name} died ({_cause(code)}), starting it again", "yellow")
+            self._say(f"{self.program.name} died ({cause}), starting it again", "yellow")
             if self.program.orphan_name is not None:
                 await asyncio.to_thread(leftovers.kill_orphans, self._home, self.program.orphan_name)
             await asyncio.sleep(self._pause())
@@ -104,27 +106,11 @@ class Child:
         return 0.0 if recent < MANY_DEATHS else min(0.25 * 2.0 ** (recent - MANY_DEATHS), LONGEST_PAUSE)
 
     async def _spawn(self) -> None:
-        program = self.program
-        options: dict[str, Any] = {}
-        if program.user is not None:
-            account = pwd.getpwnam(program.user)
-            options = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-        with self._log_file.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                *program.argv,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=program.cwd,
-                env={**os.environ, **program.env, MARK: self._home.mark},
-                pass_fds=program.pass_fds,
-                start_new_session=True,
-                **options,
-            )
+        self._process = await self._launch(self.program, self._log_file)
         self.pid = self._process.pid
         self._changed()
 
-    async def _watch(self) -> int:
+    async def _watch(self) -> int | None:
         """Until it dies: tells when it is ready, and when it stops answering."""
         assert self._process is not None  # noqa: S101 - only called after _spawn
         dead = asyncio.create_task(self._process.wait())
@@ -150,7 +136,10 @@ class Child:
                 if silent == HANGS_AFTER:
                     self._say(f"{self.program.name} does not answer", "yellow")
                     self._set("unresponsive")
-            await asyncio.sleep(WATCH_EVERY if self.ready.is_set() else READY_POLL)
+            if not self.ready.is_set():
+                await asyncio.sleep(READY_POLL)
+            else:
+                await asyncio.sleep(SILENT_POLL if silent else WATCH_EVERY)
 
     async def _answers(self) -> bool:
         try:
@@ -171,7 +160,7 @@ class Child:
 
 def _cause(code: int | None) -> str:
     if code is None:
-        return "not started"
+        return "nobody saw how"
     if code < 0:
         return signal.Signals(-code).name
     return f"exit code {code}"

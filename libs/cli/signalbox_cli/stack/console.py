@@ -43,6 +43,8 @@ class LogView:
     def __init__(self, console: Console, folder: Path, *, quiet: bool = False) -> None:
         self._console = console
         self._quiet = quiet
+        self.pause = 2.0 if quiet else 0.1
+        """Between two looks: where nobody reads along, they only keep files small."""
         self._folder = folder
         self._positions: dict[str, int] = {}
 
@@ -57,18 +59,23 @@ class LogView:
         for name, position in list(self._positions.items()):
             path = self.file(name)
             try:
-                with path.open("rb") as file:
-                    file.seek(position)
-                    chunk = file.read(1024 * 1024)
+                size = path.stat().st_size
+                if size == position:
+                    continue
+                self._positions[name] = size if self._quiet else self._show(name, path, position)
             except FileNotFoundError:
                 continue
-            complete, _, _ = chunk.rpartition(b"\n")
-            if complete:
-                self._positions[name] = position + len(complete) + 1
-                for line in () if self._quiet else complete.decode(errors="replace").splitlines():
-                    self._console.print(render(name, line), soft_wrap=True)
             if self._positions[name] > ROTATE_AT:
                 self._rotate(name, path)
+
+    def _show(self, name: str, path: Path, position: int) -> int:
+        """Prints the whole lines from there on; answers where the rest begins."""
+        with path.open("rb") as file:
+            file.seek(position)
+            complete, found, _ = file.read(1024 * 1024).rpartition(b"\n")
+        for line in complete.decode(errors="replace").splitlines():
+            self._console.print(render(name, line), soft_wrap=True)
+        return position + len(complete) + len(found)
 
     def _rotate(self, name: str, path: Path) -> None:
         """The programs append, so the file can be cut under them."""

@@ -1,4 +1,4 @@
-"""What the supervisor starts: a command line, its surroundings, and how to tell that it is ready."""
+"""What the supervisor starts, its surroundings, and how to tell that it is ready."""
 
 import asyncio
 import signal
@@ -6,8 +6,9 @@ import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
+T = TypeVar("T")
 PROBE_PATIENCE = 1.5
 BACKLOG = 4096
 
@@ -17,14 +18,20 @@ Ready = Callable[[], Awaitable[bool]]
 @dataclass(frozen=True)
 class Program:
     name: str
-    kind: Literal["server", "service"]
-    argv: list[str]
+    kind: Literal["server", "service", "forkserver"]
     ready: Ready
+    argv: list[str] = field(default_factory=list)
+    """What is executed."""
+    module: str | None = None
+    """What is forked instead."""
     env: dict[str, str] = field(default_factory=dict)
     cwd: Path | None = None
     user: str | None = None
     """Run as this user; only root can."""
-    pass_fds: tuple[int, ...] = ()
+    sockets: dict[str, int] = field(default_factory=dict)
+    """Listening sockets for what is forked: the setting that names each, and its descriptor here."""
+    is_edge: bool = False
+    """Stopped before all others: nobody comes in any more."""
     stop_signal: int = signal.SIGTERM
     stop_patience: float = 15.0
     orphan_name: str | None = None
@@ -60,16 +67,48 @@ def listening_socket(host: str, port: int) -> socket.socket:
     return listener
 
 
+class Sockets:
+    """Listening sockets that outlive their programs: a restart refuses no connection."""
+
+    def __init__(self) -> None:
+        self._open: list[socket.socket] = []
+
+    def listen(self, port: int = 0, host: str = "127.0.0.1") -> tuple[int, int]:
+        """The descriptor and the port of a new one."""
+        listener = listening_socket(host, port)
+        self._open.append(listener)
+        return listener.fileno(), int(listener.getsockname()[1])
+
+    def close(self) -> None:
+        for listener in self._open:
+            listener.close()
+
+
 async def first_lines(port: int, request: bytes, count: int = 1) -> list[bytes]:
-    """What somebody on a local port says first; nothing where nobody answers within a second."""
+    """What somebody on a local port says first; nothing where nobody answers in time."""
+
+    async def lines(reader: asyncio.StreamReader) -> list[bytes]:
+        return [await reader.readline() for _ in range(count)]
+
+    return await _answer(port, request, lines) or []
+
+
+async def first_byte(port: int, request: bytes) -> bytes:
+    """As `first_lines`, of those who do not speak in lines."""
+    return await _answer(port, request, lambda reader: reader.read(1)) or b""
+
+
+async def _answer(
+    port: int, request: bytes, read: Callable[[asyncio.StreamReader], Awaitable[T]]
+) -> T | None:
     try:
         async with asyncio.timeout(PROBE_PATIENCE):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             try:
                 writer.write(request)
-                return [await reader.readline() for _ in range(count)]
+                return await read(reader)
             finally:
                 writer.close()
                 await writer.wait_closed()
     except (OSError, TimeoutError):
-        return []
+        return None

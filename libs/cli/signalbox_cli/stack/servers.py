@@ -6,6 +6,7 @@ import pwd
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -14,8 +15,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
-
-import asyncpg
 
 from signalbox_cli.provision.credentials import (
     ACCOUNT,
@@ -28,7 +27,7 @@ from signalbox_cli.provision.credentials import (
     write_secret,
 )
 from signalbox_cli.provision.permissions import ADMIN
-from signalbox_cli.stack.program import Program, first_lines, free_port, is_free
+from signalbox_cli.stack.program import Program, first_byte, first_lines, free_port, is_free
 from signalbox_common.contracts.streams import Topology
 
 _POSTGRES_SETTINGS = {
@@ -46,6 +45,7 @@ _POSTGRES_SETTINGS = {
     "io_method": "sync",
     "autovacuum_naptime": "30s",
 }
+_PROTOCOL = 3 << 16
 _LISTEN = re.compile(r'^listen: "127\.0\.0\.1:([0-9]{1,5})"$', re.MULTILINE)
 _HBA = "host all all 127.0.0.1/32 scram-sha-256\nhost all all ::1/128 scram-sha-256\n"
 
@@ -195,15 +195,10 @@ class Postgres:
         )
 
     async def _ready(self) -> bool:
-        try:
-            connection = await asyncpg.connect(self.admin_url, timeout=2)
-        except (OSError, asyncpg.PostgresError, TimeoutError):
-            return False
-        try:
-            await connection.execute("select 1")
-        finally:
-            await connection.close()
-        return True
+        """It asks whoever comes for a password, as it does neither while it starts nor while it stops."""
+        who = f"user\0{ADMIN}\0database\0postgres\0\0".encode()
+        hello = struct.pack("!II", 8 + len(who), _PROTOCOL) + who
+        return await first_byte(self.port, hello) == b"R"
 
     @property
     def admin_url(self) -> str:
@@ -336,6 +331,12 @@ class Servers:
     endpoints: Endpoints
     postgres_admin_url: str
     nats_admin_url: str
+
+    def close(self) -> None:
+        """When none of them runs any more."""
+        for server in self.own:
+            if isinstance(server, Postgres):
+                server.close()
 
     @staticmethod
     def plan(data: Path, credentials: Credentials) -> "Servers":

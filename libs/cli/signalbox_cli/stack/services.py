@@ -1,39 +1,19 @@
 """The six services, and the role beside the gateway, as programs of the native stack."""
 
 import os
-import socket
-import sys
 
 from signalbox_cli.provision.credentials import service_environment
 from signalbox_cli.stack.home import Home
-from signalbox_cli.stack.program import Program, first_lines, listening_socket
-from signalbox_common.programs import FANOUT, PROGRAMS, SERVICES
+from signalbox_cli.stack.modules import MODULES
+from signalbox_cli.stack.program import Program, Sockets, first_lines
+from signalbox_common.programs import PROGRAMS, SERVICES
 
 GATEWAY = SERVICES[0]
 WORKERS, MOST_WORKERS = "SIGNALBOX_GATEWAY_WORKERS", 64
-_MODULES = {FANOUT: "signalbox_gateway.fanout.app"}
 
 
 class BadWorkers(ValueError):
     """Carries what the person is to be told."""
-
-
-class Sockets:
-    """Listening sockets that outlive their programs: a restart refuses no connection."""
-
-    def __init__(self) -> None:
-        self._open: list[socket.socket] = []
-
-    def listen(self, port: int = 0, host: str = "127.0.0.1") -> tuple[int, int]:
-        """The descriptor and the port of a new one."""
-        listener = listening_socket(host, port)
-        listener.set_inheritable(True)
-        self._open.append(listener)
-        return listener.fileno(), int(listener.getsockname()[1])
-
-    def close(self) -> None:
-        for listener in self._open:
-            listener.close()
 
 
 def programs(home: Home, sockets: Sockets, *, gateway_fd: int, gateway_workers: int = 1) -> list[Program]:
@@ -58,16 +38,15 @@ def _program(
     service: str, home: Home, sockets: Sockets, gateway_fd: int, *, name: str | None = None
 ) -> Program:
     health_fd, health_port = sockets.listen()
-    fds = (health_fd, gateway_fd) if service == GATEWAY else (health_fd,)
+    listening = {"SIGNALBOX_HEALTH_FD": health_fd}
+    if service == GATEWAY:
+        listening["SIGNALBOX_LISTEN_FD"] = gateway_fd
     env = {
         # What names the servers for the supervisor is not for the services: they have files of their own.
         **dict.fromkeys(("DATABASE_URL", "REDIS_URL", "NATS_URL", "SECRET_KEY", "SIGNALBOX_TOKEN"), ""),
         **service_environment(home.credentials, service),
-        "SIGNALBOX_HEALTH_FD": str(health_fd),
         "SIGNALBOX_SECRETS_DIR": str(home.secrets),
     }
-    if service == GATEWAY:
-        env["SIGNALBOX_LISTEN_FD"] = str(gateway_fd)
 
     async def ready() -> bool:
         return await http_ok(health_port, "/health/ready")
@@ -75,14 +54,10 @@ def _program(
     return Program(
         name=name or service,
         kind="service",
-        argv=[
-            sys.executable,
-            "-m",
-            "signalbox_common.start",
-            _MODULES.get(service, f"signalbox_{service}.app"),
-        ],
+        module=MODULES[service],
         env=env,
-        pass_fds=fds,
+        sockets=listening,
+        is_edge=service == GATEWAY,
         ready=ready,
         stop_patience=float(os.environ.get("SIGNALBOX_SHUTDOWN_GRACE", "10")) + 5,
     )

@@ -35,6 +35,7 @@ async def read(home: Home) -> dict[str, Any] | None:
         "supervisor": state["pid"],
         "services": state["services"],
         "servers": state["servers"],
+        "forkserver": state["forkserver"],
         "streams": streams,
         "outbox": outbox if outbox is not None else dict.fromkeys(OWNERS),
         "deadLetters": letters,

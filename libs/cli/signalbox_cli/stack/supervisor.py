@@ -1,29 +1,28 @@
 """Brings the whole stack up, keeps it up, and takes it down again."""
 
 import asyncio
+import importlib
 import os
 import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from signalbox_cli.provision import database as database_provision
-from signalbox_cli.provision import streams as streams_provision
-from signalbox_cli.provision.credentials import (
-    Credentials,
-    write_operator_files,
-    write_secret,
-    write_service_files,
-)
-from signalbox_cli.stack import leftovers, services
+from signalbox_cli.stack import leftovers
 from signalbox_cli.stack.child import Child
 from signalbox_cli.stack.console import LogView
-from signalbox_cli.stack.home import Home
-from signalbox_cli.stack.program import Program
-from signalbox_cli.stack.servers import Postgres, Servers
+from signalbox_cli.stack.forkserver import ForkServer
+from signalbox_cli.stack.home import MARK, Home
+from signalbox_cli.stack.modules import AT_FIRST_USE, MODULES, PROVISION
+from signalbox_cli.stack.processes import Launch, execute
+from signalbox_cli.stack.program import Program, Sockets
+
+if TYPE_CHECKING:
+    from signalbox_cli.stack.servers import Servers
 
 START_PATIENCE = 60.0
 START_DEATHS = 5
@@ -42,7 +41,8 @@ class Supervisor:
         self._port = port
         self._view = LogView(console, home.logs, quiet=not show)
         self._children: dict[str, Child] = {}
-        self._sockets = services.Sockets()
+        self._sockets = Sockets()
+        self._forkserver = ForkServer([PROVISION, AT_FIRST_USE, *MODULES.values()])
         self._servers: Servers | None = None
         self._phase = "starting"
         self._url: str | None = None
@@ -51,6 +51,7 @@ class Supervisor:
 
     async def run(self, *, on_ready: Callable[["Supervisor"], None]) -> None:
         """Returns when everything is stopped again; raises StartFailed where it does not come up."""
+        os.environ[MARK] = self.home.mark  # for whatever we start
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._stop.set)
@@ -90,10 +91,23 @@ class Supervisor:
     # -- up ----------------------------------------------------------------------------------------
 
     async def _start(self) -> None:
+        self._add(self._forkserver.program(), self._forkserver.start)  # first: it imports for longest
+        # These import the contracts, in a thread, so that we go on hearing meanwhile.
+        await asyncio.to_thread(importlib.import_module, "signalbox_cli.stack.servers")
+        from signalbox_cli.stack.servers import MissingServer
+        from signalbox_cli.stack.services import BadWorkers
+
         try:
-            workers = services.gateway_workers()
-        except services.BadWorkers as error:
+            await self._bring_up()
+        except (MissingServer, BadWorkers) as error:
             raise StartFailed(str(error)) from None
+
+    async def _bring_up(self) -> None:
+        from signalbox_cli.provision import credentials as files
+        from signalbox_cli.stack import services
+        from signalbox_cli.stack.servers import Servers
+
+        workers = services.gateway_workers()
         try:
             gateway_fd, port = self._sockets.listen(self._port, self._host)
         except OSError as error:
@@ -102,34 +116,58 @@ class Supervisor:
                 "set SIGNALBOX_PORT to another one, or to 0 for any free one"
             ) from error
         self._url = f"http://{self._host}:{port}"
-        write_secret(self.home.url_file, self._url)
+        files.write_secret(self.home.url_file, self._url)
         self.home.url_file.chmod(0o644)
-        credentials = Credentials.load_or_make(self.home.credentials / "secrets.json")
-        write_secret(self.home.admin_password_file, credentials.admin_password)
+        secrets = self.home.credentials / "secrets.json"
+        credentials = files.Credentials.load_or_make(secrets)
+        files.write_secret(self.home.admin_password_file, credentials.admin_password)
         servers = self._servers = Servers.plan(self.home.data, credentials)
         for server in servers.own:
             await asyncio.to_thread(server.prepare)
-            self._add(server.program())
+            self._add(server.program(), execute)
         folder = self.home.credentials
-        write_service_files(folder, credentials, servers.endpoints)
-        write_operator_files(folder, credentials, servers.endpoints, servers.postgres_admin_url)
+        files.write_service_files(folder, credentials, servers.endpoints)
+        files.write_operator_files(folder, credentials, servers.endpoints, servers.postgres_admin_url)
         await self._all_ready("server")
-        changes = await asyncio.gather(
-            database_provision.provision(servers.postgres_admin_url, credentials),
-            streams_provision.provision(servers.nats_admin_url),
-        )
-        for change in (*changes[0], *changes[1]):
-            self._view.say(change, "dim")
+        await self._provision(secrets, servers)
         for program in services.programs(
             self.home, self._sockets, gateway_fd=gateway_fd, gateway_workers=workers
         ):
-            self._add(program)
+            self._add(program, self._forkserver.launch)
         await self._all_ready("service")
 
-    def _add(self, program: Program) -> None:
+    async def _provision(self, secrets: Path, servers: "Servers") -> None:
+        environment = {
+            "SIGNALBOX_PROVISION_SECRETS": str(secrets),
+            "DATABASE_URL": servers.postgres_admin_url,
+            "NATS_URL": servers.nats_admin_url,
+        }
+        log = self._view.file("provision")
+        log.unlink(missing_ok=True)
+        try:
+            process = await self._forkserver.fork(PROVISION, log, environment=environment)
+        except OSError as error:
+            raise StartFailed(f"the servers cannot be provisioned: {error}") from None
+        try:
+            code = await process.exit_code()
+        finally:
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGKILL)
+        said = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        if code != 0:
+            raise StartFailed(f"{said[-1] if said else 'provisioning was ended'}; see {log}")
+        for change in said:
+            self._view.say(change, "dim")
+
+    def _add(self, program: Program, launch: Launch) -> None:
         self._view.skip_to_end(program.name)
         child = Child(
-            program, self.home, self._view.file(program.name), changed=self._save, say=self._view.say
+            program,
+            self.home,
+            self._view.file(program.name),
+            launch=launch,
+            changed=self._save,
+            say=self._view.say,
         )
         self._children[program.name] = child
         child.start()
@@ -153,14 +191,14 @@ class Supervisor:
         """The edge first, then the services, then what they stand on."""
         self._phase = "stopping"
         self._save()
-        for group in (_is_gateway, _is_service, _is_server):
+        for group in (_is_edge, _is_service, _is_other):
             stopping = (c.stop() for c in self._children.values() if group(c))
             await asyncio.gather(*stopping, return_exceptions=True)  # what fails is a leftover
         await asyncio.to_thread(leftovers.end, self.home)
+        self._forkserver.close()
         self._sockets.close()
-        for server in self._servers.own if self._servers is not None else ():
-            if isinstance(server, Postgres):
-                server.close()
+        if self._servers is not None:
+            self._servers.close()
         self.home.state_file.unlink(missing_ok=True)
 
     # -- telling -----------------------------------------------------------------------------------
@@ -168,29 +206,33 @@ class Supervisor:
     async def _show_logs(self) -> None:
         while True:
             self._view.show_new()
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(self._view.pause)
 
     def _save(self) -> None:
         state: dict[str, Any] = {
             "phase": self._phase,
             "pid": os.getpid(),
             "url": self._url,
-            "services": [c.describe() for c in self._children.values() if c.program.kind == "service"],
-            "servers": [c.describe() for c in self._children.values() if c.program.kind == "server"],
+            "services": self._described("service"),
+            "servers": self._described("server"),
+            "forkserver": next(iter(self._described("forkserver")), None),
         }
         try:
             self.home.write_state(state)
         except OSError as error:  # a full disk must not stop us from keeping things running
             self._view.say(f"the state cannot be written: {error}", "yellow")
 
+    def _described(self, kind: str) -> list[dict[str, Any]]:
+        return [child.describe() for child in self._children.values() if child.program.kind == kind]
 
-def _is_gateway(child: Child) -> bool:
-    return child.program.name.partition("-")[0] == services.GATEWAY
+
+def _is_edge(child: Child) -> bool:
+    return child.program.is_edge
 
 
 def _is_service(child: Child) -> bool:
-    return child.program.kind == "service" and not _is_gateway(child)
+    return child.program.kind == "service" and not child.program.is_edge
 
 
-def _is_server(child: Child) -> bool:
-    return child.program.kind == "server"
+def _is_other(child: Child) -> bool:
+    return child.program.kind != "service"
