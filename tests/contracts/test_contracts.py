@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import jsonschema
 import pytest
@@ -12,7 +12,17 @@ from signalbox_auth.settings import AuthSettings
 from signalbox_catalog.settings import CatalogSettings
 from signalbox_cli.provision.permissions import of_user
 from signalbox_common.contracts import auth, base, streams
-from signalbox_common.contracts.base import REGISTRY, Command, ContractError, Done, Event, Query, Request
+from signalbox_common.contracts.base import (
+    REGISTRY,
+    Ask,
+    Command,
+    ContractError,
+    Done,
+    Event,
+    Query,
+    Reply,
+    Request,
+)
 from signalbox_common.programs import OWNERS
 from signalbox_common.settings import OwnerSettings, ServiceSettings
 from signalbox_gateway.settings import GatewaySettings
@@ -48,12 +58,49 @@ def test_a_contract_says_its_subject_in_the_right_form() -> None:
         type("Wrong", (Event,), {"subject": "evt.x.auth.user.made", "__module__": __name__})
 
 
-def test_a_command_never_carries_a_secret() -> None:
+class Key(Reply):
+    name: str
+    value: SecretStr | None = None
+
+
+class KeyRing(Reply):
+    keys: tuple[Key, ...] = ()
+
+
+def test_no_secret_goes_into_a_stream() -> None:
     with pytest.raises(ContractError, match="make it an Ask"):
 
         class Secretive(Command[Done]):
             subject = "cmd.auth.v1.secretive"
-            secret_fields: ClassVar[frozenset[str]] = frozenset({"password"})
+
+            keys: dict[str, list[Key]]
+
+    with pytest.raises(ContractError, match="tell a secret to whoever reads events"):
+
+        class SecretTold(Event):
+            subject = "evt.*.auth.secret.told"
+
+            ring: KeyRing | None = None
+
+
+def test_only_asks_are_answered_with_secrets() -> None:
+    with pytest.raises(ContractError, match="answered with a secret"):
+
+        class MakeKey(Command[Key]):
+            subject = "cmd.auth.v1.make-key"
+
+    with pytest.raises(ContractError, match="answered with a secret"):
+
+        class GetKeys(Query[KeyRing]):
+            subject = "qry.auth.v1.get-keys"
+
+
+def test_the_audit_log_is_told_no_secret() -> None:
+    with pytest.raises(ContractError, match="show password in the audit log"):
+
+        class Whisper(Ask[Done]):
+            subject = "ask.auth.v1.whisper"
+            target = "password"
 
             password: SecretStr
 

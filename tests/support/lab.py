@@ -4,7 +4,6 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 from pydantic import SecretStr
 
@@ -41,7 +40,6 @@ class OtherNote(Command[Noted]):
 class Whisper(Ask[Noted]):
     subject = "ask.tasks.v1.lab-whisper"
     grant = GrantScope.NONE
-    secret_fields: ClassVar[frozenset[str]] = frozenset({"secret"})
 
     text: str
     secret: SecretStr

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import SecretStr
-
 from signalbox_common import outbox, telemetry
 from signalbox_common.bus import headers as h
 from signalbox_common.contracts.base import AuditRecorded, Query, Request
@@ -69,7 +67,7 @@ class Asked:
         if self.contract.target is None:
             return None
         value = getattr(self.request, self.contract.target)
-        return None if value is None or isinstance(value, SecretStr) else str(value)
+        return None if value is None else str(value)
 
 
 class AuditTrail:

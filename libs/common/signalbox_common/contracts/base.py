@@ -17,6 +17,7 @@ from pydantic.alias_generators import to_camel
 
 from signalbox_common.contracts.roles import ProjectRole
 from signalbox_common.programs import OWNERS
+from signalbox_common.contracts.secret import carries_secrets, revealed, secret_fields, without_secrets
 
 EVENTS_AREA = "events"
 """What API tokens are limited to where they follow or publish events, which no contract is asked for."""
@@ -70,17 +71,19 @@ class Message(BaseModel):
         hide_input_in_errors=True,
     )
 
-    secret_fields: ClassVar[frozenset[str]] = frozenset()
-    """Fields that never enter a digest, a log, a table in clear, or a stream."""
+    carries_secrets: ClassVar[bool] = False
+    """Whether there may be a secret anywhere in it, as its types say."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        cls.carries_secrets = carries_secrets(cls)
 
     def encode(self) -> bytes:
         """The JSON body that travels, secrets included."""
-        if not self.secret_fields:
+        if not self.carries_secrets:
             return self.model_dump_json(by_alias=True).encode()
-        body = self.model_dump(mode="json", by_alias=True)
-        for name in self.secret_fields:
-            secret = getattr(self, name)
-            body[to_camel(name)] = secret.get_secret_value() if secret is not None else None
+        body = revealed(self, self.model_dump(mode="json", by_alias=True))
         try:
             return json.dumps(body, ensure_ascii=False).encode()
         except UnicodeEncodeError:  # halves of characters: whoever reads it refuses them
@@ -88,7 +91,8 @@ class Message(BaseModel):
 
     def public_body(self) -> dict[str, Any]:
         """The JSON body without its secrets, for digests."""
-        return self.model_dump(mode="json", by_alias=True, exclude=set(self.secret_fields))
+        body = self.model_dump(mode="json", by_alias=True)
+        return without_secrets(self, body) if self.carries_secrets else body
 
 
 class Reply(Message):
@@ -153,8 +157,12 @@ class Request(Message, Generic[R]):
                 break
         else:
             raise ContractError(f"{cls.__name__} does not say what it is answered with")
-        if cls.kind == "cmd" and cls.secret_fields:
+        if cls.kind == "cmd" and cls.carries_secrets:
             raise ContractError(f"{cls.__name__} would store a secret in a stream: make it an Ask")
+        if cls.kind != "ask" and cls.reply.carries_secrets:
+            raise ContractError(f"{cls.__name__} would be answered with a secret: make it an Ask")
+        if cls.target in secret_fields(cls):
+            raise ContractError(f"{cls.__name__} would show {cls.target} in the audit log")
         _register(cls)
 
     @classmethod
@@ -226,6 +234,8 @@ class Event(Message):
             raise ContractError(
                 f"{cls.__name__}: {cls.subject!r} is no evt.*.<service>.<entity>.<past tense>"
             )
+        if cls.carries_secrets:
+            raise ContractError(f"{cls.__name__} would tell a secret to whoever reads events")
         _register(cls)
 
     @classmethod

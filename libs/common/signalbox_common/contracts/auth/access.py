@@ -2,7 +2,7 @@
 
 import uuid
 from datetime import datetime
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, StringConstraints
 
@@ -33,7 +33,6 @@ class Identify(Query[Identity]):
 
     subject = "qry.auth.v1.identify"
     grant = GrantScope.NONE
-    secret_fields: ClassVar[frozenset[str]] = frozenset({"token"})
     refusals = {
         "unauthenticated": 401,
         "token_expired": 401,
@@ -63,7 +62,6 @@ class GetGrant(Query[Grant]):
 
     subject = "qry.auth.v1.grant"
     grant = GrantScope.NONE
-    secret_fields: ClassVar[frozenset[str]] = frozenset({"token"})
     refusals = {
         "unauthenticated": 401,
         "token_expired": 401,
@@ -102,7 +100,6 @@ class Reach(Query[Reached]):
 
     subject = "qry.auth.v1.reach"
     grant = GrantScope.NONE
-    secret_fields: ClassVar[frozenset[str]] = frozenset({"proof"})
     refusals = {"unauthenticated": 401, "token_expired": 401, "key_retired": 401, "grant_revoked": 401}
 
     service: Audience
@@ -125,7 +122,6 @@ class Delegate(Ask[Delegation]):
     subject = "ask.auth.v1.delegate"
     grant = GrantScope.NONE
     target = "run"
-    secret_fields: ClassVar[frozenset[str]] = frozenset({"proof"})
     refusals = {
         "unauthenticated": 401,
         "token_expired": 401,
@@ -151,7 +147,6 @@ class EndDelegation(Ask[Done]):
 
     subject = "ask.auth.v1.end-delegation"
     grant = GrantScope.NONE
-    secret_fields: ClassVar[frozenset[str]] = frozenset({"delegation"})
     refusals = {"delegation_ended": 401}
 
     delegation: Annotated[SecretStr, Field(max_length=200)]
@@ -162,7 +157,6 @@ class DelegatedGrant(Query[Grant]):
 
     subject = "qry.auth.v1.delegated-grant"
     grant = GrantScope.NONE
-    secret_fields: ClassVar[frozenset[str]] = frozenset({"delegation"})
     refusals = {"delegation_ended": 401}
 
     delegation: Annotated[SecretStr, Field(max_length=200)]

@@ -38,7 +38,6 @@ class PollDevice(Ask[SignedIn]):
     area = "account"
     once: ClassVar[bool] = False
     unrecorded = frozenset({"authorization_pending", "slow_down", "expired_token"})
-    secret_fields: ClassVar[frozenset[str]] = frozenset({"device_code"})
     refusals = {"authorization_pending": 400, "slow_down": 400, "access_denied": 400, "expired_token": 400}
 
     device_code: DeviceCode

@@ -29,7 +29,6 @@ class Login(Ask[SignedIn]):
     area = "account"
     once: ClassVar[bool] = False
     unrecorded = frozenset({"too_many_attempts"})
-    secret_fields: ClassVar[frozenset[str]] = frozenset({"password"})
     refusals = {"bad_credentials": 401, "too_many_attempts": 429}
 
     username: Annotated[Text, StringConstraints(max_length=254)] | None = None
@@ -45,7 +44,6 @@ class Refresh(Ask[SignedIn]):
     area = "account"
     once: ClassVar[bool] = False
     unrecorded = frozenset({"bad_refresh_token"})
-    secret_fields: ClassVar[frozenset[str]] = frozenset({"refresh_token"})
     refusals = {"bad_refresh_token": 401, "refresh_token_reused": 401}
 
     refresh_token: RefreshToken

@@ -2,7 +2,7 @@
 
 import uuid
 from datetime import datetime
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, StringConstraints
 
@@ -48,7 +48,6 @@ class Register(Ask[User]):
     grant = GrantScope.NONE
     area = "account"
     target = "username"
-    secret_fields: ClassVar[frozenset[str]] = frozenset({"password"})
     refusals = {"registration_closed": 403, "username_taken": 409, "email_taken": 409, "weak_password": 422}
 
     username: Username
@@ -65,7 +64,6 @@ class AdminRegister(Ask[User]):
     in_person = True
     area = "users"
     target = "username"
-    secret_fields: ClassVar[frozenset[str]] = frozenset({"password", "password_hash"})
     refusals = {"username_taken": 409, "email_taken": 409, "weak_password": 422, "bad_password_hash": 422}
 
     username: Username
@@ -97,7 +95,6 @@ class ChangePassword(Ask[Done]):
     subject = "ask.auth.v1.change-password"
     area = "account"
     in_person = True
-    secret_fields: ClassVar[frozenset[str]] = frozenset({"current_password", "new_password"})
     refusals = {"wrong_password": 403, "weak_password": 422, "too_many_attempts": 429}
 
     current_password: GivenPassword

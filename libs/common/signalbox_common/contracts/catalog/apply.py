@@ -1,7 +1,7 @@
 """Many documents at once, all or nothing."""
 
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import Field, SecretStr
 
@@ -51,7 +51,6 @@ class Apply(Ask[Applied]):
     subject = "ask.catalog.v1.apply"
     patience = 30.0
     grant = GrantScope.PERSON
-    secret_fields: ClassVar[frozenset[str]] = frozenset({"text"})
     refusals = {"role_too_low": 403, "project_not_found": 404, "conflict": 409}
 
     text: Annotated[SecretStr, Field(max_length=MAX_TEXT)]

@@ -1,6 +1,6 @@
 """What skills carry: a ZIP with a SKILL.md."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import Field, SecretStr
 
@@ -41,8 +41,6 @@ class AttachPackage(Ask[Resource]):
     least_role = ProjectRole.DEVELOPER
     target = "name"
     refusals = {"upload_not_found": 404}
-
-    secret_fields: ClassVar[frozenset[str]] = frozenset({"object"})
 
     name: ResourceName
     object: ObjectName

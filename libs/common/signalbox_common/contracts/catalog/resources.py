@@ -3,7 +3,7 @@
 import math
 import uuid
 from datetime import datetime
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, Secret, StringConstraints
 
@@ -110,7 +110,6 @@ class CreateResource(Ask[Resource]):
     grant = GrantScope.PROJECT
     least_role = ProjectRole.DEVELOPER
     target = "plural"
-    secret_fields: ClassVar[frozenset[str]] = frozenset({"manifest"})
     refusals = {"kind_not_found": 404, "already_exists": 409}
 
     plural: Plural
@@ -124,7 +123,6 @@ class ReplaceResource(OfOne, Ask[Resource]):
     grant = GrantScope.PROJECT
     least_role = ProjectRole.DEVELOPER
     target = "about"
-    secret_fields: ClassVar[frozenset[str]] = frozenset({"manifest"})
     refusals = {"kind_not_found": 404, "resource_not_found": 404, "version_conflict": 409}
 
     manifest: Manifest
@@ -138,7 +136,6 @@ class PatchResource(OfOne, Ask[Resource]):
     grant = GrantScope.PROJECT
     least_role = ProjectRole.DEVELOPER
     target = "about"
-    secret_fields: ClassVar[frozenset[str]] = frozenset({"patch"})
     refusals = {"kind_not_found": 404, "resource_not_found": 404, "version_conflict": 409}
 
     patch: Manifest

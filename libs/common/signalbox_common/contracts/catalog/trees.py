@@ -6,6 +6,15 @@ from signalbox_common.contracts.base import GrantScope, Query, Reply
 from signalbox_common.contracts.catalog.resources import Metadata, OfOne
 
 
+class Unreadable(Reply):
+    """Of a project that the asker may not read."""
+
+    kind: str
+    namespace: str
+    name: str
+    unreadable: bool = True
+
+
 class Resolved(Reply):
     """A resource, and below each field that refers to another one, that one."""
 
@@ -16,15 +25,6 @@ class Resolved(Reply):
     status: dict[str, Any]
     references: "dict[str, Resolved | Unreadable]"
     """By field of the spec: `ghostRef`, `members.0.botRef`."""
-
-
-class Unreadable(Reply):
-    """Of a project that the asker may not read."""
-
-    kind: str
-    namespace: str
-    name: str
-    unreadable: bool = True
 
 
 class ResolvedTree(Reply):
