@@ -5,7 +5,7 @@ from typing import Any
 
 from signalbox_common.contracts.base import Ask, Command, GrantScope, Query, Request
 
-_GRANTED = {
+GRANTED = {
     "unauthenticated": 401,
     "token_expired": 401,
     "key_retired": 401,
@@ -14,6 +14,7 @@ _GRANTED = {
     "insufficient_scope": 403,
     "not_delegated": 403,
 }
+"""Where a grant is needed, from the checks that the bus makes before any handler runs."""
 _IN_PROJECT = {"role_too_low": 403, "project_not_found": 404}
 
 
@@ -21,7 +22,7 @@ def refusals_of(contract: type[Request[Any]]) -> Mapping[str, int]:
     """Every final error that its owner may answer, by code, with its status."""
     found = {"validation_failed": 422}
     if contract.grant is not GrantScope.NONE:
-        found |= _GRANTED
+        found |= GRANTED
     if contract.grant is GrantScope.PROJECT:
         found |= _IN_PROJECT
     if contract.in_person:
