@@ -1,101 +1,10 @@
 """Contracts of the catalog service: the resources that describe agents."""
 
-from signalbox_common.contracts.catalog.apply import MAX_TEXT, Applied, AppliedItem, Apply, ApplyAction
-from signalbox_common.contracts.catalog.history import (
-    Change,
-    Generation,
-    GenerationDetail,
-    GenerationPage,
-    GetGeneration,
-    ListGenerations,
-    RollBackResource,
-)
-from signalbox_common.contracts.catalog.kinds import GetSchema, KindEntry, Kinds, KindSchema, ListKinds
-from signalbox_common.contracts.catalog.packages import (
-    MAX_PACKAGE,
-    AttachPackage,
-    GetPackage,
-    PackagedFile,
-    PackageInfo,
-)
-from signalbox_common.contracts.catalog.resources import (
-    CreateResource,
-    DeleteResource,
-    GetResource,
-    JsonDocument,
-    LabelSelector,
-    ListResources,
-    Metadata,
-    PatchResource,
-    Plural,
-    ReplaceResource,
-    Resource,
-    ResourceCreated,
-    ResourceDeleted,
-    ResourceEvent,
-    ResourceName,
-    ResourcePage,
-    ResourcePurged,
-    ResourceRestored,
-    ResourceUpdated,
-    RestoreResource,
-    Version,
-)
-from signalbox_common.contracts.catalog.secrets import RotateCatalogSecrets
-from signalbox_common.contracts.catalog.trees import Resolved, ResolvedTree, ResolveResource, Unreadable
-from signalbox_common.contracts.catalog.watch import ChangePage, ChangeType, ListChanges, WatchedChange
-
-__all__ = [
-    "MAX_PACKAGE",
-    "MAX_TEXT",
-    "Applied",
-    "AppliedItem",
-    "Apply",
-    "ApplyAction",
-    "AttachPackage",
-    "Change",
-    "ChangePage",
-    "ChangeType",
-    "CreateResource",
-    "DeleteResource",
-    "Generation",
-    "GenerationDetail",
-    "GenerationPage",
-    "GetGeneration",
-    "GetPackage",
-    "GetResource",
-    "GetSchema",
-    "JsonDocument",
-    "KindEntry",
-    "KindSchema",
-    "Kinds",
-    "LabelSelector",
-    "ListChanges",
-    "ListGenerations",
-    "ListKinds",
-    "ListResources",
-    "Metadata",
-    "PackageInfo",
-    "PackagedFile",
-    "PatchResource",
-    "Plural",
-    "ReplaceResource",
-    "ResolveResource",
-    "Resolved",
-    "ResolvedTree",
-    "Resource",
-    "ResourceCreated",
-    "ResourceDeleted",
-    "ResourceEvent",
-    "ResourceName",
-    "ResourcePage",
-    "ResourcePurged",
-    "ResourceRestored",
-    "ResourceUpdated",
-    "RestoreResource",
-    "RollBackResource",
-    "RotateCatalogSecrets",
-    "Unreadable",
-    "Version",
-    "WatchedChange",
-]
+from signalbox_common.contracts.catalog.apply import *
+from signalbox_common.contracts.catalog.history import *
+from signalbox_common.contracts.catalog.kinds import *
+from signalbox_common.contracts.catalog.packages import *
+from signalbox_common.contracts.catalog.resources import *
+from signalbox_common.contracts.catalog.secrets import *
+from signalbox_common.contracts.catalog.trees import *
+from signalbox_common.contracts.catalog.watch import *
