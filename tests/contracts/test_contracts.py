@@ -1,6 +1,7 @@
 """What the services owe each other, and the rules that every contract keeps."""
 
 import json
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,15 @@ def test_one_durable_consumer_per_command(service: str) -> None:
             subject = command.subject_for(service)
             assert consumers[subject] == subject.removeprefix("cmd.").replace(".", "-")
     assert len(set(consumers.values())) == len(consumers)
+
+
+def test_who_reads_a_fact_subscribes_to_what_its_contract_says() -> None:
+    assert (streams.AUDIT.name, streams.AUDIT.subject) == ("auth-on-audit", "evt._.*.audit.recorded")
+    gone = streams.PROJECT_GONE
+    assert (gone.name, gone.subject) == ("catalog-on-project-gone", "evt.*.auth.project.deleted")
+    with pytest.raises(ContractError, match="belongs to no project"):
+        base.AuditRecorded.subject_in(uuid.uuid4(), "auth")
+    assert base.AuditRecorded.subject_in(None, "auth") == "evt._.auth.audit.recorded"
 
 
 def test_streams_refuse_what_would_lose_messages() -> None:

@@ -56,8 +56,8 @@ class NoteTaken(Event):
     text: str
 
 
-ON_PROJECT = FactConsumer("catalog", "lab-project-created", "evt.*.auth.project.created")
-ON_NOTE = FactConsumer("catalog", "lab-note-taken", "evt.*.tasks.lab.taken")
+ON_PROJECT = FactConsumer("catalog", "lab-project-created", ProjectCreated)
+ON_NOTE = FactConsumer("catalog", "lab-note-taken", NoteTaken)
 TOPOLOGY = Topology(facts=(*FACT_CONSUMERS, ON_PROJECT, ON_NOTE))
 
 
@@ -118,12 +118,12 @@ class Lab:
         """A service that reads the facts of others, each once."""
         app = Service(settings)
 
-        @app.bus.on_fact(NoteTaken, ON_NOTE)
+        @app.bus.on_fact(ON_NOTE)
         async def on_note(_call: FactCall, event: NoteTaken) -> None:
             await self.act(event.text)
             self.facts.append(event.text)
 
-        @app.bus.on_fact(ProjectCreated, ON_PROJECT)
+        @app.bus.on_fact(ON_PROJECT)
         async def on_project(_call: FactCall, event: ProjectCreated) -> None:
             self.facts.append(str(event.id))
 

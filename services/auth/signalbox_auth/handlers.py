@@ -12,7 +12,6 @@ from signalbox_auth.service.tokens import Tokens
 from signalbox_auth.service.users import Users
 from signalbox_common.bus import ServiceBus
 from signalbox_common.contracts import auth as contract
-from signalbox_common.contracts.base import AuditRecorded
 from signalbox_common.contracts.streams import AUDIT
 
 AUDIT_LINGER = 0.2
@@ -81,7 +80,7 @@ def register_operation(bus: ServiceBus, keys: Keys, secrets: Secrets, audit: Aud
     bus.on_ask(contract.RotateKeys, own_transaction=True)(keys.rotate)
     bus.on_ask(contract.RotateSecrets, own_transaction=True)(secrets.rotate)
 
-    bus.on_facts(AuditRecorded, AUDIT, linger=AUDIT_LINGER)(audit.record)
+    bus.on_facts(AUDIT, linger=AUDIT_LINGER)(audit.record)
     bus.on_query(contract.ListAudit)(audit.page)
     bus.on_query(contract.ListProjectAudit)(audit.project_page)
     bus.on_query(contract.CheckAudit)(audit.check)

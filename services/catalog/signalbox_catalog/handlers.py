@@ -10,7 +10,6 @@ from signalbox_catalog.service.trees import Trees
 from signalbox_catalog.service.watching import Watching
 from signalbox_common.bus import ServiceBus
 from signalbox_common.contracts import catalog as contract
-from signalbox_common.contracts.auth import ProjectDeleted, ProjectRestored
 from signalbox_common.contracts.streams import PROJECT_BACK, PROJECT_GONE
 
 
@@ -41,8 +40,8 @@ def register_packages(bus: ServiceBus, packages: Packages) -> None:
 
 
 def register_facts(bus: ServiceBus, projects: Projects) -> None:
-    bus.on_fact(ProjectDeleted, PROJECT_GONE)(projects.gone)
-    bus.on_fact(ProjectRestored, PROJECT_BACK)(projects.back)
+    bus.on_fact(PROJECT_GONE)(projects.gone)
+    bus.on_fact(PROJECT_BACK)(projects.back)
 
 
 def register_operation(bus: ServiceBus, tidying: Tidying) -> None:

@@ -34,7 +34,6 @@ class FactConsumer(DurableConsumer):
         connection: Connection,
         settings: OwnerSettings,
         inbox: Inbox,
-        contract: type[Event],
         row: FactRow,
         handler: FactsHandler,
         *,
@@ -42,7 +41,7 @@ class FactConsumer(DurableConsumer):
         linger: float = 0.0,
     ) -> None:
         super().__init__(connection, settings, inbox)
-        self.contract = contract
+        self.contract = row.event
         self.subject = row.subject
         self.consumer = row.name
         self.dead_letter_prefix = f"dlq.{row.name}"

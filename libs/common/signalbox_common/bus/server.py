@@ -19,7 +19,6 @@ from signalbox_common.bus.requests import RequestServer
 from signalbox_common.contracts.base import (
     Ask,
     Command,
-    Event,
     GetOperation,
     OperationReport,
     OperationStatus,
@@ -99,16 +98,14 @@ class ServiceBus(Bus):
 
         return register
 
-    def on_fact(self, contract: type[Event], row: FactRow) -> Callable[[FactHandler], FactHandler]:
+    def on_fact(self, row: FactRow) -> Callable[[FactHandler], FactHandler]:
         def register(handler: FactHandler) -> FactHandler:
-            self.on_facts(contract, row)(one_by_one(handler))
+            self.on_facts(row)(one_by_one(handler))
             return handler
 
         return register
 
-    def on_facts(
-        self, contract: type[Event], row: FactRow, *, linger: float = 0.0
-    ) -> Callable[[FactsHandler], FactsHandler]:
+    def on_facts(self, row: FactRow, *, linger: float = 0.0) -> Callable[[FactsHandler], FactsHandler]:
         """The handler takes all that have come together; with `linger`, the first waits for others."""
 
         def register(handler: FactsHandler) -> FactsHandler:
@@ -116,7 +113,6 @@ class ServiceBus(Bus):
                 self.connection,
                 self._owner,
                 self._inbox,
-                contract,
                 row,
                 handler,
                 database=self._database,

@@ -16,8 +16,8 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from signalbox_common.contracts.roles import ProjectRole
-from signalbox_common.programs import OWNERS
 from signalbox_common.contracts.secret import carries_secrets, revealed, secret_fields, without_secrets
+from signalbox_common.programs import OWNERS
 
 EVENTS_AREA = "events"
 """What API tokens are limited to where they follow or publish events, which no contract is asked for."""
@@ -224,6 +224,8 @@ class Event(Message):
 
     subject: ClassVar[str]
     schema_version: ClassVar[int] = 1
+    of_platform: ClassVar[bool] = False
+    """Whether it goes out under the platform always, whichever project it is about."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -255,12 +257,19 @@ class Event(Message):
     @classmethod
     def subject_in(cls, project: uuid.UUID | None, service: str | None = None) -> str:
         """Contracts that every owner emits name the service here."""
+        if cls.of_platform and project is not None:
+            raise ContractError(f"{cls.__name__} belongs to no project")
         prefix, _, own, what = cls.subject.split(".", 3)
         if own == "*":
             if service not in OWNERS:
                 raise ContractError(f"{cls.__name__} comes from one of {', '.join(OWNERS)}")
             own = service
         return f"{prefix}.{project if project is not None else PLATFORM}.{own}.{what}"
+
+    @classmethod
+    def filter_subject(cls) -> str:
+        """What whoever reads it subscribes to."""
+        return cls.subject.replace("*", PLATFORM, 1) if cls.of_platform else cls.subject
 
 
 REGISTRY: dict[str, type[Message]] = {}
@@ -379,6 +388,7 @@ class AuditRecorded(Event):
     """
 
     subject = "evt.*.*.audit.recorded"
+    of_platform = True
 
     action: str
     at: datetime

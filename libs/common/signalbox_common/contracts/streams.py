@@ -3,8 +3,22 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from signalbox_common.contracts.auth import Delegate, DelegatedGrant, EndDelegation, Reach
-from signalbox_common.contracts.base import Command, Request, consumer_of, contracts_of
+from signalbox_common.contracts.auth import (
+    Delegate,
+    DelegatedGrant,
+    EndDelegation,
+    ProjectDeleted,
+    ProjectRestored,
+    Reach,
+)
+from signalbox_common.contracts.base import (
+    AuditRecorded,
+    Command,
+    Event,
+    Request,
+    consumer_of,
+    contracts_of,
+)
 from signalbox_common.programs import OWNERS
 
 DAY = 24 * 3600.0
@@ -128,16 +142,20 @@ class FactConsumer:
 
     service: str
     handler: str
-    subject: str
+    event: type[Event]
 
     @property
     def name(self) -> str:
         return f"{self.service}-on-{self.handler}"
 
+    @property
+    def subject(self) -> str:
+        return self.event.filter_subject()
 
-AUDIT = FactConsumer("auth", "audit", "evt._.*.audit.recorded")
-PROJECT_GONE = FactConsumer("catalog", "project-gone", "evt.*.auth.project.deleted")
-PROJECT_BACK = FactConsumer("catalog", "project-back", "evt.*.auth.project.restored")
+
+AUDIT = FactConsumer("auth", "audit", AuditRecorded)
+PROJECT_GONE = FactConsumer("catalog", "project-gone", ProjectDeleted)
+PROJECT_BACK = FactConsumer("catalog", "project-back", ProjectRestored)
 FACT_CONSUMERS: tuple[FactConsumer, ...] = (AUDIT, PROJECT_GONE, PROJECT_BACK)
 """Who reads whose facts; a row here becomes a durable consumer and the permissions for it."""
 
