@@ -30,7 +30,7 @@ from signalbox_auth.store import audit, members, projects, users
 from signalbox_common import telemetry
 from signalbox_common.bus import Bus
 from signalbox_common.contracts import auth as contract
-from signalbox_common.contracts.base import AuditRecorded
+from signalbox_common.contracts.events import AuditRecorded
 from signalbox_common.contracts.roles import ProjectRole
 from signalbox_common.db import Database, Transaction
 from signalbox_common.keys import uuid7

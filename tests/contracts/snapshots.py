@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from signalbox_common.contracts.base import REGISTRY, Event, Request
+from signalbox_common.contracts.base import REGISTRY, Request
+from signalbox_common.contracts.events import Event
 from signalbox_common.contracts.streams import Topology, command_subjects
 
 FOLDER = Path(__file__).parent / "snapshots"

@@ -12,18 +12,18 @@ from pydantic import SecretStr, ValidationError
 from signalbox_auth.settings import AuthSettings
 from signalbox_catalog.settings import CatalogSettings
 from signalbox_cli.provision.permissions import of_user
-from signalbox_common.contracts import auth, base, streams
+from signalbox_common.contracts import auth, base, events, health, streams
 from signalbox_common.contracts.base import (
     REGISTRY,
     Ask,
     Command,
     ContractError,
     Done,
-    Event,
     Query,
     Reply,
     Request,
 )
+from signalbox_common.contracts.events import Event
 from signalbox_common.programs import OWNERS
 from signalbox_common.settings import OwnerSettings, ServiceSettings
 from signalbox_gateway.settings import GatewaySettings
@@ -114,10 +114,10 @@ def test_two_contracts_cannot_share_a_subject() -> None:
 
 
 def test_subjects_are_addressed_and_never_guessed() -> None:
-    assert base.Health.subject_for("git") == "qry.git.v1.health"
+    assert health.Health.subject_for("git") == "qry.git.v1.health"
     for nobody in (None, "gateway", "*", ">", "git.v1"):
         with pytest.raises(ContractError):
-            base.Health.subject_for(nobody)
+            health.Health.subject_for(nobody)
 
 
 def test_secrets_travel_but_are_not_shown() -> None:
@@ -150,8 +150,8 @@ def test_who_reads_a_fact_subscribes_to_what_its_contract_says() -> None:
     gone = streams.PROJECT_GONE
     assert (gone.name, gone.subject) == ("catalog-on-project-gone", "evt.*.auth.project.deleted")
     with pytest.raises(ContractError, match="belongs to no project"):
-        base.AuditRecorded.subject_in(uuid.uuid4(), "auth")
-    assert base.AuditRecorded.subject_in(None, "auth") == "evt._.auth.audit.recorded"
+        events.AuditRecorded.subject_in(uuid.uuid4(), "auth")
+    assert events.AuditRecorded.subject_in(None, "auth") == "evt._.auth.audit.recorded"
 
 
 def test_streams_refuse_what_would_lose_messages() -> None:

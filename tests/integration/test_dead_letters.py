@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from signalbox_cli import deadletters
 from signalbox_common.bus import Bus, Sending
 from signalbox_common.bus import headers as h
-from signalbox_common.contracts.base import GetOperation, OperationStatus, Redriven
+from signalbox_common.contracts.operations import GetOperation, OperationStatus, Redriven
 from signalbox_common.errors import SignalboxError
 from signalbox_common.keys import uuid7
 from signalbox_common.testing import eventually, running

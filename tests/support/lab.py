@@ -10,7 +10,8 @@ from pydantic import SecretStr
 from signalbox_common import outbox
 from signalbox_common.bus import Call, FactCall
 from signalbox_common.contracts.auth import ProjectCreated
-from signalbox_common.contracts.base import Ask, Command, Event, GrantScope, Query, Reply
+from signalbox_common.contracts.base import Ask, Command, GrantScope, Query, Reply
+from signalbox_common.contracts.events import Event
 from signalbox_common.contracts.streams import FACT_CONSUMERS, FactConsumer, Topology
 from signalbox_common.db import Transaction
 from signalbox_common.inbox import Checkpoint, Outcome, no_checkpoint

@@ -3,7 +3,8 @@
 from typing import Any
 
 from signalbox_common import __version__, contracts
-from signalbox_common.contracts.base import PLATFORM, REGISTRY, Ask, Command, Event, Message, Query, Request
+from signalbox_common.contracts.base import PLATFORM, REGISTRY, Ask, Command, Message, Query, Request
+from signalbox_common.contracts.events import Event
 from signalbox_common.contracts.streams import COMMANDS, EVENTS
 from signalbox_common.programs import OWNERS
 

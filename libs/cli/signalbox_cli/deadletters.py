@@ -13,7 +13,8 @@ from nats.js.errors import APIError, NotFoundError
 from signalbox_common.bus import headers as h
 from signalbox_common.bus.durable import describe
 from signalbox_common.cloudevents import MESSAGE_ID
-from signalbox_common.contracts.base import Failure, Redrive, Redriven
+from signalbox_common.contracts.base import Failure
+from signalbox_common.contracts.operations import Redrive, Redriven
 from signalbox_common.contracts.streams import COMMANDS, DEAD_LETTERS
 from signalbox_common.keys import uuid7
 from signalbox_common.programs import OWNERS

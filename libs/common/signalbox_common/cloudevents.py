@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from signalbox_common import telemetry
-from signalbox_common.contracts.base import Event
+from signalbox_common.contracts.events import Event
 from signalbox_common.keys import is_canonical_uuid
 
 MESSAGE_ID = "Nats-Msg-Id"

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from signalbox_common import __version__, telemetry
-from signalbox_common.contracts.base import HealthReport
+from signalbox_common.contracts.health import HealthReport
 from signalbox_common.settings import ServiceSettings
 
 Check = Callable[[], Awaitable[None]]

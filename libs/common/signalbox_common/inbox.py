@@ -20,7 +20,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import UUID, insert
 
 from signalbox_common import outbox
-from signalbox_common.contracts.base import Failure, OperationReport, OperationStatus, Reply
+from signalbox_common.contracts.base import Failure, Reply
+from signalbox_common.contracts.operations import OperationReport, OperationStatus
 from signalbox_common.db import Database, Transaction
 from signalbox_common.deliveries import Deliveries
 from signalbox_common.errors import AlreadyDone, IdempotencyKeyReused, SignalboxError

@@ -32,7 +32,8 @@ from sqlalchemy.dialects.postgresql import JSONB, UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from signalbox_common import background, cloudevents, telemetry
-from signalbox_common.contracts.base import MAX_BODY, AuditRecorded, Event
+from signalbox_common.contracts.base import MAX_BODY
+from signalbox_common.contracts.events import AuditRecorded, Event
 from signalbox_common.db import Database, Transaction
 from signalbox_common.errors import EventTooLarge
 from signalbox_common.keys import uuid7

@@ -9,7 +9,7 @@ import uvloop
 
 from signalbox_common import telemetry
 from signalbox_common.bus import Call, ServiceBus
-from signalbox_common.contracts import base
+from signalbox_common.contracts import health as contract
 from signalbox_common.db import Database, Transaction, is_outage
 from signalbox_common.errors import Unavailable
 from signalbox_common.health import Health, HealthServer
@@ -45,8 +45,8 @@ class Service:
         """What this service forgets, once an hour."""
         self._stopping = asyncio.Event()
 
-        @self.bus.on_query(base.Health)
-        async def health(_call: Call, _query: base.Health) -> base.HealthReport:
+        @self.bus.on_query(contract.Health)
+        async def health(_call: Call, _query: contract.Health) -> contract.HealthReport:
             return await self.health.report()
 
     async def _check_nats(self) -> None:

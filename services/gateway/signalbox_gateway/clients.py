@@ -14,17 +14,9 @@ from signalbox_common.bus import Answer, Bus, Sending
 from signalbox_common.bus.objects import Bucket
 from signalbox_common.contracts.auth import Identify
 from signalbox_common.contracts.auth import Identity as WhoItIs
-from signalbox_common.contracts.base import (
-    Ask,
-    Command,
-    GetOperation,
-    GrantScope,
-    OperationReport,
-    OperationStatus,
-    Query,
-    Reply,
-)
+from signalbox_common.contracts.base import Ask, Command, GrantScope, Query, Reply
 from signalbox_common.contracts.base import Request as MessageToOwner
+from signalbox_common.contracts.operations import GetOperation, OperationReport, OperationStatus
 from signalbox_common.contracts.streams import PACKAGE_BUCKET
 from signalbox_common.errors import Invalid, NotFound, SignalboxError, Unavailable
 from signalbox_common.keys import CommandIds, OperationIds, OperationRef, uuid7

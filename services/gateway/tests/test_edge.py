@@ -3,7 +3,7 @@
 import time
 from datetime import UTC, datetime
 
-from signalbox_common.contracts.base import OperationStatus
+from signalbox_common.contracts.operations import OperationStatus
 from signalbox_gateway.clients import operation_body
 from signalbox_gateway.identity import Expiring
 

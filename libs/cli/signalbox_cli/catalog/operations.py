@@ -7,7 +7,8 @@ import httpx
 
 from signalbox_cli.catalog.errors import Mistake
 from signalbox_cli.client import Client
-from signalbox_common.contracts.base import Failure, Message, OperationStatus
+from signalbox_common.contracts.base import Failure, Message
+from signalbox_common.contracts.operations import OperationStatus
 from signalbox_common.errors import SignalboxError
 
 PATIENCE = 300.0

@@ -8,7 +8,8 @@ from typing import Any
 
 from signalbox_common import outbox, telemetry
 from signalbox_common.bus import headers as h
-from signalbox_common.contracts.base import AuditRecorded, Query, Request
+from signalbox_common.contracts.base import Query, Request
+from signalbox_common.contracts.events import AuditRecorded
 from signalbox_common.db import Database, Transaction
 from signalbox_common.errors import SignalboxError
 from signalbox_common.principal import Principal

@@ -15,7 +15,8 @@ from signalbox_common.bus import headers as h
 from signalbox_common.bus.connection import Connection
 from signalbox_common.bus.revocations import Follower
 from signalbox_common.contracts.auth import AccessRevoked
-from signalbox_common.contracts.base import Ask, Command, Event, Failure, Query, Reply, Request
+from signalbox_common.contracts.base import Ask, Command, Failure, Query, Reply, Request
+from signalbox_common.contracts.events import Event
 from signalbox_common.contracts.streams import COMMANDS, KEY_BUCKET, MAX_PAYLOAD, stream_of
 from signalbox_common.errors import (
     BodyTooLarge,

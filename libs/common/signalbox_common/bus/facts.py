@@ -12,7 +12,8 @@ from signalbox_common.bus.calls import FactCall, FactHandler, FactsHandler
 from signalbox_common.bus.connection import Connection
 from signalbox_common.bus.durable import Delivery, DurableConsumer, Hopeless
 from signalbox_common.cloudevents import EventContext
-from signalbox_common.contracts.base import PLATFORM, Event
+from signalbox_common.contracts.base import PLATFORM
+from signalbox_common.contracts.events import Event
 from signalbox_common.contracts.streams import EVENTS
 from signalbox_common.contracts.streams import FactConsumer as FactRow
 from signalbox_common.db import Database

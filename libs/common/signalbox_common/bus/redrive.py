@@ -15,7 +15,8 @@ from signalbox_common.bus.commands import CommandConsumer, reply
 from signalbox_common.bus.connection import Connection
 from signalbox_common.bus.durable import Delivery, DurableConsumer, Hopeless
 from signalbox_common.bus.facts import FactConsumer
-from signalbox_common.contracts.base import Failure, Redrive, Redriven, consumer_of
+from signalbox_common.contracts.base import Failure, consumer_of
+from signalbox_common.contracts.operations import Redrive, Redriven
 from signalbox_common.contracts.streams import COMMANDS, DEAD_LETTERS
 from signalbox_common.deliveries import Delivered
 from signalbox_common.errors import NotFound, StillFailing, Unavailable

@@ -16,15 +16,8 @@ from signalbox_common.bus.durable import DurableConsumer
 from signalbox_common.bus.facts import FactConsumer, one_by_one
 from signalbox_common.bus.redrive import RedriveConsumer
 from signalbox_common.bus.requests import RequestServer
-from signalbox_common.contracts.base import (
-    Ask,
-    Command,
-    GetOperation,
-    OperationReport,
-    OperationStatus,
-    Query,
-    consumer_of,
-)
+from signalbox_common.contracts.base import Ask, Command, Query, consumer_of
+from signalbox_common.contracts.operations import GetOperation, OperationReport, OperationStatus
 from signalbox_common.contracts.streams import COMMANDS
 from signalbox_common.contracts.streams import FactConsumer as FactRow
 from signalbox_common.db import Database

@@ -1,5 +1,16 @@
-"""What the services owe each other: one module per owning service."""
+"""What the services owe each other: one module per owning service, and what every one of them answers."""
 
-from signalbox_common.contracts import auth, base, catalog, git, sandbox, streams, tasks
+from signalbox_common.contracts import (
+    auth,
+    base,
+    catalog,
+    events,
+    git,
+    health,
+    operations,
+    sandbox,
+    streams,
+    tasks,
+)
 
-__all__ = ["auth", "base", "catalog", "git", "sandbox", "streams", "tasks"]
+__all__ = ["auth", "base", "catalog", "events", "git", "health", "operations", "sandbox", "streams", "tasks"]

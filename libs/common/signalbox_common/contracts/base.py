@@ -6,13 +6,12 @@ fields that they do not know, and a break is a `v2` beside `v1`.
 
 import json
 import re
-import uuid
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 from signalbox_common.contracts.roles import ProjectRole
@@ -30,7 +29,6 @@ MAX_BODY = 512 * 1024
 
 TOKEN = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _REQUEST = re.compile(r"(cmd|ask|qry)\.([a-z]+|\*)\.v([1-9][0-9]*)\.([a-z0-9-]+)")
-_EVENT = re.compile(r"(?:evt|rvk)\.\*\.([a-z]+|\*)\.([a-z0-9-]+)\.([a-z0-9-]+)")
 
 
 class ContractError(ValueError):
@@ -163,7 +161,7 @@ class Request(Message, Generic[R]):
             raise ContractError(f"{cls.__name__} would be answered with a secret: make it an Ask")
         if cls.target in secret_fields(cls):
             raise ContractError(f"{cls.__name__} would show {cls.target} in the audit log")
-        _register(cls)
+        register(cls, cls.subject)
 
     @classmethod
     def subject_for(cls, service: str | None = None) -> str:
@@ -216,71 +214,16 @@ class Query(Request[R], Generic[R]):
     kind: ClassVar[str] = "qry"
 
 
-class Event(Message):
-    """A fact, a CloudEvent on the wire: `evt.<project>.<service>.<entity>.<past tense>`.
-
-    Under `rvk` instead, it goes into the stream of revocations, which every process follows.
-    """
-
-    subject: ClassVar[str]
-    schema_version: ClassVar[int] = 1
-    of_platform: ClassVar[bool] = False
-    """Whether it goes out under the platform always, whichever project it is about."""
-
-    @classmethod
-    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        super().__pydantic_init_subclass__(**kwargs)
-        if "subject" not in cls.__dict__:
-            return
-        if _EVENT.fullmatch(cls.subject) is None:
-            raise ContractError(
-                f"{cls.__name__}: {cls.subject!r} is no evt.*.<service>.<entity>.<past tense>"
-            )
-        if cls.carries_secrets:
-            raise ContractError(f"{cls.__name__} would tell a secret to whoever reads events")
-        _register(cls)
-
-    @classmethod
-    def type(cls, service: str | None = None) -> str:
-        """The CloudEvents type: `<service>.<entity>.<past tense>`."""
-        _, _, own, what = cls.subject.split(".", 3)
-        return f"{service if own == '*' and service else own}.{what}"
-
-    @classmethod
-    def service(cls) -> str:
-        return cls.subject.split(".")[2]
-
-    @classmethod
-    def schema_uri(cls, service: str | None = None) -> str:
-        return f"urn:signalbox:{cls.type(service)}:v{cls.schema_version}"
-
-    @classmethod
-    def subject_in(cls, project: uuid.UUID | None, service: str | None = None) -> str:
-        """Contracts that every owner emits name the service here."""
-        if cls.of_platform and project is not None:
-            raise ContractError(f"{cls.__name__} belongs to no project")
-        prefix, _, own, what = cls.subject.split(".", 3)
-        if own == "*":
-            if service not in OWNERS:
-                raise ContractError(f"{cls.__name__} comes from one of {', '.join(OWNERS)}")
-            own = service
-        return f"{prefix}.{project if project is not None else PLATFORM}.{own}.{what}"
-
-    @classmethod
-    def filter_subject(cls) -> str:
-        """What whoever reads it subscribes to."""
-        return cls.subject.replace("*", PLATFORM, 1) if cls.of_platform else cls.subject
-
-
 REGISTRY: dict[str, type[Message]] = {}
 """Every contract of this installation by its subject."""
 
 
-def _register(contract: type[Request[Any]] | type[Event]) -> None:
-    known = REGISTRY.get(contract.subject)
+def register(contract: type[Message], subject: str) -> None:
+    """Raises where another contract has that subject."""
+    known = REGISTRY.get(subject)
     if known is not None and known.__qualname__ != contract.__qualname__:
-        raise ContractError(f"{contract.subject} belongs to {known.__name__} already")
-    REGISTRY[contract.subject] = contract
+        raise ContractError(f"{subject} belongs to {known.__name__} already")
+    REGISTRY[subject] = contract
 
 
 def contracts_of(kind: type[Message]) -> list[Any]:
@@ -291,13 +234,6 @@ def contracts_of(kind: type[Message]) -> list[Any]:
 def consumer_of(command_subject: str) -> str:
     """`cmd.auth.v1.create-project` is handed over by the durable consumer `auth-v1-create-project`."""
     return command_subject.removeprefix("cmd.").replace(".", "-")
-
-
-class OperationStatus(StrEnum):
-    PENDING = "pending"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    NOT_ACCEPTED = "not_accepted"
 
 
 class FieldError(Message):
@@ -321,86 +257,3 @@ class Failure(Message):
     errors: tuple[FieldError, ...] = ()
     resource: str | None = None
     retry_after: int | None = None
-
-
-class HealthReport(Reply):
-    """How one service is."""
-
-    service: str
-    status: str
-    version: str
-    instance: str
-    checks: dict[str, str] = Field(default_factory=dict)
-    degraded: dict[str, str] = Field(default_factory=dict)
-
-
-class Health(Query[HealthReport]):
-    subject = "qry.*.v1.health"
-    grant = GrantScope.NONE
-
-
-class OperationReport(Reply):
-    """What the owner of a command knows about it."""
-
-    status: OperationStatus
-    command: str
-    resource: str | None = None
-    error: Failure | None = None
-    finished_at: datetime | None = None
-
-
-class GetOperation(Query[OperationReport]):
-    """Asked by the gateway only, which has checked who may know."""
-
-    subject = "qry.*.v1.operation"
-    grant = GrantScope.NONE
-
-    command_id: uuid.UUID
-    command: str
-    accepted_before: datetime
-    """When the gateway handed the command over, by its own clock."""
-
-
-class Redriven(Reply):
-    """What became of a dead letter that was handed to its handler again."""
-
-    sequence: int
-    outcome: str
-    failure: Failure | None = None
-
-
-class Redrive(Command[Redriven]):
-    """Sent by operators only: no other NATS user may publish it."""
-
-    subject = "cmd.*.v1.redrive"
-    grant = GrantScope.NONE
-    operator = True
-    target = "sequence"
-
-    sequence: int = Field(ge=1)
-
-
-class AuditRecorded(Event):
-    """A change that was asked for: by whom, from where, and what came of it, refusals included.
-
-    Every owner puts it into its outbox together with the change. It always goes out under the platform:
-    what happened in a project is for its owners to read, not for all of its members.
-    """
-
-    subject = "evt.*.*.audit.recorded"
-    of_platform = True
-
-    action: str
-    at: datetime
-    outcome: str
-    """`succeeded`, `refused` (the answer was a final error) or `failed`."""
-    code: str | None = None
-    actor: uuid.UUID | None = None
-    actor_name: str | None = None
-    credential: str | None = None
-    """What spoke for the actor: `session:<id>`, `token:<id>` or `delegation:<id>`."""
-    resource: str | None = None
-    project: uuid.UUID | None = None
-    address: str | None = None
-    correlation_id: str | None = None
-    operation: str | None = None

@@ -11,14 +11,8 @@ from signalbox_common.contracts.auth import (
     ProjectRestored,
     Reach,
 )
-from signalbox_common.contracts.base import (
-    AuditRecorded,
-    Command,
-    Event,
-    Request,
-    consumer_of,
-    contracts_of,
-)
+from signalbox_common.contracts.base import Command, Request, consumer_of, contracts_of
+from signalbox_common.contracts.events import AuditRecorded, Event
 from signalbox_common.programs import OWNERS
 
 DAY = 24 * 3600.0

@@ -12,7 +12,7 @@ from signalbox_auth.store import audit as rows
 from signalbox_common.bus import Call, FactCall
 from signalbox_common.bus.durable import Hopeless
 from signalbox_common.contracts import auth as contract
-from signalbox_common.contracts.base import AuditRecorded
+from signalbox_common.contracts.events import AuditRecorded
 from signalbox_common.db import Database
 from signalbox_common.paging import cut, number_cursor, read_number_cursor
 

@@ -17,7 +17,8 @@ from signalbox_common import telemetry
 from signalbox_common.bus import Call
 from signalbox_common.bus import headers as h
 from signalbox_common.contracts import auth as contract
-from signalbox_common.contracts.base import AuditRecorded, Done, GrantScope
+from signalbox_common.contracts.base import Done, GrantScope
+from signalbox_common.contracts.events import AuditRecorded
 from signalbox_common.db import Database, Transaction
 from signalbox_common.inbox import Outcome
 from signalbox_common.keys import uuid7

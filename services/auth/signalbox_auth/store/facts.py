@@ -5,7 +5,7 @@ import uuid
 from signalbox_auth.store.tables import SCHEMA
 from signalbox_common import outbox
 from signalbox_common.contracts.auth import AccessRevoked
-from signalbox_common.contracts.base import Event
+from signalbox_common.contracts.events import Event
 from signalbox_common.db import Transaction
 
 

@@ -6,16 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from signalbox_common.contracts.auth import GetGrant, Identify
-from signalbox_common.contracts.base import (
-    Ask,
-    Command,
-    Failure,
-    GrantScope,
-    Message,
-    OperationStatus,
-    Query,
-    Request,
-)
+from signalbox_common.contracts.base import Ask, Command, Failure, GrantScope, Message, Query, Request
+from signalbox_common.contracts.operations import OperationStatus
 from signalbox_common.contracts.refusals import is_remembered, refusals_of
 from signalbox_gateway import problems
 

@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 from starlette.responses import JSONResponse, Response
 
 from signalbox_common import __version__, telemetry
-from signalbox_common.contracts.base import Health
+from signalbox_common.contracts.health import Health
 from signalbox_common.errors import SignalboxError
 from signalbox_common.programs import OWNERS
 from signalbox_gateway.clients import Clients

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from signalbox_common.contracts.base import GetOperation, GrantScope
+from signalbox_common.contracts.base import GrantScope
+from signalbox_common.contracts.operations import GetOperation
 from signalbox_gateway.identity import CurrentAsker
 from signalbox_gateway.routes.answers import Operation
 from signalbox_gateway.routes.here import ClientsHere

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, StringConstraints
 
-from signalbox_common.contracts.base import Ask, Done, Event, GrantScope, Query, Reply, Text
+from signalbox_common.contracts.base import Ask, Done, GrantScope, Query, Reply, Text
+from signalbox_common.contracts.events import Event
 from signalbox_common.contracts.roles import PlatformRole, ProjectRole
 
 Audience = Annotated[Text, StringConstraints(pattern=r"^[a-z]+$", max_length=32)]

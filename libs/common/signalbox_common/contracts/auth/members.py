@@ -7,7 +7,8 @@ from typing import Literal
 from pydantic import Field
 
 from signalbox_common.contracts.auth.users import Username
-from signalbox_common.contracts.base import Command, Done, Event, GrantScope, Query, Reply
+from signalbox_common.contracts.base import Command, Done, GrantScope, Query, Reply
+from signalbox_common.contracts.events import Event
 from signalbox_common.contracts.paging import Cursor
 from signalbox_common.contracts.roles import ProjectRole
 

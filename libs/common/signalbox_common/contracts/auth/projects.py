@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from signalbox_common.contracts.base import Command, Done, Event, GrantScope, Query, Reply, Text
+from signalbox_common.contracts.base import Command, Done, GrantScope, Query, Reply, Text
+from signalbox_common.contracts.events import Event
 from signalbox_common.contracts.paging import Cursor, Search
 from signalbox_common.contracts.roles import ProjectRole
 

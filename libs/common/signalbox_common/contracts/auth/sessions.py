@@ -7,7 +7,8 @@ from typing import Annotated, ClassVar
 from pydantic import Field, SecretStr, StringConstraints
 
 from signalbox_common.contracts.auth.users import GivenPassword
-from signalbox_common.contracts.base import Ask, Command, Done, Event, GrantScope, Query, Reply, Text
+from signalbox_common.contracts.base import Ask, Command, Done, GrantScope, Query, Reply, Text
+from signalbox_common.contracts.events import Event
 
 RefreshToken = Annotated[SecretStr, Field(max_length=200)]
 

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, StringConstraints
 
-from signalbox_common.contracts.base import Ask, Command, Done, Event, GrantScope, Query, Reply, Text
+from signalbox_common.contracts.base import Ask, Command, Done, GrantScope, Query, Reply, Text
+from signalbox_common.contracts.events import Event
 from signalbox_common.contracts.paging import Cursor, Search
 from signalbox_common.contracts.roles import PlatformRole
 

@@ -11,7 +11,6 @@ from signalbox_common.contracts.base import (
     Ask,
     Command,
     Done,
-    Event,
     GrantScope,
     Message,
     Query,
@@ -19,6 +18,7 @@ from signalbox_common.contracts.base import (
     Text,
     printable,
 )
+from signalbox_common.contracts.events import Event
 from signalbox_common.contracts.paging import Cursor, Search
 from signalbox_common.contracts.roles import ProjectRole
 
