@@ -1,12 +1,15 @@
-"""AsyncAPI of every service: the messages that it receives and sends."""
+"""AsyncAPI of every service: the messages that it receives and sends, and who may send them."""
 
 from typing import Any
 
-from signalbox_common import __version__, contracts
-from signalbox_common.contracts.base import PLATFORM, REGISTRY, Ask, Command, Message, Query, Request
+from signalbox_common import __version__
+from signalbox_common.contracts.base import PLATFORM, Ask, Command, GrantScope, Message, Query, Request
 from signalbox_common.contracts.events import Event
 from signalbox_common.contracts.streams import COMMANDS, EVENTS
 from signalbox_common.programs import OWNERS
+from tools.references.schemas import FILE, ours
+
+Document = dict[str, Any]
 
 _KINDS = {
     Command: f"Durable: stored in {COMMANDS.name} until it is handled, answered on a reply subject.",
@@ -15,20 +18,21 @@ _KINDS = {
 }
 
 
-def asyncapi(service: str) -> dict[str, Any]:
-    """AsyncAPI 3.0 of one service: what it receives and what it sends."""
-    channels: dict[str, Any] = {}
-    operations: dict[str, Any] = {}
-    schemas: dict[str, Any] = {}
-    for contract in _ours():
-        if issubclass(contract, Request) and _serves(service, contract):
-            _add_request(service, contract, channels, operations, schemas)
+def asyncapi(service: str) -> Document:
+    """AsyncAPI 3.0 of one service."""
+    channels: Document = {}
+    operations: Document = {}
+    for contract in ours():
+        name = contract.__name__
+        if issubclass(contract, Request) and service in OWNERS and contract.owner() in (service, "*"):
+            channels[name] = _request(service, contract)
+            operations[name] = _operation("receive", contract)
+        elif issubclass(contract, Request) and service == "gateway" and contract.owner() != "*":
+            channels[name] = {"$ref": f"{contract.owner()}.json#/channels/{name}"}
+            operations[name] = {"action": "send", "channel": {"$ref": f"#/channels/{name}"}}
         elif issubclass(contract, Event) and service in OWNERS and contract.service() in (service, "*"):
-            _add_event(service, contract, channels, operations, schemas)
-    if service == "gateway":
-        for contract in _ours():
-            if issubclass(contract, Request) and "*" not in contract.subject:
-                _add_request(service, contract, channels, operations, schemas, action="send")
+            channels[name] = _event(service, contract)
+            operations[name] = _operation("send", contract)
     return {
         "asyncapi": "3.0.0",
         "info": {"title": f"Signalbox {service}", "version": __version__},
@@ -36,80 +40,49 @@ def asyncapi(service: str) -> dict[str, Any]:
         "servers": {"nats": {"host": "localhost:4222", "protocol": "nats"}},
         "channels": channels,
         "operations": operations,
-        "components": {"schemas": dict(sorted(schemas.items()))},
     }
 
 
-def _ours() -> list[type[Message]]:
-    """The contracts of this product, in the order of their subjects; others may have registered theirs."""
-    return [
-        REGISTRY[subject]
-        for subject in sorted(REGISTRY)
-        if REGISTRY[subject].__module__.startswith(contracts.__name__)
-    ]
-
-
-def _serves(service: str, contract: type[Request[Any]]) -> bool:
-    return service in OWNERS and contract.owner() in (service, "*")
-
-
-def _add_request(
-    service: str,
-    contract: type[Request[Any]],
-    channels: dict[str, Any],
-    operations: dict[str, Any],
-    schemas: dict[str, Any],
-    action: str = "receive",
-) -> None:
-    name, reply = contract.__name__, contract.reply.__name__
-    subject = contract.subject_for(service) if "*" in contract.subject else contract.subject
+def _request(service: str, contract: type[Request[Any]]) -> Document:
     what = next(text for kind, text in _KINDS.items() if issubclass(contract, kind))
-    _add_schema(contract, schemas)
-    _add_schema(contract.reply, schemas)
-    channels[name] = {
-        "address": subject,
+    return {
+        "address": contract.subject_for(service),
         "description": what,
-        "messages": {name: _message(contract), reply: _message(contract.reply)},
-    }
-    operations[name] = {
-        "action": action,
-        "channel": {"$ref": f"#/channels/{name}"},
-        "summary": (contract.__doc__ or "").strip().splitlines()[0] if contract.__doc__ else name,
-        "messages": [{"$ref": f"#/channels/{name}/messages/{name}"}],
-        "reply": {
-            "channel": {"$ref": f"#/channels/{name}"},
-            "messages": [{"$ref": f"#/channels/{name}/messages/{reply}"}],
-        },
+        "messages": {each.__name__: _message(each) for each in (contract, contract.reply)},
+        "x-needs": _needs(contract),
+        "x-refusals": dict(contract.refusals),
     }
 
 
-def _add_event(
-    service: str,
-    contract: type[Event],
-    channels: dict[str, Any],
-    operations: dict[str, Any],
-    schemas: dict[str, Any],
-) -> None:
-    name = contract.__name__
-    _add_schema(contract, schemas)
-    channels[name] = {
+def _needs(contract: type[Request[Any]]) -> Document:
+    """What whoever asks has to bring along."""
+    needs: Document = {"grant": str(contract.grant)}
+    if contract.grant is GrantScope.PROJECT:
+        needs["role"] = str(contract.least_role)
+    if contract.grant is not GrantScope.NONE:
+        needs["scope"] = contract.scope()
+    return needs | {name: True for name in ("admin", "in_person", "operator") if getattr(contract, name)}
+
+
+def _event(service: str, contract: type[Event]) -> Document:
+    return {
         "address": contract.subject_in(None, service).replace(f".{PLATFORM}.", ".{project}.", 1),
         "description": f"A CloudEvent of type {contract.type(service)}, kept in {EVENTS.name}.",
         "parameters": {"project": {"description": "The project's id, or `_` for the platform."}},
-        "messages": {name: _message(contract)},
-    }
-    operations[name] = {
-        "action": "send",
-        "channel": {"$ref": f"#/channels/{name}"},
-        "messages": [{"$ref": f"#/channels/{name}/messages/{name}"}],
+        "messages": {contract.__name__: _message(contract)},
+        "x-dataschema": contract.schema_uri(service),
     }
 
 
-def _message(contract: type[Message]) -> dict[str, Any]:
-    return {"name": contract.__name__, "payload": {"$ref": f"#/components/schemas/{contract.__name__}"}}
+def _operation(action: str, contract: type[Message]) -> Document:
+    channel = f"#/channels/{contract.__name__}"
+    operation: Document = {"action": action, "channel": {"$ref": channel}}
+    operation["messages"] = [{"$ref": f"{channel}/messages/{contract.__name__}"}]
+    if issubclass(contract, Request):
+        reply = {"$ref": f"{channel}/messages/{contract.reply.__name__}"}
+        operation["reply"] = {"channel": {"$ref": channel}, "messages": [reply]}
+    return operation
 
 
-def _add_schema(contract: type[Message], schemas: dict[str, Any]) -> None:
-    schema = contract.model_json_schema(ref_template="#/components/schemas/{model}")
-    schemas |= schema.pop("$defs", {})
-    schemas[contract.__name__] = schema
+def _message(contract: type[Message]) -> Document:
+    return {"payload": {"$ref": f"../{FILE}#/$defs/{contract.__name__}"}}

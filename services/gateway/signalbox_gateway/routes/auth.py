@@ -24,7 +24,7 @@ WantsCookie = Annotated[
 ]
 
 
-class Session(Message):
+class SessionTokens(Message):
     """What a client goes on with; each token is shown once."""
 
     access_token: str
@@ -87,7 +87,7 @@ async def admin_register(here: Here, body: contract.AdminRegister) -> Response:
     "POST",
     "/login",
     contract.Login,
-    reply=Session,
+    reply=SessionTokens,
     response_model_exclude_none=True,
     takes=(JSON, FORM),
     body=_LOGIN_BODY,
@@ -109,7 +109,7 @@ async def login(request: Request, here: Anybody, cookie: WantsCookie = True) -> 
     "POST",
     "/refresh",
     contract.Refresh,
-    reply=Session,
+    reply=SessionTokens,
     response_model_exclude_none=True,
     also=[FOREIGN, (401, Unauthenticated.code)],
 )
@@ -164,7 +164,7 @@ async def ws_ticket(request: Request, asker: CurrentAsker) -> Response:
 
 
 def _signed_in(request: Request, signed_in: contract.SignedIn, *, cookie: bool) -> Response:
-    session = Session(
+    session = SessionTokens(
         access_token=signed_in.access_token,
         token_type=signed_in.token_type,
         expires_in=signed_in.expires_in,
