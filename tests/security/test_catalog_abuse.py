@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from signalbox_catalog.domain.resources import StoredSecret
-from signalbox_catalog.service.turns import AT_ONCE
+from signalbox_catalog.service.limiter import AT_ONCE
 from signalbox_catalog.service.vault import Vault
 from signalbox_catalog.settings import CatalogSettings
 from signalbox_common.bus.objects import Bucket

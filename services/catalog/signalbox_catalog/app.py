@@ -3,15 +3,15 @@
 from datetime import timedelta
 
 from signalbox_catalog import handlers
+from signalbox_catalog.service.access import AccessResolver
 from signalbox_catalog.service.applying import Applying
 from signalbox_catalog.service.changes import Changes
-from signalbox_catalog.service.neighbours import Neighbours
+from signalbox_catalog.service.limiter import ProjectLimiter
 from signalbox_catalog.service.packages import Packages
 from signalbox_catalog.service.projects import Projects
 from signalbox_catalog.service.reading import Reading
 from signalbox_catalog.service.tidying import Tidying
 from signalbox_catalog.service.trees import Trees
-from signalbox_catalog.service.turns import Turns
 from signalbox_catalog.service.vault import Vault
 from signalbox_catalog.service.watching import Watching
 from signalbox_catalog.settings import CatalogSettings
@@ -29,17 +29,17 @@ def build(settings: CatalogSettings, *, checkpoint: Checkpoint = no_checkpoint) 
     app.health.checks["secrets"] = store.check
     bucket = Bucket(app.bus.connection, PACKAGE_BUCKET)
     vault = Vault(store, secret_key)
-    neighbours = Neighbours(app.bus)
+    access = AccessResolver(app.bus)
     handlers.register_reads(
-        app.bus, Reading(app.database), Trees(app.database, neighbours), Watching(app.database)
+        app.bus, Reading(app.database), Trees(app.database, access), Watching(app.database)
     )
-    turns = Turns()
+    limiter = ProjectLimiter()
     handlers.register_changes(
         app.bus,
-        Changes(app.database, vault, neighbours, turns),
-        Applying(app.database, vault, neighbours, turns),
+        Changes(app.database, vault, access, limiter),
+        Applying(app.database, vault, access, limiter),
     )
-    handlers.register_packages(app.bus, Packages(app.database, bucket, vault, turns))
+    handlers.register_packages(app.bus, Packages(app.database, bucket, vault, limiter))
     handlers.register_facts(app.bus, Projects())
     tidying = Tidying(
         app.database,

@@ -15,7 +15,7 @@ _TOLD = 50
 # -- what was sent ---------------------------------------------------------------------------------
 
 
-class Flawed(Invalid):
+class BadInput(Invalid):
     """What was sent does not fit; nothing was changed."""
 
     code = Invalid.code
@@ -46,7 +46,7 @@ def _sentence(flaws: Sequence[Flaw]) -> str | None:
     return f"{where}{flaw.field + ': ' if flaw.field else ''}{flaw.message}"
 
 
-class VersionConflict(Flawed):
+class VersionConflict(BadInput):
     """What was sent is meant for other versions than those that are there."""
 
     status = Conflict.status
@@ -54,7 +54,7 @@ class VersionConflict(Flawed):
     detail = Conflict.detail
 
 
-class NamespaceNotFound(Flawed):
+class NamespaceNotFound(BadInput):
     """What was sent is for namespaces that are not there, or not for the asker."""
 
     status = NotFound.status
@@ -65,7 +65,7 @@ class NamespaceNotFound(Flawed):
         super().__init__(*flaws, detail=self.detail)
 
 
-class RoleTooLow(Flawed):
+class RoleTooLow(BadInput):
     """What was sent is for namespaces in which the asker may only read."""
 
     status = Forbidden.status

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from signalbox_catalog.domain.diffs import Change, diff
 from signalbox_catalog.domain.jsons import Json, pointer, split
-from signalbox_catalog.errors import Flawed
+from signalbox_catalog.errors import BadInput
 
 SCALARS: st.SearchStrategy[Json] = st.one_of(
     st.none(), st.booleans(), st.integers(-2, 2), st.sampled_from([0.0, 1.0, 1.5]), st.sampled_from("xy/~")
@@ -151,5 +151,5 @@ def test_pointers_can_be_split_again(path: list[str]) -> None:
 
 
 def test_a_pointer_begins_with_a_slash() -> None:
-    with pytest.raises(Flawed):
+    with pytest.raises(BadInput):
         split("a")

@@ -15,7 +15,7 @@ from signalbox_catalog.domain.labels import (
     matches,
     parse_selector,
 )
-from signalbox_catalog.errors import Flawed
+from signalbox_catalog.errors import BadInput
 
 ALPHANUMERIC = string.ascii_letters + string.digits
 NAMES = st.from_regex(r"[A-Za-z0-9]([-_.A-Za-z0-9]{0,8}[A-Za-z0-9])?", fullmatch=True)
@@ -164,7 +164,7 @@ def test_selectors(text: str, requirements: tuple[Requirement, ...]) -> None:
     ],
 )
 def test_what_is_not_understood_is_shown(text: str, shown: str) -> None:
-    with pytest.raises(Flawed) as raised:
+    with pytest.raises(BadInput) as raised:
         parse_selector(text)
     (flaw,) = raised.value.flaws
     assert (flaw.code, flaw.field) == ("bad_selector", "labelSelector")
@@ -176,7 +176,7 @@ def test_what_is_not_understood_is_shown(text: str, shown: str) -> None:
 def test_anything_else_is_flawed(text: str) -> None:
     try:
         requirements = parse_selector(text)
-    except Flawed:
+    except BadInput:
         return
     assert parse_selector(format_selector(requirements)) == requirements
 

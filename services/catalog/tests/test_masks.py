@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from signalbox_catalog.domain.jsons import Json, Scalar, split
 from signalbox_catalog.domain.masks import MASK, mask, unmasked
-from signalbox_catalog.errors import Flawed
+from signalbox_catalog.errors import BadInput
 
 LOOK_LIKE_CREDENTIALS = [
     "sk-1234567890abcdef",
@@ -335,7 +335,7 @@ def test_what_is_too_deep_is_refused() -> None:
     spec: dict[str, Json] = {}
     for _ in range(5000):
         spec = {"a": spec}
-    with pytest.raises(Flawed, match="levels"):
+    with pytest.raises(BadInput, match="levels"):
         mask(spec)
 
 

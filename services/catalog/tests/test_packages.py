@@ -31,7 +31,7 @@ from signalbox_catalog.domain.packages import (
     PackagedFile,
     inspect,
 )
-from signalbox_catalog.errors import Flawed
+from signalbox_catalog.errors import BadInput
 
 MD = b"---\nname: greeter\ndescription: Greets everybody.\n---\n# Greeter\n"
 MIB = 1024 * 1024
@@ -215,7 +215,7 @@ def skill_md(front_matter: str | bytes) -> bytes:
 
 
 def flaw_of(raw: bytes) -> tuple[str, str, str, int | None]:
-    with pytest.raises(Flawed) as caught:
+    with pytest.raises(BadInput) as caught:
         inspect(raw)
     (flaw,) = caught.value.flaws
     return flaw.code, flaw.field, flaw.message, flaw.line
@@ -873,7 +873,7 @@ def outcome(raw: bytes) -> Package | str:
     """The package, or the code of its flaw."""
     try:
         return inspect(raw)
-    except Flawed as refused:
+    except BadInput as refused:
         return refused.flaws[0].code
 
 
@@ -900,7 +900,7 @@ GOOD = [
 @settings(max_examples=300)
 def test_random_bytes_are_only_ever_refused(noise: bytes, mark: bytes) -> None:
     for raw in (mark + noise, noise + mark + noise[:18]):
-        with pytest.raises(Flawed):
+        with pytest.raises(BadInput):
             inspect(raw)
 
 
@@ -911,7 +911,7 @@ def test_every_single_byte_that_is_changed_or_missing_is_noticed_or_does_not_mat
         for changed in (0x00, 0x01, 0x80, 0xFF):
             agrees(good[:at] + bytes([good[at] ^ changed or changed]) + good[at + 1 :])
         agrees(good[:at] + good[at + 1 :])
-        with pytest.raises(Flawed):
+        with pytest.raises(BadInput):
             inspect(good[:at])
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from signalbox_catalog.domain.jsons import DEEPEST, Json
 from signalbox_catalog.domain.patches import merged
-from signalbox_catalog.errors import Flawed
+from signalbox_catalog.errors import BadInput
 
 SCALARS: st.SearchStrategy[Json] = st.one_of(
     st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=3)
@@ -88,6 +88,6 @@ def test_a_patch_is_not_too_deep(lists: bool) -> None:
     deep = nested(DEEPEST, lists=lists)
     assert merged({}, deep) == deep
     for levels in (DEEPEST + 1, 5000):
-        with pytest.raises(Flawed) as raised:
+        with pytest.raises(BadInput) as raised:
             merged({}, nested(levels, lists=lists))
         assert [flaw.code for flaw in raised.value.flaws] == ["too_deep"]

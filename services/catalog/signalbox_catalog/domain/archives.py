@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from signalbox_catalog.errors import Flawed
+from signalbox_catalog.errors import BadInput
 from signalbox_manifests import Flaw
 
 LONGEST_COMMENT = 1024
@@ -77,11 +77,11 @@ class _End:
     count: int
 
 
-def flawed(code: str, message: str, field: str = "", line: int | None = None) -> Flawed:
-    return Flawed(Flaw(message, code, field=field, line=line))
+def flawed(code: str, message: str, field: str = "", line: int | None = None) -> BadInput:
+    return BadInput(Flaw(message, code, field=field, line=line))
 
 
-def about(name: str | bytes, code: str, what: str) -> Flawed:
+def about(name: str | bytes, code: str, what: str) -> BadInput:
     path = shown(name)
     return flawed(code, f"The file {path} {what}", path)
 
@@ -147,11 +147,11 @@ def _inflated(packed: memoryview, entry: Entry) -> Iterator[bytes]:
         raise about(entry.name, "zip_bad_data", "has something behind its end.")
 
 
-def _bad(message: str) -> Flawed:
+def _bad(message: str) -> BadInput:
     return flawed("bad_zip", message)
 
 
-def _foreign(where: str) -> Flawed:
+def _foreign(where: str) -> BadInput:
     return flawed("zip_foreign_bytes", f"The ZIP has bytes {where} that do not belong to it.")
 
 

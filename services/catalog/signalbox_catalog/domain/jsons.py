@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TypeAlias
 
-from signalbox_catalog.errors import Flawed
+from signalbox_catalog.errors import BadInput
 from signalbox_manifests import Flaw
 
 Scalar: TypeAlias = str | int | float | bool | None
@@ -21,18 +21,18 @@ def split(place: Pointer) -> tuple[str, ...]:
     """The steps of a pointer; the index of an item is a step of digits."""
     start, *steps = place.split("/")
     if start:
-        raise Flawed(Flaw(f"A pointer begins with a slash: {place[:100]!r} does not.", "bad_pointer"))
+        raise BadInput(Flaw(f"A pointer begins with a slash: {place[:100]!r} does not.", "bad_pointer"))
     return tuple(step.replace("~1", "/").replace("~0", "~") for step in steps)
 
 
 def check_depth(value: Json, field: str = "") -> None:
-    """Raises Flawed for what is too deep to be walked through."""
+    """Raises BadInput for what is too deep to be walked through."""
     level: list[Json] = [value]
     for _ in range(DEEPEST):
         level = [child for parent in level for child in _children(parent)]
         if not level:
             return
-    raise Flawed(Flaw(f"This is nested more than {DEEPEST} levels deep.", "too_deep", field=field))
+    raise BadInput(Flaw(f"This is nested more than {DEEPEST} levels deep.", "too_deep", field=field))
 
 
 def _children(value: Json) -> Iterable[Json]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from signalbox_catalog.errors import Flawed
+from signalbox_catalog.errors import BadInput
 from signalbox_manifests import Flaw
 
 MOST_LABELS = 64
@@ -147,5 +147,5 @@ def _shown(text: str) -> str:
     return repr(text if len(text) <= 100 else f"{text[:99]}…")
 
 
-def _bad(message: str) -> Flawed:
-    return Flawed(Flaw(message, "bad_selector", field="labelSelector"))
+def _bad(message: str) -> BadInput:
+    return BadInput(Flaw(message, "bad_selector", field="labelSelector"))

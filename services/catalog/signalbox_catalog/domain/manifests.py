@@ -15,7 +15,7 @@ from signalbox_catalog.domain.kinds.base import Spec
 from signalbox_catalog.domain.labels import check_labels
 from signalbox_catalog.domain.masks import mask
 from signalbox_catalog.domain.resources import Manifest
-from signalbox_catalog.errors import Flawed
+from signalbox_catalog.errors import BadInput
 from signalbox_manifests import API_VERSION, FOREIGN_API_VERSIONS, Document, Flaw
 
 MAX_SPEC = 256 * 1024
@@ -69,9 +69,9 @@ def of_kind(kind: Kind, document: dict[str, Any]) -> Manifest:
     """Of a document that was sent to the routes of one kind, where its header may be left out."""
     version, own = document.get("apiVersion"), document.get("kind")
     if version is not None and version != API_VERSION and not _is_foreign(version):
-        raise Flawed(Flaw(f"The apiVersion here is {API_VERSION}.", "wrong_api_version", "apiVersion"))
+        raise BadInput(Flaw(f"The apiVersion here is {API_VERSION}.", "wrong_api_version", "apiVersion"))
     if own is not None and own != kind.name:
-        raise Flawed(Flaw(f"Here are resources of the kind {kind.name}.", "wrong_kind", "kind"))
+        raise BadInput(Flaw(f"Here are resources of the kind {kind.name}.", "wrong_kind", "kind"))
     return checked(kind, Document(1, document, {(): 1}), named=False)
 
 
@@ -104,11 +104,11 @@ def checked(kind: Kind, document: Document, *, named: bool = True) -> Manifest:
     metadata = _checked_metadata(document.content, flaws)
     spec = _checked_spec(kind, document.content.get("spec", {}), flaws)
     if flaws.all or metadata is None or spec is None:
-        raise Flawed(*flaws.all)
+        raise BadInput(*flaws.all)
     masked = mask(spec.model_dump(mode="json", by_alias=True, exclude_unset=True))
     if _size(masked.found) > MAX_KEYS:
         flaws.add(f"The keys of a resource have at most {MAX_KEYS} bytes together.", "too_large", "spec")
-        raise Flawed(*flaws.all)
+        raise BadInput(*flaws.all)
     return Manifest(
         kind=kind,
         name=metadata.name,
@@ -218,10 +218,10 @@ def kind_of(document: Document) -> Kind | None:
     if version is None or name is None:
         missing = "apiVersion" if version is None else "kind"
         message = f"The document does not say its {missing}."
-        raise Flawed(Flaw(message, "missing", missing, document.number, document.line_of((missing,))))
+        raise BadInput(Flaw(message, "missing", missing, document.number, document.line_of((missing,))))
     kind = kinds.by_name(name)
     if version == API_VERSION and kind is None:
         known = ", ".join(sorted(each.name for each in kinds.all_kinds()))
         message = f"There is no kind {name[:100]!r}; there are {known}."
-        raise Flawed(Flaw(message, "unknown_kind", "kind", document.number, line))
+        raise BadInput(Flaw(message, "unknown_kind", "kind", document.number, line))
     return kind if version == API_VERSION or version in FOREIGN_API_VERSIONS else None

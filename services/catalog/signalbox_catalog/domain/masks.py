@@ -103,7 +103,7 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
 @dataclass(frozen=True)
-class Masked:
+class MaskedSpec:
     spec: dict[str, Json]
     """With `***` for every credential."""
     found: dict[Pointer, Scalar]
@@ -112,7 +112,7 @@ class Masked:
     """Where `***` was given, for a credential that is stored already."""
 
 
-def mask(spec: dict[str, Json]) -> Masked:
+def mask(spec: dict[str, Json]) -> MaskedSpec:
     check_depth(spec, "spec")
     found: dict[Pointer, Scalar] = {}
     kept: set[Pointer] = set()
@@ -128,7 +128,7 @@ def mask(spec: dict[str, Json]) -> Masked:
             kept.add(where)
         else:
             found[where] = hidden
-    return Masked(_rebuilt(spec, shown.get), found, frozenset(kept))
+    return MaskedSpec(_rebuilt(spec, shown.get), found, frozenset(kept))
 
 
 def unmasked(spec: dict[str, Json], values: Mapping[Pointer, Scalar]) -> dict[str, Json]:

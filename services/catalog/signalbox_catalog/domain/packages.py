@@ -14,7 +14,7 @@ from yaml.constructor import SafeConstructor
 from yaml.resolver import Resolver
 
 from signalbox_catalog.domain.archives import Entry, about, chunks, entries, flawed, shown
-from signalbox_catalog.errors import Flawed
+from signalbox_catalog.errors import BadInput
 
 MAX_PACKAGE = 10 * 1024 * 1024
 """Bytes of the ZIP."""
@@ -78,7 +78,7 @@ class Package:
 
 
 def inspect(raw: bytes) -> Package:
-    """What is in the package; raises Flawed for the first thing that is wrong with it."""
+    """What is in the package; raises BadInput for the first thing that is wrong with it."""
     if len(raw) > MAX_PACKAGE:
         raise flawed("package_too_large", f"The package is larger than {MAX_PACKAGE // 1024**2} MiB.")
     found = entries(raw, MAX_FILES)
@@ -292,7 +292,7 @@ _YAML_RULES: tuple[tuple[str, str, Callable[[yaml.Event, Sequence[yaml.Event], i
 )
 
 
-def _in_yaml(code: str, what: str, event: yaml.Event, path: str) -> Flawed:
+def _in_yaml(code: str, what: str, event: yaml.Event, path: str) -> BadInput:
     line = event.start_mark.line + 2 if event.start_mark else None
     return flawed(code, f"The front matter of {path} {what}.", path, line)
 

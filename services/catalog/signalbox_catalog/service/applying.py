@@ -11,13 +11,13 @@ from signalbox_catalog.domain.diffs import diff
 from signalbox_catalog.domain.labels import Requirement, parse_selector
 from signalbox_catalog.domain.manifests import checked, header_of, kind_of
 from signalbox_catalog.domain.resources import Key, Manifest, Place, Resource, other_keys, said_by
-from signalbox_catalog.errors import Flawed, NamespaceNotFound, RoleTooLow
-from signalbox_catalog.service.changes import again_while_contended, called, namespaces_of, outline
-from signalbox_catalog.service.neighbours import Neighbour, Neighbours
+from signalbox_catalog.errors import BadInput, NamespaceNotFound, RoleTooLow
+from signalbox_catalog.service.access import Access, AccessResolver
+from signalbox_catalog.service.changes import called, namespaces_of, outline, retry_while_contended
+from signalbox_catalog.service.limiter import ProjectLimiter
 from signalbox_catalog.service.replies import change_of
-from signalbox_catalog.service.turns import Turns
 from signalbox_catalog.service.vault import Prepared, Vault
-from signalbox_catalog.service.writing import Places, Wish, Writer, Written, settled
+from signalbox_catalog.service.writing import Places, Wish, Writer, WriteResult, settled
 from signalbox_catalog.store import resources
 from signalbox_common.bus import Call
 from signalbox_common.contracts import catalog as contract
@@ -35,7 +35,7 @@ MAX_DIFFS = 1024 * 1024
 
 
 @dataclass(frozen=True)
-class _Skipped:
+class _ForeignDocument:
     """A document of another system."""
 
     document: Document
@@ -46,7 +46,7 @@ class _Skipped:
 class _Plan:
     """What was asked for, with every namespace found."""
 
-    steps: Sequence[Wish | _Skipped]
+    steps: Sequence[Wish | _ForeignDocument]
     places: Places
     prune_in: Sequence[Place]
     selector: Sequence[Requirement]
@@ -67,18 +67,20 @@ class _Plan:
 
 
 class Applying:
-    def __init__(self, database: Database, vault: Vault, neighbours: Neighbours, turns: Turns) -> None:
+    def __init__(
+        self, database: Database, vault: Vault, access: AccessResolver, limiter: ProjectLimiter
+    ) -> None:
         self._database = database
-        self._turns = turns
+        self._limiter = limiter
         self._vault = vault
-        self._neighbours = neighbours
+        self._access = access
         self._readers = asyncio.Semaphore(AT_ONCE)
 
     async def apply(self, call: Call, ask: contract.Apply) -> Outcome[contract.Applied] | contract.Applied:
         selector = parse_selector(ask.label_selector or "")
         if ask.prune and not selector:
             message = "To prune, say with a label selector what belongs together."
-            raise Flawed(Flaw(message, "selector_needed", "labelSelector"))
+            raise BadInput(Flaw(message, "selector_needed", "labelSelector"))
         async with self._readers:
             read = await asyncio.to_thread(_read, ask.text.get_secret_value().encode())
         try:
@@ -102,38 +104,38 @@ class Applying:
                 call.note_parts(transaction, [(called(each), each.place.project_id) for each in parts])
                 return _applied(plan, written, pruned, dry_run=False)
 
-            async with self._turns.of(plan.projects):
+            async with self._limiter.slots(plan.projects):
                 return await call.once(work)
 
-        return await again_while_contended(attempt)
+        return await retry_while_contended(attempt)
 
     async def _tried(self, call: Call, plan: _Plan) -> contract.Applied:
         """Does it all, and takes it back."""
 
         async def attempt() -> contract.Applied:
             prepared = await self._prepared(plan, store=False)
-            async with self._turns.of(plan.projects), self._database.trial() as transaction:
+            async with self._limiter.slots(plan.projects), self._database.trial() as transaction:
                 written, pruned = await self._carry_out(call, transaction, plan, prepared)
                 return _applied(plan, written, pruned, dry_run=True)
 
-        return await again_while_contended(attempt)
+        return await retry_while_contended(attempt)
 
     async def _planned(
         self,
         call: Call,
         ask: contract.Apply,
-        read: Sequence[Manifest | _Skipped],
+        read: Sequence[Manifest | _ForeignDocument],
         selector: Sequence[Requirement],
     ) -> _Plan:
         manifests = [each for each in read if isinstance(each, Manifest)]
         if ask.prune and not manifests:
             message = "There is no document of ours: to prune by that would be to delete everything."
-            raise Flawed(Flaw(message, "no_documents", ""))
+            raise BadInput(Flaw(message, "no_documents", ""))
         names = {each.namespace or ask.namespace for each in manifests} or {ask.namespace}
         referred = {name for each in manifests for name in namespaces_of(each)}
-        opened = await self._neighbours.open_to(call, names | referred)
+        opened = await self._access.resolve(call, names | referred)
         _check_open(manifests, opened, ask.namespace)
-        places = {name: neighbour.place for name, neighbour in opened.items()}
+        places = {name: each.place for name, each in opened.items()}
         steps = [
             Wish(settled(each, places), places[each.namespace or ask.namespace])
             if isinstance(each, Manifest)
@@ -152,7 +154,7 @@ class Applying:
 
     async def _carry_out(
         self, call: Call, transaction: Transaction, plan: _Plan, prepared: Prepared
-    ) -> tuple[list[Written], list[Resource]]:
+    ) -> tuple[list[WriteResult], list[Resource]]:
         wishes = plan.wishes
         writer = Writer(self._vault, transaction, call.principal.user_id)
         await writer.lock({*(wish.place for wish in wishes), *plan.prune_in}, plan.referred)
@@ -176,20 +178,20 @@ async def _refused(call: Call, refusal: RoleTooLow) -> Outcome[contract.Applied]
     return await call.once(work)
 
 
-def _read(raw: bytes) -> list[Manifest | _Skipped]:
+def _read(raw: bytes) -> list[Manifest | _ForeignDocument]:
     """Everything that can be said about the text without looking anything up."""
-    found: list[Manifest | _Skipped] = []
+    found: list[Manifest | _ForeignDocument] = []
     flaws: list[Flaw] = []
     for document in _documents(raw):
         try:
             kind = kind_of(document)
             found.append(checked(kind, document) if kind is not None else _skipped(document))
-        except Flawed as error:
+        except BadInput as error:
             flaws += error.flaws
         if len(flaws) >= MAX_FLAWS:
             break
     if flaws:
-        raise Flawed(*flaws[:MAX_FLAWS])
+        raise BadInput(*flaws[:MAX_FLAWS])
     return found
 
 
@@ -197,15 +199,15 @@ def _documents(raw: bytes) -> list[Document]:
     try:
         return read(raw)
     except ManifestError as error:
-        raise Flawed(*error.flaws) from None
+        raise BadInput(*error.flaws) from None
 
 
-def _skipped(document: Document) -> _Skipped:
+def _skipped(document: Document) -> _ForeignDocument:
     version, kind = header_of(document.content)
-    return _Skipped(document, f"{kind} of {version} is no kind of this catalog: it was skipped.")
+    return _ForeignDocument(document, f"{kind} of {version} is no kind of this catalog: it was skipped.")
 
 
-def _check_open(manifests: Sequence[Manifest], opened: Mapping[str, Neighbour], default: str) -> None:
+def _check_open(manifests: Sequence[Manifest], opened: Mapping[str, Access], default: str) -> None:
     """Another's namespace is answered like one that is not there."""
     targets = {each.namespace or default for each in manifests} or {default}
     if not targets <= opened.keys():
@@ -229,7 +231,7 @@ def _at(manifest: Manifest, message: str, code: str) -> Flaw:
     )
 
 
-def _check_once(steps: Sequence[Wish | _Skipped]) -> None:
+def _check_once(steps: Sequence[Wish | _ForeignDocument]) -> None:
     seen: dict[Key, Manifest] = {}
     flaws = []
     for wish in (step for step in steps if isinstance(step, Wish)):
@@ -238,7 +240,7 @@ def _check_once(steps: Sequence[Wish | _Skipped]) -> None:
             message = f"Document {first.document} (line {first.line}) is about the same resource."
             flaws.append(Flaw(message, "twice", "metadata.name", wish.manifest.document, wish.manifest.line))
     if flaws:
-        raise Flawed(*flaws[:MAX_FLAWS])
+        raise BadInput(*flaws[:MAX_FLAWS])
 
 
 def _outline(plan: _Plan) -> str:
@@ -250,7 +252,7 @@ def _outline(plan: _Plan) -> str:
 
 
 def _applied(
-    plan: _Plan, written: Sequence[Written], pruned: Sequence[Resource], *, dry_run: bool
+    plan: _Plan, written: Sequence[WriteResult], pruned: Sequence[Resource], *, dry_run: bool
 ) -> contract.Applied:
     done = iter(written)
     items = [
@@ -273,7 +275,7 @@ def _within(items: Sequence[contract.AppliedItem]) -> list[contract.AppliedItem]
     return shown
 
 
-def _item(done: Written, manifest: Manifest, *, diffs: bool) -> contract.AppliedItem:
+def _item(done: WriteResult, manifest: Manifest, *, diffs: bool) -> contract.AppliedItem:
     action = ApplyAction.UNCHANGED
     if done.changed:
         action = ApplyAction.CREATED if done.before is None else ApplyAction.UPDATED
@@ -290,7 +292,7 @@ def _item(done: Written, manifest: Manifest, *, diffs: bool) -> contract.Applied
     )
 
 
-def _difference(done: Written) -> tuple[contract.Change, ...]:
+def _difference(done: WriteResult) -> tuple[contract.Change, ...]:
     before = said_by(done.before) if done.before is not None else {}
     after = said_by(done.after) if done.before is not None else _without_empty(said_by(done.after))
     changes = list(diff(before, after))
@@ -305,7 +307,7 @@ def _without_empty(said: dict[str, Any]) -> dict[str, Any]:
     return ({"metadata": metadata} if metadata else {}) | {"spec": said["spec"]}
 
 
-def _skipped_item(step: _Skipped) -> contract.AppliedItem:
+def _skipped_item(step: _ForeignDocument) -> contract.AppliedItem:
     _version, kind = header_of(step.document.content)
     metadata = step.document.content.get("metadata")
     name = metadata.get("name") if isinstance(metadata, dict) else None

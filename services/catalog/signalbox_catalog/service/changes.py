@@ -5,6 +5,7 @@ import hashlib
 import json
 import random
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from signalbox_catalog.domain.kinds import HOME, Kind
@@ -14,17 +15,17 @@ from signalbox_catalog.domain.patches import merged
 from signalbox_catalog.domain.resources import Key, Manifest, Place, Resource, said_by
 from signalbox_catalog.errors import (
     AlreadyExists,
+    BadInput,
     Contention,
-    Flawed,
     GenerationNotFound,
     NothingDeleted,
     VersionMoved,
 )
+from signalbox_catalog.service.access import AccessResolver, own_place
 from signalbox_catalog.service.finding import kind_called, living_one, not_found
-from signalbox_catalog.service.neighbours import Neighbours, own_place
+from signalbox_catalog.service.limiter import ProjectLimiter
 from signalbox_catalog.service.replies import reply_of
-from signalbox_catalog.service.turns import Turns
-from signalbox_catalog.service.vault import Vault
+from signalbox_catalog.service.vault import Prepared, Vault
 from signalbox_catalog.service.writing import Places, Wish, Writer, settled
 from signalbox_catalog.store import resources, revisions
 from signalbox_common.bus import Call
@@ -42,7 +43,7 @@ _LONGEST_PAUSE = 0.05
 T = TypeVar("T")
 
 
-async def again_while_contended(attempt: Callable[[], Awaitable[T]]) -> T:
+async def retry_while_contended(attempt: Callable[[], Awaitable[T]]) -> T:
     """From the start, with what is there now."""
     for number in range(TRIES):
         try:
@@ -53,11 +54,13 @@ async def again_while_contended(attempt: Callable[[], Awaitable[T]]) -> T:
 
 
 class Changes:
-    def __init__(self, database: Database, vault: Vault, neighbours: Neighbours, turns: Turns) -> None:
+    def __init__(
+        self, database: Database, vault: Vault, access: AccessResolver, limiter: ProjectLimiter
+    ) -> None:
         self._database = database
-        self._turns = turns
+        self._limiter = limiter
         self._vault = vault
-        self._neighbours = neighbours
+        self._access = access
 
     async def create(self, call: Call, ask: contract.CreateResource) -> Outcome[contract.Resource]:
         kind = kind_called(ask.plural)
@@ -90,41 +93,49 @@ class Changes:
             if manifest.version not in (None, str(current.version)):
                 raise VersionMoved
             wish = Wish(manifest, self._place(call, manifest), exists=True, version=str(current.version))
-            return await self._write(call, wish, moved=Contention)
+            wish, places = await self._resolved(call, wish)
+            return await self._commit(call, wish, places, await self._prepared(wish), stale=Contention)
 
-        # In turn from the first look on: whoever merges before would merge in vain.
-        async with self._turns.of([place.project_id]):
-            return await again_while_contended(attempt)
+        # The slot is held from the first look on: whoever merges before would merge in vain.
+        async with self._limiter.slots([place.project_id]):
+            return await retry_while_contended(attempt)
 
-    async def _write(
-        self, call: Call, wish: Wish, moved: type[Exception] = VersionMoved
-    ) -> Outcome[contract.Resource]:
-        opened = await self._neighbours.open_to(call, namespaces_of(wish.manifest))
-        places = {name: neighbour.place for name, neighbour in opened.items()}
-        manifest = settled(wish.manifest, places)
-        wish = Wish(manifest, wish.place, wish.exists, wish.version)
-        referred = {places[each.namespace] for each in manifest.references if each.namespace in places}
+    async def _write(self, call: Call, wish: Wish) -> Outcome[contract.Resource]:
+        wish, places = await self._resolved(call, wish)
 
         async def attempt() -> Outcome[contract.Resource]:
-            async with self._database.reading() as connection:
-                current = await resources.living(connection, [wish.key] if manifest.found else [])
-            prepared = await self._vault.prepare([(wish.key, manifest)], current)
+            prepared = await self._prepared(wish)
+            async with self._limiter.slots([wish.place.project_id]):
+                return await self._commit(call, wish, places, prepared, stale=VersionMoved)
 
-            async def work(transaction: Transaction) -> contract.Resource:
-                writer = Writer(self._vault, transaction, call.principal.user_id)
-                await writer.lock([wish.place], referred)
-                try:
-                    written = await writer.write([wish], places, prepared)
-                except VersionMoved as error:
-                    raise moved from error
-                return reply_of(written[0].after)
+        return await retry_while_contended(attempt)
 
-            if moved is Contention:
-                return await call.once(work)  # who does it again has the turn already
-            async with self._turns.of([wish.place.project_id]):
-                return await call.once(work)
+    async def _resolved(self, call: Call, wish: Wish) -> tuple[Wish, Places]:
+        """With the namespaces that it refers to, as far as the asker may read them."""
+        opened = await self._access.resolve(call, namespaces_of(wish.manifest))
+        places = {name: each.place for name, each in opened.items()}
+        return replace(wish, manifest=settled(wish.manifest, places)), places
 
-        return await again_while_contended(attempt) if moved is VersionMoved else await attempt()
+    async def _prepared(self, wish: Wish) -> Prepared:
+        async with self._database.reading() as connection:
+            current = await resources.living(connection, [wish.key] if wish.manifest.found else [])
+        return await self._vault.prepare([(wish.key, wish.manifest)], current)
+
+    async def _commit(
+        self, call: Call, wish: Wish, places: Places, prepared: Prepared, *, stale: type[SignalboxError]
+    ) -> Outcome[contract.Resource]:
+        """Raises `stale` where the wish is for another version than the one that is there."""
+
+        async def work(transaction: Transaction) -> contract.Resource:
+            writer = Writer(self._vault, transaction, call.principal.user_id)
+            await writer.lock([wish.place], _referred(wish.manifest, places))
+            try:
+                written = await writer.write([wish], places, prepared)
+            except VersionMoved as error:
+                raise stale from error
+            return reply_of(written[0].after)
+
+        return await call.once(work)
 
     @staticmethod
     def _place(call: Call, manifest: Manifest) -> Place:
@@ -134,7 +145,7 @@ class Changes:
         if named in (None, place.namespace) or (named == HOME and call.principal.at_home):
             return place
         message = f"This is about the namespace {place.namespace}."
-        raise Flawed(Flaw(message, "wrong_namespace", "metadata.namespace"))
+        raise BadInput(Flaw(message, "wrong_namespace", "metadata.namespace"))
 
     # -- without keys, so durable ----------------------------------------------------------------------
 
@@ -152,7 +163,7 @@ class Changes:
             call.note_parts(transaction, [(called(each), each.place.project_id) for each in others])
             return Done()
 
-        async with self._turns.of([place.project_id]):
+        async with self._limiter.slots([place.project_id]):
             return await call.once(work)
 
     async def restore(self, call: Call, command: contract.RestoreResource) -> Outcome[contract.Resource]:
@@ -203,10 +214,10 @@ class Changes:
         self, call: Call, work: Callable[[Transaction], Awaitable[contract.Resource]]
     ) -> Outcome[contract.Resource]:
         async def attempt() -> Outcome[contract.Resource]:
-            async with self._turns.of([own_place(call).project_id]):
+            async with self._limiter.slots([own_place(call).project_id]):
                 return await call.once(work)
 
-        return await again_while_contended(attempt)
+        return await retry_while_contended(attempt)
 
     async def _open(self, call: Call, manifest: Manifest | None) -> Places:
         """What it refers to must be open to whoever brings it back, as it was to whoever wrote it.
@@ -214,12 +225,12 @@ class Changes:
         A command that has waited for so long that its grant is over reaches no other namespace.
         """
         try:
-            opened = await self._neighbours.open_to(call, namespaces_of(manifest) if manifest else set())
+            opened = await self._access.resolve(call, namespaces_of(manifest) if manifest else set())
         except SignalboxError as error:
             if error.status != 401:
                 raise
-            opened = await self._neighbours.open_to(call, ())
-        return {name: neighbour.place for name, neighbour in opened.items()}
+            opened = await self._access.resolve(call, ())
+        return {name: each.place for name, each in opened.items()}
 
 
 def _named(document: dict[str, Any], name: str) -> dict[str, Any]:
@@ -230,7 +241,9 @@ def _named(document: dict[str, Any], name: str) -> dict[str, Any]:
     if "name" not in metadata:
         return document | {"metadata": metadata | {"name": name}}
     if metadata["name"] != name:
-        raise Flawed(Flaw(f"The name here is {name}: resources are not renamed.", "renamed", "metadata.name"))
+        raise BadInput(
+            Flaw(f"The name here is {name}: resources are not renamed.", "renamed", "metadata.name")
+        )
     return document
 
 
@@ -245,7 +258,7 @@ def _patched(kind: Kind, current: Resource, patch: Mapping[str, Any]) -> Manifes
                 own["spec"].pop(whole, None)
     result = merged(own, dict(patch))
     if not isinstance(result, dict):
-        raise Flawed(Flaw("A merge patch is a JSON object.", "dict_type", ""))
+        raise BadInput(Flaw("A merge patch is a JSON object.", "dict_type", ""))
     return of_kind(kind, _named(result, current.name))
 
 

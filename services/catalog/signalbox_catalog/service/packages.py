@@ -9,11 +9,11 @@ from signalbox_catalog.domain.kinds import by_name
 from signalbox_catalog.domain.manifests import of_kind
 from signalbox_catalog.domain.packages import Package
 from signalbox_catalog.domain.resources import Key, Manifest
-from signalbox_catalog.errors import Flawed, PackageNotFound, UploadNotFound
+from signalbox_catalog.errors import BadInput, PackageNotFound, UploadNotFound
+from signalbox_catalog.service.access import own_place
 from signalbox_catalog.service.finding import living_one
-from signalbox_catalog.service.neighbours import own_place
+from signalbox_catalog.service.limiter import ProjectLimiter
 from signalbox_catalog.service.replies import reply_of
-from signalbox_catalog.service.turns import Turns
 from signalbox_catalog.service.vault import Vault
 from signalbox_catalog.service.writing import Wish, Writer
 from signalbox_catalog.store import resources
@@ -30,9 +30,9 @@ SKILL = "Skill"
 
 
 class Packages:
-    def __init__(self, database: Database, bucket: Bucket, vault: Vault, turns: Turns) -> None:
+    def __init__(self, database: Database, bucket: Bucket, vault: Vault, limiter: ProjectLimiter) -> None:
         self._database = database
-        self._turns = turns
+        self._limiter = limiter
         self._bucket = bucket
         self._vault = vault
         self._lookers = asyncio.Semaphore(AT_ONCE)
@@ -58,7 +58,7 @@ class Packages:
                 current = (await writer.write([Wish(manifest, place)], {}, {}))[0].after
             return reply_of(await writer.set_status(current, {**current.status, **status}))
 
-        async with self._turns.of([place.project_id]):
+        async with self._limiter.slots([place.project_id]):
             return await call.once(work)
 
     async def get(self, call: Call, query: contract.GetPackage) -> contract.PackageInfo:
@@ -98,7 +98,7 @@ def _manifest(name: str, package: Package) -> Manifest:
     """Of a skill that is made because a package came for it."""
     if package.name is not None and package.name != name:
         message = f"SKILL.md calls the skill {package.name}, the address {name}."
-        raise Flawed(Flaw(message, "renamed", "SKILL.md"))
+        raise BadInput(Flaw(message, "renamed", "SKILL.md"))
     kind = by_name(SKILL)
     assert kind is not None  # noqa: S101 - one of our own modules
     spec: dict[str, Any] = {"description": package.description}

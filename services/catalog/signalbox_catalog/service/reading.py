@@ -12,8 +12,8 @@ from signalbox_catalog.domain.labels import parse_selector
 from signalbox_catalog.domain.resources import Place, Revision, other_keys
 from signalbox_catalog.domain.schemas import schema_of
 from signalbox_catalog.errors import GenerationNotFound
+from signalbox_catalog.service.access import own_place
 from signalbox_catalog.service.finding import kind_called, living_one
-from signalbox_catalog.service.neighbours import own_place
 from signalbox_catalog.service.replies import change_of, reply_of
 from signalbox_catalog.store import resources, revisions
 from signalbox_common.bus import Call

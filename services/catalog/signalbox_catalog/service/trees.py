@@ -8,8 +8,8 @@ from uuid import UUID
 
 from signalbox_catalog.domain.resources import Key
 from signalbox_catalog.errors import TreeTooLarge
+from signalbox_catalog.service.access import AccessResolver, own_place
 from signalbox_catalog.service.finding import kind_called, not_found
-from signalbox_catalog.service.neighbours import Neighbours, own_place
 from signalbox_catalog.service.replies import metadata_of
 from signalbox_catalog.store import trees
 from signalbox_catalog.store.trees import Tree
@@ -27,7 +27,7 @@ MAX_KEPT = 128 * 1024
 
 
 @dataclass
-class _Kept:
+class _CachedTree:
     tree: Tree
     weight: int
     answer: Outcome[contract.ResolvedTree] | None = None
@@ -38,10 +38,10 @@ class _Kept:
 class Trees:
     """Keeps trees with the last answer, and asks before each one whether anything within has changed."""
 
-    def __init__(self, database: Database, neighbours: Neighbours) -> None:
+    def __init__(self, database: Database, access: AccessResolver) -> None:
         self._database = database
-        self._neighbours = neighbours
-        self._kept: OrderedDict[Key, _Kept] = OrderedDict()
+        self._access = access
+        self._kept: OrderedDict[Key, _CachedTree] = OrderedDict()
 
     async def resolve(self, call: Call, query: contract.ResolveResource) -> Outcome[contract.ResolvedTree]:
         place = own_place(call)
@@ -50,15 +50,15 @@ class Trees:
         if kept is None:
             raise not_found(kind, query.name, place)
         others = {resource.place.namespace for resource in kept.tree.resources.values()} - {place.namespace}
-        opened = await self._neighbours.open_to(call, others)
-        readable = frozenset(neighbour.place.project_id for neighbour in opened.values())
+        opened = await self._access.resolve(call, others)
+        readable = frozenset(each.place.project_id for each in opened.values())
         if kept.weight > MAX_BYTES:
             raise TreeTooLarge
         if kept.answer is None or kept.readable != readable:
             kept.answer, kept.readable = Outcome.of(_answer(kept.tree, readable)), readable
         return kept.answer
 
-    async def _tree(self, key: Key) -> _Kept | None:
+    async def _tree(self, key: Key) -> _CachedTree | None:
         kept = self._kept.get(key)
         async with self._database.reading() as connection:
             tree = await trees.get(connection, key, kept.tree if kept is not None else None)
@@ -66,7 +66,7 @@ class Trees:
             self._kept.pop(key, None)
             return None
         if kept is None or tree is not kept.tree:
-            kept = _Kept(tree, _weight(tree, tree.root, {}))
+            kept = _CachedTree(tree, _weight(tree, tree.root, {}))
         if kept.weight > MAX_KEPT:
             self._kept.pop(key, None)
             return kept

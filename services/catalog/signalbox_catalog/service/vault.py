@@ -8,7 +8,7 @@ from typing import Any
 
 from signalbox_catalog.domain.places import stays_in_place
 from signalbox_catalog.domain.resources import Key, Manifest, Resource, Secrets, StoredSecret
-from signalbox_catalog.errors import Contention, Flawed
+from signalbox_catalog.errors import BadInput, Contention
 from signalbox_common.keys import derive, uuid7
 from signalbox_common.secrets import SecretStore
 from signalbox_manifests import Flaw
@@ -70,7 +70,7 @@ class Vault:
             or (current is not None and not stays_in_place(pointer, current.spec, manifest.spec))
         )
         if unknown:
-            raise Flawed(*(_nothing_behind(manifest, pointer) for pointer in unknown))
+            raise BadInput(*(_nothing_behind(manifest, pointer) for pointer in unknown))
         return secrets | {pointer: known[pointer] for pointer in manifest.kept}
 
     async def reveal(self, secrets: Secrets) -> dict[str, Any]:

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from signalbox_catalog.domain.labels import Requirement, matches, parse_selector
 from signalbox_catalog.domain.resources import ChangeKind, Revision
 from signalbox_catalog.errors import VersionExpired
+from signalbox_catalog.service.access import own_place
 from signalbox_catalog.service.finding import kind_called
-from signalbox_catalog.service.neighbours import own_place
 from signalbox_catalog.service.replies import reply_of
 from signalbox_catalog.store import revisions
-from signalbox_catalog.store.revisions import Since
+from signalbox_catalog.store.revisions import ChangesSince
 from signalbox_common.bus import Call
 from signalbox_common.contracts import catalog as contract
 from signalbox_common.contracts.base import MAX_BODY
@@ -37,7 +37,7 @@ class Watching:
         return _page(since, requirements)
 
 
-def _page(since: Since, requirements: Sequence[Requirement]) -> contract.ChangePage:
+def _page(since: ChangesSince, requirements: Sequence[Requirement]) -> contract.ChangePage:
     """As many as an answer can hold."""
     items: list[contract.WatchedChange] = []
     size = 0

@@ -23,7 +23,7 @@ from signalbox_catalog.domain.resources import (
 )
 from signalbox_catalog.errors import (
     AlreadyExists,
-    Flawed,
+    BadInput,
     ResourceNotFound,
     StillReferenced,
     VersionConflict,
@@ -57,7 +57,7 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Written:
+class WriteResult:
     """What became of a wish; nothing, where before and after are the same."""
 
     before: Resource | None
@@ -102,22 +102,22 @@ class Writer:
         """Comes before everything else, once."""
         self._versions = await namespaces.lock(self._transaction, written, referred)
 
-    async def write(self, wishes: Sequence[Wish], places: Places, prepared: Prepared) -> list[Written]:
+    async def write(self, wishes: Sequence[Wish], places: Places, prepared: Prepared) -> list[WriteResult]:
         """All of them, or none: in their order, whatever order they depend on each other in."""
         current = await resources.living(self._transaction.connection, [wish.key for wish in wishes])
         flaws: list[Flaw] = []
-        decided: list[tuple[Wish, Written]] = []
+        decided: list[tuple[Wish, WriteResult]] = []
         for wish in wishes:
             try:
                 decided.append((wish, self._decide(wish, current.get(wish.key), prepared)))
-            except Flawed as error:
+            except BadInput as error:
                 flaws += error.flaws
             except (ResourceNotFound, AlreadyExists, VersionMoved) as error:
                 if wish.manifest.document is None:
                     raise
                 flaws.append(_conflict(wish, error))
         if flaws:
-            raise (VersionConflict if all(flaw.code == "conflict" for flaw in flaws) else Flawed)(*flaws)
+            raise (VersionConflict if all(flaw.code == "conflict" for flaw in flaws) else BadInput)(*flaws)
         targets = await self._targets(
             [(wish, done) for wish, done in decided if done.changed], places, decided
         )
@@ -127,13 +127,13 @@ class Writer:
         await self._store(changes, targets)
         return [numbered[n] for n in range(len(decided))]
 
-    def _decide(self, wish: Wish, current: Resource | None, prepared: Prepared) -> Written:
+    def _decide(self, wish: Wish, current: Resource | None, prepared: Prepared) -> WriteResult:
         manifest = wish.manifest
         if current is None:
             if wish.exists:
                 raise ResourceNotFound(f"{manifest.kind.singular} {manifest.name}", wish.place.namespace)
             if not manifest.may_be_new:
-                raise Flawed(
+                raise BadInput(
                     Flaw(
                         NAME_RULE,
                         "bad_name",
@@ -143,7 +143,7 @@ class Writer:
                     )
                 )
             secrets = self._vault.settle(wish.key, manifest, prepared, None)
-            return Written(None, self._new(wish, secrets))
+            return WriteResult(None, self._new(wish, secrets))
         if wish.exists is False:
             raise AlreadyExists(f"{manifest.kind.singular} {manifest.name}", wish.place.namespace)
         if wish.version is not None and wish.version != str(current.version):
@@ -151,10 +151,10 @@ class Writer:
         secrets = self._vault.settle(wish.key, manifest, prepared, current)
         after = updated(current, manifest, secrets, self._now)
         if not differs(current, after):
-            return Written(current, current)
+            return WriteResult(current, current)
         if manifest.version is not None and manifest.version != str(current.version):
             raise VersionMoved
-        return Written(current, after)
+        return WriteResult(current, after)
 
     def _new(self, wish: Wish, secrets: Mapping[str, Any]) -> Resource:
         manifest = wish.manifest
@@ -176,7 +176,7 @@ class Writer:
             updated_at=self._now,
         )
 
-    def _numbered(self, done: Written) -> Written:
+    def _numbered(self, done: WriteResult) -> WriteResult:
         return replace(done, after=self._next(done.after)) if done.changed else done
 
     def _next(self, resource: Resource) -> Resource:
@@ -187,9 +187,9 @@ class Writer:
 
     async def _targets(
         self,
-        changing: Sequence[tuple[Wish, Written]],
+        changing: Sequence[tuple[Wish, WriteResult]],
         places: Places,
-        decided: Sequence[tuple[Wish, Written]],
+        decided: Sequence[tuple[Wish, WriteResult]],
     ) -> dict[uuid.UUID, dict[str, uuid.UUID]]:
         """What each changing one refers to; refused where anything of it is not there."""
         by_key = {wish.key: done.after.uid for wish, done in decided}
@@ -209,14 +209,14 @@ class Writer:
             if key is None or key not in by_key
         ]
         if flaws:
-            raise Flawed(*flaws)
+            raise BadInput(*flaws)
         return {
             uid: {reference.field: by_key[key] for _, reference, key in each if key is not None}
             for uid, each in wanted.items()
         }
 
     async def _store(
-        self, changes: Sequence[Written], targets: dict[uuid.UUID, dict[str, uuid.UUID]]
+        self, changes: Sequence[WriteResult], targets: dict[uuid.UUID, dict[str, uuid.UUID]]
     ) -> None:
         if not changes:
             return
@@ -275,7 +275,7 @@ class Writer:
         """A deleted one, if all that it refers to is there."""
         back = self._next(replace(resource, deleted_at=None, updated_at=self._now))
         wish = Wish(manifest, resource.place)
-        targets = await self._targets([(wish, Written(None, back))], places, [])
+        targets = await self._targets([(wish, WriteResult(None, back))], places, [])
         await resources.change(self._transaction, [back])
         await resources.refer(self._transaction, targets)
         await self._record([Revision(ChangeKind.RESTORED, back, None, self._by, self._now)])
@@ -294,14 +294,14 @@ class Writer:
         )
         if not differs(current, after):
             return current
-        done = self._numbered(Written(current, after))
+        done = self._numbered(WriteResult(current, after))
         targets = await self._targets([(Wish(manifest, current.place), done)], places, [])
         await self._store([done], targets)
         return done.after
 
     async def set_status(self, current: Resource, status: Mapping[str, Any]) -> Resource:
         """What is observed about it; no new generation."""
-        done = self._numbered(Written(current, replace(current, status=status, updated_at=self._now)))
+        done = self._numbered(WriteResult(current, replace(current, status=status, updated_at=self._now)))
         await resources.change(self._transaction, [done.after])
         await self._record([Revision(ChangeKind.UPDATED, done.after, current.labels, self._by, self._now)])
         return done.after

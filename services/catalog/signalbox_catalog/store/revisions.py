@@ -42,7 +42,7 @@ async def add(transaction: Transaction, new: Sequence[Revision]) -> None:
 
 
 @dataclass(frozen=True)
-class Since:
+class ChangesSince:
     found: list[Revision]
     reached: int
     """How far the project had come at that very moment."""
@@ -51,7 +51,7 @@ class Since:
     """Whether nothing else came after that version."""
 
 
-async def since(connection: AsyncConnection, place: Place, kind: str, after: int, limit: int) -> Since:
+async def since(connection: AsyncConnection, place: Place, kind: str, after: int, limit: int) -> ChangesSince:
     """What came after that version, as much as an answer can hold."""
     listed = (
         select(revisions)
@@ -85,7 +85,7 @@ async def since(connection: AsyncConnection, place: Place, kind: str, after: int
     ).all()
     revisions_found = [_revision(row, place.namespace) for row in rows if row.uid is not None]
     complete = len(revisions_found) == (rows[0].listed or 0) < limit
-    return Since(revisions_found, rows[0].reached, rows[0].floor, complete)
+    return ChangesSince(revisions_found, rows[0].reached, rows[0].floor, complete)
 
 
 async def generations(

@@ -9,12 +9,14 @@ AT_ONCE = 2
 """One that holds the project's row, and one that waits for it."""
 
 
-class Turns:
+class ProjectLimiter:
+    """Bounds how many changes of one project are under way in this process."""
+
     def __init__(self) -> None:
         self._slots: dict[uuid.UUID, tuple[asyncio.Semaphore, int]] = {}
 
     @asynccontextmanager
-    async def of(self, projects: Collection[uuid.UUID]) -> AsyncIterator[None]:
+    async def slots(self, projects: Collection[uuid.UUID]) -> AsyncIterator[None]:
         """In one order for all, as the rows are locked."""
         async with AsyncExitStack() as stack:
             for project in sorted(set(projects)):

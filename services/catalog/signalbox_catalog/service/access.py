@@ -1,4 +1,4 @@
-"""Other namespaces, as far as they are open to the asker."""
+"""Which namespaces the asker may read, and with which role."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pydantic import SecretStr
 
 from signalbox_catalog.domain.kinds import HOME
 from signalbox_catalog.domain.resources import Place
-from signalbox_catalog.errors import Flawed
+from signalbox_catalog.errors import BadInput
 from signalbox_common.bus import Bus, Call
 from signalbox_common.contracts.auth import Reach
 from signalbox_common.contracts.roles import ProjectRole
@@ -17,7 +17,9 @@ MAX_NAMESPACES = 200
 
 
 @dataclass(frozen=True)
-class Neighbour:
+class Access:
+    """What the asker may do in one namespace."""
+
     place: Place
     role: ProjectRole
 
@@ -28,26 +30,24 @@ def own_place(call: Call) -> Place:
     return Place(principal.project(), principal.namespace or str(principal.project_id))
 
 
-class Neighbours:
+class AccessResolver:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
 
-    async def open_to(self, call: Call, namespaces: Collection[str]) -> Mapping[str, Neighbour]:
+    async def resolve(self, call: Call, namespaces: Collection[str]) -> Mapping[str, Access]:
         """Those that the asker may read, by what they were called; auth is asked where it must be."""
         principal = call.principal
-        found: dict[str, Neighbour] = {}
+        found: dict[str, Access] = {}
         if principal.project_id is not None and principal.project_role is not None:
-            own = Neighbour(own_place(call), principal.project_role)
+            own = Access(own_place(call), principal.project_role)
             found[own.place.namespace] = own
             if principal.at_home:
                 found[HOME] = own
         unknown = sorted({name for name in namespaces if name} - found.keys())
         if len(unknown) > MAX_NAMESPACES:
-            raise Flawed(Flaw(f"These are more than {MAX_NAMESPACES} namespaces.", "too_many", "metadata"))
+            raise BadInput(Flaw(f"These are more than {MAX_NAMESPACES} namespaces.", "too_many", "metadata"))
         if unknown:
             question = Reach(service="catalog", proof=SecretStr(call.grant or ""), namespaces=tuple(unknown))
             for item in (await self._bus.query(question)).value().items:
-                found[item.namespace] = found[item.slug] = Neighbour(
-                    Place(item.project, item.slug), item.role
-                )
+                found[item.namespace] = found[item.slug] = Access(Place(item.project, item.slug), item.role)
         return found
