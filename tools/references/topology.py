@@ -3,6 +3,7 @@
 from dataclasses import fields
 from typing import Any
 
+from signalbox_common.contracts.base import Command
 from signalbox_common.contracts.streams import Consumer, Stream, Topology
 from signalbox_common.programs import OWNERS
 from tools.references.schemas import ours
