@@ -22,7 +22,7 @@ from signalbox_cli.stack.processes import Launch, execute
 from signalbox_cli.stack.program import Program, Sockets
 
 if TYPE_CHECKING:
-    from signalbox_cli.stack.servers import Servers
+    from signalbox_cli.stack.servers import Nats, Postgres, Servers, Valkey
 
 START_PATIENCE = 60.0
 START_DEATHS = 5
@@ -122,9 +122,7 @@ class Supervisor:
         credentials = files.Credentials.load_or_make(secrets)
         files.write_secret(self.home.admin_password_file, credentials.admin_password)
         servers = self._servers = Servers.plan(self.home.data, credentials)
-        for server in servers.own:
-            await asyncio.to_thread(server.prepare)
-            self._add(server.program(), execute)
+        await asyncio.gather(*map(self._start_server, servers.own))
         folder = self.home.credentials
         files.write_service_files(folder, credentials, servers.endpoints)
         files.write_operator_files(folder, credentials, servers.endpoints, servers.postgres_admin_url)
@@ -135,6 +133,10 @@ class Supervisor:
         ):
             self._add(program, self._forkserver.launch)
         await self._all_ready("service")
+
+    async def _start_server(self, server: "Postgres | Valkey | Nats") -> None:
+        await asyncio.to_thread(server.prepare)
+        self._add(server.program(), execute)
 
     async def _provision(self, secrets: Path, servers: "Servers") -> None:
         environment = {
