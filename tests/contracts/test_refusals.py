@@ -61,15 +61,27 @@ def test_kind_and_grant_bring_their_refusals_along() -> None:
         assert ("already_done" in found) is (issubclass(contract, Ask) and contract.once)
 
 
+class NoLuck(errors.Conflict):
+    code = "no_luck_today"
+
+
+class SlugTaken(errors.Conflict):
+    code = "slug_taken"
+
+
+class SlugInvalid(errors.Invalid):
+    code = "slug_taken"
+
+
 def test_what_is_answered_without_being_declared_is_noted() -> None:
     with pytest.raises(SignalboxError), declared_by(contracts.auth.CreateProject):
-        raise errors.Conflict(code="slug_taken")
+        raise SlugTaken
     with pytest.raises(SignalboxError), declared_by(contracts.auth.CreateProject):
         raise errors.Unavailable
     assert not UNDECLARED
     with pytest.raises(SignalboxError), declared_by(contracts.auth.CreateProject):
-        raise errors.Conflict(code="no_luck_today")
+        raise NoLuck
     with pytest.raises(SignalboxError), declared_by(contracts.auth.CreateProject):
-        raise errors.Invalid(code="slug_taken")
+        raise SlugInvalid
     assert {"CreateProject: no_luck_today (409)", "CreateProject: slug_taken (422)"} == UNDECLARED
     UNDECLARED.clear()

@@ -84,17 +84,25 @@ class Client(httpx.Client):
         raise _refusal(response)
 
 
+class ForeignAnswer(SignalboxError):
+    """Whoever has answered is not our gateway, or stands before it."""
+
+    code = SignalboxError.code
+
+    def __init__(self, response: httpx.Response, said: str) -> None:
+        super().__init__(f"{response.request.url.host} answers {said}: is this Signalbox?")
+        self.status = response.status_code
+
+
 def _refusal(response: httpx.Response) -> SignalboxError:
     try:
         return SignalboxError.of(Failure.model_validate_json(response.content))
     except ValidationError:
-        pass  # whoever answered is not our gateway, or stands before it
+        pass
     said = f"{response.status_code} {response.reason_phrase}".strip()
     if response.has_redirect_location:
         said += f", go to {response.headers['location']}"
-    return SignalboxError(
-        f"{response.request.url.host} answers {said}: is this Signalbox?", status=response.status_code
-    )
+    return ForeignAnswer(response, said)
 
 
 def open_client(url: str, transport: httpx.BaseTransport | None = None) -> Client:

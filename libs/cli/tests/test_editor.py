@@ -15,7 +15,7 @@ from signalbox_cli.catalog.editor import EditNotSaved, edit, editor_of, open_in
 from signalbox_cli.catalog.errors import Mistake
 from signalbox_common.contracts.base import FieldError
 from signalbox_common.contracts.catalog import Resource
-from signalbox_common.errors import Conflict, Forbidden, Invalid, SignalboxError
+from signalbox_common.errors import Conflict, Forbidden, Invalid, Unavailable
 
 GHOST = Resource.model_validate(
     {
@@ -152,12 +152,16 @@ def test_the_named_line_is_the_line_in_the_editor() -> None:
     assert f"#   line {number}: kind: The kind stays Ghost." in lines
 
 
+class VersionConflict(Conflict):
+    code = "version_conflict"
+
+
 @pytest.mark.parametrize(
     "error",
     [
-        Conflict("Somebody else has changed it.", code="version_conflict"),
+        VersionConflict("Somebody else has changed it."),
         Forbidden("You may not."),
-        SignalboxError("Away.", status=503),
+        Unavailable("Away."),
         httpx.ConnectError("Unplugged."),
     ],
 )

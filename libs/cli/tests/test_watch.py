@@ -14,7 +14,7 @@ from signalbox_cli.catalog.api import Catalog
 from signalbox_cli.catalog.watch import Event, Watch, events, merged
 from signalbox_cli.client import Client
 from signalbox_common.contracts.catalog import KindEntry, WatchedChange
-from signalbox_common.errors import SignalboxError
+from signalbox_common.errors import Forbidden, SignalboxError
 
 BOT = KindEntry(
     kind="Bot", plural="bots", singular="bot", short_names=(), api_version="v1", description="", refers_to=()
@@ -200,7 +200,7 @@ def test_what_will_not_work_ends_it(
 def test_several_are_followed_at_once() -> None:
     def failing() -> Iterator[WatchedChange]:
         yield from ()
-        raise SignalboxError("You may not.", status=403)
+        raise Forbidden("You may not.")
 
     changes = [
         [WatchedChange.model_validate({"type": "ADDED", "object": resource(name, 1)})] for name in "ab"

@@ -39,16 +39,12 @@ class SignalboxError(Exception):
         self,
         detail: str | None = None,
         *,
-        code: str | None = None,
-        status: int | None = None,
         errors: Sequence[FieldError] | None = None,
         resource: str | None = None,
         retry_after: int | None = None,
     ) -> None:
         super().__init__(detail or self.detail)
         self.detail = detail or self.detail
-        self.code = code or self.code
-        self.status = status or self.status
         self.errors = tuple(errors) if errors is not None else self.errors
         self.resource = resource
         self.retry_after = retry_after or self.retry_after
@@ -69,14 +65,15 @@ class SignalboxError(Exception):
 
     @staticmethod
     def of(failure: Failure) -> "SignalboxError":
-        return SignalboxError(
+        """An error that somebody else has raised; which class it was there is not known here."""
+        error = SignalboxError(
             failure.detail,
-            code=failure.code,
-            status=failure.status,
             errors=failure.errors,
             resource=failure.resource,
             retry_after=failure.retry_after,
         )
+        error.code, error.status = failure.code, failure.status
+        return error
 
 
 class Invalid(SignalboxError):

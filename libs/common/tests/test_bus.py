@@ -12,7 +12,7 @@ from signalbox_common.bus.facts import project_of
 from signalbox_common.contracts.auth import ProjectCreated, UserRegistered
 from signalbox_common.contracts.base import Failure
 from signalbox_common.db import is_contention, is_outage
-from signalbox_common.errors import Conflict, NotFound, SignalboxError, Unavailable
+from signalbox_common.errors import AlreadyDone, NotFound, SignalboxError, Unavailable
 from signalbox_common.keys import uuid7
 
 
@@ -65,9 +65,9 @@ def test_the_project_of_an_event_is_what_its_subject_says() -> None:
 
 
 def test_errors_survive_the_wire() -> None:
-    error = Conflict("Taken.", code="slug_taken", resource="r-1")
+    error = AlreadyDone("Taken.", resource="r-1")
     back = SignalboxError.of(Failure.model_validate_json(error.failure().encode()))
-    assert (back.status, back.code, back.detail, back.resource) == (409, "slug_taken", "Taken.", "r-1")
+    assert (back.status, back.code, back.detail, back.resource) == (409, "already_done", "Taken.", "r-1")
     assert back.final
     assert not Unavailable().final
     assert NotFound().final

@@ -18,8 +18,9 @@ from signalbox_common.contracts.base import Ask, Command, GrantScope, Query, Rep
 from signalbox_common.contracts.base import Request as MessageToOwner
 from signalbox_common.contracts.operations import GetOperation, OperationReport, OperationStatus
 from signalbox_common.contracts.streams import PACKAGE_BUCKET
-from signalbox_common.errors import Invalid, NotFound, SignalboxError, Unavailable
+from signalbox_common.errors import SignalboxError, Unavailable
 from signalbox_common.keys import CommandIds, OperationIds, OperationRef, uuid7
+from signalbox_gateway.errors import BadIdempotencyKey, OperationNotFound, ProjectNotFound
 from signalbox_gateway.identity import Asker, Identity
 from signalbox_gateway.refusals import declared_by
 
@@ -45,10 +46,7 @@ class Incoming:
     def of(request: Request, *, with_key: bool = True) -> "Incoming":
         key = request.headers.get("idempotency-key") if with_key else None
         if key is not None and not (0 < len(key) <= MAX_KEY and key.isascii() and key.isprintable()):
-            raise Invalid(
-                f"An Idempotency-Key has 1 to {MAX_KEY} printable ASCII characters.",
-                code="bad_idempotency_key",
-            )
+            raise BadIdempotencyKey(MAX_KEY)
         return Incoming(request.method, request.url.path, dict(request.query_params), key)
 
 
@@ -83,7 +81,7 @@ class Clients:
         purpose = None if issubclass(message, Query) else message.verb()
         grant = await self.identity.grant(asker, service, namespace, purpose=purpose)
         if grant.project is None:
-            raise NotFound("There is no such project.", code="project_not_found")
+            raise ProjectNotFound
         return grant.project
 
     async def ask(
@@ -168,7 +166,7 @@ class Clients:
     async def operation(self, asker: Asker, operation_id: str) -> dict[str, object]:
         """What became of a command; to everybody else than its sender's project it does not exist."""
         ref = self.operation_ids.read(operation_id)
-        missing = NotFound("There is no such operation.", code="operation_not_found")
+        missing = OperationNotFound()
         if ref is None:
             raise missing
         if ref.user_id != asker.user_id:

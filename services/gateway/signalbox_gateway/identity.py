@@ -18,6 +18,7 @@ from signalbox_common.errors import Unauthenticated
 from signalbox_common.revoked import Revoked
 from signalbox_common.tokens import ACCESS, ACCESS_AUDIENCE, TokenVerifier
 from signalbox_gateway import cookies
+from signalbox_gateway.errors import SessionEnded
 from signalbox_gateway.origins import Origins
 from signalbox_gateway.refusals import declared_by
 
@@ -114,7 +115,7 @@ class Identity:
             asker = await self._asked(token)
             self._askers.put(key, asker, min(asker.expires_at, time.time() + _IDENTITY_KEPT))
         elif asker.revoked(self._revoked):
-            raise Unauthenticated("The session has ended.", code="session_ended")
+            raise SessionEnded
         return asker
 
     async def _of_access_token(self, token: str) -> Asker:

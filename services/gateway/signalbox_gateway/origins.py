@@ -13,8 +13,8 @@ from uuid import UUID
 
 from starlette.datastructures import Headers
 
-from signalbox_common.errors import Forbidden
 from signalbox_common.keys import derive
+from signalbox_gateway.errors import CsrfCheckFailed, OriginNotAllowed
 
 HEADER = "X-CSRF-Token"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -37,20 +37,16 @@ class Origins:
         if "origin" in headers or headers.get("sec-fetch-site") == "same-origin":
             return
         if not hmac.compare_digest(headers.get(HEADER, "").encode(), self.token(session_id).encode()):
-            raise Forbidden(
-                f"A request with a cookie needs its Origin, or the {HEADER} header with the value of the "
-                "cookie sbx_csrf.",
-                code="csrf_check_failed",
-            )
+            raise CsrfCheckFailed(HEADER)
 
     def refuse_foreign(self, headers: Headers) -> None:
         """Refuses what a browser says another site has caused."""
         origin = headers.get("origin")
         if origin is not None:
             if not self._ours(origin, headers.get("host", "")):
-                raise Forbidden("This origin may not do this.", code="origin_not_allowed")
+                raise OriginNotAllowed
         elif headers.get("sec-fetch-site") in ("cross-site", "same-site"):
-            raise Forbidden("Another site has caused this request.", code="origin_not_allowed")
+            raise OriginNotAllowed("Another site has caused this request.")
 
     def _ours(self, origin: str, host: str) -> bool:
         try:

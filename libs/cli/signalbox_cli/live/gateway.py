@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 from pydantic import ValidationError
 
+from signalbox_cli.client import ForeignAnswer
 from signalbox_cli.live.publication import Publication
 from signalbox_common.contracts.base import Failure
 from signalbox_common.errors import SignalboxError
@@ -191,5 +192,4 @@ async def _check(answer: httpx.Response) -> None:
     try:
         raise SignalboxError.of(Failure.model_validate_json(answer.content))
     except ValidationError:
-        said = f"{answer.request.url.host} answers {answer.status_code}: is this Signalbox?"
-        raise SignalboxError(said, status=answer.status_code) from None
+        raise ForeignAnswer(answer, str(answer.status_code)) from None

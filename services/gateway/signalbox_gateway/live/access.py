@@ -11,7 +11,7 @@ from signalbox_common import background
 from signalbox_common.contracts.auth import AccessRevoked, ListProjects
 from signalbox_common.contracts.base import EVENTS_AREA
 from signalbox_common.contracts.roles import ProjectRole
-from signalbox_common.errors import Forbidden, SignalboxError
+from signalbox_common.errors import InsufficientScope, RoleTooLow, SignalboxError
 from signalbox_common.principal import in_scope
 from signalbox_common.revoked import Revoked
 from signalbox_gateway.clients import Clients
@@ -35,9 +35,9 @@ async def require_access(
     """Raises where the asker is no member of the project, or shows a token that does not cover this."""
     grant = await clients.identity.grant(asker, "auth", project)
     if grant.role is None or not grant.role.includes(least_role):
-        raise Forbidden(f"This takes the role {least_role} or above.", code="role_too_low")
+        raise RoleTooLow(least_role)
     if grant.scopes is not None and not in_scope(scope, frozenset(grant.scopes)):
-        raise Forbidden(f"This token lacks the scope {scope}.", code="insufficient_scope")
+        raise InsufficientScope(scope)
 
 
 async def own_projects(clients: Clients, asker: Asker) -> set[uuid.UUID]:

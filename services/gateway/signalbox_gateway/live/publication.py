@@ -9,8 +9,8 @@ from functools import cached_property
 from typing import Any
 
 from signalbox_common.contracts.base import PLATFORM
-from signalbox_common.errors import Invalid
 from signalbox_common.keys import is_canonical_uuid
+from signalbox_gateway.errors import BadPosition
 from signalbox_gateway.live.transport import chunk, text_frame
 
 MAX_OPERATION = 300
@@ -33,7 +33,7 @@ class StreamPosition:
     def parse(text: str) -> "StreamPosition":
         match = _POSITION.fullmatch(text.strip())
         if match is None:
-            raise Invalid("A position is one that was answered before.", code="bad_offset")
+            raise BadPosition
         return StreamPosition(match.group(1), int(match.group(2)))
 
 

@@ -18,8 +18,9 @@ from signalbox_common.bus import Bus
 from signalbox_common.contracts import catalog as contract
 from signalbox_common.contracts.auth import AccessRevoked
 from signalbox_common.contracts.catalog import ChangeType
-from signalbox_common.errors import Invalid, SignalboxError, Unavailable
+from signalbox_common.errors import SignalboxError, Unavailable
 from signalbox_gateway.clients import Clients
+from signalbox_gateway.errors import BadResourceVersion
 from signalbox_gateway.identity import Asker
 from signalbox_gateway.live.access import OpenConnections
 from signalbox_gateway.live.node import Node
@@ -141,7 +142,7 @@ async def watch_resources(
     else:
         page = None
         if not options.version.isdecimal():
-            raise Invalid("A resourceVersion is one that was answered before.", code="bad_version")
+            raise BadResourceVersion
         watch.version = options.version
         first = await watch.poll()
     ends_at = min(time.time() + options.timeout, asker.expires_at)

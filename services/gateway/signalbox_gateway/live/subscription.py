@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from signalbox_common.errors import Invalid, SignalboxError
+from signalbox_common.errors import SignalboxError
+from signalbox_gateway.errors import BadSubscription, RefTaken, TooManySubscriptions
 from signalbox_gateway.identity import Asker
 from signalbox_gateway.live.access import require_access
 from signalbox_gateway.live.node import Node
@@ -86,11 +87,9 @@ class Subscriptions:
 
     async def _subscribe(self, request: Subscribe) -> None:
         if request.ref in self._by_ref:
-            raise Invalid("There is a subscription of that name on this connection.", code="ref_taken")
+            raise RefTaken
         if len(self._by_ref) >= MAX_SUBSCRIPTIONS:
-            raise Invalid(
-                f"A connection has at most {MAX_SUBSCRIPTIONS} subscriptions.", code="too_many_subscriptions"
-            )
+            raise TooManySubscriptions(MAX_SUBSCRIPTIONS)
         revocations = self._node.access.revocations
         await require_access(self._node.clients, self.asker, request.project)
         resume = StreamPosition.parse(request.resume_from) if request.resume_from else None
@@ -149,4 +148,4 @@ def _parse(message: dict[str, Any]) -> Subscribe:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise Invalid(f"{where}: {first['msg']}", code="bad_subscription") from error
+        raise BadSubscription(f"{where}: {first['msg']}") from error

@@ -6,8 +6,9 @@ import secrets
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from signalbox_common.errors import Unauthenticated, Unavailable
+from signalbox_common.errors import Unavailable
 from signalbox_common.keys import Sealer
+from signalbox_gateway.errors import BadTicket
 
 LIFE = 30
 """Seconds."""
@@ -39,7 +40,7 @@ class Tickets:
         except RedisError as error:
             raise Unavailable("Tickets cannot be checked at the moment.") from error
         if not isinstance(sealed, bytes):
-            raise Unauthenticated("The ticket is not good, or not any more.", code="bad_ticket")
+            raise BadTicket
         return self._sealer.open(sealed, key).decode()
 
 

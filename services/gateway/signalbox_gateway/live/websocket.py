@@ -11,8 +11,9 @@ from starlette.types import Receive, Send
 from starlette.websockets import WebSocketDisconnect
 
 from signalbox_common import background
-from signalbox_common.errors import SignalboxError, Unauthenticated
+from signalbox_common.errors import SignalboxError
 from signalbox_gateway import cookies
+from signalbox_gateway.errors import OriginMissing
 from signalbox_gateway.identity import Asker, Identity
 from signalbox_gateway.live.access import EndReason, OpenConnection
 from signalbox_gateway.live.node import Node
@@ -95,7 +96,7 @@ async def _authenticate(socket: WebSocket, identity: Identity) -> Asker | None:
     origins: Origins = socket.app.state.cookies.origins
     origins.refuse_foreign(socket.headers)
     if "origin" not in socket.headers:
-        raise Unauthenticated("A WebSocket with a cookie needs its Origin.", code="origin_not_allowed")
+        raise OriginMissing
     return await identity.asker(cookie)
 
 

@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from signalbox_common.contracts import catalog as contract
-from signalbox_common.errors import Invalid
+from signalbox_gateway.errors import NotUtf8
 from signalbox_gateway.routes.here import HOME, Here, NamespaceHere
 from signalbox_gateway.routes.router import Routes
 
@@ -70,4 +70,4 @@ def _text(body: bytes, content_type: str | None) -> str:
         return body.decode("utf-8")
     except UnicodeDecodeError as error:
         line = body.count(b"\n", 0, error.start) + 1
-        raise Invalid(f"Line {line}: the text is not UTF-8.", code="not_utf8") from error
+        raise NotUtf8(line) from error

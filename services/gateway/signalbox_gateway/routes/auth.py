@@ -11,6 +11,7 @@ from signalbox_common.contracts.base import GrantScope, Message
 from signalbox_common.errors import Unauthenticated, invalid
 from signalbox_gateway import cookies
 from signalbox_gateway.cookies import Cookies
+from signalbox_gateway.errors import BadRefreshToken
 from signalbox_gateway.identity import CurrentAsker
 from signalbox_gateway.live.tickets import LIFE, Tickets
 from signalbox_gateway.routes.bodies import FORM, JSON, fields_of
@@ -126,7 +127,7 @@ async def refresh(request: Request, here: Anybody, body: RefreshBody | None = No
     try:
         ask = contract.Refresh(refresh_token=given)
     except ValidationError as error:
-        raise Unauthenticated("The refresh token is malformed.", code="bad_refresh_token") from error
+        raise BadRefreshToken from error
     return _signed_in(request, await here.value(ask), cookie=cookie is not None)
 
 

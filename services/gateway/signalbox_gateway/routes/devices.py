@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 from signalbox_common.contracts import auth as contract
 from signalbox_common.errors import Invalid, SignalboxError, invalid
 from signalbox_gateway import problems
+from signalbox_gateway.errors import UnsupportedGrantType
 from signalbox_gateway.pages import DEVICE
 from signalbox_gateway.routes.bodies import FORM, JSON, fields_of
 from signalbox_gateway.routes.here import Anybody, Here
@@ -83,7 +84,7 @@ async def poll_device(request: Request, here: Anybody) -> Response:
     """The session, once somebody has approved; until then 400 with `error: authorization_pending`."""
     fields = await _fields(request)
     if fields.get("grant_type", GRANT_TYPE) != GRANT_TYPE:
-        raise Invalid(f"The grant_type here is {GRANT_TYPE}.", code="unsupported_grant_type")
+        raise UnsupportedGrantType(GRANT_TYPE)
     try:
         ask = contract.PollDevice(device_code=SecretStr(str(fields.get("device_code", ""))))
     except ValidationError as error:

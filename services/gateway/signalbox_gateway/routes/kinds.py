@@ -10,6 +10,7 @@ from signalbox_common.bus import Answer
 from signalbox_common.contracts import catalog as contract
 from signalbox_common.contracts.paging import Cursor, Search
 from signalbox_common.errors import Invalid
+from signalbox_gateway.errors import BadNamespace
 from signalbox_gateway.live.resource_watch import WatchOptions, watch_resources
 from signalbox_gateway.routes.answers import Responses
 from signalbox_gateway.routes.bodies import JSON, MERGE_PATCH
@@ -222,7 +223,7 @@ def _named_by(body: dict[str, Any]) -> str | None:
     if named is None or named == "":
         return None
     if not isinstance(named, str) or len(named) > 63:
-        raise Invalid("metadata.namespace: A namespace is the slug of a project.", code="bad_namespace")
+        raise BadNamespace
     return named
 
 

@@ -14,9 +14,10 @@ from starlette.responses import JSONResponse, Response
 
 from signalbox_common.contracts.base import FieldError, GrantScope
 from signalbox_common.contracts.roles import ProjectRole
-from signalbox_common.errors import Invalid, NotFound, SignalboxError
+from signalbox_common.errors import SignalboxError
 from signalbox_common.keys import uuid7
 from signalbox_gateway.clients import Incoming
+from signalbox_gateway.errors import BadEventTypes, OperationNotFound, PositionExpired, UntellableEvent
 from signalbox_gateway.external import STRUCTURED, BadEvent, Reader
 from signalbox_gateway.identity import Asker, CurrentAsker, Identity, current_asker
 from signalbox_gateway.live.access import WRITE, own_projects, require_access
@@ -140,7 +141,7 @@ async def stream_operation(
     """How an operation goes on."""
     revocations = node.access.revocations
     ref = clients.operation_ids.read(operation_id)
-    missing = NotFound("There is no such operation.", code="operation_not_found")
+    missing = OperationNotFound()
     if ref is None or (ref.project_id is None and ref.user_id != asker.user_id):
         raise missing
     projects = {ref.project_id} if ref.project_id is not None else await own_projects(clients, asker)
@@ -225,10 +226,8 @@ async def publish_event(
     try:
         event = reader.of_json(project_id, await request.json(), source=source, event_id=event_id)
     except BadEvent as error:
-        raise Invalid(
-            "This is no event that can be told.",
-            code="bad_event",
-            errors=(FieldError(field=error.attribute, message=error.detail, code=error.code),),
+        raise UntellableEvent(
+            [FieldError(field=error.attribute, message=error.detail, code=error.code)]
         ) from error
     await publish(clients.bus.connection, event)
     return JSONResponse({"id": event.id}, 202)
@@ -255,11 +254,7 @@ async def list_events(
     state = await node.stream.state()
     begin = StreamPosition.parse(after) if after else StreamPosition(state.epoch, max(state.first - 1, 0))
     if begin.epoch != state.epoch or not state.first - 1 <= begin.offset <= state.last:
-        raise SignalboxError(
-            "What came after that position is not kept any more: begin without one.",
-            code="expired",
-            status=410,
-        )
+        raise PositionExpired
     wanted = types_of(types)
     found = await node.stream.after(f"evt.{project_id}.>", begin.offset, limit)
     items: list[str] = []
@@ -282,5 +277,5 @@ async def list_events(
 def types_of(text: str | None) -> tuple[str, ...]:
     types = tuple(part.strip() for part in (text or "").split(",") if part.strip())
     if len(types) > MAX_TYPES or any(_TYPE.fullmatch(each) is None for each in types):
-        raise Invalid(f"At most {MAX_TYPES} types of events, separated by commas.", code="bad_types")
+        raise BadEventTypes(MAX_TYPES)
     return types

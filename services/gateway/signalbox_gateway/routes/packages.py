@@ -11,7 +11,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from signalbox_common.contracts import catalog as contract
-from signalbox_common.errors import Invalid, SignalboxError
+from signalbox_common.errors import SignalboxError
+from signalbox_gateway.errors import PackageDamaged, PackageMissing
 from signalbox_gateway.routes.answers import Responses
 from signalbox_gateway.routes.here import InNamespace
 from signalbox_gateway.routes.router import Routes
@@ -46,7 +47,7 @@ async def put_package(name: NameHere, request: Request, here: InNamespace) -> Re
         raise HTTPException(415)
     body = await request.body()
     if not body:
-        raise Invalid("There is no package in this request.", code="bad_zip")
+        raise PackageMissing
     stored_as = uuid.uuid4().hex
     await packages.put(stored_as, body)
     try:
@@ -63,7 +64,7 @@ async def get_package(name: NameHere, here: InNamespace) -> Response:
     info = await here.value(contract.GetPackage(name=name))
     content = await here.clients.packages.get(info.object)
     if hashlib.sha256(content).hexdigest() != info.sha256:
-        raise SignalboxError("The package is not what it was.", code="package_damaged")
+        raise PackageDamaged
     headers = {
         "Content-Disposition": f'attachment; filename="{_file_name(name)}.zip"',
         "ETag": f'"{info.sha256}"',

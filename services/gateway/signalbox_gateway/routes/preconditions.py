@@ -10,7 +10,7 @@ from typing import Annotated
 from fastapi import Header
 from starlette.responses import Response
 
-from signalbox_common.errors import Invalid
+from signalbox_gateway.errors import BadEtag
 
 IfMatch = Annotated[
     str | None,
@@ -30,7 +30,7 @@ def version_of(if_match: str | None) -> str | None:
         return None
     version = if_match.strip().removeprefix("W/").strip('"')
     if not (version.isascii() and version.isdecimal() and len(version) <= _LONGEST):
-        raise Invalid("If-Match takes an ETag of this resource.", code="bad_etag")
+        raise BadEtag
     return version
 
 
