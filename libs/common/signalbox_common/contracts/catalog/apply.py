@@ -51,7 +51,7 @@ class Apply(Ask[Applied]):
     subject = "ask.catalog.v1.apply"
     patience = 30.0
     grant = GrantScope.PERSON
-    refusals = {"role_too_low": 403, "project_not_found": 404, "conflict": 409}
+    refusals = {"role_too_low": 403, "project_not_found": 404, "conflict": 409, "still_referenced": 409}
 
     text: Annotated[SecretStr, Field(max_length=MAX_TEXT)]
     namespace: Namespace = "default"
