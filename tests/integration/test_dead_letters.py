@@ -156,7 +156,7 @@ async def test_redrive_runs_the_handler_through_the_inbox(installation: Installa
 
         answer = await bus.send(Note(text="bad"), Sending(command_id, "d"))
         assert answer is not None
-        assert lab.finished == ["bad", "bad"], "the repeat was answered from the inbox"
+        assert lab.finished == ["bad"], "the repeat was answered from the inbox"
         assert await installation.count("tasks.inbox", "subject like 'cmd.%'") == 1
 
 

@@ -78,36 +78,32 @@ class Lab:
     """Called inside the handler's transaction; may raise, wait or kill."""
     started: Counter[str] = field(default_factory=Counter)
     finished: list[str] = field(default_factory=list)
+    """Handled to the end; what could not be committed then is handled once more."""
     facts: list[str] = field(default_factory=list)
     entered: asyncio.Event = field(default_factory=asyncio.Event)
 
     def service(self, settings: LabSettings, *, checkpoint: Checkpoint = no_checkpoint) -> Service:
         app = Service(settings, checkpoint=checkpoint)
 
-        async def note(call: Call, text: str) -> Outcome[Noted]:
+        async def note(transaction: Transaction, text: str) -> Noted:
             self.started[text] += 1
-
-            async def work(transaction: Transaction) -> Noted:
-                self.entered.set()
-                await self.act(text)
-                outbox.emit(transaction, settings.service, NoteTaken(text=text), project=None)
-                return Noted(id=text, handled=self.started[text])
-
-            outcome = await call.once(work)
+            self.entered.set()
+            await self.act(text)
+            outbox.emit(transaction, settings.service, NoteTaken(text=text), project=None)
             self.finished.append(text)
-            return outcome
+            return Noted(id=text, handled=self.started[text])
 
-        @app.bus.on_command(Note, own_transaction=True)
-        async def on_note(call: Call, command: Note) -> Outcome[Noted]:
-            return await note(call, command.text)
+        @app.bus.on_command(Note)
+        async def on_note(call: Call, command: Note) -> Noted:
+            return await note(call.transaction, command.text)
 
-        @app.bus.on_command(OtherNote, own_transaction=True)
-        async def on_other(call: Call, command: OtherNote) -> Outcome[Noted]:
-            return await note(call, command.text)
+        @app.bus.on_command(OtherNote)
+        async def on_other(call: Call, command: OtherNote) -> Noted:
+            return await note(call.transaction, command.text)
 
         @app.bus.on_ask(Whisper, own_transaction=True)
         async def on_whisper(call: Call, ask: Whisper) -> Outcome[Noted]:
-            return await note(call, ask.text)
+            return await call.once(lambda transaction: note(transaction, ask.text))
 
         @app.bus.on_query(Recall)
         async def on_recall(_call: Call, _query: Recall) -> Noted:

@@ -22,57 +22,57 @@ def register_users(bus: ServiceBus, users: Users, sessions: Sessions, devices: D
     bus.on_ask(contract.Register, own_transaction=True)(users.register)
     bus.on_ask(contract.AdminRegister, own_transaction=True)(users.admin_register)
     bus.on_query(contract.Me)(users.me)
-    bus.on_command(contract.UpdateMe, own_transaction=True)(users.update_me)
+    bus.on_command(contract.UpdateMe)(users.update_me)
     bus.on_ask(contract.ChangePassword, own_transaction=True)(users.change_password)
     bus.on_query(contract.ListUsers)(users.page)
     bus.on_query(contract.GetUser)(users.get)
-    bus.on_command(contract.UpdateUser, own_transaction=True)(users.update)
+    bus.on_command(contract.UpdateUser)(users.update)
 
     bus.on_ask(contract.Login, own_transaction=True)(sessions.login)
     bus.on_ask(contract.Refresh, own_transaction=True)(sessions.refresh)
-    bus.on_ask(contract.Logout, own_transaction=True)(sessions.logout)
+    bus.on_ask(contract.Logout)(sessions.logout)
     bus.on_query(contract.ListSessions)(sessions.page)
-    bus.on_command(contract.RevokeSession, own_transaction=True)(sessions.revoke)
-    bus.on_command(contract.RevokeOtherSessions, own_transaction=True)(sessions.revoke_others)
+    bus.on_command(contract.RevokeSession)(sessions.revoke)
+    bus.on_command(contract.RevokeOtherSessions)(sessions.revoke_others)
 
-    bus.on_ask(contract.StartDevice, own_transaction=True)(devices.start)
+    bus.on_ask(contract.StartDevice)(devices.start)
     bus.on_query(contract.GetDevice)(devices.info)
-    bus.on_ask(contract.DecideDevice, own_transaction=True)(devices.decide)
+    bus.on_ask(contract.DecideDevice)(devices.decide)
     bus.on_ask(contract.PollDevice, own_transaction=True)(devices.poll)
 
 
 def register_tokens(bus: ServiceBus, tokens: Tokens, grants: Grants) -> None:
-    bus.on_ask(contract.CreateToken, own_transaction=True)(tokens.create)
+    bus.on_ask(contract.CreateToken)(tokens.create)
     bus.on_query(contract.ListTokens)(tokens.page)
-    bus.on_command(contract.RevokeToken, own_transaction=True)(tokens.revoke)
-    bus.on_ask(contract.CreateServiceAccountToken, own_transaction=True)(tokens.create_for_account)
+    bus.on_command(contract.RevokeToken)(tokens.revoke)
+    bus.on_ask(contract.CreateServiceAccountToken)(tokens.create_for_account)
     bus.on_query(contract.ListServiceAccountTokens)(tokens.page_of_account)
-    bus.on_command(contract.RevokeServiceAccountToken, own_transaction=True)(tokens.revoke_of_account)
+    bus.on_command(contract.RevokeServiceAccountToken)(tokens.revoke_of_account)
 
     bus.on_query(contract.Identify)(grants.identify)
     bus.on_query(contract.GetGrant)(grants.grant)
     bus.on_query(contract.Reach)(grants.reach)
     bus.on_ask(contract.Delegate, own_transaction=True)(grants.delegate)
     bus.on_query(contract.DelegatedGrant)(grants.delegated)
-    bus.on_ask(contract.EndDelegation, own_transaction=True)(grants.end)
+    bus.on_ask(contract.EndDelegation)(grants.end)
 
 
 def register_projects(bus: ServiceBus, projects: Projects, members: Members) -> None:
-    bus.on_command(contract.CreateProject, own_transaction=True)(projects.create)
+    bus.on_command(contract.CreateProject)(projects.create)
     bus.on_query(contract.ListProjects)(projects.page)
     bus.on_query(contract.GetProject)(projects.get)
-    bus.on_command(contract.UpdateProject, own_transaction=True)(projects.update)
-    bus.on_command(contract.DeleteProject, own_transaction=True)(projects.delete)
-    bus.on_command(contract.RestoreProject, own_transaction=True)(projects.restore)
+    bus.on_command(contract.UpdateProject)(projects.update)
+    bus.on_command(contract.DeleteProject)(projects.delete)
+    bus.on_command(contract.RestoreProject)(projects.restore)
 
     bus.on_query(contract.ListMembers)(members.page)
-    bus.on_command(contract.AddMember, own_transaction=True)(members.add)
-    bus.on_command(contract.ChangeMember, own_transaction=True)(members.change)
-    bus.on_command(contract.RemoveMember, own_transaction=True)(members.remove)
+    bus.on_command(contract.AddMember)(members.add)
+    bus.on_command(contract.ChangeMember)(members.change)
+    bus.on_command(contract.RemoveMember)(members.remove)
 
-    bus.on_command(contract.CreateServiceAccount, own_transaction=True)(members.create_account)
+    bus.on_command(contract.CreateServiceAccount)(members.create_account)
     bus.on_query(contract.ListServiceAccounts)(members.accounts)
-    bus.on_command(contract.DeleteServiceAccount, own_transaction=True)(members.delete_account)
+    bus.on_command(contract.DeleteServiceAccount)(members.delete_account)
 
 
 def register_operation(bus: ServiceBus, keys: Keys, secrets: Secrets, audit: Audit) -> None:

@@ -25,33 +25,30 @@ class Devices:
         self._database = database
         self._sessions = sessions
 
-    async def start(self, call: Call, ask: contract.StartDevice) -> Outcome[contract.DeviceStarted]:
-        async def work(transaction: Transaction) -> contract.DeviceStarted:
-            for _ in range(_TRIES):
-                device_code, user_code = rules.new_codes()
-                now = datetime.now(UTC)
-                device = rules.Device(
-                    device_hash=rules.hash_of(device_code),
-                    user_code=user_code,
-                    client_name=ask.client_name,
-                    address=call.client.address,
-                    agent=call.client.agent,
-                    requested_at=now,
-                    expires_at=now + rules.LIFE,
-                    interval=rules.INTERVAL,
-                )
-                if await rows.add(transaction, device):
-                    break
-            else:
-                raise RuntimeError("every code that was drawn is taken")
-            return contract.DeviceStarted(
-                device_code=device_code,
+    async def start(self, call: Call, ask: contract.StartDevice) -> contract.DeviceStarted:
+        for _ in range(_TRIES):
+            device_code, user_code = rules.new_codes()
+            now = datetime.now(UTC)
+            device = rules.Device(
+                device_hash=rules.hash_of(device_code),
                 user_code=user_code,
-                expires_in=int(rules.LIFE.total_seconds()),
-                interval=int(rules.INTERVAL.total_seconds()),
+                client_name=ask.client_name,
+                address=call.client.address,
+                agent=call.client.agent,
+                requested_at=now,
+                expires_at=now + rules.LIFE,
+                interval=rules.INTERVAL,
             )
-
-        return await call.once(work)
+            if await rows.add(call.transaction, device):
+                break
+        else:
+            raise RuntimeError("every code that was drawn is taken")
+        return contract.DeviceStarted(
+            device_code=device_code,
+            user_code=user_code,
+            expires_in=int(rules.LIFE.total_seconds()),
+            interval=int(rules.INTERVAL.total_seconds()),
+        )
 
     async def info(self, _call: Call, query: contract.GetDevice) -> contract.DeviceInfo:
         async with self._database.reading() as connection:
@@ -65,15 +62,12 @@ class Devices:
             requested_at=device.requested_at,
         )
 
-    async def decide(self, call: Call, ask: contract.DecideDevice) -> Outcome[Done]:
-        async def work(transaction: Transaction) -> Done:
-            code = rules.normalized(ask.user_code)
-            user_id = call.principal.user_id
-            if not await rows.decide(transaction, code, user_id, approved=ask.approve):
-                raise errors.DeviceNotFound
-            return Done()
-
-        return await call.once(work)
+    async def decide(self, call: Call, ask: contract.DecideDevice) -> Done:
+        code = rules.normalized(ask.user_code)
+        user_id = call.principal.user_id
+        if not await rows.decide(call.transaction, code, user_id, approved=ask.approve):
+            raise errors.DeviceNotFound
+        return Done()
 
     async def poll(self, call: Call, ask: contract.PollDevice) -> Outcome[contract.SignedIn]:
         """The session is the device's, not the browser's: it is made here, once."""

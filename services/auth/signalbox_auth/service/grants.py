@@ -136,7 +136,7 @@ class Grants:
         )
         try:
             async with self._database.transaction() as transaction:
-                await facts.record(transaction, entry)
+                facts.record(transaction, entry)
         except Exception as error:  # noqa: BLE001 - they are refused in any case
             log.warning("a stranger's attempt was not written down", reason=repr(error)[:300])
 
@@ -204,15 +204,13 @@ class Grants:
         if principal.project_role is None or not principal.project_role.includes(needed):
             raise errors.RoleTooLow
 
-    async def end(self, call: Call, ask: contract.EndDelegation) -> Outcome[Done]:
-        async def work(transaction: Transaction) -> Done:
-            ended = await rows.end_delegation(transaction, _hash(ask.delegation.get_secret_value()))
-            if ended is None:
-                raise errors.DelegationEnded
-            await facts.revoke(transaction, contract.AccessRevoked(delegation_id=ended))
-            return Done()
-
-        return await call.once(work)
+    async def end(self, call: Call, ask: contract.EndDelegation) -> Done:
+        transaction = call.transaction
+        ended = await rows.end_delegation(transaction, _hash(ask.delegation.get_secret_value()))
+        if ended is None:
+            raise errors.DelegationEnded
+        facts.revoke(transaction, contract.AccessRevoked(delegation_id=ended))
+        return Done()
 
     async def delegated(self, _call: Call, query: contract.DelegatedGrant) -> contract.Grant:
         """Only while the person still has the role, and only for what was delegated."""

@@ -123,7 +123,7 @@ class Keys:
                 if key.state != "next" and ask.distrust_old and not key.distrusted:
                     await rows.distrust(transaction, key.kid)
                     changed.add(key.kid)
-                    await facts.revoke(transaction, contract.AccessRevoked(kid=key.kid))
+                    facts.revoke(transaction, contract.AccessRevoked(kid=key.kid))
             await rows.set_state(transaction, next(k.kid for k in known if k.state == "next"), "current")
             await self._make(transaction, "next")
             after = await rows.all_of(transaction.connection)

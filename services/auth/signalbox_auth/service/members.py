@@ -15,7 +15,6 @@ from signalbox_common.contracts import auth as contract
 from signalbox_common.contracts.base import Done
 from signalbox_common.contracts.roles import ProjectRole
 from signalbox_common.db import Database, Transaction
-from signalbox_common.inbox import Outcome
 from signalbox_common.paging import cut, id_cursor, read_id_cursor
 
 
@@ -34,81 +33,73 @@ class Members:
         items, cursor = cut([_reply(m) for m in found], query.limit, lambda m: id_cursor(m.user_id))
         return contract.MemberPage(items=items, next_cursor=cursor)
 
-    async def add(self, call: Call, command: contract.AddMember) -> Outcome[contract.Member]:
-        async def work(transaction: Transaction) -> contract.Member:
-            project = await _locked(transaction, call)
-            check_may_set(project.role, command.role)
-            user = None
-            if command.user_id is not None:
-                user = await user_rows.get(transaction.connection, command.user_id)
-            elif command.username is not None:
-                user = await user_rows.by_username(transaction.connection, command.username)
-            if user is None or not user.active or user.kind == "service":
-                raise errors.UserNotFound  # a service account stays with the project that made it
-            if not await rows.add(transaction, project.id, user.id, command.role):
-                raise errors.AlreadyMember
-            await user_rows.outdate_grants(transaction, user.id)
-            event = contract.MemberAdded(user_id=user.id, role=command.role)
-            await facts.record(transaction, event, project=project.id)
-            return _reply(await _member(transaction, project, user.id))
+    async def add(self, call: Call, command: contract.AddMember) -> contract.Member:
+        transaction = call.transaction
+        project = await _locked(call)
+        check_may_set(project.role, command.role)
+        user = None
+        if command.user_id is not None:
+            user = await user_rows.get(transaction.connection, command.user_id)
+        elif command.username is not None:
+            user = await user_rows.by_username(transaction.connection, command.username)
+        if user is None or not user.active or user.kind == "service":
+            raise errors.UserNotFound  # a service account stays with the project that made it
+        if not await rows.add(transaction, project.id, user.id, command.role):
+            raise errors.AlreadyMember
+        await user_rows.outdate_grants(transaction, user.id)
+        event = contract.MemberAdded(user_id=user.id, role=command.role)
+        facts.record(transaction, event, project=project.id)
+        return _reply(await _member(transaction, project, user.id))
 
-        return await call.once(work)
-
-    async def change(self, call: Call, command: contract.ChangeMember) -> Outcome[contract.Member]:
-        async def work(transaction: Transaction) -> contract.Member:
-            project = await _locked(transaction, call)
-            member = await _member(transaction, project, command.user_id)
-            check_may_set(project.role, member.role, command.role)
-            if command.role is ProjectRole.OWNER and member.kind == "service":
-                raise errors.StaysAtHome
-            if command.role is not ProjectRole.OWNER:
-                await _check_may_lose(transaction, project, member)
-            await rows.set_role(transaction, project.id, member.user_id, command.role)
-            await user_rows.outdate_grants(transaction, member.user_id)
-            event = contract.MemberChanged(user_id=member.user_id, role=command.role)
-            await facts.record(transaction, event, project=project.id)
-            return _reply(await _member(transaction, project, member.user_id))
-
-        return await call.once(work)
-
-    async def remove(self, call: Call, command: contract.RemoveMember) -> Outcome[Done]:
-        async def work(transaction: Transaction) -> Done:
-            project = await _locked(transaction, call)
-            member = await _member(transaction, project, command.user_id)
-            if member.user_id != call.principal.user_id:
-                check_may_set(project.role, ProjectRole.MAINTAINER, member.role)
+    async def change(self, call: Call, command: contract.ChangeMember) -> contract.Member:
+        transaction = call.transaction
+        project = await _locked(call)
+        member = await _member(transaction, project, command.user_id)
+        check_may_set(project.role, member.role, command.role)
+        if command.role is ProjectRole.OWNER and member.kind == "service":
+            raise errors.StaysAtHome
+        if command.role is not ProjectRole.OWNER:
             await _check_may_lose(transaction, project, member)
-            if member.kind == "service":
-                await _retire(transaction, member.user_id)
-            await _remove(transaction, project, member.user_id)
-            return Done()
+        await rows.set_role(transaction, project.id, member.user_id, command.role)
+        await user_rows.outdate_grants(transaction, member.user_id)
+        event = contract.MemberChanged(user_id=member.user_id, role=command.role)
+        facts.record(transaction, event, project=project.id)
+        return _reply(await _member(transaction, project, member.user_id))
 
-        return await call.once(work)
+    async def remove(self, call: Call, command: contract.RemoveMember) -> Done:
+        transaction = call.transaction
+        project = await _locked(call)
+        member = await _member(transaction, project, command.user_id)
+        if member.user_id != call.principal.user_id:
+            check_may_set(project.role, ProjectRole.MAINTAINER, member.role)
+        await _check_may_lose(transaction, project, member)
+        if member.kind == "service":
+            await _retire(transaction, member.user_id)
+        await _remove(transaction, project, member.user_id)
+        return Done()
 
     # -- service accounts --------------------------------------------------------------------------
 
     async def create_account(
         self, call: Call, command: contract.CreateServiceAccount
-    ) -> Outcome[contract.ServiceAccount]:
-        async def work(transaction: Transaction) -> contract.ServiceAccount:
-            project = await _locked(transaction, call)
-            check_may_set(project.role, command.role)
-            if command.role is ProjectRole.OWNER:
-                raise errors.StaysAtHome
-            account = new_service_account(command.name, project.id, project.slug)
-            await user_rows.add(transaction, account, None)
-            await rows.add(transaction, project.id, account.id, command.role)
-            event = contract.MemberAdded(user_id=account.id, role=command.role)
-            await facts.record(transaction, event, project=project.id)
-            return contract.ServiceAccount(
-                id=account.id,
-                name=command.name,
-                username=account.username,
-                role=command.role,
-                created_at=account.created_at,
-            )
-
-        return await call.once(work)
+    ) -> contract.ServiceAccount:
+        transaction = call.transaction
+        project = await _locked(call)
+        check_may_set(project.role, command.role)
+        if command.role is ProjectRole.OWNER:
+            raise errors.StaysAtHome
+        account = new_service_account(command.name, project.id, project.slug)
+        await user_rows.add(transaction, account, None)
+        await rows.add(transaction, project.id, account.id, command.role)
+        event = contract.MemberAdded(user_id=account.id, role=command.role)
+        facts.record(transaction, event, project=project.id)
+        return contract.ServiceAccount(
+            id=account.id,
+            name=command.name,
+            username=account.username,
+            role=command.role,
+            created_at=account.created_at,
+        )
 
     async def accounts(self, call: Call, _query: contract.ListServiceAccounts) -> contract.ServiceAccountPage:
         async with self._database.reading() as connection:
@@ -125,23 +116,21 @@ class Members:
         ]
         return contract.ServiceAccountPage(items=tuple(items))
 
-    async def delete_account(self, call: Call, command: contract.DeleteServiceAccount) -> Outcome[Done]:
-        async def work(transaction: Transaction) -> Done:
-            project = await _locked(transaction, call)
-            account = await rows.account(transaction.connection, project.id, command.account_id)
-            if account is None:
-                raise errors.AccountNotFound
-            check_may_set(project.role, account.role)
-            await _retire(transaction, account.user_id)
-            await _remove(transaction, project, account.user_id)
-            return Done()
-
-        return await call.once(work)
+    async def delete_account(self, call: Call, command: contract.DeleteServiceAccount) -> Done:
+        transaction = call.transaction
+        project = await _locked(call)
+        account = await rows.account(transaction.connection, project.id, command.account_id)
+        if account is None:
+            raise errors.AccountNotFound
+        check_may_set(project.role, account.role)
+        await _retire(transaction, account.user_id)
+        await _remove(transaction, project, account.user_id)
+        return Done()
 
 
-async def _locked(transaction: Transaction, call: Call) -> Project:
+async def _locked(call: Call) -> Project:
     """The project with the asker's role of this moment, which may be lower than the grant's."""
-    project = await project_rows.lock(transaction, call.principal.project(), call.principal.user_id)
+    project = await project_rows.lock(call.transaction, call.principal.project(), call.principal.user_id)
     if project is None:
         raise errors.NoSuchProject
     return project
@@ -172,7 +161,7 @@ async def _retire(transaction: Transaction, account_id: uuid.UUID) -> None:
 async def _remove(transaction: Transaction, project: Project, user_id: uuid.UUID) -> None:
     await rows.remove(transaction, project.id, user_id)
     await user_rows.outdate_grants(transaction, user_id)
-    await facts.record(transaction, contract.MemberRemoved(user_id=user_id), project=project.id)
+    facts.record(transaction, contract.MemberRemoved(user_id=user_id), project=project.id)
 
 
 def _reply(member: Member) -> contract.Member:

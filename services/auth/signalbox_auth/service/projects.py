@@ -17,7 +17,6 @@ from signalbox_common.contracts import auth as contract
 from signalbox_common.contracts.base import Done
 from signalbox_common.contracts.roles import ProjectRole
 from signalbox_common.db import Database, Transaction
-from signalbox_common.inbox import Outcome
 from signalbox_common.keys import uuid7
 from signalbox_common.paging import cut, id_cursor, read_id_cursor
 
@@ -28,24 +27,20 @@ class Projects:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def create(self, call: Call, command: contract.CreateProject) -> Outcome[contract.Project]:
-        creator = call.principal.user_id
-
-        async def work(transaction: Transaction) -> contract.Project:
-            if call.principal.token_id is not None:
-                user = await user_rows.get(transaction.connection, creator)
-                if user is None or user.kind == "service":
-                    raise errors.StaysAtHome
-            project = await _add(
-                transaction,
-                name=command.name,
-                slug=command.slug,
-                description=command.description,
-                owner=creator,
-            )
-            return reply_of(project)
-
-        return await call.once(work)
+    async def create(self, call: Call, command: contract.CreateProject) -> contract.Project:
+        transaction, creator = call.transaction, call.principal.user_id
+        if call.principal.token_id is not None:
+            user = await user_rows.get(transaction.connection, creator)
+            if user is None or user.kind == "service":
+                raise errors.StaysAtHome
+        project = await _add(
+            transaction,
+            name=command.name,
+            slug=command.slug,
+            description=command.description,
+            owner=creator,
+        )
+        return reply_of(project)
 
     async def page(self, call: Call, query: contract.ListProjects) -> contract.ProjectPage:
         async with self._database.reading() as connection:
@@ -67,56 +62,48 @@ class Projects:
             raise errors.NoSuchProject
         return reply_of(project)
 
-    async def update(self, call: Call, command: contract.UpdateProject) -> Outcome[contract.Project]:
+    async def update(self, call: Call, command: contract.UpdateProject) -> contract.Project:
         values = {
             name: value
             for name, value in (("name", command.name), ("description", command.description))
             if value is not None
         }
+        transaction = call.transaction
+        project = await self._locked(call, command.expected_version)
+        if not values:
+            raise errors.NothingToChange
+        changed = await rows.change(transaction, project, **values)
+        event = contract.ProjectUpdated(id=changed.id, name=changed.name, slug=changed.slug)
+        facts.record(transaction, event, project=changed.id)
+        return reply_of(changed)
 
-        async def work(transaction: Transaction) -> contract.Project:
-            project = await self._locked(transaction, call, command.expected_version)
-            if not values:
-                raise errors.NothingToChange
-            changed = await rows.change(transaction, project, **values)
-            event = contract.ProjectUpdated(id=changed.id, name=changed.name, slug=changed.slug)
-            await facts.record(transaction, event, project=changed.id)
-            return reply_of(changed)
+    async def delete(self, call: Call, command: contract.DeleteProject) -> Done:
+        transaction = call.transaction
+        project = await self._locked(call, command.expected_version)
+        if project.personal:
+            raise errors.PersonalProject
+        await rows.change(transaction, project, deleted_at=datetime.now(UTC))
+        await user_rows.outdate_grants(
+            transaction, *await member_rows.user_ids(transaction.connection, project.id)
+        )
+        event = contract.ProjectDeleted(id=project.id, slug=project.slug)
+        facts.record(transaction, event, project=project.id)
+        return Done()
 
-        return await call.once(work)
-
-    async def delete(self, call: Call, command: contract.DeleteProject) -> Outcome[Done]:
-        async def work(transaction: Transaction) -> Done:
-            project = await self._locked(transaction, call, command.expected_version)
-            if project.personal:
-                raise errors.PersonalProject
-            await rows.change(transaction, project, deleted_at=datetime.now(UTC))
-            await user_rows.outdate_grants(
-                transaction, *await member_rows.user_ids(transaction.connection, project.id)
-            )
-            event = contract.ProjectDeleted(id=project.id, slug=project.slug)
-            await facts.record(transaction, event, project=project.id)
-            return Done()
-
-        return await call.once(work)
-
-    async def restore(self, call: Call, command: contract.RestoreProject) -> Outcome[contract.Project]:
+    async def restore(self, call: Call, command: contract.RestoreProject) -> contract.Project:
         """Asked for without a grant for the project: there is none to be had for a deleted one."""
-
-        async def work(transaction: Transaction) -> contract.Project:
-            project = await rows.lock(transaction, command.project_id, call.principal.user_id, deleted=True)
-            if project is None or project.role is not ProjectRole.OWNER:
-                raise errors.NoSuchProject
-            restored = await rows.change(transaction, project, deleted_at=None)
-            event = contract.ProjectRestored(id=restored.id, slug=restored.slug)
-            await facts.record(transaction, event, project=restored.id)
-            return reply_of(restored)
-
-        return await call.once(work)
+        transaction = call.transaction
+        project = await rows.lock(transaction, command.project_id, call.principal.user_id, deleted=True)
+        if project is None or project.role is not ProjectRole.OWNER:
+            raise errors.NoSuchProject
+        restored = await rows.change(transaction, project, deleted_at=None)
+        event = contract.ProjectRestored(id=restored.id, slug=restored.slug)
+        facts.record(transaction, event, project=restored.id)
+        return reply_of(restored)
 
     @staticmethod
-    async def _locked(transaction: Transaction, call: Call, expected_version: int | None) -> Project:
-        project = await rows.lock(transaction, call.principal.project(), call.principal.user_id)
+    async def _locked(call: Call, expected_version: int | None) -> Project:
+        project = await rows.lock(call.transaction, call.principal.project(), call.principal.user_id)
         if project is None:
             raise errors.NoSuchProject
         if expected_version is not None and expected_version != contract.version_of(project.updated_at):
@@ -167,7 +154,7 @@ async def _add(
             created = contract.ProjectCreated(
                 id=project.id, name=project.name, slug=project.slug, created_by=owner
             )
-            await facts.record(transaction, created, project=project.id)
+            facts.record(transaction, created, project=project.id)
             return project
         if slug:
             break

@@ -173,14 +173,11 @@ class Sessions:
 
     # -- ending ------------------------------------------------------------------------------------
 
-    async def logout(self, call: Call, _ask: contract.Logout) -> Outcome[Done]:
-        async def work(transaction: Transaction) -> Done:
-            await rows.revoke(
-                transaction, call.principal.user_id, rows.LOGOUT, only=call.principal.session_id
-            )
-            return Done()
-
-        return await call.once(work)
+    async def logout(self, call: Call, _ask: contract.Logout) -> Done:
+        await rows.revoke(
+            call.transaction, call.principal.user_id, rows.LOGOUT, only=call.principal.session_id
+        )
+        return Done()
 
     async def page(self, call: Call, _query: contract.ListSessions) -> contract.SessionPage:
         async with self._database.reading() as connection:
@@ -199,18 +196,14 @@ class Sessions:
         ]
         return contract.SessionPage(items=tuple(items))
 
-    async def revoke(self, call: Call, command: contract.RevokeSession) -> Outcome[Done]:
-        async def work(transaction: Transaction) -> Done:
-            ended = await rows.revoke(transaction, call.principal.user_id, "revoked", only=command.session_id)
-            if not ended:
-                raise errors.SessionNotFound
-            return Done()
+    async def revoke(self, call: Call, command: contract.RevokeSession) -> Done:
+        ended = await rows.revoke(
+            call.transaction, call.principal.user_id, "revoked", only=command.session_id
+        )
+        if not ended:
+            raise errors.SessionNotFound
+        return Done()
 
-        return await call.once(work)
-
-    async def revoke_others(self, call: Call, _command: contract.RevokeOtherSessions) -> Outcome[Done]:
-        async def work(transaction: Transaction) -> Done:
-            await rows.revoke(transaction, call.principal.user_id, "revoked", but=call.principal.session_id)
-            return Done()
-
-        return await call.once(work)
+    async def revoke_others(self, call: Call, _command: contract.RevokeOtherSessions) -> Done:
+        await rows.revoke(call.transaction, call.principal.user_id, "revoked", but=call.principal.session_id)
+        return Done()

@@ -12,8 +12,7 @@ from signalbox_auth.store import tokens as rows
 from signalbox_common.bus import Call
 from signalbox_common.contracts import auth as contract
 from signalbox_common.contracts.base import Done
-from signalbox_common.db import Database, Transaction
-from signalbox_common.inbox import Outcome
+from signalbox_common.db import Database
 from signalbox_common.keys import uuid7
 
 _HINT = 4
@@ -25,33 +24,24 @@ class Tokens:
 
     # -- of people ---------------------------------------------------------------------------------
 
-    async def create(self, call: Call, ask: contract.CreateToken) -> Outcome[contract.CreatedApiToken]:
-        async def work(transaction: Transaction) -> contract.CreatedApiToken:
-            return await _add(transaction, call, call.principal.user_id, ask)
-
-        return await call.once(work)
+    async def create(self, call: Call, ask: contract.CreateToken) -> contract.CreatedApiToken:
+        return await _add(call, call.principal.user_id, ask)
 
     async def page(self, call: Call, _query: contract.ListTokens) -> contract.ApiTokenPage:
         return await self._page(call.principal.user_id)
 
-    async def revoke(self, call: Call, command: contract.RevokeToken) -> Outcome[Done]:
-        async def work(transaction: Transaction) -> Done:
-            if not await rows.revoke(transaction, call.principal.user_id, only=command.token_id):
-                raise errors.TokenNotFound
-            return Done()
-
-        return await call.once(work)
+    async def revoke(self, call: Call, command: contract.RevokeToken) -> Done:
+        if not await rows.revoke(call.transaction, call.principal.user_id, only=command.token_id):
+            raise errors.TokenNotFound
+        return Done()
 
     # -- of service accounts -----------------------------------------------------------------------
 
     async def create_for_account(
         self, call: Call, ask: contract.CreateServiceAccountToken
-    ) -> Outcome[contract.CreatedApiToken]:
-        async def work(transaction: Transaction) -> contract.CreatedApiToken:
-            await self._check_account(transaction, call, ask.account_id)
-            return await _add(transaction, call, ask.account_id, ask)
-
-        return await call.once(work)
+    ) -> contract.CreatedApiToken:
+        await self._check_account(call, ask.account_id)
+        return await _add(call, ask.account_id, ask)
 
     async def page_of_account(
         self, call: Call, query: contract.ListServiceAccountTokens
@@ -62,20 +52,16 @@ class Tokens:
             raise errors.AccountNotFound
         return await self._page(query.account_id)
 
-    async def revoke_of_account(
-        self, call: Call, command: contract.RevokeServiceAccountToken
-    ) -> Outcome[Done]:
-        async def work(transaction: Transaction) -> Done:
-            await self._check_account(transaction, call, command.account_id)
-            if not await rows.revoke(transaction, command.account_id, only=command.token_id):
-                raise errors.TokenNotFound
-            return Done()
-
-        return await call.once(work)
+    async def revoke_of_account(self, call: Call, command: contract.RevokeServiceAccountToken) -> Done:
+        await self._check_account(call, command.account_id)
+        if not await rows.revoke(call.transaction, command.account_id, only=command.token_id):
+            raise errors.TokenNotFound
+        return Done()
 
     @staticmethod
-    async def _check_account(transaction: Transaction, call: Call, account_id: uuid.UUID) -> None:
+    async def _check_account(call: Call, account_id: uuid.UUID) -> None:
         """One of the asker's own project, with a role that the asker could give."""
+        transaction = call.transaction
         project = await project_rows.lock(transaction, call.principal.project(), call.principal.user_id)
         if project is None:
             raise errors.NoSuchProject
@@ -92,7 +78,6 @@ class Tokens:
 
 
 async def _add(
-    transaction: Transaction,
     call: Call,
     user_id: uuid.UUID,
     ask: contract.CreateToken | contract.CreateServiceAccountToken,
@@ -111,7 +96,7 @@ async def _add(
         last_used_at=None,
         hint=secret[-_HINT:],
     )
-    await rows.add(transaction, token, hash_of(secret), call.principal.user_id)
+    await rows.add(call.transaction, token, hash_of(secret), call.principal.user_id)
     return contract.CreatedApiToken(**_shown(token), token=secret)
 
 

@@ -106,17 +106,15 @@ class Users:
             raise errors.NoSuchUser
         return _reply(user)
 
-    async def update_me(self, call: Call, command: contract.UpdateMe) -> Outcome[contract.User]:
-        async def work(transaction: Transaction) -> contract.User:
-            locked = await rows.lock(transaction, call.principal.user_id)
-            if locked is None:
-                raise errors.NoSuchUser
-            changes = await _changes(transaction, locked[0], command)
-            user = await rows.change(transaction, locked[0], **changes)
-            await facts.record(transaction, contract.UserChanged(id=user.id, username=user.username))
-            return _reply(user)
-
-        return await call.once(work)
+    async def update_me(self, call: Call, command: contract.UpdateMe) -> contract.User:
+        transaction = call.transaction
+        locked = await rows.lock(transaction, call.principal.user_id)
+        if locked is None:
+            raise errors.NoSuchUser
+        changes = await _changes(transaction, locked[0], command)
+        user = await rows.change(transaction, locked[0], **changes)
+        facts.record(transaction, contract.UserChanged(id=user.id, username=user.username))
+        return _reply(user)
 
     async def change_password(self, call: Call, ask: contract.ChangePassword) -> Outcome[Done]:
         """Ends every other session: whoever knew the old password must not stay."""
@@ -146,7 +144,7 @@ class Users:
             await session_rows.revoke(
                 transaction, principal.user_id, "password_changed", but=principal.session_id
             )
-            await facts.record(transaction, contract.UserChanged(id=user.id, username=user.username))
+            facts.record(transaction, contract.UserChanged(id=user.id, username=user.username))
             return Done()
 
         return await call.once(work)
@@ -172,40 +170,38 @@ class Users:
             raise errors.UserNotFound
         return _managed(user)
 
-    async def update(self, call: Call, command: contract.UpdateUser) -> Outcome[contract.ManagedUser]:
-        async def work(transaction: Transaction) -> contract.ManagedUser:
-            admins = await rows.active_admins(transaction)
-            locked = await rows.lock(transaction, command.user_id)
-            if locked is None:
-                raise errors.UserNotFound
-            user = locked[0]
-            stays_admin = (command.role or user.role) is PlatformRole.ADMIN and command.active is not False
-            if admins == [user.id] and not stays_admin:
-                raise errors.LastAdmin
-            changes = await _changes(transaction, user, command)
-            if command.role is not None:
-                changes["role"] = command.role
-            if command.active is not None and command.active is not user.active:
-                changes["deactivated_at"] = None if command.active else datetime.now(UTC)
-            changed = await rows.change(transaction, user, **changes)
-            await self._changed(transaction, user, changed)
-            return _managed(changed)
-
-        return await call.once(work)
+    async def update(self, call: Call, command: contract.UpdateUser) -> contract.ManagedUser:
+        transaction = call.transaction
+        admins = await rows.active_admins(transaction)
+        locked = await rows.lock(transaction, command.user_id)
+        if locked is None:
+            raise errors.UserNotFound
+        user = locked[0]
+        stays_admin = (command.role or user.role) is PlatformRole.ADMIN and command.active is not False
+        if admins == [user.id] and not stays_admin:
+            raise errors.LastAdmin
+        changes = await _changes(transaction, user, command)
+        if command.role is not None:
+            changes["role"] = command.role
+        if command.active is not None and command.active is not user.active:
+            changes["deactivated_at"] = None if command.active else datetime.now(UTC)
+        changed = await rows.change(transaction, user, **changes)
+        await self._changed(transaction, user, changed)
+        return _managed(changed)
 
     async def _changed(self, transaction: Transaction, before: User, after: User) -> None:
         if before.active and not after.active:
             await session_rows.revoke(transaction, after.id, "deactivated")
             await token_rows.revoke(transaction, after.id)
-            await facts.record(transaction, contract.UserDeactivated(id=after.id, username=after.username))
+            facts.record(transaction, contract.UserDeactivated(id=after.id, username=after.username))
         else:
-            await facts.record(transaction, contract.UserChanged(id=after.id, username=after.username))
+            facts.record(transaction, contract.UserChanged(id=after.id, username=after.username))
         if before.role is not after.role or before.active is not after.active:
             await rows.outdate_grants(transaction, after.id)
 
     @staticmethod
     async def _welcome(transaction: Transaction, user: User) -> None:
-        await facts.record(transaction, contract.UserRegistered(id=user.id, username=user.username))
+        facts.record(transaction, contract.UserRegistered(id=user.id, username=user.username))
         await projects.add_personal(transaction, user)
 
 

@@ -9,10 +9,10 @@ from signalbox_common.contracts.events import Event
 from signalbox_common.db import Transaction
 
 
-async def record(transaction: Transaction, event: Event, *, project: uuid.UUID | None = None) -> None:
+def record(transaction: Transaction, event: Event, *, project: uuid.UUID | None = None) -> None:
     outbox.emit(transaction, SCHEMA, event, project=project)
 
 
-async def revoke(transaction: Transaction, what: AccessRevoked) -> None:
+def revoke(transaction: Transaction, what: AccessRevoked) -> None:
     """Reaches every process within a second of the commit."""
     outbox.emit(transaction, SCHEMA, what, project=None)

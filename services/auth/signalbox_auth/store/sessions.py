@@ -102,8 +102,8 @@ async def revoke(
         # What one of them has approved must not begin a new one.
         await transaction.connection.execute(delete(devices).where(devices.c.user_id == user_id))
     for session_id in ended:
-        await facts.record(transaction, SessionRevoked(id=session_id, user_id=user_id, reason=reason))
-        await facts.revoke(transaction, AccessRevoked(session_id=session_id))
+        facts.record(transaction, SessionRevoked(id=session_id, user_id=user_id, reason=reason))
+        facts.revoke(transaction, AccessRevoked(session_id=session_id))
     return len(ended)
 
 

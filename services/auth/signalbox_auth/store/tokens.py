@@ -54,7 +54,7 @@ async def revoke(transaction: Transaction, user_id: uuid.UUID, *, only: uuid.UUI
     )
     ended = list(rows.scalars())
     for token_id in ended:
-        await facts.revoke(transaction, AccessRevoked(token_id=token_id))
+        facts.revoke(transaction, AccessRevoked(token_id=token_id))
     return len(ended)
 
 

@@ -182,7 +182,7 @@ async def outdate_grants(transaction: Transaction, *user_ids: uuid.UUID) -> None
                 .returning(users.c.version)
             )
         ).scalar_one()
-        await facts.revoke(transaction, AccessRevoked(user_id=user_id, version=version))
+        facts.revoke(transaction, AccessRevoked(user_id=user_id, version=version))
 
 
 async def active_admins(transaction: Transaction) -> list[uuid.UUID]:

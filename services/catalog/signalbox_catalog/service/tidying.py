@@ -51,7 +51,7 @@ class Tidying:
         """What was deleted long ago is gone for good, its history included."""
         while old := await resources.to_purge(transaction, before, BATCH):
             await resources.purge(transaction, [resource.uid for resource in old])
-            await facts.purged(transaction, old)
+            facts.purged(transaction, old)
             log.info("deleted resources are gone for good", resources=len(old))
 
     async def _clear_away(self, transaction: Transaction, before: datetime) -> None:

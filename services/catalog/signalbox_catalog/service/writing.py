@@ -242,7 +242,7 @@ class Writer:
 
     async def _record(self, new: Sequence[Revision]) -> None:
         await revisions.add(self._transaction, new)
-        await facts.record(self._transaction, new)
+        facts.record(self._transaction, new)
         await namespaces.advance(self._transaction, self._versions)
 
     # -- deleting and bringing back ------------------------------------------------------------------

@@ -23,15 +23,15 @@ _EVENTS: dict[ChangeKind, type[ResourceEvent]] = {
 }
 
 
-async def record(transaction: Transaction, revisions: Sequence[Revision]) -> None:
-    await _tell(transaction, [(_EVENTS[each.change], each.resource) for each in revisions])
+def record(transaction: Transaction, revisions: Sequence[Revision]) -> None:
+    _tell(transaction, [(_EVENTS[each.change], each.resource) for each in revisions])
 
 
-async def purged(transaction: Transaction, resources: Sequence[Resource]) -> None:
-    await _tell(transaction, [(ResourcePurged, resource) for resource in resources])
+def purged(transaction: Transaction, resources: Sequence[Resource]) -> None:
+    _tell(transaction, [(ResourcePurged, resource) for resource in resources])
 
 
-async def _tell(transaction: Transaction, happened: Sequence[tuple[type[ResourceEvent], Resource]]) -> None:
+def _tell(transaction: Transaction, happened: Sequence[tuple[type[ResourceEvent], Resource]]) -> None:
     for event, resource in happened:
         fact = event(
             kind=resource.kind,
