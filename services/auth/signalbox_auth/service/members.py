@@ -1,6 +1,7 @@
 """Members of projects, and the service accounts among them."""
 
 import uuid
+from dataclasses import replace
 
 from signalbox_auth import errors
 from signalbox_auth.domain.projects import Member, Project, check_may_set
@@ -44,12 +45,13 @@ class Members:
             user = await user_rows.by_username(transaction.connection, command.username)
         if user is None or not user.active or user.kind == "service":
             raise errors.UserNotFound  # a service account stays with the project that made it
-        if not await rows.add(transaction, project.id, user.id, command.role):
+        added_at = await rows.add(transaction, project.id, user.id, command.role)
+        if added_at is None:
             raise errors.AlreadyMember
         await user_rows.outdate_grants(transaction, user.id)
         event = contract.MemberAdded(user_id=user.id, role=command.role)
         facts.record(transaction, event, project=project.id)
-        return _reply(await _member(transaction, project, user.id))
+        return _reply(Member(user.id, user.username, user.display_name, user.kind, command.role, added_at))
 
     async def change(self, call: Call, command: contract.ChangeMember) -> contract.Member:
         transaction = call.transaction
@@ -64,7 +66,7 @@ class Members:
         await user_rows.outdate_grants(transaction, member.user_id)
         event = contract.MemberChanged(user_id=member.user_id, role=command.role)
         facts.record(transaction, event, project=project.id)
-        return _reply(await _member(transaction, project, member.user_id))
+        return _reply(replace(member, role=command.role))
 
     async def remove(self, call: Call, command: contract.RemoveMember) -> Done:
         transaction = call.transaction

@@ -150,7 +150,6 @@ async def _add(
             personal_of=owner if personal else None,
         )
         if await rows.add(transaction, project, owner):
-            await member_rows.add(transaction, project.id, owner, ProjectRole.OWNER)
             created = contract.ProjectCreated(
                 id=project.id, name=project.name, slug=project.slug, created_by=owner
             )

@@ -1,6 +1,7 @@
 """Members of projects."""
 
 import uuid
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, bindparam, delete, select
@@ -19,16 +20,19 @@ _ADD = (
     insert(members)
     .values({name: bindparam(name) for name in ("project_id", "user_id", "role")})
     .on_conflict_do_nothing()
-    .returning(members.c.user_id)
+    .returning(members.c.added_at)
 )
 
 
-async def add(transaction: Transaction, project_id: uuid.UUID, user_id: uuid.UUID, role: ProjectRole) -> bool:
-    """False where that user is a member already."""
+async def add(
+    transaction: Transaction, project_id: uuid.UUID, user_id: uuid.UUID, role: ProjectRole
+) -> datetime | None:
+    """Since when; None where that user is a member already."""
     row = await transaction.connection.execute(
         _ADD, {"project_id": project_id, "user_id": user_id, "role": role}
     )
-    return row.first() is not None
+    added_at: datetime | None = row.scalar_one_or_none()
+    return added_at
 
 
 async def get(connection: AsyncConnection, project_id: uuid.UUID, user_id: uuid.UUID) -> Member | None:

@@ -3,7 +3,7 @@
 import uuid
 from typing import Any
 
-from sqlalchemy import Row, bindparam, func, or_, select
+from sqlalchemy import Row, bindparam, func, literal, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -17,16 +17,30 @@ _VISIBLE = select(projects, members.c.role).join(
 )
 _VISIBLE_PROJECT = _VISIBLE.where(projects.c.id == bindparam("project_id"), projects.c.deleted_at.is_(None))
 _ADDED = ("id", "name", "slug", "description", "created_by", "created_at", "updated_at", "personal_of")
-_ADD = (
+_added = (
     insert(projects)
     .values({name: bindparam(name) for name in _ADDED})
     .on_conflict_do_nothing()
-    .returning(projects.c.id)
+    .returning(projects.c.id, projects.c.created_by)
+    .cte("added")
+)
+_ADD = (
+    insert(members)
+    .add_cte(_added)
+    .from_select(
+        ["project_id", "user_id", "role"],
+        select(_added.c.id, _added.c.created_by, literal(ProjectRole.OWNER.value)),
+    )
+    .returning(members.c.project_id)
+)
+_HOLD = select(projects.c.id).where(projects.c.id == bindparam("project_id")).with_for_update()
+_HELD = _VISIBLE.where(
+    projects.c.id == bindparam("project_id"), projects.c.deleted_at.is_not(None) == bindparam("deleted")
 )
 
 
 async def add(transaction: Transaction, project: Project, created_by: uuid.UUID) -> bool:
-    """Inserts the project and so locks it; False where its slug is taken."""
+    """Inserts the project with its owner, and so locks it; False where its slug is taken."""
     row = await transaction.connection.execute(
         _ADD,
         {
@@ -55,15 +69,9 @@ async def lock(
 
     Two statements: one that waits for a lock looks at other tables as they were before it.
     """
-    await transaction.connection.execute(
-        select(projects.c.id).where(projects.c.id == project_id).with_for_update()
-    )
-    query = _VISIBLE.where(projects.c.id == bindparam("project_id")).where(
-        projects.c.deleted_at.is_not(None) if deleted else projects.c.deleted_at.is_(None)
-    )
-    row = (
-        await transaction.connection.execute(query, {"user_id": user_id, "project_id": project_id})
-    ).first()
+    await transaction.connection.execute(_HOLD, {"project_id": project_id})
+    which = {"project_id": project_id, "user_id": user_id, "deleted": deleted}
+    row = (await transaction.connection.execute(_HELD, which)).first()
     return _project(row) if row is not None else None
 
 

@@ -4,8 +4,8 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, and_, bindparam, func, or_, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Row, and_, any_, bindparam, func, or_, select
+from sqlalchemy.dialects.postgresql import ARRAY, UUID, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from signalbox_auth.domain.names import folded
@@ -26,6 +26,21 @@ _BY_LOGIN = (
     )
     .where(or_(users.c.username_folded == bindparam("login"), users.c.email_folded == bindparam("login")))
     .limit(1)
+)
+
+# Locked in one order by all: two transactions with the same users wait instead of blocking each other.
+_outdated = (
+    select(users.c.id)
+    .where(users.c.id == any_(bindparam("user_ids", type_=ARRAY(UUID(as_uuid=True)))))
+    .order_by(users.c.id)
+    .with_for_update()
+    .cte("outdated")
+)
+_OUTDATE = (
+    users.update()
+    .where(users.c.id == _outdated.c.id)
+    .values(version=users.c.version + 1)
+    .returning(users.c.id, users.c.version)
 )
 
 
@@ -172,17 +187,8 @@ async def deactivate(transaction: Transaction, user_id: uuid.UUID) -> None:
 
 async def outdate_grants(transaction: Transaction, *user_ids: uuid.UUID) -> None:
     """Every grant that was made for these users so far is refused everywhere, within a second."""
-    # In one order for all, so that two transactions with the same users wait instead of blocking each other.
-    for user_id in sorted(user_ids):
-        version = (
-            await transaction.connection.execute(
-                users.update()
-                .where(users.c.id == user_id)
-                .values(version=users.c.version + 1)
-                .returning(users.c.version)
-            )
-        ).scalar_one()
-        facts.revoke(transaction, AccessRevoked(user_id=user_id, version=version))
+    for row in await transaction.connection.execute(_OUTDATE, {"user_ids": list(user_ids)}):
+        facts.revoke(transaction, AccessRevoked(user_id=row.id, version=row.version))
 
 
 async def active_admins(transaction: Transaction) -> list[uuid.UUID]:
