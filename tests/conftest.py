@@ -17,9 +17,9 @@ from tests.support.servers import TestServers, docker_servers, start_native
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests are marked by the tier that they live in."""
     for item in items:
-        for tier in ("integration", "security", "e2e", "chaos"):
+        for tier in ("integration", "security", "usecases", "e2e", "chaos"):
             if f"tests/{tier}/" in item.path.as_posix():
-                item.add_marker("integration" if tier == "security" else tier)
+                item.add_marker("integration" if tier in ("security", "usecases") else tier)
         if "stack" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("stack"))  # they share one
 
