@@ -18,8 +18,8 @@ import pytest
 from signalbox_cli.client import Tokens
 from signalbox_cli.operator import Operator
 from signalbox_cli.session import Sessions
-from signalbox_common.testing import eventually
 from tests.support.installation import PASSWORD
+from tests.support.pace import promptly
 from tests.support.stack import CLI, Stack
 
 ME = "/api/v1/auth/me"
@@ -135,7 +135,7 @@ async def test_keys_change_under_running_sessions(person: Stack, tmp_path: Path)
         async def refused() -> bool:
             return (await http.get(ME, headers=bearer(tokens))).status_code == 401
 
-        await eventually(refused, within=2)
+        await promptly(refused)
         published = (await http.get("/.well-known/jwks.json")).json()["keys"]
         assert {key["kid"] for key in published} == set(last.values())
     assert name in person.run("whoami").stdout

@@ -64,7 +64,7 @@ class Tail:
         async def there() -> bool:
             return len(self.data) >= len(data)
 
-        await eventually(there, within=20, what=f"{len(data)} lines")
+        await eventually(there, what=f"{len(data)} lines")
         assert self.data == list(data)
 
 
@@ -95,7 +95,7 @@ async def follows(stack: Stack, tail: Tail) -> None:
         await tell(stack, "tasks.task.created", "is it there?")
         return bool(tail.data)
 
-    await eventually(one, within=20, what="a line")
+    await eventually(one, what="a line")
 
 
 def listed(stack: Stack, *arguments: str) -> list[Any]:
@@ -171,7 +171,7 @@ async def test_it_goes_on_across_restarts_of_nats(stack: Stack, tmp_path: Path) 
                     return False
                 return True
 
-            await eventually(tells, within=20, what="NATS is back")
+            await eventually(tells, what="NATS is back")
             await tail.until(*range(round_ + 2))
         assert tail.process.poll() is None
 

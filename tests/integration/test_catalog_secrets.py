@@ -746,7 +746,7 @@ async def test_without_its_key_file_the_catalog_does_not_start(
     service = installation.catalog()
     started = asyncio.Event()
     starting = asyncio.create_task(service.run(started=started.set))
-    await eventually(complains, within=10, what="the reason in the log")
+    await eventually(complains, what="the reason in the log")
     assert not started.is_set()
     assert not starting.done()
     assert not keys_file.exists()
@@ -759,7 +759,7 @@ async def test_without_its_key_file_the_catalog_does_not_start(
     started.clear()
     starting = asyncio.create_task(wrong.run(started=started.set))
     try:
-        await eventually(lambda: _said(capsys, logged, "does not belong to this SECRET_KEY"), within=10)
+        await eventually(lambda: _said(capsys, logged, "does not belong to this SECRET_KEY"))
         assert not started.is_set()
     finally:
         wrong.stop()

@@ -30,7 +30,7 @@ async def settled(http: Http, operation: str, me: dict[str, str]) -> dict[str, A
         body: dict[str, Any] = (await http.get(f"/api/v1/operations/{operation}", headers=me)).json()
         return body if body["status"] != "pending" else {}
 
-    return await eventually(look, within=15, what=f"operation {operation} settled")
+    return await eventually(look, what=f"operation {operation} settled")
 
 
 @pytest.mark.parametrize("step", ["received", "in_transaction", "committed", "replied"])

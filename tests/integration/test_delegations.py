@@ -9,8 +9,9 @@ from signalbox_common.bus import Bus, Sending
 from signalbox_common.contracts import auth
 from signalbox_common.errors import SignalboxError
 from signalbox_common.keys import uuid7
-from signalbox_common.testing import eventually, running
+from signalbox_common.testing import running
 from tests.support.installation import Installation
+from tests.support.pace import promptly
 
 VERBS = ("auth.get-project", "git.push")
 
@@ -69,7 +70,7 @@ async def test_a_delegation_lasts_as_long_as_the_role(installation: Installation
                 return error.code == "grant_revoked"
             return False
 
-        await eventually(refused, within=1)
+        await promptly(refused)
 
 
 async def test_only_a_grant_for_the_very_service_proves_anything(installation: Installation) -> None:

@@ -39,10 +39,10 @@ async def test_without_a_fan_out_events_wait_and_health_says_so(installation: In
         async def there() -> bool:
             return await why() is None
 
-        await eventually(missing, within=15, what="a reason")
+        await eventually(missing, what="a reason")
         async with fanout(installation):
-            await eventually(there, within=15, what="no reason any more")
-        await eventually(missing, within=15, what="the reason again")
+            await eventually(there, what="no reason any more")
+        await eventually(missing, what="the reason again")
 
 
 async def test_a_missing_collector_is_a_reason_and_no_error(installation: Installation) -> None:

@@ -5,8 +5,9 @@ from typing import Any
 
 from signalbox_common.contracts.auth import RotateKeys, RotateSecrets
 from signalbox_common.keys import Sealer
-from signalbox_common.testing import eventually, running
+from signalbox_common.testing import running
 from tests.support.installation import PASSWORD, Http, Installation
+from tests.support.pace import promptly
 
 ME, JWKS = "/api/v1/auth/me", "/.well-known/jwks.json"
 ROTATIONS = 50
@@ -73,7 +74,7 @@ async def test_distrusting_old_keys_ends_their_tokens_and_no_session(installatio
         async def refused() -> bool:
             return (await http.get(ME, headers=me)).status_code == 401
 
-        await eventually(refused, within=1)
+        await promptly(refused)
         assert (await http.get("/api/v1/projects", headers=machine)).status_code == 200
         renewed = await http.post("/api/v1/auth/refresh", json={"refreshToken": session["refreshToken"]})
         assert renewed.status_code == 200

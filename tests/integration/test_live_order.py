@@ -311,7 +311,7 @@ async def test_everybody_is_told_that_the_stream_is_another_one(
     async def told() -> bool:
         return bool(client.resyncs)
 
-    await eventually(told, within=5)
+    await eventually(told)
     await scene.tell(1)
     await scene.until(client, [3])
     scene.hub.go_live(joining.subscriber)

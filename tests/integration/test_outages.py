@@ -11,15 +11,23 @@ import pytest
 from signalbox_cli.stack.program import free_port
 from signalbox_common import outbox
 from signalbox_common.bus import Bus, Sending
+from signalbox_common.bus.client import REQUEST_TIMEOUT
 from signalbox_common.contracts.auth import Me
 from signalbox_common.errors import SignalboxError, Unavailable
 from signalbox_common.keys import uuid7
 from signalbox_common.testing import eventually, running
 from tests.support.installation import Installation
 from tests.support.lab import Lab, Note, NoteTaken, Recall
+from tests.support.pace import pace
+from tests.support.processes import Running
 from tests.support.services import process
 
 RECOVERY = 5.0
+
+
+async def started(server: Running) -> float:
+    """Seconds within which all has recovered from its death: more where its own start takes long."""
+    return max(RECOVERY, 5 * await pace(server.start, times=1))
 
 
 @dataclass
@@ -52,11 +60,11 @@ class Traffic:
         self.answered.add(text)
         self.last_answer = time.monotonic()
 
-    async def answered_after(self, moment: float) -> None:
+    async def answered_after(self, moment: float, within: float) -> None:
         async def one() -> bool:
             return self.last_answer > moment
 
-        await eventually(one, within=RECOVERY, what="an answer after the restart")
+        await eventually(one, within=within, what="an answer after the restart")
 
 
 @pytest.mark.parametrize("server", ["nats", "postgres", "redis"])
@@ -79,16 +87,15 @@ async def test_sigkill_of_a_server_in_the_middle_of_traffic(
 
         await eventually(under_way)
         victim.kill()
-        await victim.start()
-        back = time.monotonic()
-        await traffic.answered_after(back)
+        within = await started(victim)
+        await traffic.answered_after(time.monotonic(), within)
         await running_traffic
         await traffic.finish()
 
         async def all_published() -> bool:
             return await installation.count("tasks.outbox") == 0 and len(set(reader.facts)) == 160
 
-        await eventually(all_published, within=RECOVERY, what="every event read by its consumer")
+        await eventually(all_published, within=within, what="every event read by its consumer")
         assert len(reader.facts) == 160, "downstream of the inbox, each event is seen once"
         assert await installation.count("tasks.inbox", "status = 'succeeded'") == 160
         assert await installation.messages("DEAD_LETTERS") == []
@@ -102,8 +109,7 @@ async def test_the_gateway_recovers_from_each_server(own_installation: Installat
         for name in ("postgres", "nats", "redis"):
             victim = installation.servers.processes[name]
             victim.kill()
-            await victim.start()
-            back = time.monotonic()
+            within = await started(victim)
 
             async def answers() -> bool:
                 return (await http.get("/api/v1/auth/me", headers=me)).status_code == 200
@@ -111,9 +117,8 @@ async def test_the_gateway_recovers_from_each_server(own_installation: Installat
             async def ready() -> bool:
                 return (await http.get("/api/v1/health/ready")).status_code == 200
 
-            await eventually(answers, within=RECOVERY, what=f"/auth/me after {name}")
-            await eventually(ready, within=RECOVERY, what=f"readiness after {name}")
-            assert time.monotonic() - back < RECOVERY
+            await eventually(answers, within=within, what=f"/auth/me after {name}")
+            await eventually(ready, within=within, what=f"readiness after {name}")
 
 
 async def test_an_outage_of_the_database_is_no_attempt(own_installation: Installation) -> None:
@@ -130,7 +135,7 @@ async def test_an_outage_of_the_database_is_no_attempt(own_installation: Install
                 info = await client.jetstream().consumer_info("COMMANDS", "tasks-v1-lab-note")
                 return (info.delivered.consumer_seq if info.delivered else 0) > 4
 
-        await eventually(handed_over_often, within=15, what="more deliveries than attempts are allowed")
+        await eventually(handed_over_often, what="more deliveries than attempts are allowed")
         await database.start()
         answer = await bus.send(Note(text="patient"), sending)
         assert answer is not None
@@ -148,12 +153,12 @@ async def test_events_of_a_time_without_broker_leave_in_order(own_installation: 
             async with service.database.transaction() as transaction:
                 outbox.emit(transaction, "tasks", NoteTaken(text=str(number)), project=None)
         assert await installation.count("tasks.outbox") == 50
-        await broker.start()
+        within = await started(broker)
 
         async def all_there() -> bool:
             return len(await installation.messages("EVENTS", "evt._.tasks.>")) == 50
 
-        await eventually(all_there, within=RECOVERY)
+        await eventually(all_there, within=within)
         events = await installation.messages("EVENTS", "evt._.tasks.>")
         texts = [NoteTaken.model_validate_json(event.data).text for event in events]
         assert texts == [str(number) for number in range(50)]
@@ -181,13 +186,11 @@ async def test_the_outbox_empties_by_itself_after_an_outage_under_load(
         for _ in range(3):
             await eventually(lambda: _published_more(installation))
             broker.kill()
-            await broker.start()
-            back = time.monotonic()
-            await eventually(lambda: _answers(bus), within=RECOVERY)
-            assert time.monotonic() - back < RECOVERY
+            within = await started(broker)
+            await eventually(lambda: _answers(bus), within=within)
         loaded = False
         await asyncio.gather(*writers)
-        await eventually(lambda: _empty(installation), within=RECOVERY * 2, what="an empty outbox")
+        await eventually(lambda: _empty(installation), within=within * 2, what="an empty outbox")
 
 
 async def _published_more(installation: Installation) -> bool:
@@ -229,9 +232,9 @@ async def test_a_service_that_waits_for_its_servers_can_be_stopped(
     async def complains() -> bool:
         return "ConnectionRefused" in waiting.log.read_text()
 
-    await eventually(complains, within=20)
+    await eventually(complains)
     waiting.signal(signal.SIGTERM)
-    assert await waiting.wait(within=8) == 0
+    assert await waiting.wait(within=30) == 0
 
 
 @pytest.mark.parametrize("program", ["gateway", "fanout", "auth", "catalog"])
@@ -243,7 +246,7 @@ async def test_whoever_is_told_to_stop_ends_well(
     running_.program.env["SIGNALBOX_PORT"] = str(free_port())
     await running_.start()
     running_.signal(signal.SIGTERM)
-    assert await running_.wait(within=8) == 0
+    assert await running_.wait(within=30) == 0
 
 
 async def _empty(installation: Installation) -> bool:
@@ -256,7 +259,7 @@ async def test_queries_without_their_owner_fail_fast(installation: Installation)
         with pytest.raises(SignalboxError) as refused:
             await bus.query(Me())
         assert refused.value.status == 503
-        assert time.monotonic() - started < 1.0
+        assert time.monotonic() - started < REQUEST_TIMEOUT / 2, "nobody waits for whoever is not there"
 
 
 async def test_two_instances_share_the_work_and_one_relay_publishes(installation: Installation) -> None:
@@ -277,7 +280,7 @@ async def test_two_instances_share_the_work_and_one_relay_publishes(installation
         async def published() -> bool:
             return len(await installation.messages("EVENTS", "evt._.tasks.lab.>")) == 60
 
-        await eventually(published, within=5)
+        await eventually(published)
         ids = [m.headers["ce-id"] for m in await installation.messages("EVENTS", "evt._.tasks.lab.>")]
         assert len(set(ids)) == 60
 
@@ -297,11 +300,11 @@ async def test_a_first_command_that_met_an_outage_leaves_nobody_deaf(own_install
         await eventually(noticed)
         refused = await http.post("/api/v1/projects", json={"name": "In the dark"}, headers=me)
         assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
-        await broker.start()
+        within = await started(broker)
 
         async def created() -> bool:
             return (
                 await http.post("/api/v1/projects", json={"name": "Light"}, headers=me)
             ).status_code == 201
 
-        await eventually(created, within=RECOVERY)
+        await eventually(created, within=within)

@@ -36,13 +36,13 @@ async def test_the_lock_of_a_relay_that_failed_goes_with_its_session(installatio
         async def given_back() -> bool:
             return database.engine.pool.status().endswith("Current Checked out connections: 0")
 
-        await eventually(given_back, within=2)
+        await eventually(given_back)
         async with database.reading():  # whatever the pool hands out first is not for the relay now
 
             async def gone_out() -> bool:
                 return published == ["evt._.tasks.lab.taken"]
 
-            await eventually(gone_out, within=5)
+            await eventually(gone_out)
     finally:
         await relay.stop()
         await database.close()
@@ -72,7 +72,7 @@ async def test_a_failure_starts_again_from_the_oldest(installation: Installation
         async def empty() -> bool:
             return await relay.backlog() == 0
 
-        await eventually(empty, within=5)
+        await eventually(empty)
         assert tried == ["0", "1", "1", "2"], "what was confirmed is not sent again, and nothing overtakes"
     finally:
         await relay.stop()

@@ -3,8 +3,9 @@
 import asyncio
 from typing import Any
 
-from signalbox_common.testing import eventually, running
+from signalbox_common.testing import running
 from tests.support.installation import Http, Installation
+from tests.support.pace import promptly
 
 PROJECTS = "/api/v1/projects"
 
@@ -104,7 +105,7 @@ async def test_nobody_gives_or_takes_a_role_above_their_own(installation: Instal
         async def gone() -> bool:
             return (await http.get(members, headers=developer)).status_code == 404
 
-        await eventually(gone, within=1)
+        await promptly(gone)
 
 
 async def test_the_last_owner_stays_even_when_two_leave_at_once(installation: Installation) -> None:
@@ -144,7 +145,7 @@ async def test_a_changed_role_counts_everywhere_at_once(installation: Installati
             return (await gateway.patch(where, json={"name": "y"}, headers=member)).status_code == 403
 
         for gateway in (http, other):
-            await eventually(lambda gateway=gateway: counts_in(gateway), within=1)  # type: ignore[misc]  # the loop's own
+            await promptly(lambda gateway=gateway: counts_in(gateway))  # type: ignore[misc]  # the loop's own
             assert (await gateway.get(where, headers=member)).json()["role"] == "viewer"
         await http.delete(f"{where}/members/{member_id}", headers=owner)
 
@@ -152,7 +153,7 @@ async def test_a_changed_role_counts_everywhere_at_once(installation: Installati
             return (await gateway.get(where, headers=member)).status_code == 404
 
         for gateway in (http, other):
-            await eventually(lambda gateway=gateway: gone(gateway), within=1)  # type: ignore[misc]  # as above
+            await promptly(lambda gateway=gateway: gone(gateway))  # type: ignore[misc]  # as above
 
 
 async def test_info_says_what_one_may_do(installation: Installation) -> None:

@@ -11,8 +11,9 @@ import jwt
 import pytest
 
 from signalbox_common.contracts.auth import Refresh
-from signalbox_common.testing import eventually, running
+from signalbox_common.testing import running
 from tests.support.installation import PASSWORD, Http, Installation
+from tests.support.pace import promptly
 
 LOGIN, REFRESH, ME = "/api/v1/auth/login?cookie=false", "/api/v1/auth/refresh", "/api/v1/auth/me"
 
@@ -65,7 +66,7 @@ async def test_a_session_goes_on_and_ends(installation: Installation) -> None:
             answers = [await http.get(ME, headers=bearer(s)) for s in (session, renewed)]
             return [(a.status_code, a.json().get("code")) for a in answers] == [(401, "session_ended")] * 2
 
-        await eventually(ended, within=1)
+        await promptly(ended)
         assert await installation.count("auth.sessions", "refresh_hash is null") == 0
         async with installation.sql() as connection:
             stored = str(await connection.fetch("select * from auth.sessions"))
@@ -97,7 +98,7 @@ async def test_after_the_grace_the_predecessor_kills_the_family(installation: In
         async def out() -> bool:
             return (await http.get(ME, headers=bearer(successor))).status_code == 401
 
-        await eventually(out, within=1)
+        await promptly(out)
 
 
 async def test_garbage_with_the_right_session_kills_nobody(installation: Installation) -> None:
@@ -148,7 +149,7 @@ async def test_passwords_change_and_other_sessions_end(installation: Installatio
         async def out() -> bool:
             return (await http.get(ME, headers=bearer(there))).status_code == 401
 
-        await eventually(out, within=1)
+        await promptly(out)
         assert (await http.get(ME, headers=bearer(here))).status_code == 200
         assert (await http.post(LOGIN, json={"username": name, "password": PASSWORD})).status_code == 401
 
@@ -166,10 +167,10 @@ async def test_sessions_are_listed_and_ended_one_by_one(installation: Installati
         async def out(session: dict[str, Any]) -> bool:
             return (await http.get(ME, headers=bearer(session))).status_code == 401
 
-        await eventually(lambda: out(there), within=1)
+        await promptly(lambda: out(there))
         assert (await http.get(ME, headers=bearer(third))).status_code == 200
         assert (await http.delete("/api/v1/auth/sessions", headers=bearer(here))).status_code == 204
-        await eventually(lambda: out(third), within=1)
+        await promptly(lambda: out(third))
         assert (await http.get(ME, headers=bearer(here))).status_code == 200
 
 

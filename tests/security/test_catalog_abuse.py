@@ -30,6 +30,7 @@ from tests.security.matrix import SKILL_PACKAGE, ZIP
 from tests.security.scene import ALPHA, BETA, IDS, Scene, bot, ghost, seen, two_projects
 from tests.support.catalog import KINDS
 from tests.support.installation import PASSWORD, Installation
+from tests.support.pace import promptly
 from tests.support.people import bearer
 
 KEY = "sk-live-0123456789abcdef"
@@ -695,7 +696,7 @@ async def test_a_refused_package_takes_no_room(scene: Scene, subtests: pytest.Su
                 return await bucket.all() == []
 
             with subtests.test(what):
-                await eventually(empty, within=2, what="what was refused is gone")
+                await promptly(empty, what="what was refused is gone")
             for left in await bucket.all():
                 await bucket.delete(left.name)
 

@@ -33,6 +33,7 @@ from tests.security.scene import (
 from tests.support.catalog import KINDS
 from tests.support.forgery import Signer, grant_claims
 from tests.support.installation import Installation
+from tests.support.pace import promptly
 from tests.support.people import bearer
 
 EVERYTHING = "!nobody-has-this"
@@ -223,7 +224,7 @@ async def test_a_foreign_place_in_a_stream_shows_nothing_foreign(scene: Scene) -
 
 async def test_a_watch_ends_with_the_membership(scene: Scene) -> None:
     async def watched() -> str:
-        answer = await scene.ask("writer", "GET", "ghosts", namespace=BETA, watch="true", timeoutSeconds="8")
+        answer = await scene.ask("writer", "GET", "ghosts", namespace=BETA, watch="true", timeoutSeconds="60")
         return answer.text
 
     watching = asyncio.create_task(watched())
@@ -231,7 +232,7 @@ async def test_a_watch_ends_with_the_membership(scene: Scene) -> None:
     await scene.remove(BETA, "writer")
     late = ghost("spirit", systemPrompt="said when nobody of alpha was left", skills=["craft-of-beta"])
     await scene.good("bob", "PUT", "ghosts/spirit", late, namespace=BETA)
-    text = await asyncio.wait_for(watching, 3)
+    text = await asyncio.wait_for(watching, 30)
     assert "spirit" in text
     assert "nobody of alpha" not in text
 
@@ -617,7 +618,7 @@ async def test_reach_believes_only_a_grant_for_the_very_service(
                 return error.status == 401
             return False
 
-        await eventually(refused, within=2)
+        await promptly(refused)
 
 
 async def test_reach_answers_for_the_bearer_and_nobody_else(scene: Scene) -> None:
@@ -793,7 +794,7 @@ async def test_every_change_of_many_is_in_the_log_of_its_project(
     async def complete() -> bool:
         return await written() == expected
 
-    await eventually(complete, within=5, what="every change is written down")
+    await eventually(complete, what="every change is written down")
     with subtests.test("nothing of another project"):
         assert "Model/home" not in json.dumps(await scene.log(ALPHA))
     with subtests.test("by whom, with what"):
@@ -878,7 +879,7 @@ async def test_a_key_is_nowhere_but_in_the_secret_store(scene: Scene, subtests: 
     async def told() -> bool:
         return await scene.installation.count("catalog.outbox") == 0
 
-    await eventually(told, within=5)
+    await eventually(told)
     for service in ("catalog", "auth"):
         with subtests.test("tables", service=service):
             assert [table async for table in _holding(scene, service, KEY)] == []
@@ -917,7 +918,7 @@ async def test_events_go_out_under_the_project_that_they_are_about(scene: Scene)
     async def told() -> bool:
         return await scene.installation.count("catalog.outbox") == 0
 
-    await eventually(told, within=5)
+    await eventually(told)
     slugs = {scene.projects[ALPHA]: ALPHA, scene.projects[BETA]: BETA}
     found = list(_facts(await scene.installation.messages("EVENTS", "evt.*.catalog.resource.*")))
     assert {fact["name"] for _, fact in found} >= {"here", "there", "bot", "spirit"}

@@ -18,10 +18,11 @@ from signalbox_common.contracts.auth import CreateProject, GetGrant, GetProject,
 from signalbox_common.contracts.base import Query
 from signalbox_common.errors import SignalboxError
 from signalbox_common.keys import uuid7
-from signalbox_common.testing import eventually, running
+from signalbox_common.testing import running
 from tests.security.forgeries import HOUR, MALFORMED, UNKNOWN, forgeries
 from tests.support.forgery import Signer, access_claims, grant_claims
 from tests.support.installation import Http, Installation
+from tests.support.pace import promptly
 from tests.support.people import Person, bearer, registered
 
 ME, REFRESH, TICKET, JWKS = (
@@ -291,7 +292,7 @@ async def test_tokens_of_a_distrusted_key_are_worth_nothing_any_more(scene: Scen
     async def none() -> bool:
         return (await scene.http.post(TICKET, headers=headers)).status_code == 401
 
-    await eventually(none, within=2, what="no ticket for a token of a distrusted key")
+    await promptly(none, what="no ticket for a token of a distrusted key")
 
 
 # -- helpers -------------------------------------------------------------------------------------------

@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 
 from signalbox_common.keys import uuid7
-from signalbox_common.testing import eventually
 from tests.security.matrix import BELOW, ROWS, SKILL_PACKAGE, WORDS, ZIP, Row, Words
 from tests.support.forgery import Signer
 from tests.support.installation import PASSWORD, Http, Installation
+from tests.support.pace import promptly
 from tests.support.people import ADMIN_PASSWORD, Person, bearer, registered, signed_in
 
 KINDS = "/api/v1/kinds"
@@ -222,7 +222,7 @@ class World:
             narrow = {"name": "narrow", "scopes": [UNCOVERING]}
             made = await self._http.post("/api/v1/auth/tokens", json=narrow, headers=person.headers)
             self._headers["narrow", name] = bearer(made.json()["token"])
-        await eventually(self._all_ended, within=2, what="every ended session is known to have ended")
+        await promptly(self._all_ended, what="every ended session is known to have ended")
 
     async def _all_ended(self) -> bool:
         answers = [await self._http.get("/api/v1/auth/me", headers=self._headers["ended", n]) for n in RIGHT]

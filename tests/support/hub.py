@@ -134,7 +134,7 @@ class Scene:
         """Who is subscribed to something of ours, as Redis knows it."""
         return [str(channel) for channel in await self.redis.pubsub_channels(f"progress:{self.project}*")]
 
-    async def until(self, client: Client, numbers: Sequence[int], within: float = 10.0) -> None:
+    async def until(self, client: Client, numbers: Sequence[int], within: float = 30.0) -> None:
         async def there() -> bool:
             return len(client.told) >= len(numbers)
 

@@ -82,7 +82,7 @@ class Stream:
     def last_id(self) -> str | None:
         return next((block.id for block in reversed(self.blocks) if block.id is not None), None)
 
-    async def until(self, holds: Callable[[], object], within: float = 10.0) -> None:
+    async def until(self, holds: Callable[[], object], within: float = 30.0) -> None:
         async def look() -> bool:
             return bool(holds())
 

@@ -88,7 +88,7 @@ class Reader:
     def ended(self) -> bool:
         return self.ended_at is not None
 
-    async def until(self, holds: Callable[[], object], *, within: float = 10.0, what: str = "") -> None:
+    async def until(self, holds: Callable[[], object], *, within: float = 30.0, what: str = "") -> None:
         async def look() -> bool:
             return bool(holds())
 
@@ -243,4 +243,4 @@ async def outbox_is_empty(installation: Installation) -> None:
     async def empty() -> bool:
         return await installation.count("catalog.outbox") == 0
 
-    await eventually(empty, within=20, what="an empty outbox")
+    await eventually(empty, what="an empty outbox")

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 from pydantic import Secret
+from signalbox_catalog.service.neighbours import Neighbours
+from signalbox_catalog.service.turns import Turns
 
 from signalbox_catalog import errors
 from signalbox_catalog.service.changes import Changes
-from signalbox_catalog.service.neighbours import Neighbours
 from signalbox_catalog.service.reading import Reading
-from signalbox_catalog.service.turns import Turns
 from signalbox_catalog.service.vault import Vault
 from signalbox_common.bus import Bus
 from signalbox_common.contracts import catalog as contract

@@ -13,7 +13,7 @@ POLL = 0.02
 
 
 async def eventually(
-    look: Callable[[], Awaitable[T]], *, within: float = 10.0, what: str = "the condition"
+    look: Callable[[], Awaitable[T]], *, within: float = 30.0, what: str = "the condition"
 ) -> T:
     """The first truthy answer; raises AssertionError when none comes in time."""
     deadline = time.monotonic() + within
