@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from signalbox_gateway.refusals import UNDECLARED
 from tests.support import lab  # noqa: F401 - registers the contracts of the lab before anything reads them
 from tests.support.installation import Installation
+from tests.support.run import new_folder
 from tests.support.servers import TestServers, docker_servers, start_native
 
 
@@ -34,7 +34,7 @@ def _owners_keep_to_their_contracts() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def servers() -> Iterator[TestServers]:
-    folder = Path(tempfile.mkdtemp(prefix="signalbox-test-"))
+    folder = new_folder("servers")
     if os.environ.get("SIGNALBOX_TEST_SERVERS") == "docker":
         with docker_servers(folder) as containers:
             asyncio.run(containers.make_template())
@@ -57,7 +57,7 @@ async def installation(servers: TestServers, tmp_path: Path) -> AsyncIterator[In
 @pytest.fixture
 async def own_installation(tmp_path: Path) -> AsyncIterator[Installation]:
     """Servers for one test alone: it is going to kill them."""
-    folder = Path(tempfile.mkdtemp(prefix="signalbox-test-own-"))
+    folder = new_folder("own")
     servers = await start_native(folder)
     try:
         await servers.fresh_streams()

@@ -16,6 +16,7 @@ import psutil
 from signalbox_cli.operator import read_url
 from signalbox_cli.stack import leftovers
 from signalbox_cli.stack.home import MARK, Home
+from tests.support.run import run_folder
 
 KEEP = "SIGNALBOX_CHAOS_KEEP"
 START_WITHIN = 95.0
@@ -110,6 +111,7 @@ class Stack:
 @asynccontextmanager
 async def stack() -> AsyncIterator[Stack]:
     """Up, and down again whatever happens; the home stays, for its logs, if something failed or on demand."""
+    run_folder()  # ends what is started here; the home stays outside of it, for its logs
     running = Stack(Home(Path(tempfile.mkdtemp(prefix="signalbox-chaos-")).resolve()))
     try:
         try:

@@ -5,7 +5,6 @@ import itertools
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -14,8 +13,11 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 
 from signalbox_common.testing import eventually
+from tests.support.run import new_folder
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+
+
 PATIENCE = 20.0
 
 
@@ -83,7 +85,7 @@ class Page:
 
 @asynccontextmanager
 async def browser(program: str) -> AsyncIterator[Page]:
-    folder = Path(tempfile.mkdtemp(prefix="signalbox-chromium-"))
+    folder = new_folder("chromium")
     options = [
         "--headless=new",
         "--remote-debugging-port=0",

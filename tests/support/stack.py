@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import psutil
 
 from signalbox_cli.stack import leftovers
 from signalbox_cli.stack.home import Home
+from tests.support.run import new_folder
 
 CLI = [sys.executable, "-m", "signalbox_cli.main"]
 QUICK = {"SIGNALBOX_ARGON2_MEMORY_KIB": "64", "SIGNALBOX_ARGON2_TIME": "1", "SIGNALBOX_RETRY_BASE": "0.05"}
@@ -95,5 +95,5 @@ class Stack:
 
 
 def new_home() -> Path:
-    """In a folder that only its owner can enter, as mkdtemp makes them."""
-    return Path(tempfile.mkdtemp(prefix="signalbox-e2e-")) / "home"
+    """In a folder that only its owner can enter."""
+    return new_folder("e2e") / "home"
