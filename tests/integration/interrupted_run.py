@@ -13,6 +13,5 @@ async def test_that_is_interrupted(installation: Installation, tmp_path: Path) -
     service = process(installation, "auth", tmp_path / "log")
     await service.start()
     folder = run_folder()
-    assert {"postgres", "nats", "redis"} == installation.servers.processes.keys()
     Path(os.environ["INTERRUPTED_RUN"]).write_text(f"{os.getpid()} {folder}", encoding="utf-8")
     await asyncio.Event().wait()

@@ -229,11 +229,11 @@ async def test_a_file_of_wegent_imports_unchanged(installation: Installation) ->
         assert "ghp_inTheFile0001" not in answer.text
         specs = {each["kind"]: each["spec"] for each in theirs}
         specs["Ghost"]["mcpServers"]["gh"]["env"]["GITHUB_TOKEN"] = "***"
-        specs["Ghost"]["skill_refs"]["lint"]["namespace"] = "developer"
+        specs["Ghost"]["skill_refs"]["lint"]["namespace"] = catalog.namespace
         specs["Model"]["modelConfig"]["env"]["api_key"] = "***"
         specs["Model"]["costIndex"] = "1"
-        specs["Bot"]["ghostRef"]["namespace"] = "developer"
-        specs["Team"]["members"][1]["botRef"]["namespace"] = "developer"
+        specs["Bot"]["ghostRef"]["namespace"] = catalog.namespace
+        specs["Team"]["members"][1]["botRef"]["namespace"] = catalog.namespace
         specs["Team"]["workflow"]["steps"][1]["when"] = "no"  # in YAML 1.2 it is a text
         specs["Skill"]["version"] = "1.5"
         for each in theirs:
@@ -242,7 +242,7 @@ async def test_a_file_of_wegent_imports_unchanged(installation: Installation) ->
             assert resource["apiVersion"] == OURS
             assert resource["spec"] == specs[kind]
             assert resource["metadata"]["labels"] == each["metadata"].get("labels", {})
-            assert resource["metadata"]["namespace"] == "developer"
+            assert resource["metadata"]["namespace"] == catalog.namespace
             assert resource["status"] == {"state": "Available"}, "theirs is not taken over"
         assert (await catalog.get("ghosts/dev-ghost"))["metadata"]["displayName"] == "开发者"
         tree = await catalog.get("teams/dev-team/resolved")
@@ -394,13 +394,13 @@ async def test_namespaces_of_documents_and_of_references(installation: Installat
             document("Ghost", "none", GHOST),
             document("Ghost", "empty", GHOST, namespace=""),
             document("Ghost", "home", GHOST, namespace="default"),
-            document("Ghost", "own", GHOST, namespace="developer"),
+            document("Ghost", "own", GHOST, namespace=catalog.namespace),
             document("Ghost", "there", GHOST, namespace=slug),
         )
         named = [item["namespace"] for item in await applied(catalog, text)]
-        assert named == ["developer"] * 4 + [slug]
+        assert named == [catalog.namespace] * 4 + [slug]
         items = await applied(catalog, text, namespace=slug)
-        assert [item["namespace"] for item in items] == [slug, slug, "developer", "developer", slug]
+        assert [item["namespace"] for item in items] == [slug, slug, *[catalog.namespace] * 2, slug]
         assert actions(items) == ["created", "created", "unchanged", "unchanged", "unchanged"]
         assert {
             item["metadata"]["name"] for item in (await catalog.get("ghosts", namespace=slug))["items"]
@@ -417,7 +417,7 @@ async def test_namespaces_of_documents_and_of_references(installation: Installat
             document("Shell", "shell", SHELL, namespace=slug),
             bot("near", {"name": "there"}),
             bot("far", {"name": "home", "namespace": "default"}),
-            bot("named", {"name": "own", "namespace": "developer"}),
+            bot("named", {"name": "own", "namespace": catalog.namespace}),
         )
         assert actions(await applied(catalog, bots)) == ["created"] * 4
         where = {
@@ -426,11 +426,11 @@ async def test_namespaces_of_documents_and_of_references(installation: Installat
         }
         assert {name: ghost["metadata"]["namespace"] for name, ghost in where.items()} == {
             "near": slug,
-            "far": "developer",
-            "named": "developer",
+            "far": catalog.namespace,
+            "named": catalog.namespace,
         }
         far = await catalog.get("bots/far", namespace=slug)
-        assert far["spec"]["ghostRef"] == {"name": "home", "namespace": "developer"}, (
+        assert far["spec"]["ghostRef"] == {"name": "home", "namespace": catalog.namespace}, (
             "to others it is another"
         )
         assert actions(await applied(catalog, bots)) == ["unchanged"] * 4
@@ -450,11 +450,12 @@ async def test_a_reference_to_the_default_namespace(installation: Installation) 
         assert actions(await applied(catalog, text)) == ["created"] * 3
         spec = (await catalog.get("bots/bot"))["spec"]
         assert spec == {
-            "ghostRef": {"name": "ghost", "namespace": "developer"},
+            "ghostRef": {"name": "ghost", "namespace": catalog.namespace},
             "shellRef": {"name": "shell"},
         }
 
 
+@pytest.mark.fresh
 async def test_namespaces_of_others_are_not_there(installation: Installation) -> None:
     async with catalog_of(installation) as catalog:
         project_id, slug = await project(catalog, "Closed")
@@ -490,6 +491,7 @@ async def test_namespaces_of_others_are_not_there(installation: Installation) ->
         assert actions((await catalog.apply(bot, viewer)).json()["items"]) == ["created", "created"]
 
 
+@pytest.mark.fresh
 async def test_documents_come_in_any_order(installation: Installation) -> None:
     async with catalog_of(installation) as catalog:
         documents = a_team()
@@ -528,6 +530,7 @@ BAD_LAST: dict[str, tuple[dict[str, Any], int, str]] = {
 }
 
 
+@pytest.mark.fresh
 async def test_one_bad_document_and_nothing_is_applied(
     installation: Installation, subtests: pytest.Subtests
 ) -> None:
@@ -582,12 +585,13 @@ async def test_everything_that_is_wrong_is_said_at_once(installation: Installati
         )
 
 
+@pytest.mark.fresh
 async def test_the_same_document_twice(installation: Installation) -> None:
     async with catalog_of(installation) as catalog:
         text = text_of(
             document("Ghost", "g", GHOST),
             document("Shell", "g", SHELL),
-            document("Ghost", "g", GHOST, namespace="developer"),
+            document("Ghost", "g", GHOST, namespace=catalog.namespace),
             document("Ghost", "g", GHOST, namespace="default", api=THEIRS),
         )
         errors = refused(await catalog.apply(text), 422, "validation_failed")
@@ -596,6 +600,7 @@ async def test_the_same_document_twice(installation: Installation) -> None:
         assert await installation.count("catalog.resources") == 0
 
 
+@pytest.mark.fresh
 async def test_many_at_the_same_time_make_each_resource_once(installation: Installation) -> None:
     async with catalog_of(installation) as catalog:
         text = text_of(
@@ -611,6 +616,7 @@ async def test_many_at_the_same_time_make_each_resource_once(installation: Insta
 # -- dry runs --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fresh
 async def test_a_dry_run_says_what_would_change_and_changes_nothing(installation: Installation) -> None:
     old = {"modelConfig": {"env": {"model": "openai", "api_key": "sk-oldKey0001", "token": "same-token"}}}
     new = {"modelConfig": {"env": {"model": "claude", "api_key": "sk-newKey0002", "token": "same-token"}}}
@@ -696,7 +702,7 @@ async def test_pruning_takes_what_the_selector_finds_and_nothing_else(installati
         assert actions(items) == ["created", "updated", "deleted", "deleted", "deleted"]
         assert [(item["document"], item["line"]) for item in items[2:]] == [(None, None)] * 3
         assert {item["name"] for item in items[2:]} == {"old-ghosts", "old-shells", "old-bot"}
-        assert {item["namespace"] for item in items} == {"developer"}
+        assert {item["namespace"] for item in items} == {catalog.namespace}
         left = {"kept", "others-ghosts", "others-shells", "bare-ghosts", "bare-shells"}
         assert await names(catalog) == left
         assert await names(catalog, namespace=slug) == {"next-ghosts", "next-shells"}
@@ -744,7 +750,7 @@ async def test_what_is_referred_to_from_elsewhere_is_not_pruned(installation: In
         text = text_of(document("Ghost", "new", GHOST))
         answer = await catalog.apply(text, prune=True, labelSelector="app=x")
         errors = refused(answer, 409, "still_referenced")
-        assert [error["field"] for error in errors] == ["Bot/developer/holder"]
+        assert [error["field"] for error in errors] == [f"Bot/{catalog.namespace}/holder"]
         assert await state(installation) == before, "the documents are not applied, either"
         moved = text_of(
             document("Ghost", "new", GHOST),
@@ -753,7 +759,7 @@ async def test_what_is_referred_to_from_elsewhere_is_not_pruned(installation: In
         items = await applied(catalog, moved, prune=True, labelSelector="app=x")
         assert actions(items) == ["created", "updated", "deleted", "deleted"], "nobody refers to it any more"
         await catalog.create("ghosts", "far", **ours)
-        far = {"ghostRef": {"name": "far", "namespace": "developer"}, "shellRef": "s"}
+        far = {"ghostRef": {"name": "far", "namespace": catalog.namespace}, "shellRef": "s"}
         await applied(
             catalog,
             text_of(document("Shell", "s", SHELL), document("Bot", "b", far)),
@@ -948,12 +954,14 @@ async def test_a_team_with_a_hundred_members(installation: Installation) -> None
             bot = tree["references"][f"members.{number}.botRef"]
             assert bot["references"]["ghostRef"]["metadata"]["name"] == f"ghost-{number}"
         kept = await catalog.http.delete(f"{KINDS}/bots/bot-57", headers=catalog.headers)
-        assert [error["field"] for error in refused(kept, 409, "still_referenced")] == ["Team/developer/team"]
+        errors = refused(kept, 409, "still_referenced")
+        assert [error["field"] for error in errors] == [f"Team/{catalog.namespace}/team"]
         members[57] = {"botRef": {"name": "nobody"}}
         errors = refused(await catalog.apply(text_of(documents[0])), 422, "validation_failed")
         assert [error["field"] for error in errors] == ["spec.members.57.botRef"]
 
 
+@pytest.mark.fresh
 async def test_five_hundred_documents_at_once(installation: Installation) -> None:
     async with catalog_of(installation) as catalog:
         documents = [document("Shell", "shell", SHELL)]

@@ -811,7 +811,7 @@ async def test_a_hundred_megabytes_are_not_read(
     installation: Installation, path: str, declared: bool
 ) -> None:
     async with (
-        running(installation.auth()),
+        installation.running_auth(),
         running(installation.catalog()),
         installation.served_gateway() as (http, address),
     ):
@@ -872,6 +872,7 @@ WORST: dict[str, Callable[[], str]] = {
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.fresh
 async def test_others_are_answered_meanwhile(
     installation: Installation, tmp_path: Path, subtests: pytest.Subtests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -881,7 +882,7 @@ async def test_others_are_answered_meanwhile(
     own = process(installation, "catalog", log)
     await own.start()
     try:
-        async with running(installation.auth()), installation.gateway() as http:
+        async with installation.running_auth(), installation.gateway() as http:
             catalog = Catalog(http, installation.catalog(), await http.sign_up("developer"))
             await catalog.create("ghosts", "probe")
             for name, text_of in WORST.items():

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from signalbox_common.testing import running
 from tests.support.installation import PASSWORD, Http, Installation
 
 JSON = {"Content-Type": "application/json"}
@@ -16,7 +15,7 @@ JSON = {"Content-Type": "application/json"}
 
 @pytest.fixture
 async def http(installation: Installation) -> AsyncIterator[Http]:
-    async with running(installation.auth()), installation.gateway() as client:
+    async with installation.running_auth(), installation.gateway() as client:
         yield client
 
 
@@ -224,10 +223,11 @@ async def test_a_key_id_without_end_does_not_cut_the_gateway_off(http: Http) -> 
     assert (await http.sign_up())["Authorization"]
 
 
+@pytest.mark.fresh
 async def test_an_unexpected_error_of_the_database_shows_nothing_of_the_data(
     installation: Installation, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async with running(installation.auth()), installation.gateway() as client:
+    async with installation.running_auth(), installation.gateway() as client:
         async with installation.sql() as connection:
             await connection.execute("revoke insert on auth.users from signalbox_auth")
         body = {"username": "shown-nowhere", "email": "dev@example.com", "password": PASSWORD}

@@ -52,7 +52,7 @@ async def test_the_calls_that_scripts_make(installation: Installation) -> None:
             assert answer.status_code == 201, answer.text
             made[plural] = answer.json()
             assert made[plural]["apiVersion"] == "signalbox.dev/v1"
-            assert made[plural]["metadata"]["namespace"] == "developer"
+            assert made[plural]["metadata"]["namespace"] == catalog.namespace
         assert made["models"]["spec"] == {
             "modelConfig": {
                 "env": {"model": "openai", "model_id": "gpt-4"},
@@ -145,7 +145,7 @@ async def test_what_is_referred_to_stays(installation: Installation) -> None:
         await catalog.create("teams", "team", {"bots": ["bot"]})
         refused = await http.delete(f"{KINDS}/ghosts/ghost", headers=headers)
         assert (refused.status_code, refused.json()["code"]) == (409, "still_referenced")
-        assert [error["field"] for error in refused.json()["errors"]] == ["Bot/developer/bot"]
+        assert [error["field"] for error in refused.json()["errors"]] == [f"Bot/{catalog.namespace}/bot"]
         gone = await http.delete(f"{KINDS}/ghosts/ghost", params={"cascade": True}, headers=headers)
         assert gone.status_code == 204
         for path in ("ghosts/ghost", "bots/bot", "teams/team"):
@@ -159,6 +159,7 @@ async def test_what_is_referred_to_stays(installation: Installation) -> None:
         assert tree["references"]["members.0.botRef"]["references"]["ghostRef"]["metadata"]["name"] == "ghost"
 
 
+@pytest.mark.fresh
 async def test_a_tree_is_what_it_is_now(installation: Installation) -> None:
     """Whatever was kept of it, in this process or in another one."""
     other = installation.catalog()

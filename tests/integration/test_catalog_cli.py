@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import uuid
 import zipfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,7 +24,6 @@ from typer.testing import CliRunner, Result
 
 from signalbox_cli.main import app
 from signalbox_common import telemetry
-from signalbox_common.testing import running
 from tests.support.installation import Http, Installation
 from tests.support.stack import CLI
 
@@ -70,6 +70,7 @@ class Person:
     headers: dict[str, str]
     folder: Path
     env: dict[str, str] = field(default_factory=dict)
+    username: str = ""
 
     async def run(self, *words: str, stdin: str | None = None, code: int = 0) -> Result:
         done = await asyncio.to_thread(
@@ -115,11 +116,12 @@ async def person_of(installation: Installation, tmp_path: Path, **gateway: Any) 
         # The services share our process, and must not log into what a command prints.
         patch.setattr(telemetry, "write", lambda line: file.write(line + "\n"))
         async with (
-            running(installation.auth()),
-            running(installation.catalog()),
+            installation.running_auth(),
+            installation.running_catalog(),
             installation.served_gateway(**gateway) as (http, address),
         ):
-            headers = await http.sign_up("shopkeeper")
+            username = f"shopkeeper-{uuid.uuid4().hex[:10]}"
+            headers = await http.sign_up(username)
             env = {
                 "SIGNALBOX_URL": f"http://{address}",
                 "SIGNALBOX_TOKEN": headers["Authorization"].removeprefix("Bearer "),
@@ -127,7 +129,7 @@ async def person_of(installation: Installation, tmp_path: Path, **gateway: Any) 
             }
             folder = tmp_path / "work"
             folder.mkdir()
-            yield Person(http, headers, folder, env)
+            yield Person(http, headers, folder, env, username)
 
 
 @pytest.fixture
@@ -285,7 +287,7 @@ async def test_namespaces(person: Person) -> None:
     slugs = {
         p["slug"] for p in (await person.http.get("/api/v1/projects", headers=person.headers)).json()["items"]
     }
-    (market,) = slugs - {"shopkeeper"}
+    (market,) = slugs - {person.username}
     await person.shop()
     path = person.write("ghost.yaml", GHOST)
     assert "ghost/helper created" in await person.out("apply", "-f", path, "-n", market)
@@ -340,7 +342,7 @@ async def test_what_it_was_before(person: Person) -> None:
     told = await person.out("describe", "bot", "clerk")
     for part in (
         "Name:          clerk\n",
-        "Namespace:     shopkeeper\n",
+        f"Namespace:     {person.username}\n",
         "Labels:        app=shop\n",
         "  description: Sells.\n",
         "References:\n  ghostRef: ghost/helper\n  shellRef: shell/chat\n",

@@ -14,6 +14,8 @@ from signalbox_catalog.store import resources
 from signalbox_common.db import Database
 from tests.support.installation import Installation
 
+pytestmark = pytest.mark.fresh  # whole streams and tables are counted
+
 MANY = 100_000
 PROJECT = uuid.UUID("00000000-0000-7000-8000-000000000001")
 FILL = """

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import httpx
+import pytest
 import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -21,6 +22,8 @@ from signalbox_common.secrets import KeyFile, LocalSecrets
 from tests.support.catalog import KINDS, Catalog, catalog_of
 from tests.support.installation import Installation
 from tests.support.sse import outbox_is_empty, published
+
+pytestmark = pytest.mark.fresh  # whole streams and tables are counted
 
 T = TypeVar("T")
 Spec = dict[str, Any]

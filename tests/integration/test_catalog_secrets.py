@@ -225,6 +225,7 @@ stringData: {password: skippedKey0004}
 WEGENT_KEYS = [f"wegentKey000{number}" for number in (1, 2, 3)]
 
 
+@pytest.mark.fresh
 async def test_keys_show_nowhere(installation: Installation, capsys: pytest.CaptureFixture[str]) -> None:
     """However they came in: in no answer, stream, table or log."""
     sent = [*WEGENT_KEYS, "skippedKey0004"]
@@ -323,6 +324,7 @@ REFUSED: dict[str, str] = {
 }
 
 
+@pytest.mark.fresh
 async def test_refusals_do_not_repeat_keys(
     installation: Installation, capsys: pytest.CaptureFixture[str], subtests: pytest.Subtests
 ) -> None:
@@ -354,6 +356,7 @@ async def test_refusals_do_not_repeat_keys(
         assert shown([key, digits], logged | stored | streamed) == []
 
 
+@pytest.mark.fresh
 async def test_errors_of_the_database_show_no_key(
     installation: Installation, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -376,6 +379,7 @@ async def test_errors_of_the_database_show_no_key(
 # -- kept, changed, found again --------------------------------------------------------------------------
 
 
+@pytest.mark.fresh
 async def test_keys_can_be_had_by_who_needs_them(installation: Installation, catalog: Catalog) -> None:
     await catalog.create("models", "one", model("key-of-one-0001"))
     await catalog.create("models", "two", model("key-of-two-0002"))
@@ -414,6 +418,7 @@ async def test_keys_can_be_had_by_who_needs_them(installation: Installation, cat
 
 
 @pytest.mark.parametrize("way", ["put", "patch", "apply"])
+@pytest.mark.fresh
 async def test_three_asterisks_keep_a_key(installation: Installation, catalog: Catalog, way: str) -> None:
     made = await catalog.create("models", "m", model("the-first-key-1", token="the-token-2"))
     assert made["spec"]["modelConfig"]["env"] == {"model": "openai", "api_key": "***", "token": "***"}
@@ -492,6 +497,7 @@ async def test_three_asterisks_without_a_key(catalog: Catalog, subtests: pytest.
         await changed(catalog, "POST", "models", again, 422)
 
 
+@pytest.mark.fresh
 async def test_another_key_is_a_change(installation: Installation, catalog: Catalog) -> None:
     made = await catalog.create("models", "m", model("the-first-key-1"))
     patch = {"spec": {"modelConfig": {"env": {"api_key": "the-second-key-2"}}}}
@@ -523,6 +529,7 @@ async def test_history_shows_that_a_key_has_changed(catalog: Catalog) -> None:
     assert detail["diff"] == [{"op": "replace", "path": f"/spec{API_KEY}", "old": "***", "new": "***"}]
 
 
+@pytest.mark.fresh
 async def test_old_keys_come_back_with_their_generation(
     installation: Installation, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -551,6 +558,7 @@ async def test_old_keys_come_back_with_their_generation(
     assert (await keys_of(installation, catalog, "models", "m"))[API_KEY] == "key-of-generation-3"
 
 
+@pytest.mark.fresh
 async def test_keys_of_what_is_gone_are_gone(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -574,6 +582,7 @@ async def test_keys_of_what_is_gone_are_gone(
         assert await keys_of(installation, catalog, "models", "stays") == {API_KEY: "key-that-stays-2"}
 
 
+@pytest.mark.fresh
 async def test_keys_that_are_no_texts(installation: Installation, catalog: Catalog) -> None:
     keys: dict[str, Any] = {"api_key": 123456789, "pin_token": 12.5, "other_token": -7, "password": "1234"}
     no_keys: dict[str, Any] = {"use_token": True, "empty_token": "", "no_token": None, "max_tokens": 4000}
@@ -631,6 +640,7 @@ def _by_name(spec: dict[str, Any], keys: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("move", list(MOVES))
+@pytest.mark.fresh
 async def test_no_key_goes_to_somebody_else(installation: Installation, catalog: Catalog, move: str) -> None:
     """What is sent back without its first variable must not hand that one's key to the next."""
     before, after = MOVES[move]
@@ -646,6 +656,7 @@ async def test_no_key_goes_to_somebody_else(installation: Installation, catalog:
     assert given == {name: right[name] for name in given}
 
 
+@pytest.mark.fresh
 async def test_a_key_that_is_moved_has_to_be_said_again(installation: Installation, catalog: Catalog) -> None:
     def server(name: str, token: str) -> dict[str, Any]:
         return {"systemPrompt": "x", "mcpServers": {name: {"command": "x", "env": {"A_TOKEN": token}}}}
@@ -669,6 +680,7 @@ async def test_a_key_that_is_moved_has_to_be_said_again(installation: Installati
     }
 
 
+@pytest.mark.fresh
 async def test_two_who_change_keys_at_once(installation: Installation, catalog: Catalog) -> None:
     """Each write has two keys; afterwards both are of the same one."""
     await catalog.create("models", "m", model("first-key-0", token="first-token-0"))
@@ -691,6 +703,7 @@ async def test_two_who_change_keys_at_once(installation: Installation, catalog: 
 # -- the store -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fresh
 async def test_a_new_key_for_the_store(installation: Installation, catalog: Catalog) -> None:
     for number in range(5):
         await catalog.create("models", f"m{number}", model(f"key-of-number-{number}"))
@@ -715,6 +728,7 @@ async def test_a_new_key_for_the_store(installation: Installation, catalog: Cata
     assert keys_file.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.fresh
 async def test_without_its_key_file_the_catalog_does_not_start(
     installation: Installation, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -36,6 +36,8 @@ from tests.support.pace import pace, soon
 from tests.support.people import registered
 from tests.support.sse import BOOKMARK, Follower, Reader, Told, outbox_is_empty, published, watching
 
+pytestmark = pytest.mark.fresh  # whole streams and tables are counted
+
 T = TypeVar("T")
 What = tuple[str, str, int]
 GHOST = SPECS["ghosts"]
@@ -78,7 +80,7 @@ class Scene:
 async def scene_of(installation: Installation, **changes: Any) -> AsyncIterator[Scene]:
     service = installation.catalog(**changes)
     async with (
-        running(installation.auth()),
+        installation.running_auth(),
         running(service),
         installation.served_gateway(shutdown_grace=1.0) as (http, address),
     ):
@@ -186,7 +188,7 @@ async def test_a_thousand_changes_through_all_that_can_end(
     gateway = Ended(lambda: installation.served_gateway(shutdown_grace=1.0))
     catalog = Ended(lambda: running(installation.catalog()))
     async with (
-        running(installation.auth()),
+        installation.running_auth(),
         installation.gateway() as http,
         installation.served_gateway(shutdown_grace=1.0) as (_, steady_address),
     ):
@@ -382,7 +384,7 @@ async def test_a_watch_that_begins_while_the_catalog_is_away_is_not_told_the_pas
     installation: Installation,
 ) -> None:
     """All that there is comes first, as `ADDED`; not what was deleted long before."""
-    async with running(installation.auth()), installation.served_gateway() as (http, address):
+    async with installation.running_auth(), installation.served_gateway() as (http, address):
         me = await http.sign_up("developer")
         async with running(installation.catalog()) as service:
             catalog = Catalog(http, service, me)

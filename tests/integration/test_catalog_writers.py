@@ -25,6 +25,8 @@ from tests.support.installation import Http, Installation
 from tests.support.services import process
 from tests.support.sse import outbox_is_empty, published
 
+pytestmark = pytest.mark.fresh  # whole streams and tables are counted
+
 GHOST = SPECS["ghosts"]
 MANY = 20
 
@@ -500,7 +502,7 @@ async def test_one_key_many_times_at_once(installation: Installation) -> None:
 
 
 async def test_deleting_outlives_a_catalog_that_is_away(installation: Installation) -> None:
-    async with running(installation.auth()), installation.gateway(command_patience=0.3) as http:
+    async with installation.running_auth(), installation.gateway(command_patience=0.3) as http:
         me = await http.sign_up("developer")
         async with running(installation.catalog()) as service:
             catalog = Catalog(http, service, me)
@@ -552,7 +554,7 @@ async def test_sigkill_between_applies_leaves_none_half_done(
     service = process(installation, "catalog", tmp_path / "catalog.log")
     statuses: Counter[int] = Counter()
     done = 0
-    async with running(installation.auth()), installation.gateway() as http:
+    async with installation.running_auth(), installation.gateway() as http:
         me = await http.sign_up("developer")
         spaces = await spaces_of(http, me)
         await service.start()
@@ -611,7 +613,7 @@ async def test_a_catalog_that_stops_answers_what_it_has_taken(installation: Inst
     """Everybody hears that it was done, or that nothing was; nobody waits for what was dropped."""
     dropped: list[str] = []
     made = served = 0
-    async with running(installation.auth()), installation.gateway() as http:
+    async with installation.running_auth(), installation.gateway() as http:
         me = await http.sign_up("developer")
 
         async def client(who: str, method: str) -> httpx.Response:

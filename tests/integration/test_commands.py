@@ -21,6 +21,8 @@ from tests.support.installation import Http, Installation
 from tests.support.lab import Lab, Note
 from tests.support.services import process, restarting
 
+pytestmark = pytest.mark.fresh  # whole streams and tables are counted
+
 PERSONAL = 1
 """Everybody who signs up has one project already."""
 
@@ -82,7 +84,7 @@ async def test_sigkill_at_any_step_takes_effect_exactly_once(
 
 
 async def test_one_key_fifty_times_in_parallel(installation: Installation) -> None:
-    async with running(installation.auth()), installation.gateway() as http:
+    async with installation.running_auth(), installation.gateway() as http:
         me = await http.sign_up()
         key = {"Idempotency-Key": "the one"}
         answers = await asyncio.gather(
@@ -109,7 +111,7 @@ async def test_one_key_fifty_times_in_parallel(installation: Installation) -> No
 
 
 async def test_a_final_error_is_the_answer_of_every_repeat(installation: Installation) -> None:
-    async with running(installation.auth()), installation.gateway() as http:
+    async with installation.running_auth(), installation.gateway() as http:
         me = await http.sign_up()
         taken = {"name": "x", "slug": "taken"}
         first = await http.post("/api/v1/projects", json=taken, headers=me)
@@ -130,7 +132,7 @@ async def test_an_absent_owner_means_202_and_the_work_is_done_when_it_is_back(
     installation: Installation,
 ) -> None:
     async with installation.gateway(command_patience=0.2) as http:
-        async with running(installation.auth()):
+        async with installation.running_auth():
             me = await http.sign_up()
             # A first command, so that the gateway holds a grant while auth is away.
             assert (await http.post("/api/v1/projects", json={"name": "First"}, headers=me)).status_code in (
@@ -144,14 +146,14 @@ async def test_an_absent_owner_means_202_and_the_work_is_done_when_it_is_back(
         assert accepted.headers["Location"] == f"/api/v1/operations/{operation['id']}"
         still = await http.get(accepted.headers["Location"], headers=me)
         assert still.json()["status"] == "pending"
-        async with running(installation.auth()):
+        async with installation.running_auth():
             done = await settled(http, operation["id"], me)
             project = await http.get(f"/api/v1/projects/{done['resource']}", headers=me)
             assert project.json()["name"] == "Later"
 
 
 async def test_an_operation_that_was_never_accepted_says_so(installation: Installation) -> None:
-    async with running(installation.auth()), installation.gateway() as http:
+    async with installation.running_auth(), installation.gateway() as http:
         me = await http.sign_up()
         who = uuid.UUID((await http.get("/api/v1/auth/me", headers=me)).json()["id"])
 
@@ -200,7 +202,7 @@ async def test_an_expired_grant_still_counts_for_what_was_accepted_in_time(
 ) -> None:
     """A service that was away for a day must not refuse what was rightly accepted."""
     async with installation.gateway() as http, installation.nats() as client, installation.bus() as bus:
-        async with running(installation.auth()):
+        async with installation.running_auth():
             me = (await http.get("/api/v1/auth/me", headers=await http.sign_up())).json()
         key = SigningKey("ktest", Ed25519PrivateKey.generate())
         await client.jetstream().publish("$KV.grant-keys.ktest", PublishedKey(key.public).encode())
@@ -214,7 +216,7 @@ async def test_an_expired_grant_still_counts_for_what_was_accepted_in_time(
             return datetime.now(UTC) > ends
 
         await eventually(expired)
-        async with running(installation.auth()):
+        async with installation.running_auth():
 
             async def there() -> bool:
                 return await installation.count("auth.projects", "name = 'Accepted in time'") == 1
@@ -226,7 +228,7 @@ async def test_an_expired_grant_still_counts_for_what_was_accepted_in_time(
 
 
 async def test_a_forged_or_foreign_grant_opens_nothing(installation: Installation) -> None:
-    async with running(installation.auth()), installation.bus() as bus:
+    async with installation.running_auth(), installation.bus() as bus:
         for grant in (None, "", "nonsense", "eyJhbGciOiJub25lIn0.e30.", "a.b.c"):
             with pytest.raises(SignalboxError) as refused:
                 await bus.send(CreateProject(name="x"), Sending(uuid7(), "d", grant))

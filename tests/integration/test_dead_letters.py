@@ -22,6 +22,8 @@ from tests.support.installation import Installation
 from tests.support.lab import Lab, Note, Whisper
 from tests.support.pace import pace, soon
 
+pytestmark = pytest.mark.fresh  # whole streams and tables are counted
+
 
 class Broken(Exception):
     pass

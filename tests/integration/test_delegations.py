@@ -9,9 +9,10 @@ from signalbox_common.bus import Bus, Sending
 from signalbox_common.contracts import auth
 from signalbox_common.errors import SignalboxError
 from signalbox_common.keys import uuid7
-from signalbox_common.testing import running
 from tests.support.installation import Installation
 from tests.support.pace import promptly
+
+pytestmark = pytest.mark.fresh  # services come and go
 
 VERBS = ("auth.get-project", "git.push")
 
@@ -27,7 +28,7 @@ def delegate(proof: str, service: str = "tasks", **changes: object) -> auth.Dele
 
 async def test_a_delegation_lasts_as_long_as_the_role(installation: Installation) -> None:
     async with (
-        running(installation.auth()),
+        installation.running_auth(),
         installation.gateway() as http,
         installation.bus() as gateway,
         installation.bus("tasks") as tasks,
@@ -75,7 +76,7 @@ async def test_a_delegation_lasts_as_long_as_the_role(installation: Installation
 
 async def test_only_a_grant_for_the_very_service_proves_anything(installation: Installation) -> None:
     async with (
-        running(installation.auth()),
+        installation.running_auth(),
         installation.gateway() as http,
         installation.bus() as gateway,
         installation.bus("tasks") as tasks,

@@ -17,11 +17,13 @@ from signalbox_cli.operator import Operator
 from signalbox_cli.session import NotLoggedIn, Session, Sessions
 from signalbox_cli.stack.home import Home
 from signalbox_common.errors import SignalboxError
-from signalbox_common.testing import eventually, running
+from signalbox_common.testing import eventually
 from tests.support.installation import Installation
 from tests.support.live import fanout, telling
 from tests.support.pace import pace, soon
 from tests.support.relay import relay
+
+pytestmark = pytest.mark.fresh  # whole streams are followed and emptied
 
 
 class Taken:
@@ -59,7 +61,7 @@ class Taken:
 
 async def test_over_a_gateway_through_cuts_and_restarts(installation: Installation) -> None:
     async with (
-        running(installation.auth()),
+        installation.running_auth(),
         fanout(installation),
         telling(installation) as teller,
         relay(None) as between,
@@ -93,7 +95,7 @@ async def test_over_a_gateway_through_cuts_and_restarts(installation: Installati
 
 async def test_what_a_gateway_does_not_know_any_more_comes_in_pages(installation: Installation) -> None:
     async with (
-        running(installation.auth()),
+        installation.running_auth(),
         fanout(installation),
         telling(installation) as teller,
         installation.served_gateway() as (http, address),
@@ -118,7 +120,7 @@ async def test_as_the_command_line_is_logged_in(
     monkeypatch.setenv("SIGNALBOX_CONFIG_DIR", str(tmp_path / "config"))
     monkeypatch.delenv("SIGNALBOX_TOKEN", raising=False)
     async with (
-        running(installation.auth()),
+        installation.running_auth(),
         fanout(installation),
         telling(installation) as teller,
         installation.served_gateway() as (http, address),
@@ -167,7 +169,7 @@ async def _follows(client: httpx.AsyncClient, project: str, teller: Any) -> None
 
 async def test_strangers_are_refused(installation: Installation) -> None:
     async with (
-        running(installation.auth()),
+        installation.running_auth(),
         fanout(installation),
         installation.served_gateway() as (http, address),
     ):

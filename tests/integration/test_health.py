@@ -1,13 +1,17 @@
 """Health of the gateway, with and without what stands behind it."""
 
+import pytest
+
 from signalbox_common.programs import OWNERS
-from signalbox_common.testing import eventually, running
+from signalbox_common.testing import eventually
 from tests.support.installation import Installation
 from tests.support.live import fanout
 
+pytestmark = pytest.mark.fresh  # services come and go
+
 
 async def test_the_routes_of_health(installation: Installation) -> None:
-    async with running(installation.auth()), installation.gateway() as http:
+    async with installation.running_auth(), installation.gateway() as http:
         for path in ("/health", "/api/v1/health", "/api/v1/liveness"):
             assert (await http.get(path)).json() == {"status": "ok"}
         for path in ("/api/v1/readiness", "/api/v1/health/ready"):
@@ -47,7 +51,7 @@ async def test_without_a_fan_out_events_wait_and_health_says_so(installation: In
 
 async def test_a_missing_collector_is_a_reason_and_no_error(installation: Installation) -> None:
     settings = {"otel_endpoint": "http://127.0.0.1:1"}
-    async with running(installation.auth()), installation.gateway(**settings) as http:
+    async with installation.running_auth(), installation.gateway(**settings) as http:
         assert (await http.get("/api/v1/health/ready")).status_code == 200
 
 

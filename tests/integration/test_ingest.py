@@ -6,11 +6,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+
 from signalbox_common.bus import headers as h
 from signalbox_common.contracts.streams import MAX_PAYLOAD
 from signalbox_common.testing import eventually
 from tests.support.installation import Installation
 from tests.support.live import fanout
+
+pytestmark = pytest.mark.fresh  # whole streams and tables are counted
 
 PROJECT = "00000000-0000-7000-8000-00000000000a"
 PLACE = f"ext.{PROJECT}".encode()

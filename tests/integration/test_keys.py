@@ -3,11 +3,14 @@
 import asyncio
 from typing import Any
 
+import pytest
+
 from signalbox_common.contracts.auth import RotateKeys, RotateSecrets
 from signalbox_common.keys import Sealer
-from signalbox_common.testing import running
 from tests.support.installation import PASSWORD, Http, Installation
 from tests.support.pace import promptly
+
+pytestmark = pytest.mark.fresh  # keys are rotated
 
 ME, JWKS = "/api/v1/auth/me", "/.well-known/jwks.json"
 ROTATIONS = 50
@@ -16,8 +19,8 @@ ROTATIONS = 50
 async def test_fifty_rotations_under_load_refuse_nobody(installation: Installation) -> None:
     """With two processes of auth, of which one only hears of the rotations."""
     async with (
-        running(installation.auth()),
-        running(installation.auth()),
+        installation.running_auth(),
+        installation.running_auth(),
         installation.gateway() as http,
     ):
         name = (await http.me(await http.sign_up()))["username"]
@@ -45,7 +48,7 @@ async def test_fifty_rotations_under_load_refuse_nobody(installation: Installati
 
 
 async def test_the_public_keys_are_what_tokens_are_checked_with(installation: Installation) -> None:
-    async with running(installation.auth()), installation.gateway() as http:
+    async with installation.running_auth(), installation.gateway() as http:
         await http.sign_up()
         before = (await http.get(JWKS)).json()["keys"]
         assert all(
@@ -60,7 +63,7 @@ async def test_the_public_keys_are_what_tokens_are_checked_with(installation: In
 
 
 async def test_distrusting_old_keys_ends_their_tokens_and_no_session(installation: Installation) -> None:
-    async with running(installation.auth()), installation.gateway() as http:
+    async with installation.running_auth(), installation.gateway() as http:
         name = (await http.me(await http.sign_up()))["username"]
         body = {"username": name, "password": PASSWORD}
         session = (await http.post("/api/v1/auth/login?cookie=false", json=body)).json()
@@ -86,14 +89,14 @@ async def test_keys_survive_restarts_and_the_rotation_of_the_secret_store(
     installation: Installation,
 ) -> None:
     async with installation.gateway() as http:
-        async with running(installation.auth()):
+        async with installation.running_auth():
             me = await http.sign_up()
             rotated = await installation.operator(RotateSecrets())
             assert rotated.rewrapped == 2
             await installation.operator(RotateKeys())
             again = await installation.operator(RotateSecrets())
             assert again.rewrapped == 2, "what never signs again is not kept"
-        async with running(installation.auth()):
+        async with installation.running_auth():
             assert (await http.get(ME, headers=me)).status_code == 200
             assert await _is_mine(http, me)
         async with installation.sql() as connection:
@@ -111,7 +114,7 @@ async def test_keys_of_the_first_version_move_into_the_secret_store(installation
             "insert into auth.signing_keys (kid, sealed, created_at) values ('kold', $1, now())",
             sealer.seal(bytes(range(32)), "kold"),
         )
-    async with running(installation.auth()), installation.gateway() as http:
+    async with installation.running_auth(), installation.gateway() as http:
         await http.sign_up()
         kids = [key["kid"] for key in (await http.get(JWKS)).json()["keys"]]
         assert kids[0] == "kold"

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from signalbox_common.testing import eventually, running
+from signalbox_common.testing import eventually
 from signalbox_gateway.live.access import OpenConnection
 from signalbox_gateway.live.subscriber import Subscriber
 from signalbox_gateway.live.subscription import Subscriptions
@@ -57,7 +57,7 @@ async def scene(installation: Installation) -> AsyncIterator[Scene]:
 @asynccontextmanager
 async def live(installation: Installation) -> AsyncIterator[Scene]:
     async with (
-        running(installation.auth()),
+        installation.running_auth(),
         fanout(installation),
         installation.served_gateway() as (http, address),
         telling(installation) as teller,
@@ -501,7 +501,7 @@ async def test_what_is_no_event_is_refused(scene: Scene, body: Any, field: str, 
     problem = answer.json()
     assert problem["code"] == "bad_event"
     assert [(each["field"], each["code"]) for each in problem["errors"]] == [(field, code)]
-    assert await scene.installation.messages("EXTERNAL") == []
+    assert await scene.installation.messages("EXTERNAL", f"ext.{scene.project}.>") == []
 
 
 async def test_an_operation_of_another_project_is_not_named(scene: Scene) -> None:
@@ -517,6 +517,7 @@ async def test_an_operation_of_another_project_is_not_named(scene: Scene) -> Non
     assert (refused.status_code, refused.json()["code"]) == (403, "role_too_low")
 
 
+@pytest.mark.fresh
 async def test_what_is_no_event_becomes_a_dead_letter(scene: Scene) -> None:
     good = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/ci", "ce-type": "ext.ci.done"}
     structured = {"specversion": "1.0", "id": "2", "source": "/ci", "type": "ext.ci.done", "data": [1]}

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from signalbox_common.testing import running
 from tests.support import chromium
 from tests.support.chromium import Page, browser
 from tests.support.installation import PASSWORD, Http, Installation
 from tests.support.live import Teller, fanout, telling
 from tests.support.relay import Relay, relay
+
+pytestmark = pytest.mark.fresh  # its person has the same name in each test
 
 CHROMIUM = chromium.find()
 pytestmark = pytest.mark.skipif(
@@ -97,7 +98,7 @@ BOTH_PAGES = pytest.mark.parametrize("scene", ["/docs", "/device"], indirect=Tru
 @pytest.fixture
 async def scene(installation: Installation, request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
     async with (
-        running(installation.auth()),
+        installation.running_auth(),
         fanout(installation),
         telling(installation) as teller,
         relay(None) as between,

@@ -2,11 +2,15 @@
 
 import uuid
 
+import pytest
+
 from signalbox_common.testing import eventually
 from signalbox_gateway.live.publication import StreamPosition
 from tests.support.installation import Installation
 from tests.support.lab import NoteTaken
 from tests.support.live_core import PROJECT, ClientView, live
+
+pytestmark = pytest.mark.fresh  # whole streams and tables are counted
 
 
 async def test_what_happens_is_told_in_order_and_once(installation: Installation) -> None:

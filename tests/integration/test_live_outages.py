@@ -16,12 +16,14 @@ from websockets.exceptions import ConnectionClosed
 
 from signalbox_cli.provision import streams as streams_provision
 from signalbox_common.contracts.streams import EVENTS
-from signalbox_common.testing import eventually, running
+from signalbox_common.testing import eventually
 from signalbox_gateway.live import hub
 from tests.support import lab
 from tests.support.hub import patient_redis
 from tests.support.installation import Http, Installation
 from tests.support.live import SSE, Stream, Teller, fanout, said, say, socket, streaming, telling
+
+pytestmark = pytest.mark.fresh  # services come and go
 
 PATIENCE = 12.0
 """Seconds after which a request that cannot be answered has been refused."""
@@ -51,7 +53,7 @@ class Scene:
 @asynccontextmanager
 async def live(installation: Installation) -> AsyncIterator[Scene]:
     async with (
-        running(installation.auth()),
+        installation.running_auth(),
         installation.served_gateway() as (http, address),
         telling(installation) as teller,
     ):

@@ -22,6 +22,8 @@ from tests.support.pace import pace
 from tests.support.processes import Running
 from tests.support.services import process
 
+pytestmark = pytest.mark.fresh  # services come and go
+
 RECOVERY = 5.0
 
 
@@ -104,7 +106,7 @@ async def test_sigkill_of_a_server_in_the_middle_of_traffic(
 
 async def test_the_gateway_recovers_from_each_server(own_installation: Installation) -> None:
     installation = own_installation
-    async with running(installation.auth()), installation.gateway() as http:
+    async with installation.running_auth(), installation.gateway() as http:
         me = await http.sign_up()
         for name in ("postgres", "nats", "redis"):
             victim = installation.servers.processes[name]
@@ -289,7 +291,7 @@ async def test_a_first_command_that_met_an_outage_leaves_nobody_deaf(own_install
     """Whoever could not listen for replies then must listen at the next command."""
     installation = own_installation
     broker = installation.servers.processes["nats"]
-    async with running(installation.auth()), installation.gateway() as http:
+    async with installation.running_auth(), installation.gateway() as http:
         me = await http.sign_up()
         assert (await http.get("/api/v1/auth/me", headers=me)).status_code == 200  # the grant is kept now
         broker.kill()

@@ -2,12 +2,16 @@
 
 import asyncio
 
+import pytest
+
 from signalbox_common import outbox
 from signalbox_common.db import Database
 from signalbox_common.outbox import Relay
 from signalbox_common.testing import eventually
 from tests.support.installation import Installation
 from tests.support.lab import LabSettings, NoteTaken
+
+pytestmark = pytest.mark.fresh  # whole streams and tables are counted
 
 
 async def test_the_lock_of_a_relay_that_failed_goes_with_its_session(installation: Installation) -> None:

@@ -3,7 +3,8 @@
 import asyncio
 from typing import Any
 
-from signalbox_common.testing import running
+import pytest
+
 from tests.support.installation import Http, Installation
 from tests.support.pace import promptly
 
@@ -11,7 +12,7 @@ PROJECTS = "/api/v1/projects"
 
 
 async def test_a_project_is_changed_by_who_was_not_too_late(installation: Installation) -> None:
-    async with running(installation.auth()), installation.gateway() as http:
+    async with installation.running_auth(), installation.gateway() as http:
         me = await http.sign_up()
         where = f"{PROJECTS}/{await http.project(me)}"
         tag = (await http.get(where, headers=me)).headers["ETag"]
@@ -34,7 +35,7 @@ async def test_a_project_is_changed_by_who_was_not_too_late(installation: Instal
 
 
 async def test_a_deleted_project_is_gone_until_an_owner_restores_it(installation: Installation) -> None:
-    async with running(installation.auth()), installation.gateway() as http:
+    async with installation.running_auth(), installation.gateway() as http:
         owner = await http.sign_up()
         project = await http.project(owner, "Doomed")
         viewer = await http.join(owner, project, "viewer")
@@ -67,7 +68,7 @@ async def test_a_deleted_project_is_gone_until_an_owner_restores_it(installation
 
 
 async def test_nobody_gives_or_takes_a_role_above_their_own(installation: Installation) -> None:
-    async with running(installation.auth()), installation.gateway() as http:
+    async with installation.running_auth(), installation.gateway() as http:
         owner = await http.sign_up()
         project = await http.project(owner)
         maintainer = await http.join(owner, project, "maintainer")
@@ -108,8 +109,9 @@ async def test_nobody_gives_or_takes_a_role_above_their_own(installation: Instal
         await promptly(gone)
 
 
+@pytest.mark.fresh
 async def test_the_last_owner_stays_even_when_two_leave_at_once(installation: Installation) -> None:
-    async with running(installation.auth()), installation.gateway() as http:
+    async with installation.running_auth(), installation.gateway() as http:
         first = await http.sign_up()
         project = await http.project(first)
         members = f"{PROJECTS}/{project}/members"
@@ -129,8 +131,9 @@ async def test_the_last_owner_stays_even_when_two_leave_at_once(installation: In
         assert await installation.count("auth.members", f"project_id = '{project}'") == 1
 
 
+@pytest.mark.fresh
 async def test_a_changed_role_counts_everywhere_at_once(installation: Installation) -> None:
-    async with running(installation.auth()), installation.gateway() as http, installation.gateway() as other:
+    async with installation.running_auth(), installation.gateway() as http, installation.gateway() as other:
         owner = await http.sign_up()
         project = await http.project(owner)
         member = await http.join(owner, project, "maintainer")
@@ -157,7 +160,7 @@ async def test_a_changed_role_counts_everywhere_at_once(installation: Installati
 
 
 async def test_info_says_what_one_may_do(installation: Installation) -> None:
-    async with running(installation.auth()), installation.gateway() as http:
+    async with installation.running_auth(), installation.gateway() as http:
         owner = await http.sign_up()
         project = await http.project(owner)
         viewer = await http.join(owner, project, "viewer")

@@ -18,7 +18,7 @@ from signalbox_common.bus import Sending
 from signalbox_common.contracts.auth import CreateProject, GetGrant, GetProject, Me
 from signalbox_common.errors import SignalboxError
 from signalbox_common.keys import uuid7
-from signalbox_common.testing import eventually, running
+from signalbox_common.testing import eventually
 from tests.support.installation import Installation
 from tests.support.pace import pace, promptly, soon
 
@@ -47,7 +47,7 @@ async def test_logging_out_reaches_every_gateway_and_open_connection(installatio
     """Ten people, one after the other; the slowest of what they notice counts."""
     slowest = control = 0.0
     async with (
-        running(installation.auth()),
+        installation.running_auth(),
         installation.gateway() as http,
         installation.served_gateway() as (other, address),
     ):
@@ -70,9 +70,10 @@ async def test_logging_out_reaches_every_gateway_and_open_connection(installatio
     assert slowest < soon(control)
 
 
+@pytest.mark.fresh
 async def test_deactivating_ends_everything_of_a_user(installation: Installation) -> None:
     async with (
-        running(installation.auth(admin_password="the administrator's own")),
+        installation.running_auth(),
         installation.served_gateway() as (http, address),
     ):
         me = await http.sign_up()
@@ -102,7 +103,7 @@ async def test_deactivating_ends_everything_of_a_user(installation: Installation
 
 
 async def test_a_socket_speaks_after_a_ticket_a_header_or_a_first_word(installation: Installation) -> None:
-    async with running(installation.auth()), installation.served_gateway() as (http, address):
+    async with installation.running_auth(), installation.served_gateway() as (http, address):
         me = await http.sign_up()
         issued = (await http.post("/api/v1/auth/ws-ticket", headers=me)).json()
         assert issued["expiresIn"] <= 30
@@ -138,7 +139,7 @@ async def test_cut_off_from_the_bus_nothing_that_was_kept_is_trusted(own_install
     """Grants at hand are dropped after a second, connections that cannot be checked end after ten."""
     installation = own_installation
     broker = installation.servers.processes["nats"]
-    async with running(installation.auth()), installation.served_gateway() as (http, address):
+    async with installation.running_auth(), installation.served_gateway() as (http, address):
         me = await http.sign_up()
         assert (await http.get(ME, headers=me)).status_code == 200
         revoked = http.clients.bus.revoked
@@ -162,10 +163,11 @@ async def test_cut_off_from_the_bus_nothing_that_was_kept_is_trusted(own_install
         await eventually(back)
 
 
+@pytest.mark.fresh
 async def test_a_service_refuses_a_grant_that_it_knows_to_be_old(installation: Installation) -> None:
     """Even if a gateway, or whoever stole it, goes on sending it."""
     async with (
-        running(installation.auth()),
+        installation.running_auth(),
         installation.gateway() as http,
         installation.bus() as bus,
     ):
@@ -194,10 +196,11 @@ async def test_a_service_refuses_a_grant_that_it_knows_to_be_old(installation: I
         assert (await http.get(ME, headers=member)).status_code == 200, "a new grant is to be had"
 
 
+@pytest.mark.fresh
 async def test_the_stream_of_revocations_is_read_from_its_beginning_by_whoever_starts(
     installation: Installation,
 ) -> None:
-    async with running(installation.auth()):
+    async with installation.running_auth():
         async with installation.gateway() as http:
             me = await http.sign_up()
             await http.post("/api/v1/auth/logout", headers=me)
@@ -207,12 +210,13 @@ async def test_the_stream_of_revocations_is_read_from_its_beginning_by_whoever_s
             assert (await late.get(ME, headers=me)).json()["code"] == "session_ended"
 
 
+@pytest.mark.fresh
 async def test_an_accepted_command_outlives_the_grant_but_not_one_that_came_too_late(
     installation: Installation,
 ) -> None:
     """What counts is which of the two the server has stored first."""
     async with installation.gateway() as http, installation.bus() as bus:
-        async with running(installation.auth()):
+        async with installation.running_auth():
             me = await http.sign_up()
             my_id = (await http.me(me))["id"]
             token = me["Authorization"].removeprefix("Bearer ")
@@ -227,7 +231,7 @@ async def test_an_accepted_command_outlives_the_grant_but_not_one_that_came_too_
             revoked = json.dumps({"userId": my_id, "version": 99}).encode()
             await auth.jetstream().publish("rvk._.auth.access.revoked", revoked, stream="REVOCATIONS")
         await send("After")
-        async with running(installation.auth()):
+        async with installation.running_auth():
 
             async def handled() -> bool:
                 async with installation.nats() as client:

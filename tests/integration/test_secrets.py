@@ -33,6 +33,8 @@ from signalbox_common.secrets.envelope import Key
 from tests.support.installation import Installation
 from tests.support.lab import LabSettings
 
+pytestmark = pytest.mark.fresh  # whole streams and tables are counted
+
 VALUE = b"ghp_NobodyMayEverReadThis0123456789"
 
 ROTATE_AND_DIE = """

@@ -46,8 +46,9 @@ async def age_rotation(installation: Installation) -> None:
         await connection.execute("update auth.sessions set rotated_at = rotated_at - interval '11 seconds'")
 
 
+@pytest.mark.fresh
 async def test_a_session_goes_on_and_ends(installation: Installation) -> None:
-    async with running(installation.auth()), installation.gateway() as http:
+    async with installation.running_auth(), installation.gateway() as http:
         session = await signed_in(http, await registered(http))
         claims = jwt.decode(session["accessToken"], options={"verify_signature": False})
         assert set(claims) == {"iss", "aud", "iat", "exp", "sub", "usr", "sid"}
@@ -73,8 +74,9 @@ async def test_a_session_goes_on_and_ends(installation: Installation) -> None:
         assert renewed["refreshToken"] not in stored
 
 
+@pytest.mark.fresh
 async def test_the_predecessor_gets_the_same_successor_for_ten_seconds(installation: Installation) -> None:
-    async with running(installation.auth()), installation.gateway() as http:
+    async with installation.running_auth(), installation.gateway() as http:
         first = (await signed_in(http, await registered(http)))["refreshToken"]
         second = (await refreshed(http, first)).json()["refreshToken"]
         assert (await refreshed(http, first)).json()["refreshToken"] == second
@@ -87,8 +89,9 @@ async def test_the_predecessor_gets_the_same_successor_for_ten_seconds(installat
         assert await installation.count("auth.sessions", "reason = 'refresh_token_reused'") == 1
 
 
+@pytest.mark.fresh
 async def test_after_the_grace_the_predecessor_kills_the_family(installation: Installation) -> None:
-    async with running(installation.auth()), installation.gateway() as http:
+    async with installation.running_auth(), installation.gateway() as http:
         session = await signed_in(http, await registered(http))
         successor = (await refreshed(http, session["refreshToken"])).json()
         await age_rotation(installation)
@@ -103,7 +106,7 @@ async def test_after_the_grace_the_predecessor_kills_the_family(installation: In
 
 async def test_garbage_with_the_right_session_kills_nobody(installation: Installation) -> None:
     """Whoever knows a session's id, but never had a token of it, cannot end it."""
-    async with running(installation.auth()), installation.gateway() as http:
+    async with installation.running_auth(), installation.gateway() as http:
         token = (await signed_in(http, await registered(http)))["refreshToken"]
         for forged in (
             token[:-2] + ("A" if token[-2] != "A" else "B") + token[-1],  # the last one may say less
@@ -117,6 +120,7 @@ async def test_garbage_with_the_right_session_kills_nobody(installation: Install
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["within the grace", "after it"])
+@pytest.mark.fresh
 async def test_five_hundred_uses_of_one_token_leave_one_family_at_most(
     installation: Installation, late: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,8 +138,9 @@ async def test_five_hundred_uses_of_one_token_leave_one_family_at_most(
         assert alive == (0 if late else 1)
 
 
+@pytest.mark.fresh
 async def test_passwords_change_and_other_sessions_end(installation: Installation) -> None:
-    async with running(installation.auth()), installation.gateway() as http:
+    async with installation.running_auth(), installation.gateway() as http:
         name = await registered(http)
         here, there = await signed_in(http, name), await signed_in(http, name)
         change = {"currentPassword": "wrong", "newPassword": "a much better secret"}
@@ -155,7 +160,7 @@ async def test_passwords_change_and_other_sessions_end(installation: Installatio
 
 
 async def test_sessions_are_listed_and_ended_one_by_one(installation: Installation) -> None:
-    async with running(installation.auth()), installation.gateway() as http:
+    async with installation.running_auth(), installation.gateway() as http:
         name = await registered(http)
         here, there, third = [await signed_in(http, name) for _ in range(3)]
         listed = (await http.get("/api/v1/auth/sessions", headers=bearer(here))).json()["items"]
@@ -174,9 +179,10 @@ async def test_sessions_are_listed_and_ended_one_by_one(installation: Installati
         assert (await http.get(ME, headers=bearer(here))).status_code == 200
 
 
+@pytest.mark.fresh
 async def test_guessing_is_slowed_down_and_nobody_is_locked_out(installation: Installation) -> None:
     """From where the owner has signed in before, a guesser elsewhere changes nothing for the owner."""
-    async with running(installation.auth()), installation.gateway(trusted_proxies="127.0.0.1/32") as http:
+    async with installation.running_auth(), installation.gateway(trusted_proxies="127.0.0.1/32") as http:
         name = await registered(http)
         home, away = {"X-Forwarded-For": "192.0.2.1"}, {"X-Forwarded-For": "198.51.100.7"}
         right, wrong = {"username": name, "password": PASSWORD}, {"username": name, "password": "guess"}
@@ -198,8 +204,9 @@ async def test_guessing_is_slowed_down_and_nobody_is_locked_out(installation: In
         assert (await http.post(LOGIN, json=right, headers=away)).status_code == 200, "never for ever"
 
 
+@pytest.mark.fresh
 async def test_unknown_names_are_slowed_down_like_known_ones(installation: Installation) -> None:
-    async with running(installation.auth()), installation.gateway() as http:
+    async with installation.running_auth(), installation.gateway() as http:
         known = await registered(http)
         for name in (known, f"nobody-{uuid.uuid4().hex[:8]}"):
             other = f"{name}@example.com" if name == known else name.upper()
@@ -210,9 +217,10 @@ async def test_unknown_names_are_slowed_down_like_known_ones(installation: Insta
             assert [answer.status_code for answer in answers] == [401] * 5 + [429] * 2, name
 
 
+@pytest.mark.fresh
 async def test_imported_bcrypt_hashes_verify_and_are_upgraded(installation: Installation) -> None:
     async with (
-        running(installation.auth(admin_password="the administrator's own")),
+        installation.running_auth(),
         installation.gateway() as http,
     ):
         admin = await http.post(LOGIN, json={"username": "admin", "password": "the administrator's own"})
@@ -235,6 +243,7 @@ async def test_imported_bcrypt_hashes_verify_and_are_upgraded(installation: Inst
             assert (refused.status_code, refused.json()["code"]) == (422, "bad_password_hash")
 
 
+@pytest.mark.fresh
 async def test_registration_can_be_closed(installation: Installation) -> None:
     async with running(installation.auth(registration="closed")), installation.gateway() as http:
         body = {"username": "someone", "email": "someone@example.com", "password": PASSWORD}
@@ -242,9 +251,10 @@ async def test_registration_can_be_closed(installation: Installation) -> None:
         assert (refused.status_code, refused.json()["code"]) == (403, "registration_closed")
 
 
+@pytest.mark.fresh
 async def test_who_signs_in_while_the_password_changes_is_out(installation: Installation) -> None:
     """A session of the old password is ended by the change, or does not begin."""
-    async with running(installation.auth()), installation.gateway() as http:
+    async with installation.running_auth(), installation.gateway() as http:
         name = await registered(http)
         here = await signed_in(http, name)
         change = {"currentPassword": PASSWORD, "newPassword": "a much better secret"}
@@ -260,7 +270,7 @@ async def test_who_signs_in_while_the_password_changes_is_out(installation: Inst
 
 async def test_what_was_approved_ends_with_the_sessions(installation: Installation) -> None:
     """Somebody with a stolen session cannot keep a device for later."""
-    async with running(installation.auth()), installation.gateway() as http:
+    async with installation.running_auth(), installation.gateway() as http:
         name = await registered(http)
         here, stolen = await signed_in(http, name), await signed_in(http, name)
         codes = (await http.post("/api/v1/auth/device/code")).json()

@@ -152,6 +152,7 @@ async def test_a_package_comes_back_as_it_was(catalog: Catalog) -> None:
     assert (await catalog.get("skills/lint"))["status"] == skill["status"]
 
 
+@pytest.mark.fresh
 async def test_a_package_is_replaced(installation: Installation, catalog: Catalog, impatient: None) -> None:
     first = await taken(catalog, package("one"))
     assert first["metadata"]["generation"] == 1
@@ -200,6 +201,7 @@ async def test_a_package_makes_its_skill(catalog: Catalog, subtests: pytest.Subt
         ]
 
 
+@pytest.mark.fresh
 async def test_a_package_of_another_name(installation: Installation, catalog: Catalog) -> None:
     await catalog.create("skills", "there")
     for name in ("new", "there"):
@@ -245,6 +247,7 @@ async def test_the_largest_package(catalog: Catalog) -> None:
 # -- who may ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fresh
 async def test_who_may_upload_and_who_may_read(installation: Installation, catalog: Catalog) -> None:
     project = await catalog.http.project(catalog.headers, "Ours")
     found = await catalog.http.get(f"/api/v1/projects/{project}", headers=catalog.headers)
@@ -320,6 +323,7 @@ BAD: dict[str, tuple[Callable[[], bytes], str, str]] = {
 }
 
 
+@pytest.mark.fresh
 async def test_bad_packages_are_refused_and_cleared_away(
     installation: Installation, catalog: Catalog, subtests: pytest.Subtests
 ) -> None:
@@ -342,6 +346,7 @@ async def test_bad_packages_are_refused_and_cleared_away(
     assert await objects(installation) == {kept}, "what was refused takes no room"
 
 
+@pytest.mark.fresh
 async def test_what_is_about_to_be_referred_to_is_not_cleared_away(
     installation: Installation, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -380,6 +385,7 @@ async def test_a_skill_without_a_package(catalog: Catalog) -> None:
     assert ghosts.status_code == 404
 
 
+@pytest.mark.fresh
 async def test_a_repeat_under_the_same_idempotency_key(installation: Installation, catalog: Catalog) -> None:
     """Whoever heard no answer sends the same again, and must not be told that it is something else."""
     keyed = catalog.headers | {"Idempotency-Key": "upload-1"}
@@ -415,6 +421,7 @@ async def _altered(installation: Installation, stored: str) -> None:
 
 
 @pytest.mark.parametrize("damage", [_replaced, _altered], ids=["replaced", "altered"])
+@pytest.mark.fresh
 async def test_a_damaged_package_is_not_served(
     installation: Installation, catalog: Catalog, damage: Callable[[Installation, str], Any]
 ) -> None:
@@ -428,6 +435,7 @@ async def test_a_damaged_package_is_not_served(
     assert (await get(catalog)).content == package("again"), "a new one repairs it"
 
 
+@pytest.mark.fresh
 async def test_a_deleted_skill_keeps_its_package(
     installation: Installation, catalog: Catalog, impatient: None
 ) -> None:
@@ -455,6 +463,7 @@ async def test_a_deleted_skill_keeps_its_package(
     assert (await get(catalog)).content == package("newer")
 
 
+@pytest.mark.fresh
 async def test_a_purged_skill_takes_its_package_along(installation: Installation, impatient: None) -> None:
     async with catalog_of(installation, deleted_kept_days=0, history_kept_days=0) as catalog:
         await taken(catalog, package())
@@ -468,6 +477,7 @@ async def test_a_purged_skill_takes_its_package_along(installation: Installation
         assert (await get(catalog, "stays")).content == package(name="stays")
 
 
+@pytest.mark.fresh
 async def test_uploads_at_the_same_time(installation: Installation, catalog: Catalog) -> None:
     """One of them is there afterwards, and whole; also where none was there before."""
     for turn in range(4):

@@ -3,12 +3,15 @@
 import asyncio
 import uuid
 
-from signalbox_common.testing import eventually, running
+import pytest
+
+from signalbox_common.testing import eventually
 from tests.support.installation import PASSWORD, Installation
 
 
+@pytest.mark.fresh
 async def test_from_register_to_project_and_its_event(installation: Installation) -> None:
-    async with running(installation.auth()), installation.gateway() as http:
+    async with installation.running_auth(), installation.gateway() as http:
         body = {"username": "developer", "email": "dev@example.com", "password": PASSWORD}
         registered = await http.post("/api/v1/auth/register", json=body)
         assert registered.status_code == 201
@@ -53,7 +56,7 @@ async def test_from_register_to_project_and_its_event(installation: Installation
 
 
 async def test_others_see_nothing_of_a_project(installation: Installation) -> None:
-    async with running(installation.auth()), installation.gateway() as http:
+    async with installation.running_auth(), installation.gateway() as http:
         mine, theirs = await http.sign_up(), await http.sign_up()
         created = await http.post("/api/v1/projects", json={"name": "Mine"}, headers=mine)
         there = await http.get(f"/api/v1/projects/{created.json()['id']}", headers=theirs)
@@ -67,7 +70,7 @@ async def test_others_see_nothing_of_a_project(installation: Installation) -> No
 
 
 async def test_slugs_are_unique_and_names_need_not_be(installation: Installation) -> None:
-    async with running(installation.auth()), installation.gateway() as http:
+    async with installation.running_auth(), installation.gateway() as http:
         me = await http.sign_up()
         answers = await asyncio.gather(
             *(http.post("/api/v1/projects", json={"name": "Same"}, headers=me) for _ in range(8))
@@ -83,7 +86,7 @@ async def test_slugs_are_unique_and_names_need_not_be(installation: Installation
 
 
 async def test_pages_and_search(installation: Installation) -> None:
-    async with running(installation.auth()), installation.gateway() as http:
+    async with installation.running_auth(), installation.gateway() as http:
         me = await http.sign_up()
         for number in range(5):
             await http.post("/api/v1/projects", json={"name": f"Project {number}"}, headers=me)
@@ -106,8 +109,9 @@ async def test_pages_and_search(installation: Installation) -> None:
         assert bad.status_code == 422
 
 
+@pytest.mark.fresh
 async def test_names_are_taken_once(installation: Installation) -> None:
-    async with running(installation.auth()), installation.gateway() as http:
+    async with installation.running_auth(), installation.gateway() as http:
         body = {"username": "Developer", "email": "dev@example.com", "password": PASSWORD}
         answers = await asyncio.gather(*(http.post("/api/v1/auth/register", json=body) for _ in range(6)))
         assert sorted(a.status_code for a in answers) == [201, 409, 409, 409, 409, 409]
@@ -123,8 +127,9 @@ async def test_names_are_taken_once(installation: Installation) -> None:
         assert form.status_code == 200
 
 
+@pytest.mark.fresh
 async def test_a_repeated_registration_under_one_key_is_told_so(installation: Installation) -> None:
-    async with running(installation.auth()), installation.gateway() as http:
+    async with installation.running_auth(), installation.gateway() as http:
         body = {"username": "developer", "email": "dev@example.com", "password": PASSWORD}
         key = {"Idempotency-Key": "register-1"}
         first = await http.post("/api/v1/auth/register", json=body, headers=key)
@@ -136,6 +141,7 @@ async def test_a_repeated_registration_under_one_key_is_told_so(installation: In
         assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
 
 
+@pytest.mark.fresh
 async def test_without_the_owner_the_answer_comes_at_once(installation: Installation) -> None:
     async with installation.gateway() as http:
         body = {"username": "developer", "email": "dev@example.com", "password": PASSWORD}

@@ -4,7 +4,6 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 from signalbox_auth.domain.tokens import new_token
-from signalbox_common.testing import running
 from tests.support.installation import Installation
 from tests.support.pace import promptly
 
@@ -16,7 +15,7 @@ def bearer(token: str) -> dict[str, str]:
 
 
 async def test_an_api_token_speaks_for_its_holder_until_it_is_revoked(installation: Installation) -> None:
-    async with running(installation.auth()), installation.gateway() as http:
+    async with installation.running_auth(), installation.gateway() as http:
         me = await http.sign_up()
         created = await http.post(TOKENS, json={"name": "build"}, headers=me)
         assert created.status_code == 201
@@ -52,7 +51,7 @@ async def test_an_api_token_speaks_for_its_holder_until_it_is_revoked(installati
 
 
 async def test_scopes_limit_and_time_ends(installation: Installation) -> None:
-    async with running(installation.auth()), installation.gateway() as http:
+    async with installation.running_auth(), installation.gateway() as http:
         me = await http.sign_up()
         reading = {"name": "reading", "scopes": ["projects:read"]}
         token = (await http.post(TOKENS, json=reading, headers=me)).json()["token"]
@@ -77,7 +76,7 @@ async def test_scopes_limit_and_time_ends(installation: Installation) -> None:
 
 
 async def test_a_service_account_works_in_its_project_alone(installation: Installation) -> None:
-    async with running(installation.auth()), installation.gateway() as http:
+    async with installation.running_auth(), installation.gateway() as http:
         owner = await http.sign_up()
         project, other = await http.project(owner, "One"), await http.project(owner, "Two")
         accounts = f"{PROJECTS}/{project}/service-accounts"
@@ -122,7 +121,7 @@ async def test_a_service_account_works_in_its_project_alone(installation: Instal
 
 async def test_a_device_is_approved_by_whoever_sees_its_code(installation: Installation) -> None:
     device, poll = "/api/v1/auth/device", "/api/v1/auth/device/token"
-    async with running(installation.auth()), installation.gateway() as http:
+    async with installation.running_auth(), installation.gateway() as http:
         started = await http.post(f"{device}/code", data={"client_name": "signalbox on laptop"})
         assert started.status_code == 200, started.text
         codes = started.json()

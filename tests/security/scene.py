@@ -12,10 +12,10 @@ from pydantic import SecretStr
 
 from signalbox_common.bus import Bus
 from signalbox_common.contracts import auth
-from signalbox_common.testing import eventually, running
+from signalbox_common.testing import eventually
 from tests.support.catalog import KINDS, YAML
 from tests.support.installation import Http, Installation
-from tests.support.people import ADMIN_PASSWORD, Person, registered
+from tests.support.people import Person, registered
 
 ALPHA, BETA = "alpha", "beta"
 OF_BETA = ("Whisper of beta", "craft-of-beta", "Label-of-beta", "sealed-in-beta")
@@ -138,8 +138,8 @@ def seen(answer: httpx.Response, *asked: str) -> Seen:
 @asynccontextmanager
 async def two_projects(installation: Installation) -> AsyncIterator[Scene]:
     async with (
-        running(installation.auth(admin_password=ADMIN_PASSWORD)),
-        running(installation.catalog()),
+        installation.running_auth(),
+        installation.running_catalog(),
         installation.gateway() as http,
     ):
         names = ("alice", "bob", "writer", "developer", "reader")

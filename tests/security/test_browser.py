@@ -9,10 +9,11 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from signalbox_common.testing import running
 from signalbox_gateway.settings import GatewaySettings
 from tests.support.installation import PASSWORD, Http, Installation
 from tests.support.people import registered, signed_in
+
+pytestmark = pytest.mark.fresh  # its people have the same names in each test
 
 LOGIN, REFRESH, LOGOUT = "/api/v1/auth/login", "/api/v1/auth/refresh", "/api/v1/auth/logout"
 ME, SESSIONS, PROJECTS = "/api/v1/auth/me", "/api/v1/auth/sessions", "/api/v1/projects"
@@ -24,7 +25,7 @@ MINUTE, DAY = 60, 24 * 3600
 
 @pytest.fixture
 async def http(installation: Installation) -> AsyncIterator[Http]:
-    async with running(installation.auth()), installation.gateway() as client:
+    async with installation.running_auth(), installation.gateway() as client:
         await registered(client, "reader")
         yield client
 
@@ -136,7 +137,7 @@ SECURE: tuple[tuple[str, dict[str, Any], dict[str, str], bool], ...] = (
 async def test_cookies_are_for_https_where_there_is_https(
     installation: Installation, subtests: pytest.Subtests
 ) -> None:
-    async with running(installation.auth()):
+    async with installation.running_auth():
         async with installation.gateway() as http:
             await registered(http, "reader")
         for name, settings, headers, secure in SECURE:
@@ -352,7 +353,7 @@ ADDRESSES: dict[str, tuple[tuple[str, Forwarded, str], ...]] = {
 async def test_where_somebody_signed_in_is_believed_of_our_proxies_alone(
     installation: Installation, subtests: pytest.Subtests
 ) -> None:
-    async with running(installation.auth()):
+    async with installation.running_auth():
         async with installation.gateway() as http:
             await registered(http, "reader")
         for proxies, rows in ADDRESSES.items():
@@ -369,7 +370,7 @@ async def test_the_server_in_front_of_the_application_believes_no_more_than_that
     installation: Installation,
 ) -> None:
     """It sees every header first, and may have settings of its own about whom to believe."""
-    async with running(installation.auth()), installation.served_gateway() as (http, address):
+    async with installation.running_auth(), installation.served_gateway() as (http, address):
         await registered(http, "reader")
         said = dict(via("203.0.113.9")) | HTTPS
         answer = await http.post(LOGIN, json=CREDENTIALS, headers=said)

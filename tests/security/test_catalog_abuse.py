@@ -33,6 +33,8 @@ from tests.support.installation import PASSWORD, Installation
 from tests.support.pace import promptly
 from tests.support.people import bearer
 
+pytestmark = pytest.mark.fresh  # its people and projects have the same names in each test
+
 KEY = "sk-live-0123456789abcdef"
 JSON = {"Content-Type": "application/json"}
 AS_ZIP = {"Content-Type": ZIP}

@@ -36,6 +36,8 @@ from tests.support.installation import Installation
 from tests.support.pace import promptly
 from tests.support.people import bearer
 
+pytestmark = pytest.mark.fresh  # its people and projects have the same names in each test
+
 EVERYTHING = "!nobody-has-this"
 """A label selector that everything fits."""
 KEY = "sk-live-0123456789abcdef"

@@ -18,12 +18,13 @@ from signalbox_common.contracts.auth import CreateProject, GetGrant, GetProject,
 from signalbox_common.contracts.base import Query
 from signalbox_common.errors import SignalboxError
 from signalbox_common.keys import uuid7
-from signalbox_common.testing import running
 from tests.security.forgeries import HOUR, MALFORMED, UNKNOWN, forgeries
 from tests.support.forgery import Signer, access_claims, grant_claims
 from tests.support.installation import Http, Installation
 from tests.support.pace import promptly
 from tests.support.people import Person, bearer, registered
+
+pytestmark = pytest.mark.fresh  # keys are distrusted
 
 ME, REFRESH, TICKET, JWKS = (
     "/api/v1/auth/me",
@@ -51,7 +52,7 @@ class Scene:
 
 @pytest.fixture
 async def scene(installation: Installation) -> AsyncIterator[Scene]:
-    async with running(installation.auth()), installation.gateway() as http:
+    async with installation.running_auth(), installation.gateway() as http:
         signer = Signer()
         await signer.publish(installation)
         yield Scene(installation, http, await registered(http), signer)

@@ -13,13 +13,13 @@ from fastapi.routing import APIWebSocketRoute, iter_route_contexts
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from signalbox_common.testing import running
 from signalbox_gateway.app import build
 from signalbox_gateway.settings import GatewaySettings
 from tests.security.matrix import REFUSED, ROWS, Row
 from tests.security.world import NAMES, World, ids_of, missing
 from tests.support.installation import Installation
-from tests.support.people import ADMIN_PASSWORD
+
+pytestmark = pytest.mark.fresh  # every right of everybody is tried
 
 API = "/api/v1"
 IDS = {"X-Request-ID": "the-same", "X-Correlation-ID": "for-both"}
@@ -35,8 +35,8 @@ def app() -> FastAPI:
 @asynccontextmanager
 async def world_of(installation: Installation) -> AsyncIterator[World]:
     async with (
-        running(installation.auth(admin_password=ADMIN_PASSWORD)),
-        running(installation.catalog()),
+        installation.running_auth(),
+        installation.running_catalog(),
         installation.gateway() as http,
     ):
         world = World(installation, http)

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from signalbox_common.testing import running
 from tests.support.installation import PASSWORD, Http, Installation
 from tests.support.people import LOGIN, registered, signed_in
 
@@ -13,7 +12,7 @@ REGISTER, ME, CHANGE = "/api/v1/auth/register", "/api/v1/auth/me", "/api/v1/auth
 
 @pytest.fixture
 async def http(installation: Installation) -> AsyncIterator[Http]:
-    async with running(installation.auth()), installation.gateway() as client:
+    async with installation.running_auth(), installation.gateway() as client:
         yield client
 
 

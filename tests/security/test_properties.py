@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from signalbox_common.keys import uuid7
-from signalbox_common.testing import running
 from signalbox_gateway.app import build
 from signalbox_gateway.routes.devices import GRANT_TYPE
 from signalbox_gateway.settings import GatewaySettings
-from tests.support.installation import PASSWORD, Http, Installation
-from tests.support.people import ADMIN_PASSWORD, Person, bearer, registered, signed_in
+from tests.support.installation import ADMIN_PASSWORD, PASSWORD, Http, Installation
+from tests.support.people import Person, bearer, registered, signed_in
+
+pytestmark = pytest.mark.fresh  # its people have the same names in each test
 
 REGISTER, ME, TOKENS = "/api/v1/auth/register", "/api/v1/auth/me", "/api/v1/auth/tokens"
 JSON = {"Content-Type": "application/json"}
@@ -39,7 +40,7 @@ class Scene:
 @pytest.fixture
 async def scene(installation: Installation) -> AsyncIterator[Scene]:
     async with (
-        running(installation.auth(admin_password=ADMIN_PASSWORD)),
+        installation.running_auth(),
         installation.gateway() as http,
     ):
         person = await registered(http, "developer")

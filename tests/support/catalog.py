@@ -1,5 +1,6 @@
 """Resources for tests: small, good, and different from each other where they should be."""
 
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ class Catalog:
     http: Http
     service: Service
     headers: dict[str, str]
+    namespace: str = "developer"
+    """Of the personal project, which is called as its owner is."""
 
     async def create(
         self, plural: str, name: str, spec: dict[str, Any] | None = None, **metadata: Any
@@ -62,6 +65,8 @@ class Catalog:
 
 @asynccontextmanager
 async def catalog_of(installation: Installation, **changes: Any) -> AsyncIterator[Catalog]:
-    service = installation.catalog(**changes)
-    async with running(installation.auth()), running(service), installation.gateway() as http:
-        yield Catalog(http, service, await http.sign_up("developer"))
+    """Of somebody new."""
+    name = f"developer-{uuid.uuid4().hex[:10]}"
+    catalog = running(installation.catalog(**changes)) if changes else installation.running_catalog()
+    async with installation.running_auth(), catalog as service, installation.gateway() as http:
+        yield Catalog(http, service, await http.sign_up(name), name)

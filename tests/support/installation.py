@@ -5,7 +5,7 @@ import contextlib
 import socket
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,17 +28,20 @@ from signalbox_common.contracts.base import Ask, Query, Reply
 from signalbox_common.keys import uuid7
 from signalbox_common.runtime import Service
 from signalbox_common.settings import OwnerSettings, ServiceSettings
-from signalbox_common.testing import eventually
+from signalbox_common.testing import eventually, running
 from signalbox_gateway.app import build as build_gateway
 from signalbox_gateway.clients import Clients
 from signalbox_gateway.server import server as gateway_server
 from signalbox_gateway.settings import GatewaySettings
+from tests.support.keeping import Keeper
 from tests.support.lab import LabSettings
 from tests.support.servers import TestServers
 
 S = TypeVar("S", bound=ServiceSettings)
 R = TypeVar("R", bound=Reply)
+T = TypeVar("T")
 PASSWORD = "correct horse battery staple"
+ADMIN_PASSWORD = "the administrator's own"
 
 
 @dataclass
@@ -47,6 +50,8 @@ class Installation:
     database: str
     folder: Path
     """For what its services keep in files."""
+    keeper: Keeper | None = None
+    """Where it is shared: with settings as they are, each of its programs runs once, until the last test."""
 
     def settings(self, kind: type[S], service: str | None = None, **changes: Any) -> S:
         name = service or kind.model_fields["service"].default
@@ -78,6 +83,24 @@ class Installation:
     def catalog(self, **changes: Any) -> Service:
         return build_catalog(self.settings(CatalogSettings, **changes))
 
+    def running_auth(self) -> AbstractAsyncContextManager[Service]:
+        return self.shared("auth", lambda: running(self.auth(admin_password=ADMIN_PASSWORD)))
+
+    def running_catalog(self) -> AbstractAsyncContextManager[Service]:
+        return self.shared("catalog", lambda: running(self.catalog()))
+
+    def gateway(self, **changes: Any) -> AbstractAsyncContextManager["Http"]:
+        return self._gateway(**changes) if changes else self.shared("gateway", self._gateway)
+
+    def served_gateway(self, **changes: Any) -> AbstractAsyncContextManager[tuple["Http", str]]:
+        """Behind a real port, for what an in-process client cannot do; with its address."""
+        return self._served(**changes) if changes else self.shared("served gateway", self._served)
+
+    def shared(
+        self, name: str, start: Callable[[], AbstractAsyncContextManager[T]]
+    ) -> AbstractAsyncContextManager[T]:
+        return self.keeper.kept(name, start) if self.keeper is not None else start()
+
     def environment(self, service: str) -> dict[str, str]:
         """The same as variables, for a service in a process of its own."""
         credentials, endpoints = self.servers.credentials, self.servers.endpoints
@@ -94,7 +117,7 @@ class Installation:
         }
 
     @asynccontextmanager
-    async def gateway(self, **changes: Any) -> AsyncIterator["Http"]:
+    async def _gateway(self, **changes: Any) -> AsyncIterator["Http"]:
         app = build_gateway(self.settings(GatewaySettings, **changes))
         async with (
             lifespan(app),
@@ -105,8 +128,7 @@ class Installation:
             yield Http(client, app.state.clients)
 
     @asynccontextmanager
-    async def served_gateway(self, **changes: Any) -> AsyncIterator[tuple["Http", str]]:
-        """Behind a real port, for what an in-process client cannot do; with its address."""
+    async def _served(self, **changes: Any) -> AsyncIterator[tuple["Http", str]]:
         settings = self.settings(GatewaySettings, **changes)
         app = build_gateway(settings)
         server = gateway_server(app, settings)

@@ -6,7 +6,7 @@ import os
 import sys
 import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,9 +23,13 @@ from tests.support.lab import NoteTaken
 SSE = "/api/v1/sse"
 
 
+def fanout(installation: Installation) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
+    """A process of its own, which may be killed where the installation is of one test alone."""
+    return installation.shared("fan-out", lambda: _fanout(installation))
+
+
 @asynccontextmanager
-async def fanout(installation: Installation) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A process of its own, which may be killed."""
+async def _fanout(installation: Installation) -> AsyncIterator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

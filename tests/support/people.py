@@ -8,7 +8,6 @@ import jwt
 from tests.support.installation import PASSWORD, Http
 
 LOGIN = "/api/v1/auth/login?cookie=false"
-ADMIN_PASSWORD = "the administrator's own"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import secrets
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,12 +75,12 @@ class TestServers:
     # -- isolation ---------------------------------------------------------------------------------
 
     async def fresh_streams(self) -> None:
-        """Every test begins with empty streams."""
+        """Every installation begins with empty streams."""
         client = await nats.connect(self.nats_admin_url)
         try:
             jetstream = client.jetstream()
-            for info in await jetstream.streams_info():
-                await jetstream.delete_stream(str(info.config.name))
+            there = await jetstream.streams_info()
+            await asyncio.gather(*(jetstream.delete_stream(str(info.config.name)) for info in there))
         finally:
             await client.close()
             await asyncio.sleep(0)  # nats-py does not wait until its transport is closed
@@ -111,27 +111,63 @@ class TestServers:
         finally:
             await connection.close()
 
+    async def beside(self, folder: Path) -> "TestServers":
+        """A Redis and a NATS of their own: installations beside each other share PostgreSQL only."""
+        folder.chmod(0o755)
+        own: list[Any] = [Valkey(folder / "valkey", self.credentials), _nats(folder, self.credentials)]
+        processes = await _started(folder, own, durable=False)
+        redis, nats_ = (f"127.0.0.1:{server.port}" for server in own)
+        endpoints = Endpoints(postgres=self.endpoints.postgres, redis=redis, nats=nats_)
+        return TestServers(folder, self.credentials, endpoints, processes)
+
+
+async def start_postgres(folder: Path) -> TestServers:
+    """For a whole run: it is never killed, so nothing waits for the disk."""
+    credentials = new_credentials()
+    folder.chmod(0o755)
+    postgres = Postgres(folder / "postgres", credentials)
+    processes = await _started(folder, [postgres], durable=False)
+    endpoints = Endpoints(postgres=f"127.0.0.1:{postgres.port}", redis="", nats="")
+    servers = TestServers(folder, credentials, endpoints, processes, postgres)
+    await servers.make_template()
+    return servers
+
 
 async def start_native(folder: Path) -> TestServers:
+    """All three, as they are when somebody uses them: they are going to be killed."""
     credentials = new_credentials()
     folder.chmod(0o755)
     own: list[Any] = [
         Postgres(folder / "postgres", credentials),
         Valkey(folder / "valkey", credentials),
-        Nats(folder / "nats", credentials, topology=lab.TOPOLOGY),
+        _nats(folder, credentials),
     ]
-    processes = {}
-    for server in own:
-        await asyncio.to_thread(server.prepare)
-        program = server.program()
-        processes[program.name] = Running(program, folder / f"{program.name}.log")
-    await asyncio.gather(*(process.start() for process in processes.values()))
+    processes = await _started(folder, own, durable=True)
     endpoints = Endpoints(
         **{name: f"127.0.0.1:{s.port}" for name, s in zip(("postgres", "redis", "nats"), own, strict=True)}
     )
     servers = TestServers(folder, credentials, endpoints, processes, own[0])
     await servers.make_template()
     return servers
+
+
+def _nats(folder: Path, credentials: Credentials) -> Nats:
+    return Nats(folder / "nats", credentials, topology=lab.TOPOLOGY)
+
+
+async def _started(folder: Path, servers: Sequence[Any], *, durable: bool) -> dict[str, Running]:
+    processes = {}
+    for server in servers:
+        await asyncio.to_thread(server.prepare)
+        program = server.program()
+        if not durable and program.name == "postgres":
+            program.argv.extend(["-c", "fsync=off"])
+        elif not durable and program.name == "nats":
+            config = Path(program.argv[-1])
+            config.write_text(config.read_text().replace("sync_interval: always", "sync_interval: 2m"))
+        processes[program.name] = Running(program, folder / f"{program.name}.log")
+    await asyncio.gather(*(process.start() for process in processes.values()))
+    return processes
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Streams and durable consumers, as the contracts describe them."""
 
+import asyncio
 import secrets
 from typing import Any
 
@@ -33,12 +34,11 @@ async def provision(url: str, topology: Topology | None = None) -> list[str]:
         if version < MINIMUM_SERVER:
             raise ProvisionError("nats-server is older than 2.12.7")
         jetstream = client.jetstream(timeout=5)
-        changes = []
-        for stream in topology.streams:
-            changes += await _ensure_stream(jetstream, stream)
-        for consumer in topology.consumers():
-            changes += await _ensure_consumer(jetstream, consumer)
-        return changes
+        streams = await asyncio.gather(*(_ensure_stream(jetstream, each) for each in topology.streams))
+        consumers = await asyncio.gather(
+            *(_ensure_consumer(jetstream, each) for each in topology.consumers())
+        )
+        return [change for changes in (*streams, *consumers) for change in changes]
     finally:
         await client.close()
 
