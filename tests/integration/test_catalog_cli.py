@@ -1,135 +1,18 @@
-"""The `signalbox` command and the catalog: what people type, against a real server."""
+"""The commands, against the gateway: apply, diff, get, edit."""
 
-import asyncio
 import json
-import os
-import pty
 import re
-import signal
 import stat
-import subprocess
-import sys
 import tempfile
-import uuid
-import zipfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
-from typer.testing import CliRunner, Result
 
-from signalbox_cli.main import app
-from signalbox_common import telemetry
-from tests.support.installation import Http, Installation
+from tests.support.installation import Installation
+from tests.support.shopkeeper import BOT, GHOST, PROMPT, SHELL, TEAM, Person, person_of, rows
 from tests.support.stack import CLI
-
-PROMPT = "You are a bot.\n\n- be kind  \n- be quick\n"
-GHOST = f"""\
-apiVersion: signalbox.dev/v1
-kind: Ghost
-metadata:
-  name: helper
-  labels: {{app: shop, tier: front}}
-spec:
-  systemPrompt: {json.dumps(PROMPT)}
-  mcpServers:
-    github:
-      command: npx
-      env: {{GITHUB_TOKEN: ghp_0123456789abcdef, VERSION: '1e5'}}
-"""
-SHELL = """\
-{"apiVersion": "signalbox.dev/v1", "kind": "Shell",
- "metadata": {"name": "chat", "labels": {"app": "shop"}}, "spec": {"shellType": "Chat"}}
-"""
-BOT = """\
-apiVersion: signalbox.dev/v1
-kind: Bot
-metadata: {name: clerk, labels: {app: shop}}
-spec: {ghostRef: {name: helper}, shellRef: {name: chat}, description: Sells.}
-"""
-TEAM = """\
-apiVersion: signalbox.dev/v1
-kind: Team
-metadata: {name: staff}
-spec:
-  collaborationModel: pipeline
-  members:
-  - botRef: {name: clerk}
-"""
-
-
-@dataclass
-class Person:
-    """Somebody who is logged in, with a folder of their own."""
-
-    http: Http
-    headers: dict[str, str]
-    folder: Path
-    env: dict[str, str] = field(default_factory=dict)
-    username: str = ""
-
-    async def run(self, *words: str, stdin: str | None = None, code: int = 0) -> Result:
-        done = await asyncio.to_thread(
-            CliRunner().invoke, app, list(words), input=stdin, env=self.env, catch_exceptions=False
-        )
-        assert done.exit_code == code, (words, done.exit_code, done.stdout, done.stderr)
-        return done
-
-    async def out(self, *words: str, stdin: str | None = None, code: int = 0) -> str:
-        return str((await self.run(*words, stdin=stdin, code=code)).stdout)
-
-    async def err(self, *words: str, stdin: str | None = None, code: int = 1) -> str:
-        return str((await self.run(*words, stdin=stdin, code=code)).stderr)
-
-    async def json(self, *words: str) -> Any:
-        return json.loads(await self.out(*words, "-o", "json"))
-
-    def write(self, name: str, text: str) -> str:
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        return str(path)
-
-    async def shop(self) -> None:
-        """A bot with all that it is made of."""
-        for name, text in {"b/ghost.yaml": GHOST, "b/shell.json": SHELL, "a.yaml": BOT}.items():
-            self.write(f"shop/{name}", text)
-        await self.run("apply", "-f", str(self.folder / "shop"))
-
-    def editor(self, script: str) -> None:
-        """Is run with the text of the file as `text`, and what it makes of it is saved."""
-        lines = ("import sys, pathlib", "p = pathlib.Path(sys.argv[1])", "text = p.read_text()")
-        path = self.write("editor.py", "\n".join([*lines, script, "p.write_text(text)"]))
-        self.env["EDITOR"] = f"{sys.executable} {path}"
-
-
-@asynccontextmanager
-async def person_of(installation: Installation, tmp_path: Path, **gateway: Any) -> AsyncIterator[Person]:
-    with (
-        (tmp_path / "services.log").open("w", encoding="utf-8") as file,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        # The services share our process, and must not log into what a command prints.
-        patch.setattr(telemetry, "write", lambda line: file.write(line + "\n"))
-        async with (
-            installation.running_auth(),
-            installation.running_catalog(),
-            installation.served_gateway(**gateway) as (http, address),
-        ):
-            username = f"shopkeeper-{uuid.uuid4().hex[:10]}"
-            headers = await http.sign_up(username)
-            env = {
-                "SIGNALBOX_URL": f"http://{address}",
-                "SIGNALBOX_TOKEN": headers["Authorization"].removeprefix("Bearer "),
-                "SIGNALBOX_CONFIG_DIR": str(tmp_path / "config"),
-            }
-            folder = tmp_path / "work"
-            folder.mkdir()
-            yield Person(http, headers, folder, env, username)
 
 
 @pytest.fixture
@@ -139,10 +22,6 @@ async def person(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     async with person_of(installation, tmp_path) as somebody:
         yield somebody
-
-
-def rows(table: str) -> list[list[str]]:
-    return [re.split(r" {3,}", line.strip()) for line in table.splitlines()]
 
 
 # -- apply and diff ---------------------------------------------------------------------------------------
@@ -312,109 +191,6 @@ async def test_long_lists_come_as_a_whole(person: Person) -> None:
     assert names == [f"shell/s{n:03}" for n in range(450)]
 
 
-# -- history, rollback, delete, restore -------------------------------------------------------------------
-
-
-async def test_what_it_was_before(person: Person) -> None:
-    await person.shop()
-    for words in ("Sells more.", "Sells most."):
-        await person.run("apply", "-f", person.write("bot.yaml", BOT.replace("Sells.", words)))
-    assert [row[0] for row in rows(await person.out("history", "bot", "clerk"))] == [
-        "GENERATION",
-        "3",
-        "2",
-        "1",
-    ]
-    told = await person.out("history", "bot/clerk", "--generation", "3")
-    assert "against generation 2" in told
-    assert "~ /spec/description\n      - Sells more.\n      + Sells most.\n" in told
-    told = await person.out("history", "bot/clerk", "--generation", "3", "--against", "1")
-    assert "      - Sells.\n" in told
-    before = await person.out("history", "bot/clerk", "--generation", "1", "-o", "yaml")
-    assert yaml.safe_load(before)["spec"]["description"] == "Sells."
-    assert await person.out("rollback", "bot", "clerk", "--to", "1") == (
-        "bot/clerk rolled back to generation 1; it is generation 4 now\n"
-    )
-    assert (await person.json("get", "bot", "clerk"))["spec"]["description"] == "Sells."
-    assert "never was" in await person.err("rollback", "bot", "clerk", "--to", "99")
-    assert "go with --generation" in await person.err("history", "bot", "clerk", "--against", "1", code=2)
-
-    told = await person.out("describe", "bot", "clerk")
-    for part in (
-        "Name:          clerk\n",
-        f"Namespace:     {person.username}\n",
-        "Labels:        app=shop\n",
-        "  description: Sells.\n",
-        "References:\n  ghostRef: ghost/helper\n  shellRef: shell/chat\n",
-    ):
-        assert part in told
-    generations = rows(told.split("History:\n")[1])
-    assert [row[0] for row in generations] == ["GENERATION", "4", "3", "2", "1"]
-
-
-async def test_deleted_and_brought_back(person: Person) -> None:
-    await person.shop()
-    refused = await person.err("delete", "ghost", "helper")
-    assert "ghost/helper: It is referred to by bot clerk" in refused
-    assert await person.out("delete", "bot", "clerk") == "bot/clerk deleted\n"
-    assert "There is no bot clerk" in await person.err("delete", "bot", "clerk")
-    assert await person.out("delete", "bot", "clerk", "--ignore-not-found") == ""
-    header, row = rows(await person.out("get", "bots", "--deleted"))
-    assert (header[-1], row[0]) == ("DELETED", "clerk")
-    assert await person.out("restore", "bot/clerk") == "bot/clerk restored\n"
-    assert "already" in await person.err("restore", "bot/clerk")
-    assert await person.out("delete", "ghost", "helper", "--cascade") == "ghost/helper deleted\n"
-    assert await person.out("get", "all", "-o", "name") == "shell/chat\n"
-
-    await person.shop()
-    await person.run("apply", "-f", person.write("team.yaml", TEAM))
-    files = ["-f", str(person.folder / "shop"), "-f", str(person.folder / "team.yaml")]
-    done = (await person.out("delete", *files)).splitlines()
-    assert done == ["team/staff deleted", "bot/clerk deleted", *done[2:]]
-    assert set(done[2:]) == {"ghost/helper deleted", "shell/chat deleted"}
-    await person.shop()
-    assert (await person.out("delete", "all", "-l", "app=shop")).splitlines()[0] == "bot/clerk deleted"
-    assert await person.out("get", "all", "-o", "name") == ""
-    for words in ((), ("bot", "a", "-f", "x"), ("bots", "-l", "a=b", "-f", "x")):
-        assert "say what to delete" in await person.err("delete", *words, code=2)
-    assert "say which one" in await person.err("delete", "bots")
-
-    await person.shop()
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SIGNALBOX_")}
-
-    def delete(answer: bytes) -> "subprocess.CompletedProcess[str]":
-        ours, theirs = pty.openpty()
-        try:
-            os.write(ours, answer)
-            return subprocess.run(
-                [*CLI, "delete", "bot/clerk", "ghost/helper"],
-                env=inherited | person.env,
-                stdin=theirs,
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
-        finally:
-            os.close(ours)
-            os.close(theirs)
-
-    no = await asyncio.to_thread(delete, b"n\n")
-    assert (no.returncode, no.stdout) == (1, "")
-    assert "  bot/clerk\n  ghost/helper\nDelete these 2? (y/N)" in no.stderr
-    assert "nothing was deleted" in no.stderr
-    yes = await asyncio.to_thread(delete, b"y\n")
-    assert (yes.returncode, yes.stdout) == (0, "bot/clerk deleted\nghost/helper deleted\n")
-
-
-async def test_what_goes_on_is_followed(installation: Installation, tmp_path: Path) -> None:
-    async with person_of(installation, tmp_path, command_patience=0.0) as person:
-        await person.shop()
-        assert await person.out("delete", "bot", "clerk") == "bot/clerk deleted\n"
-        assert await person.out("restore", "bot", "clerk") == "bot/clerk restored\n"
-        assert "It is referred to by bot clerk" in await person.err("delete", "ghost", "helper")
-
-
 # -- edit -------------------------------------------------------------------------------------------------
 
 
@@ -451,84 +227,3 @@ async def test_edit(person: Person, tmp_path: Path) -> None:
     assert "Sells late." in kept.read_text(encoding="utf-8")
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     assert (await person.json("get", "bot", "clerk"))["spec"]["description"] == "Sells other things."
-
-
-# -- kinds, explain, skills, watch ------------------------------------------------------------------------
-
-
-async def test_kinds_and_their_fields(person: Person) -> None:
-    header, *found = rows(await person.out("kinds"))
-    assert header == ["NAME", "SHORT", "VERSION", "KIND", "DESCRIPTION"]
-    assert {"ghosts", "models", "shells", "bots", "teams", "skills"} <= {row[0] for row in found}
-    assert await person.out("api-resources") == await person.out("kinds")
-    assert {"kind", "plural", "shortNames"} <= json.loads(await person.out("kinds", "--json"))[0].keys()
-    assert "ghostRef <object> -required-" in await person.out("explain", "bot.spec")
-    assert "botRef <object> -required-\n" in await person.out("explain", "team", "--recursive")
-    assert "there is no field spec.x" in await person.err("explain", "bot.spec.x")
-
-
-async def test_packages_of_skills(person: Person) -> None:
-    skill = "---\nname: tidy\ndescription: Tidies up.\n---\nHow to.\n"
-    person.write("tidy/SKILL.md", skill)
-    person.write("tidy/bin/run.sh", "#!/bin/sh\n")
-    (person.folder / "tidy/bin/run.sh").chmod(0o755)
-    pushed = await person.out("skill", "push", "tidy", str(person.folder / "tidy"))
-    assert re.fullmatch(r"skill/tidy pushed: 2 files, [\d,]+ bytes, sha256 [0-9a-f]{64}\n", pushed)
-    target = person.folder / "got.zip"
-    await person.run("skill", "pull", "tidy", "-o", str(target))
-    with zipfile.ZipFile(target) as archive:
-        assert archive.read("SKILL.md").decode() == skill
-    assert await person.out("skill", "push", "tidy", str(target)) == pushed
-    listed = await person.out("skill", "files", "tidy")
-    assert [row[1:] for row in rows(listed)] == [
-        ["MODE", "PATH"],
-        ["-", "SKILL.md"],
-        ["executable", "bin/run.sh"],
-        [],
-    ]
-    assert json.loads(await person.out("skill", "files", "tidy", "--json"))["files"][0]["path"] == "SKILL.md"
-    assert "Package:\n" in await person.out("describe", "skill", "tidy")
-    assert "SKILL.md calls the skill tidy" in await person.err("skill", "push", "other", str(target))
-    assert "cannot be read" in await person.err("skill", "push", "tidy", "absent")
-    person.write("bad.zip", "no zip")
-    assert "signalbox:" in await person.err("skill", "push", "tidy", str(person.folder / "bad.zip"))
-    await person.run(
-        "apply",
-        "-f",
-        "-",
-        stdin="apiVersion: signalbox.dev/v1\nkind: Skill\nmetadata: {name: bare}\nspec: {description: x}\n",
-    )
-    assert "This skill has no package" in await person.err("skill", "pull", "bare", "-o", str(target))
-
-
-async def test_watch_tells_every_change(person: Person) -> None:
-    await person.shop()
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SIGNALBOX_")}
-    with subprocess.Popen(
-        [*CLI, "get", "bots", "-w", "-o", "json"],
-        env=inherited | person.env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd="/",
-    ) as process:
-        assert process.stdout is not None
-
-        async def told() -> tuple[str, str, str]:
-            assert process.stdout is not None
-            line = await asyncio.wait_for(asyncio.to_thread(process.stdout.readline), 20)
-            said = json.loads(line)
-            return said["type"], said["object"]["metadata"]["name"], said["object"]["spec"]["description"]
-
-        try:
-            assert await told() == ("ADDED", "clerk", "Sells.")
-            await person.run("apply", "-f", "-", stdin=BOT.replace("Sells.", "Sells more."))
-            assert await told() == ("MODIFIED", "clerk", "Sells more.")
-            await person.run("delete", "bot", "clerk")
-            assert await told() == ("DELETED", "clerk", "Sells more.")
-            process.send_signal(signal.SIGINT)
-            _, problems = await asyncio.to_thread(process.communicate, None, 20)
-            assert (process.returncode, problems) == (130, "")
-        finally:
-            process.kill()
-    assert "--watch goes with neither" in await person.err("get", "bots", "-w", "-q", "x", code=2)

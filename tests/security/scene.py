@@ -22,6 +22,10 @@ OF_BETA = ("Whisper of beta", "craft-of-beta", "Label-of-beta", "sealed-in-beta"
 """What stands in resources of beta and nowhere else."""
 SPIRIT = {"name": "spirit", "namespace": BETA}
 SHELL = {"name": "shell"}
+EVERYTHING = "!nobody-has-this"
+"""A label selector that everything fits."""
+KEY = "sk-live-0123456789abcdef"
+"""A key, as somebody would put one into a spec."""
 IDS = {"X-Request-ID": "the-same", "X-Correlation-ID": "for-both"}
 OF_THE_MOMENT = frozenset({"date", "x-operation-id", "content-length"})
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from pydantic import Secret
-from signalbox_catalog.service.neighbours import Neighbours
-from signalbox_catalog.service.turns import Turns
 
 from signalbox_catalog import errors
+from signalbox_catalog.service.access import AccessResolver
 from signalbox_catalog.service.changes import Changes
+from signalbox_catalog.service.limiter import ProjectLimiter
 from signalbox_catalog.service.reading import Reading
 from signalbox_catalog.service.vault import Vault
 from signalbox_common.bus import Bus
@@ -34,7 +34,9 @@ def ada() -> Principal:
 def changes(catalog: Scene, tmp_path: Path) -> Changes:
     """On a bus that is not started: nobody here looks into another namespace."""
     vault = Vault(LocalSecrets(catalog.database, KeyFile(tmp_path / "catalog.keys", KEY)), KEY)
-    return Changes(catalog.database, vault, Neighbours(Bus(LabSettings(service="catalog"))), Turns())
+    return Changes(
+        catalog.database, vault, AccessResolver(Bus(LabSettings(service="catalog"))), ProjectLimiter()
+    )
 
 
 @pytest.fixture
