@@ -7,22 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.applying import (
-    GHOST,
-    SHELL,
-    THEIRS,
-    a_team,
-    actions,
-    all_told,
-    applied,
-    document,
-    first_lines,
-    places,
-    refused,
-    state,
-    text_of,
-)
+from tests.support.applying import GHOST, SHELL, a_team, actions, all_told, first_lines, places, state
 from tests.support.catalog import KINDS, catalog_of
+from tests.support.factories import THEIRS, applied, document, refused, text_of
 from tests.support.installation import Installation
 from tests.support.pace import pace
 

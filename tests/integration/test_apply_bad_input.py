@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from tests.support.catalog import SPECS, Catalog, catalog_of
-from tests.support.flawed import BEFORE, GOOD, document, refused, send
+from tests.support.factories import document
+from tests.support.flawed import BEFORE, GOOD, refused, send
 from tests.support.installation import Installation
 
 

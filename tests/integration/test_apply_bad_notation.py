@@ -12,7 +12,8 @@ from signalbox_common.contracts.catalog import Apply
 from signalbox_common.contracts.streams import MAX_PAYLOAD
 from signalbox_common.testing import eventually
 from tests.support.catalog import KINDS, Catalog, catalog_of
-from tests.support.flawed import BEFORE, GOOD, HEAD, JSON, MIB, _laughs, _many_nodes, document, refused
+from tests.support.factories import document
+from tests.support.flawed import BEFORE, GOOD, HEAD, JSON, MIB, laughs, many_nodes, refused
 from tests.support.installation import Installation
 from tests.support.pace import pace
 
@@ -71,7 +72,7 @@ YAML_CASES = (
         69,
         "spec" + ".a" * 63,
     ),
-    Case("billion laughs", _laughs(), "too_large", 11),
+    Case("billion laughs", laughs(), "too_large", 11),
     Case("aliases of a list", f"  a: &a [{'1,' * 2000}]\n  b: [{'*a,' * 2000}]\n", "too_large", 7),
     Case("aliases of a text", f"  a: &a {'x' * 50_000}\n  b: [{'*a,' * 9000}]\n", "too_large", 7),
     Case("aliases in merges", f"  a: &a {{{','.join(f'k{n}: 1' for n in range(2000))}}}\n"
@@ -80,7 +81,7 @@ YAML_CASES = (
 
 
 async def test_yaml_that_is_none(catalog: Catalog, subtests: pytest.Subtests) -> None:
-    dearest = await pace(lambda: catalog.apply(_many_nodes()), times=1)
+    dearest = await pace(lambda: catalog.apply(many_nodes()), times=1)
     for case in YAML_CASES:
         with subtests.test(case.name):
             started = time.perf_counter()
@@ -152,7 +153,7 @@ WHOLE_TEXTS: dict[str, tuple[bytes, str, str]] = {
 
 
 async def test_texts_that_are_no_documents(catalog: Catalog, subtests: pytest.Subtests) -> None:
-    dearest = await pace(lambda: catalog.apply(_many_nodes()), times=1)
+    dearest = await pace(lambda: catalog.apply(many_nodes()), times=1)
     for name, (text, code, said) in WHOLE_TEXTS.items():
         with subtests.test(name):
             started = time.perf_counter()

@@ -7,21 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.applying import (
-    GHOST,
-    OURS,
-    THEIRS,
-    a_team,
-    actions,
-    applied,
-    document,
-    first_lines,
-    places,
-    project,
-    refused,
-    text_of,
-)
+from tests.support.applying import GHOST, a_team, actions, first_lines, places, project
 from tests.support.catalog import KINDS, catalog_of
+from tests.support.factories import OURS, THEIRS, applied, document, refused, text_of
 from tests.support.installation import Installation
 
 FILE = """\

@@ -15,7 +15,8 @@ import yaml
 from signalbox_common.contracts.catalog import Apply
 from signalbox_common.testing import running
 from tests.support.catalog import KINDS, SPECS, Catalog, catalog_of
-from tests.support.flawed import BEFORE, GOOD, HEAD, JSON, MIB, _laughs, _many_nodes, document, refused, send
+from tests.support.factories import document
+from tests.support.flawed import BEFORE, GOOD, HEAD, JSON, MIB, laughs, many_nodes, refused, send
 from tests.support.installation import Installation
 from tests.support.pace import pace
 from tests.support.services import process
@@ -215,11 +216,11 @@ def _many_keys() -> str:
 
 
 WORST: dict[str, Callable[[], str]] = {
-    "nodes": _many_nodes,
+    "nodes": many_nodes,
     "documents": _many_documents,
     "references": _many_references,
     "keys": _many_keys,
-    "laughs": lambda: GOOD + HEAD + _laughs(),
+    "laughs": lambda: GOOD + HEAD + laughs(),
 }
 
 

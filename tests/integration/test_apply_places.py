@@ -4,22 +4,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.applying import (
-    GHOST,
-    SHELL,
-    THEIRS,
-    a_team,
-    actions,
-    all_told,
-    applied,
-    document,
-    places,
-    project,
-    refused,
-    state,
-    text_of,
-)
+from tests.support.applying import GHOST, SHELL, a_team, actions, all_told, places, project, state
 from tests.support.catalog import Catalog, catalog_of
+from tests.support.factories import THEIRS, applied, document, refused, text_of
 from tests.support.installation import Installation
 
 # -- where it goes ----------------------------------------------------------------------------------------

@@ -12,8 +12,9 @@ from signalbox_catalog.service import tidying
 from signalbox_common.runtime import Service
 from signalbox_common.testing import eventually
 from tests.support.catalog import KINDS, Catalog, catalog_of
+from tests.support.factories import document, text_of
 from tests.support.installation import Installation
-from tests.support.sealed import API_KEY, _ghost, applied, document, keys_of, model, text_of
+from tests.support.sealed import API_KEY, applied, ghost_with_keys, keys_of, model
 
 
 async def tidy(service: Service) -> None:
@@ -41,7 +42,7 @@ async def test_keys_can_be_had_by_who_needs_them(installation: Installation, cat
     await catalog.create("models", "one", model("key-of-one-0001"))
     await catalog.create("models", "two", model("key-of-two-0002"))
     await catalog.create("models", "same", model("key-of-one-0001", token="its-token-0003"))
-    await catalog.create("ghosts", "ghost", _ghost("04"))
+    await catalog.create("ghosts", "ghost", ghost_with_keys("04"))
     project = await catalog.http.project(catalog.headers, "Elsewhere")
     slug = (await catalog.http.get(f"/api/v1/projects/{project}", headers=catalog.headers)).json()["slug"]
     await catalog.create("models", "one", model("key-elsewhere-5"), namespace=slug)

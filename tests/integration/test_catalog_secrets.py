@@ -13,8 +13,9 @@ import pytest
 from signalbox_common.contracts.catalog import RotateCatalogSecrets
 from signalbox_common.testing import eventually, running
 from tests.support.catalog import KINDS, YAML, Catalog, catalog_of
+from tests.support.factories import OURS, document, text_of
 from tests.support.installation import Installation
-from tests.support.sealed import API_KEY, OURS, _ghost, applied, document, keys_of, model, text_of
+from tests.support.sealed import API_KEY, applied, ghost_with_keys, keys_of, model
 
 PLURALS = ("ghosts", "models", "shells", "bots", "teams", "skills")
 
@@ -159,7 +160,7 @@ async def test_keys_show_nowhere(installation: Installation, capsys: pytest.Capt
         def body(name: str, spec: Any, **metadata: Any) -> dict[str, Any]:
             return {"metadata": {"name": name} | metadata, "spec": spec}
 
-        made = await ask("POST", "kinds/ghosts", 201, body("g", _ghost("01")))
+        made = await ask("POST", "kinds/ghosts", 201, body("g", ghost_with_keys("01")))
         assert "***" in json.dumps(made)
         await ask("POST", "kinds/models", 201, body("m", model("postKey02aaaa")))
         await ask("POST", "kinds/models", 201, body("short", {"provider": "x", "apiKey": "shortKey03aaa"}))
@@ -169,12 +170,12 @@ async def test_keys_show_nowhere(installation: Installation, capsys: pytest.Capt
         refs = {"ghostRef": "g", "shellRef": "s", "modelRef": "m", "secretKey": "botKey06aaaaa"}
         await ask("POST", "kinds/bots", 201, body("b", refs))
         await ask("POST", "kinds/teams", 201, body("t", {"bots": ["b"], "env": {"X_KEY": "teamKey07aaaa"}}))
-        await ask("PUT", "kinds/ghosts/g", 200, {"spec": _ghost("08")})
+        await ask("PUT", "kinds/ghosts/g", 200, {"spec": ghost_with_keys("08")})
         patch = {"spec": {"modelConfig": {"env": {"api_key": "patchKey09aaa"}}}}
         await ask("PATCH", "kinds/models/m", 200, patch)
         text = text_of(
-            document("Ghost", "g", _ghost("10")),
-            document("Ghost", "new", _ghost("11")),
+            document("Ghost", "g", ghost_with_keys("10")),
+            document("Ghost", "new", ghost_with_keys("11")),
             document("Model", "m", model("applyKey12aaa", numeric_token=7654321098765)),
         )
         await listener.apply(text, dryRun=True)

@@ -16,10 +16,10 @@ from signalbox_common.testing import eventually
 from signalbox_gateway import app as gateway_app
 from signalbox_gateway.live import resource_watch
 from signalbox_gateway.live.resource_watch import ChangeSignals
+from tests.support.factories import registered
 from tests.support.forgery import Signer
 from tests.support.installation import Installation
 from tests.support.pace import pace, soon
-from tests.support.people import registered
 from tests.support.sse import BOOKMARK, watching
 from tests.support.watched import GHOST, GHOSTS, What, scene_of, told
 

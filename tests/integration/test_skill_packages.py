@@ -13,21 +13,9 @@ from signalbox_catalog.service import tidying
 from signalbox_common.contracts.catalog import MAX_PACKAGE
 from signalbox_common.testing import eventually
 from tests.support.catalog import Catalog, catalog_of
+from tests.support.factories import refused
 from tests.support.installation import Installation
-from tests.support.packages import (
-    MIB,
-    SKILLS,
-    ZIP,
-    get,
-    objects,
-    package,
-    packed,
-    put,
-    refused,
-    skill_md,
-    taken,
-    tidy,
-)
+from tests.support.packages import MIB, SKILLS, ZIP, get, objects, package, packed, put, skill_md, taken, tidy
 
 
 @pytest.fixture

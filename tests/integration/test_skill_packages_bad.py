@@ -15,21 +15,9 @@ from signalbox_catalog.service import tidying
 from signalbox_common.contracts.streams import PACKAGE_BUCKET, PACKAGES
 from signalbox_common.testing import eventually
 from tests.support.catalog import KINDS, Catalog, catalog_of
+from tests.support.factories import refused
 from tests.support.installation import Installation
-from tests.support.packages import (
-    MIB,
-    SKILLS,
-    ZIP,
-    get,
-    objects,
-    package,
-    packed,
-    put,
-    refused,
-    skill_md,
-    taken,
-    tidy,
-)
+from tests.support.packages import MIB, SKILLS, ZIP, get, objects, package, packed, put, skill_md, taken, tidy
 
 
 def _with_symlink() -> bytes:

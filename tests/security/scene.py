@@ -14,8 +14,8 @@ from signalbox_common.bus import Bus
 from signalbox_common.contracts import auth
 from signalbox_common.testing import eventually
 from tests.support.catalog import KINDS, YAML
+from tests.support.factories import Person, registered
 from tests.support.installation import Http, Installation
-from tests.support.people import Person, registered
 
 ALPHA, BETA = "alpha", "beta"
 OF_BETA = ("Whisper of beta", "craft-of-beta", "Label-of-beta", "sealed-in-beta")

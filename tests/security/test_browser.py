@@ -10,8 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 from signalbox_gateway.settings import GatewaySettings
+from tests.support.factories import registered, signed_in
 from tests.support.installation import PASSWORD, Http, Installation
-from tests.support.people import registered, signed_in
 
 pytestmark = pytest.mark.fresh  # its people have the same names in each test
 

@@ -23,10 +23,10 @@ from tests.security.scene import (
     two_projects,
 )
 from tests.support.catalog import KINDS
+from tests.support.factories import bearer
 from tests.support.forgery import Signer, grant_claims
 from tests.support.installation import Installation
 from tests.support.pace import promptly
-from tests.support.people import bearer
 
 pytestmark = pytest.mark.fresh  # its people and projects have the same names in each test
 

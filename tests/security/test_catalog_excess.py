@@ -23,9 +23,9 @@ from tests.security.abuse import AS_ZIP, JSON
 from tests.security.matrix import SKILL_PACKAGE
 from tests.security.scene import ALPHA, BETA, IDS, Scene, bot, ghost, seen, two_projects
 from tests.support.catalog import KINDS
+from tests.support.factories import bearer
 from tests.support.installation import PASSWORD, Installation
 from tests.support.pace import promptly
-from tests.support.people import bearer
 
 pytestmark = pytest.mark.fresh  # its people and projects have the same names in each test
 MOST_ERRORS = 100

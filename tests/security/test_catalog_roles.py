@@ -23,8 +23,8 @@ from tests.security.scene import (
     two_projects,
 )
 from tests.support.catalog import KINDS
+from tests.support.factories import bearer
 from tests.support.installation import Installation
-from tests.support.people import bearer
 
 pytestmark = pytest.mark.fresh  # its people and projects have the same names in each test
 LONG_AGO = "2001-01-01T00:00:00Z"

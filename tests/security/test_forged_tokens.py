@@ -19,10 +19,10 @@ from signalbox_common.contracts.base import Query
 from signalbox_common.errors import SignalboxError
 from signalbox_common.keys import uuid7
 from tests.security.forgeries import HOUR, MALFORMED, UNKNOWN, forgeries
+from tests.support.factories import Person, bearer, registered
 from tests.support.forgery import Signer, access_claims, grant_claims
 from tests.support.installation import Http, Installation
 from tests.support.pace import promptly
-from tests.support.people import Person, bearer, registered
 
 pytestmark = pytest.mark.fresh  # keys are distrusted
 

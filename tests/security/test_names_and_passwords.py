@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.support.factories import LOGIN, registered, signed_in
 from tests.support.installation import PASSWORD, Http, Installation
-from tests.support.people import LOGIN, registered, signed_in
 
 REGISTER, ME, CHANGE = "/api/v1/auth/register", "/api/v1/auth/me", "/api/v1/auth/password"
 

@@ -11,8 +11,8 @@ from signalbox_common.keys import uuid7
 from signalbox_gateway.app import build
 from signalbox_gateway.routes.devices import GRANT_TYPE
 from signalbox_gateway.settings import GatewaySettings
+from tests.support.factories import Person, bearer, registered, signed_in
 from tests.support.installation import ADMIN_PASSWORD, PASSWORD, Http, Installation
-from tests.support.people import Person, bearer, registered, signed_in
 
 pytestmark = pytest.mark.fresh  # its people have the same names in each test
 

@@ -10,10 +10,10 @@ import httpx
 
 from signalbox_common.keys import uuid7
 from tests.security.matrix import BELOW, ROWS, SKILL_PACKAGE, WORDS, ZIP, Row, Words
+from tests.support.factories import Person, bearer, registered, signed_in
 from tests.support.forgery import Signer
 from tests.support.installation import ADMIN_PASSWORD, PASSWORD, Http, Installation
 from tests.support.pace import promptly
-from tests.support.people import Person, bearer, registered, signed_in
 
 KINDS = "/api/v1/kinds"
 ROLES = ("maintainer", "developer", "viewer")

@@ -4,14 +4,13 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import httpx
 import yaml
 
 from signalbox_common.testing import eventually
 from tests.support.catalog import Catalog
+from tests.support.factories import document
 from tests.support.installation import Installation
 
-OURS, THEIRS = "signalbox.dev/v1", "agent.wecode.io/v1"
 GHOST: dict[str, Any] = {"systemPrompt": "You write code."}
 SHELL: dict[str, Any] = {"shellType": "Chat"}
 MODEL: dict[str, Any] = {"modelConfig": {"env": {"model": "openai", "model_id": "m1"}}}
@@ -23,14 +22,6 @@ STATE = (
     "select * from catalog.namespaces order by project_id",
 )
 """All that a resource is, was and refers to."""
-
-
-def document(kind: str, name: str, spec: Any, *, api: str = OURS, **metadata: Any) -> dict[str, Any]:
-    return {"apiVersion": api, "kind": kind, "metadata": {"name": name} | metadata, "spec": spec}
-
-
-def text_of(*documents: dict[str, Any]) -> str:
-    return str(yaml.safe_dump_all(documents, allow_unicode=True, sort_keys=False))
 
 
 def first_lines(text: str) -> list[int]:
@@ -51,24 +42,8 @@ def a_team(**changes: Any) -> list[dict[str, Any]]:
     ]
 
 
-async def applied(catalog: Catalog, text: str, **query: Any) -> list[dict[str, Any]]:
-    """What became of each document, where all is well."""
-    answer = await catalog.apply(text, **query)
-    assert answer.status_code == 200, answer.text
-    items: list[dict[str, Any]] = answer.json()["items"]
-    return items
-
-
 def actions(items: Sequence[dict[str, Any]]) -> list[str]:
     return [item["action"] for item in items]
-
-
-def refused(answer: httpx.Response, status: int, code: str) -> list[dict[str, Any]]:
-    """What was wrong, where something was."""
-    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    errors: list[dict[str, Any]] = answer.json().get("errors", [])
-    return errors
 
 
 def places(errors: Sequence[dict[str, Any]], text: str) -> list[tuple[int, str, str]]:

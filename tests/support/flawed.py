@@ -15,11 +15,6 @@ BEFORE = GOOD.count("\n")
 """Lines before the second document."""
 
 
-def document(kind: str, name: Any, spec: Any, **metadata: Any) -> dict[str, Any]:
-    header = {"apiVersion": "signalbox.dev/v1", "kind": kind}
-    return header | {"metadata": {"name": name} | metadata, "spec": spec}
-
-
 def refused(
     answer: httpx.Response, status: int = 422, code: str = "validation_failed"
 ) -> list[dict[str, Any]]:
@@ -44,11 +39,11 @@ async def send(
     return await catalog.http.request(method, f"{KINDS}/{path}", content=content, headers=sent)
 
 
-def _laughs() -> str:
+def laughs() -> str:
     lines = ['  l0: &l0 ["ha", "ha", "ha", "ha", "ha", "ha", "ha", "ha", "ha", "ha"]\n']
     lines += [f"  l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 10)}]\n" for n in range(1, 10)]
     return "".join(lines)
 
 
-def _many_nodes() -> str:
+def many_nodes() -> str:
     return HEAD + f"  a: [{','.join(['1'] * 190_000)}]\n"

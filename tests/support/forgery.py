@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from signalbox_common.contracts.streams import KEY_BUCKET
 from signalbox_common.tokens import ACCESS, ACCESS_AUDIENCE, GRANT, ISSUER, PublishedKey
+from tests.support.factories import Person
 from tests.support.installation import Installation
-from tests.support.people import Person
 
 
 @dataclass(frozen=True)

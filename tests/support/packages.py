@@ -57,13 +57,6 @@ async def get(
     return await catalog.http.get(where, headers=headers or catalog.headers, params=query)
 
 
-def refused(answer: httpx.Response, status: int, code: str) -> list[dict[str, Any]]:
-    assert answer.headers["content-type"] == "application/problem+json", answer.text[:200]
-    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
-    errors: list[dict[str, Any]] = answer.json().get("errors", [])
-    return errors
-
-
 async def taken(catalog: Catalog, content: bytes, name: str = "lint", **query: Any) -> Any:
     """The skill, when the package was good."""
     answer = await put(catalog, content, name, **query)

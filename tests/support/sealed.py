@@ -3,29 +3,20 @@
 import json
 from typing import Any
 
-import yaml
-
 from signalbox_catalog.service.vault import Vault
 from signalbox_catalog.store.rows import secrets_of
 from signalbox_common.runtime import Service
 from signalbox_common.secrets import KeyFile, LocalSecrets
+from tests.support import factories
 from tests.support.catalog import Catalog
+from tests.support.factories import text_of
 from tests.support.installation import Installation
 
-OURS, THEIRS = "signalbox.dev/v1", "agent.wecode.io/v1"
 API_KEY = "/modelConfig/env/api_key"
-
-
-def document(kind: str, name: str, spec: Any, *, api: str = OURS, **metadata: Any) -> dict[str, Any]:
-    return {"apiVersion": api, "kind": kind, "metadata": {"name": name} | metadata, "spec": spec}
 
 
 def model(key: Any, **env: Any) -> dict[str, Any]:
     return {"modelConfig": {"env": {"model": "openai", "api_key": key} | env}}
-
-
-def text_of(*documents: dict[str, Any]) -> str:
-    return str(yaml.safe_dump_all(documents, sort_keys=False))
 
 
 def secret_key_of(installation: Installation) -> str:
@@ -50,13 +41,10 @@ async def keys_of(
 
 
 async def applied(catalog: Catalog, *documents: dict[str, Any], **query: Any) -> list[dict[str, Any]]:
-    answer = await catalog.apply(text_of(*documents), **query)
-    assert answer.status_code == 200, answer.text
-    items: list[dict[str, Any]] = answer.json()["items"]
-    return items
+    return await factories.applied(catalog, text_of(*documents), **query)
 
 
-def _ghost(number: str) -> dict[str, Any]:
+def ghost_with_keys(number: str) -> dict[str, Any]:
     """Keys in all the places where MCP servers have them."""
     return {
         "systemPrompt": "marker-of-a-prompt",

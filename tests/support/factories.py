@@ -1,12 +1,17 @@
-"""People of a test: who they are, and what they hold."""
+"""What tests begin with: documents, people and their tokens."""
 
 import uuid
 from dataclasses import dataclass
+from typing import Any
 
+import httpx
 import jwt
+import yaml
 
+from tests.support.catalog import Catalog
 from tests.support.installation import PASSWORD, Http
 
+OURS, THEIRS = "signalbox.dev/v1", "agent.wecode.io/v1"
 LOGIN = "/api/v1/auth/login?cookie=false"
 
 
@@ -48,3 +53,27 @@ async def signed_in(http: Http, username: str, password: str = PASSWORD) -> Pers
     access_token = str(answer.json()["accessToken"])
     claims = jwt.decode(access_token, options={"verify_signature": False})
     return Person(claims["sub"], username, access_token, answer.json()["refreshToken"])
+
+
+def document(kind: str, name: Any, spec: Any, *, api: str = OURS, **metadata: Any) -> dict[str, Any]:
+    return {"apiVersion": api, "kind": kind, "metadata": {"name": name} | metadata, "spec": spec}
+
+
+def text_of(*documents: dict[str, Any]) -> str:
+    return str(yaml.safe_dump_all(documents, allow_unicode=True, sort_keys=False))
+
+
+async def applied(catalog: Catalog, text: str, **query: Any) -> list[dict[str, Any]]:
+    """What became of each document, where all is well."""
+    answer = await catalog.apply(text, **query)
+    assert answer.status_code == 200, answer.text
+    items: list[dict[str, Any]] = answer.json()["items"]
+    return items
+
+
+def refused(answer: httpx.Response, status: int, code: str) -> list[dict[str, Any]]:
+    """What was wrong, where something was."""
+    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    errors: list[dict[str, Any]] = answer.json().get("errors", [])
+    return errors
