@@ -68,15 +68,16 @@ class CommandConsumer(DurableConsumer):
             if asked.principal is not None:
                 authorize(self.contract, asked.principal.standing)
             call = self._call(asked, delivery, delivery.message.command_id)
-            if self._own_transaction:
-                handled = await self._handler(call, command)
-            else:
-                handled = await call.take_effect(self._handler, command)
+            if not self._own_transaction:
+                return await call.take_effect(self._handler, command)
+            outcome = await self._handler(call, command)
         except SignalboxError as error:
             if not error.final:
                 raise
             return await self._refuse(asked, delivery, delivery.message.command_id, error)
-        return handled if isinstance(handled, Outcome) else Outcome.of(handled)
+        if not isinstance(outcome, Outcome):
+            raise TypeError(f"{self.subject} is answered outside its transaction")
+        return outcome
 
     async def _refuse(
         self, asked: Asked, delivery: Delivery, command_id: uuid.UUID, refusal: SignalboxError
