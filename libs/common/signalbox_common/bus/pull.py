@@ -141,6 +141,7 @@ class LongPoll:
     async def _wait(self) -> None:
         """Until there is something to look at; with as much asked for as there is room."""
         self._changed.clear()
+        self._check()  # it may have happened while nobody waited
         await self._ask()
         waits = self._patience if self._asked else None
         try:
@@ -148,6 +149,9 @@ class LongPoll:
                 await self._changed.wait()
         except TimeoutError as error:
             raise ConsumerLost("nothing is heard of the request") from error
+        self._check()
+
+    def _check(self) -> None:
         if self._silent and not self._arrived:
             raise ConsumerLost("the consumer is gone, or the connection was")
 

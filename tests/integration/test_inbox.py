@@ -1,0 +1,76 @@
+"""The inbox by itself, at the moments that a race would have to hit."""
+
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from signalbox_common.contracts.operations import OperationStatus
+from signalbox_common.db import Database, Transaction
+from signalbox_common.errors import Conflict, SignalboxError
+from signalbox_common.inbox import Inbox, Outcome, RequestKey
+from tests.support.installation import Installation
+from tests.support.lab import LabSettings, Noted
+
+
+class Refused(Conflict):
+    code = "lab_refused"
+    detail = "Not now."
+
+
+@pytest.fixture
+async def inbox(installation: Installation) -> AsyncIterator[Inbox]:
+    database = Database(installation.settings(LabSettings, "tasks"))
+    yield Inbox(database)
+    await database.close()
+
+
+def new_key() -> RequestKey:
+    return RequestKey(uuid.uuid4(), "cmd.tasks.v1.lab-note", "digest", None, None)
+
+
+async def refused(_transaction: Transaction) -> Noted:
+    raise Refused
+
+
+async def done(_transaction: Transaction) -> Noted:
+    return Noted(id="done", handled=1)
+
+
+async def test_a_duplicate_between_the_rollback_and_the_stored_refusal(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes effect; both are answered with that, and the audit log is told of one."""
+    key, told = new_key(), []
+
+    def audit(_transaction: Transaction, error: SignalboxError | None, _resource: str | None) -> None:
+        told.append(error.code if error is not None else "succeeded")
+
+    refuse = inbox.refuse
+    duplicates: list[Outcome[Noted]] = []
+
+    async def overtaken(*arguments: Any, **more: Any) -> Outcome[Any]:
+        duplicates.append(await inbox.once(key, done, audit))
+        return await refuse(*arguments, **more)
+
+    monkeypatch.setattr(inbox, "refuse", overtaken)
+    first = await inbox.once(key, refused, audit)
+    assert (first.body, first.failed, first.replayed) == (duplicates[0].body, False, True)
+    assert told == ["succeeded"]
+    report = await inbox.report(key.command_id)
+    assert report is not None
+    assert report.status is OperationStatus.SUCCEEDED
+
+
+async def test_a_refusal_is_answered_again_and_again(inbox: Inbox) -> None:
+    key, told = new_key(), []
+
+    def audit(_transaction: Transaction, error: SignalboxError | None, _resource: str | None) -> None:
+        told.append(error.code if error is not None else "succeeded")
+
+    first = await inbox.once(key, refused, audit)
+    again = await inbox.once(key, done, audit)
+    assert first.failed
+    assert (again.body, again.failed, again.replayed) == (first.body, True, True)
+    assert told == ["lab_refused"]
