@@ -64,10 +64,9 @@ class Stack:
     def programs(self) -> dict[int, str]:
         """Who is who among its processes, as long as none is started again."""
         state = self._status()
-        rows = (*state["services"], *state["servers"])
+        forkserver = [state["forkserver"]] if state.get("forkserver") else []  # older ones have none
+        rows = (*state["services"], *state["servers"], *forkserver)
         names = {row["pid"]: row["name"].partition("-")[0] for row in rows}
-        if state.get("forkserver"):  # older ones have none
-            names[state["forkserver"]] = "forkserver"
         return names | {state["supervisor"]: "supervisor"}
 
     def memory(self) -> processes.Memory:

@@ -21,6 +21,8 @@ from tests.support.installation import Installation
 from tests.support.lab import NoteTaken
 from tests.support.live_core import PROJECT, ClientView, live
 
+pytestmark = pytest.mark.fresh  # what the history of one channel holds is counted
+
 WITHIN = 1.0
 LOSSES = 5
 FILLING = uuid.UUID("00000000-0000-7000-8000-00000000000f")

@@ -33,7 +33,7 @@ class Assignment:
     sockets: list[int]
 
 
-class ForkServer:
+class ForkServerProcess:
     def __init__(self, channel: socket.socket, modules: list[str]) -> None:
         self._channel = channel
         self._left = list(modules)
@@ -166,7 +166,7 @@ def main() -> None:
     os.environ.clear()
     os.environ.update(json.load(sys.stdin))
     gc.disable()
-    assignment = ForkServer(channel, sys.argv[2:]).serve()
+    assignment = ForkServerProcess(channel, sys.argv[2:]).serve()
     if assignment is None:
         os._exit(0)  # to take apart what is shared would copy it first
     _become(assignment)
