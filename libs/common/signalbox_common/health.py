@@ -54,6 +54,18 @@ async def _outcome(check: Check) -> str:
     return "ok"
 
 
+class _PromptServer(uvicorn.Server):
+    """Is told when to end, where uvicorn looks ten times a second: a tenth of what an idle service takes."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.told = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        await self.told.wait()
+
+
 class HealthServer:
     """`/health` (alive), `/health/ready` (and of use), `/metrics`."""
 
@@ -73,9 +85,14 @@ class HealthServer:
             routes=[Route("/health", alive), Route("/health/ready", ready), Route("/metrics", metrics)]
         )
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
+            app,
+            log_config=None,
+            access_log=False,
+            date_header=False,  # it would be that of the start
+            lifespan="off",
+            timeout_graceful_shutdown=1,
         )
-        self._server = uvicorn.Server(config)
+        self._server = _PromptServer(config)
         self._socket = _listen(settings)
         self._task: asyncio.Task[None] | None = None
 
@@ -88,6 +105,7 @@ class HealthServer:
 
     async def stop(self) -> None:
         self._server.should_exit = True
+        self._server.told.set()
         if self._task is not None:
             with suppress(asyncio.CancelledError):
                 await self._task

@@ -44,6 +44,9 @@ BATCH = 200
 """Rows that are read, and published, at a time."""
 _AUDIT = AuditRecorded.subject.removeprefix("evt.*.*")
 POLL = 1.0
+"""Seconds between two tries to lead."""
+IDLE_LOOK = 5.0
+"""Seconds after which whoever leads looks by itself: a wake-up comes with each commit, but may be lost."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
 
 Publish = Callable[[str, bytes, dict[str, str]], Awaitable[bool]]
@@ -205,7 +208,7 @@ class Relay:
                     telemetry.PUBLISHED.inc(len(published))
             if len(rows) < BATCH:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), POLL)
+                    await asyncio.wait_for(self._wake.wait(), IDLE_LOOK)
 
     async def _publish_in_order(self, rows: Sequence[Row[Any]], newest: int, published: list[int]) -> None:
         """Many at a time, but the facts of one entity each after the one before; raises what went wrong."""

@@ -57,6 +57,7 @@ class ServiceBus(Bus):
         self._durable: dict[str, CommandConsumer | FactConsumer] = {}
         self._consumers: list[DurableConsumer] = []
         self.relay = Relay(database, self.store_event, self._poke)
+        self.connection.on_reconnect.add(self.relay.poked)  # a wake-up may have been lost meanwhile
         database.after_emit = self.relay.after_emit
         self._requests.add(GetOperation, self._operation)
 
