@@ -34,7 +34,7 @@ from signalbox_common.contracts.events import AuditRecorded
 from signalbox_common.contracts.roles import ProjectRole
 from signalbox_common.db import Database, Transaction
 from signalbox_common.keys import uuid7
-from signalbox_common.revoked import Revoked
+from signalbox_common.revoked import Revocations
 from signalbox_common.tokens import KeyRing, PublishedKey
 from signalbox_gateway.app import add_middlewares
 from signalbox_gateway.identity import Asker, Identity
@@ -134,7 +134,7 @@ async def _record(transaction: Transaction, chain: Chain, asker: Asker, project:
     await audit.add(transaction, [line | {"hash": chain.seal(before, line)}])
 
 
-class NothingRevoked(Revoked):
+class NothingRevoked(Revocations):
     """Nobody takes anything back here, and nobody has to be listened to."""
 
     @property

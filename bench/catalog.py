@@ -54,14 +54,14 @@ async def _measure(stack: Stack, report: Report, rounds: int) -> None:
         httpx.AsyncClient(base_url=stack.url, timeout=60, headers=me) as client,
         _bus(stack) as bus,
     ):
-        desk = _Desk(stack, bus, client, person)
+        desk = _Admission(stack, bus, client, person)
         await _lists(stack, desk, report, rounds)
         await _applies(desk, report, rounds)
         await _trees(desk, report, rounds)
         await _watches(desk, report)
 
 
-class _Desk:
+class _Admission:
     """Asks the catalog as the gateway does."""
 
     def __init__(self, stack: Stack, bus: Bus, client: httpx.AsyncClient, person: Person) -> None:
@@ -130,7 +130,7 @@ async def _bus(stack: Stack) -> AsyncIterator[Bus]:
 # -- lists -------------------------------------------------------------------------------------------------
 
 
-async def _lists(stack: Stack, desk: _Desk, report: Report, rounds: int) -> None:
+async def _lists(stack: Stack, desk: _Admission, report: Report, rounds: int) -> None:
     few, few_slug = await desk.project("Few")
     many, many_slug = await desk.project("Many")
     await _fill(stack, {few: (few_slug, FEW), many: (many_slug, MANY)})
@@ -186,7 +186,7 @@ async def _fill(stack: Stack, projects: dict[str, tuple[str, int]]) -> None:
         await connection.close()
 
 
-async def _cursor_in_the_middle(desk: _Desk, slug: str) -> str:
+async def _cursor_in_the_middle(desk: _Admission, slug: str) -> str:
     """Found by a name."""
     page = await desk.client.get(
         "/api/v1/kinds/ghosts", params={"namespace": slug, "limit": 1, "q": "ghost-005"}
@@ -197,7 +197,7 @@ async def _cursor_in_the_middle(desk: _Desk, slug: str) -> str:
 # -- applies -----------------------------------------------------------------------------------------------
 
 
-async def _applies(desk: _Desk, report: Report, rounds: int) -> None:
+async def _applies(desk: _Admission, report: Report, rounds: int) -> None:
     first, again, tried = [], [], []
     for number in range(rounds):
         console.print(f"catalog: applies, round {number + 1} of {rounds}", style="dim")
@@ -250,7 +250,7 @@ def _documents(count: int) -> str:
     return "---\n".join(_FIVE.format(n=n) for n in range(count // 5))
 
 
-async def _apply(desk: _Desk, text: str, slug: str, expected: str, *, dry_run: bool = False) -> float:
+async def _apply(desk: _Admission, text: str, slug: str, expected: str, *, dry_run: bool = False) -> float:
     started = time.perf_counter()
     answer = await desk.client.post(
         "/api/v1/apply",
@@ -268,7 +268,7 @@ async def _apply(desk: _Desk, text: str, slug: str, expected: str, *, dry_run: b
 # -- trees -------------------------------------------------------------------------------------------------
 
 
-async def _trees(desk: _Desk, report: Report, rounds: int) -> None:
+async def _trees(desk: _Admission, report: Report, rounds: int) -> None:
     project, slug = await desk.project("Tree")
     names = ", ".join(f"bot-{n}" for n in range(BOTS))
     team = f"kind: Team\nmetadata: {{name: team}}\nspec: {{bots: [{names}]}}\n"
@@ -295,7 +295,7 @@ async def _trees(desk: _Desk, report: Report, rounds: int) -> None:
 # -- watches -----------------------------------------------------------------------------------------------
 
 
-async def _watches(desk: _Desk, report: Report) -> None:
+async def _watches(desk: _Admission, report: Report) -> None:
     _, slug = await desk.project("Watched")
     where, query = "/api/v1/kinds/shells", {"namespace": slug}
     body = {"metadata": {"name": "one"}, "spec": {"shellType": "Chat"}}

@@ -20,7 +20,7 @@ from bench.servers import Person, Stack
 from signalbox_auth.settings import AuthSettings
 from signalbox_common.bus import Bus
 from signalbox_common.keys import uuid7
-from signalbox_common.revoked import Revoked
+from signalbox_common.revoked import Revocations
 from signalbox_common.tokens import ACCESS, ACCESS_AUDIENCE, KeyRing, PublishedKey, SigningKey
 from signalbox_gateway.identity import Identity
 
@@ -78,7 +78,7 @@ async def _token_checks() -> tuple[float, float]:
     async def find(_kid: str) -> PublishedKey:
         return PublishedKey(key.public)
 
-    revoked = Revoked()
+    revoked = Revocations()
     identity = Identity(cast("Bus", SimpleNamespace(keys=KeyRing(find), revoked=revoked)))
     tokens = [
         key.sign(

@@ -16,7 +16,7 @@ from signalbox_common.contracts.base import (
     Ask,
     Command,
     ContractError,
-    Done,
+    Empty,
     Query,
     Reply,
     Request,
@@ -38,7 +38,7 @@ def test_a_contract_says_its_subject_in_the_right_form() -> None:
         "cmd.a.b.v1.c",
     ):
         with pytest.raises(ContractError):
-            type("Wrong", (Command[Done],), {"subject": subject, "__module__": __name__})
+            type("Wrong", (Command[Empty],), {"subject": subject, "__module__": __name__})
     with pytest.raises(ContractError):
         type("Wrong", (Event,), {"subject": "evt.x.auth.user.made", "__module__": __name__})
 
@@ -55,7 +55,7 @@ class KeyRing(Reply):
 def test_no_secret_goes_into_a_stream() -> None:
     with pytest.raises(ContractError, match="make it an Ask"):
 
-        class Secretive(Command[Done]):
+        class Secretive(Command[Empty]):
             subject = "cmd.auth.v1.secretive"
 
             keys: dict[str, list[Key]]
@@ -83,7 +83,7 @@ def test_only_asks_are_answered_with_secrets() -> None:
 def test_the_audit_log_is_told_no_secret() -> None:
     with pytest.raises(ContractError, match="show password in the audit log"):
 
-        class Whisper(Ask[Done]):
+        class Whisper(Ask[Empty]):
             subject = "ask.auth.v1.whisper"
             target = "password"
 
@@ -93,7 +93,7 @@ def test_the_audit_log_is_told_no_secret() -> None:
 def test_two_contracts_cannot_share_a_subject() -> None:
     with pytest.raises(ContractError, match="belongs to"):
 
-        class Another(Query[Done]):
+        class Another(Query[Empty]):
             subject = "qry.auth.v1.me"
 
 

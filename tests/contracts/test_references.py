@@ -228,9 +228,9 @@ def test_growth_is_fine(now: Documents, change: Callable[[Documents], Any]) -> N
 
 def test_schemas_may_refer_to_themselves(now: Documents) -> None:
     changed = copy.deepcopy(now)
-    _defs(changed, "Resolved")["properties"]["references"]["description"] = "deeper"
+    _defs(changed, "ResourceTree")["properties"]["references"]["description"] = "deeper"
     old, new = (Place(each, SCHEMAS, {"$ref": "#/$defs/Resolved"}) for each in (now, changed))
-    assert list(narrowed("Resolved", old, new, sent=False)) == []
+    assert list(narrowed("ResourceTree", old, new, sent=False)) == []
 
 
 def test_references_across_files_are_followed() -> None:

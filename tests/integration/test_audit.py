@@ -6,7 +6,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from signalbox_common.bus import Sending
+from signalbox_common.bus import Envelope
 from signalbox_common.contracts.auth import CheckAudit
 from signalbox_common.keys import uuid7
 from signalbox_common.testing import eventually, running
@@ -104,7 +104,7 @@ async def test_other_services_tell_too(installation: Installation) -> None:
         installation.gateway() as http,
         installation.bus() as bus,
     ):
-        await bus.send(Note(text="a"), Sending(uuid7(), "digest"))
+        await bus.send(Note(text="a"), Envelope(uuid7(), "digest"))
         admin = await admin_of(http)
 
         async def told() -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from signalbox_common.bus import Sending
+from signalbox_common.bus import Envelope
 from signalbox_common.contracts.auth import CreateProject
 from signalbox_common.errors import SignalboxError
 from signalbox_common.keys import OperationRef, uuid7
@@ -209,7 +209,7 @@ async def test_an_expired_grant_still_counts_for_what_was_accepted_in_time(
         about = {"sub": me["id"], "usr": me["username"], "rol": "user", "ver": 1}
         short = key.sign("grant+jwt", "auth", timedelta(seconds=1), about)
         ends = datetime.now(UTC) + timedelta(seconds=1)
-        accepted = Sending(uuid7(), "digest", short)
+        accepted = Envelope(uuid7(), "digest", short)
         assert await bus.send(CreateProject(name="Accepted in time"), accepted, patience=0.0) is None
 
         async def expired() -> bool:
@@ -223,7 +223,7 @@ async def test_an_expired_grant_still_counts_for_what_was_accepted_in_time(
 
             await eventually(there, what="the project exists")
             with pytest.raises(SignalboxError) as late:
-                await bus.send(CreateProject(name="Too late"), Sending(uuid7(), "digest", short))
+                await bus.send(CreateProject(name="Too late"), Envelope(uuid7(), "digest", short))
             assert late.value.code == "token_expired"
 
 
@@ -231,7 +231,7 @@ async def test_a_forged_or_foreign_grant_opens_nothing(installation: Installatio
     async with installation.running_auth(), installation.bus() as bus:
         for grant in (None, "", "nonsense", "eyJhbGciOiJub25lIn0.e30.", "a.b.c"):
             with pytest.raises(SignalboxError) as refused:
-                await bus.send(CreateProject(name="x"), Sending(uuid7(), "d", grant))
+                await bus.send(CreateProject(name="x"), Envelope(uuid7(), "d", grant))
             assert refused.value.status == 401
         assert await installation.count("auth.projects") == 0
         assert await installation.count("auth.inbox") == 0

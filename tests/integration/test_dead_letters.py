@@ -12,9 +12,9 @@ import pytest
 from pydantic import SecretStr
 
 from signalbox_cli import deadletters
-from signalbox_common.bus import Bus, Sending
+from signalbox_common.bus import Bus, Envelope
 from signalbox_common.bus import headers as h
-from signalbox_common.contracts.operations import GetOperation, OperationStatus, Redriven
+from signalbox_common.contracts.operations import GetOperation, OperationStatus, RedriveResult
 from signalbox_common.errors import SignalboxError
 from signalbox_common.keys import uuid7
 from signalbox_common.testing import eventually, running
@@ -59,7 +59,7 @@ async def test_raising_is_retried_with_growing_delays_then_buried(installation: 
     settings = installation.lab(command_attempts=4, retry_base=0.2)
     async with running(lab.service(settings)), installation.bus() as bus:
         command_id = uuid7()
-        assert await bus.send(Note(text="bad"), Sending(command_id, "d"), patience=0.05) is None
+        assert await bus.send(Note(text="bad"), Envelope(command_id, "d"), patience=0.05) is None
         assert await report(bus, command_id) is OperationStatus.PENDING
         found = await eventually(lambda: letters(installation), what="a dead letter")
         assert await report(bus, command_id) is OperationStatus.FAILED
@@ -85,11 +85,11 @@ async def test_nothing_blocks_what_comes_behind(installation: Installation) -> N
     async with running(lab.service(settings)), installation.bus() as bus:
 
         async def good() -> None:
-            assert await bus.send(Note(text="good"), Sending(uuid7(), "d"), patience=60) is not None
+            assert await bus.send(Note(text="good"), Envelope(uuid7(), "d"), patience=60) is not None
 
         control = await pace(good)
         for number in range(20):
-            await bus.send(Note(text=f"bad {number}"), Sending(uuid7(), "d"), patience=0.0)
+            await bus.send(Note(text=f"bad {number}"), Envelope(uuid7(), "d"), patience=0.0)
         assert await pace(good, times=1) < soon(control), "it waits for no pause of the others"
 
 
@@ -124,7 +124,7 @@ async def test_redrive_runs_the_handler_through_the_inbox(installation: Installa
     settings = installation.lab(command_attempts=1)
     async with running(lab.service(settings)), installation.bus() as bus:
         command_id = uuid7()
-        await bus.send(Note(text="bad"), Sending(command_id, "d"), patience=0.05)
+        await bus.send(Note(text="bad"), Envelope(command_id, "d"), patience=0.05)
         await eventually(lambda: letters(installation))
 
         async with installation.nats("operator") as operator:
@@ -136,7 +136,7 @@ async def test_redrive_runs_the_handler_through_the_inbox(installation: Installa
             assert shown["command_id"] == str(command_id)
 
             still = await deadletters.redrive(operator, number)
-            assert isinstance(still, Redriven)
+            assert isinstance(still, RedriveResult)
             assert still.outcome == "failed"
             assert still.failure is not None
             assert "cannot bear" in still.failure.detail
@@ -154,12 +154,12 @@ async def test_redrive_runs_the_handler_through_the_inbox(installation: Installa
             assert await report(bus, command_id, sent_before=LONG_AGO) is OperationStatus.PENDING
             release.set()
             done = await redriving
-            assert isinstance(done, Redriven)
+            assert isinstance(done, RedriveResult)
             assert done.outcome == "handled"
             assert await letters(installation) == []
             assert await report(bus, command_id) is OperationStatus.SUCCEEDED
 
-        answer = await bus.send(Note(text="bad"), Sending(command_id, "d"))
+        answer = await bus.send(Note(text="bad"), Envelope(command_id, "d"))
         assert answer is not None
         assert lab.finished == ["bad"], "the repeat was answered from the inbox"
         assert await installation.count("tasks.inbox", "subject like 'cmd.%'") == 1
@@ -172,7 +172,7 @@ async def _fine(_text: str) -> None:
 async def test_drop_and_unknown_numbers(installation: Installation) -> None:
     lab = Lab(act=explode)
     async with running(lab.service(installation.lab(command_attempts=1))), installation.bus() as bus:
-        await bus.send(Note(text="bad"), Sending(uuid7(), "d"), patience=0.0)
+        await bus.send(Note(text="bad"), Envelope(uuid7(), "d"), patience=0.0)
         await eventually(lambda: letters(installation))
         async with installation.nats("operator") as operator:
             await deadletters.drop(operator, 1)
@@ -192,7 +192,7 @@ async def test_a_fact_that_cannot_be_read_is_buried_and_redriven(installation: I
         installation.bus() as bus,
     ):
         for text in ("good", "bad", "fine"):
-            await bus.send(Note(text=text), Sending(uuid7(), "d"))
+            await bus.send(Note(text=text), Envelope(uuid7(), "d"))
         found = await eventually(lambda: letters(installation))
         assert found[0].subject == "dlq.catalog-on-lab-note-taken.evt._.tasks.lab.taken"
 
@@ -203,7 +203,7 @@ async def test_a_fact_that_cannot_be_read_is_buried_and_redriven(installation: I
         lab.act = _fine
         async with installation.nats("operator") as operator:
             done = await deadletters.redrive(operator, 1)
-            assert isinstance(done, Redriven)
+            assert isinstance(done, RedriveResult)
             assert done.outcome == "handled"
         assert sorted(lab.facts) == ["bad", "fine", "good"]
 
@@ -214,16 +214,16 @@ async def test_asks_are_done_at_once_or_not_at_all(installation: Installation) -
     async with running(lab.service(installation.lab())), installation.bus() as bus:
         command_id = uuid7()
         whisper = Whisper(text="hush", secret=SecretStr("s3cret"))
-        answer = await bus.ask(whisper, Sending(command_id, "d"))
+        answer = await bus.ask(whisper, Envelope(command_id, "d"))
         assert answer.value().handled == 1
         with pytest.raises(SignalboxError) as again:
-            await bus.ask(whisper, Sending(command_id, "d"))
+            await bus.ask(whisper, Envelope(command_id, "d"))
         assert (again.value.status, again.value.code, again.value.resource) == (409, "already_done", "hush")
         with pytest.raises(SignalboxError) as other:
-            await bus.ask(whisper, Sending(command_id, "another digest"))
+            await bus.ask(whisper, Envelope(command_id, "another digest"))
         assert other.value.code == "idempotency_key_reused"
         with pytest.raises(SignalboxError) as broken:
-            await bus.ask(Whisper(text="bad", secret=SecretStr("s3cret")), Sending(uuid7(), "d"))
+            await bus.ask(Whisper(text="bad", secret=SecretStr("s3cret")), Envelope(uuid7(), "d"))
         assert (broken.value.status, broken.value.code) == (500, "internal")
         assert "cannot bear" not in broken.value.detail
         assert await installation.messages("COMMANDS") == []
@@ -239,7 +239,7 @@ async def test_slow_commands_are_not_handed_to_somebody_else(installation: Insta
 
     lab = Lab(act=wait)
     async with running(lab.service(installation.lab())), installation.bus() as bus:
-        sending = asyncio.create_task(bus.send(Note(text="slow"), Sending(uuid7(), "d"), patience=20))
+        sending = asyncio.create_task(bus.send(Note(text="slow"), Envelope(uuid7(), "d"), patience=20))
         await lab.entered.wait()
         async with installation.nats() as client:
             jetstream = client.jetstream()

@@ -5,7 +5,7 @@ import uuid
 import pytest
 from pydantic import SecretStr
 
-from signalbox_common.bus import Bus, Sending
+from signalbox_common.bus import Bus, Envelope
 from signalbox_common.contracts import auth
 from signalbox_common.errors import SignalboxError
 from signalbox_common.keys import uuid7
@@ -18,7 +18,7 @@ VERBS = ("auth.get-project", "git.push")
 
 
 async def ask(bus: Bus, question: auth.Delegate) -> auth.Delegation:
-    return (await bus.ask(question, Sending(uuid7(), "digest"))).value()
+    return (await bus.ask(question, Envelope(uuid7(), "digest"))).value()
 
 
 def delegate(proof: str, service: str = "tasks", **changes: object) -> auth.Delegate:
@@ -53,7 +53,7 @@ async def test_a_delegation_lasts_as_long_as_the_role(installation: Installation
             await gateway.query(auth.ListMembers(), grant=grant)
 
         over = auth.EndDelegation(delegation=SecretStr(ended.delegation))
-        await tasks.ask(over, Sending(uuid7(), "digest"))
+        await tasks.ask(over, Envelope(uuid7(), "digest"))
         with pytest.raises(SignalboxError, match="has ended"):
             await tasks.query(auth.DelegatedGrant(delegation=over.delegation, audience="auth"))
 

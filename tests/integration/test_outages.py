@@ -10,9 +10,9 @@ import pytest
 
 from signalbox_cli.stack.program import free_port
 from signalbox_common import outbox
-from signalbox_common.bus import Bus, Sending
+from signalbox_common.bus import Bus, Envelope
 from signalbox_common.bus.client import REQUEST_TIMEOUT
-from signalbox_common.contracts.auth import Me
+from signalbox_common.contracts.auth import GetMe
 from signalbox_common.errors import SignalboxError, Unavailable
 from signalbox_common.keys import uuid7
 from signalbox_common.testing import eventually, running
@@ -50,7 +50,7 @@ class Traffic:
         await asyncio.wait_for(asyncio.gather(*self._tasks), 30)
 
     async def _until_answered(self, text: str) -> None:
-        sending = Sending(uuid7(), text)
+        sending = Envelope(uuid7(), text)
         while True:
             try:
                 if await self.bus.send(Note(text=text), sending, patience=2.0) is not None:
@@ -130,7 +130,7 @@ async def test_an_outage_of_the_database_is_no_attempt(own_installation: Install
     database = installation.servers.processes["postgres"]
     async with running(lab.service(installation.lab(command_attempts=2))), installation.bus() as bus:
         database.kill()
-        sending = Sending(uuid7(), "d")
+        sending = Envelope(uuid7(), "d")
         assert await bus.send(Note(text="patient"), sending, patience=0.1) is None
 
         async def handed_over_often() -> bool:
@@ -203,7 +203,7 @@ async def _published_more(installation: Installation) -> bool:
 
 async def _answers(bus: Bus) -> bool:
     try:
-        return await bus.send(Note(text="still here"), Sending(uuid7(), "d"), patience=2.0) is not None
+        return await bus.send(Note(text="still here"), Envelope(uuid7(), "d"), patience=2.0) is not None
     except SignalboxError:
         return False
 
@@ -219,7 +219,7 @@ async def test_what_was_in_the_way_is_no_attempt(installation: Installation) -> 
 
     lab = Lab(act=hinder)
     async with running(lab.service(installation.lab(command_attempts=2))), installation.bus() as bus:
-        answer = await bus.send(Note(text="patient"), Sending(uuid7(), "d"), patience=20)
+        answer = await bus.send(Note(text="patient"), Envelope(uuid7(), "d"), patience=20)
         assert answer is not None
         assert hindered == 5
         assert await installation.messages("DEAD_LETTERS") == []
@@ -260,7 +260,7 @@ async def test_queries_without_their_owner_fail_fast(installation: Installation)
     async with installation.bus() as bus:
         started = time.monotonic()
         with pytest.raises(SignalboxError) as refused:
-            await bus.query(Me())
+            await bus.query(GetMe())
         assert refused.value.status == 503
         assert time.monotonic() - started < REQUEST_TIMEOUT / 2, "nobody waits for whoever is not there"
 
@@ -273,7 +273,7 @@ async def test_two_instances_share_the_work_and_one_relay_publishes(installation
         installation.bus() as bus,
     ):
         answers = await asyncio.gather(
-            *(bus.send(Note(text=f"note {n}"), Sending(uuid7(), "d")) for n in range(60))
+            *(bus.send(Note(text=f"note {n}"), Envelope(uuid7(), "d")) for n in range(60))
         )
         assert all(answer is not None for answer in answers)
         assert len(first.finished) + len(second.finished) == 60

@@ -14,8 +14,8 @@ from pydantic import SecretStr
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from signalbox_common.bus import Sending
-from signalbox_common.contracts.auth import CreateProject, GetGrant, GetProject, Me
+from signalbox_common.bus import Envelope
+from signalbox_common.contracts.auth import CreateProject, GetGrant, GetMe, GetProject
 from signalbox_common.errors import SignalboxError
 from signalbox_common.keys import uuid7
 from signalbox_common.testing import eventually
@@ -192,7 +192,7 @@ async def test_a_service_refuses_a_grant_that_it_knows_to_be_old(installation: I
 
         await promptly(refused)
         with pytest.raises(SignalboxError, match="taken back"):
-            await bus.query(Me(), grant=grants[1])
+            await bus.query(GetMe(), grant=grants[1])
         assert (await http.get(ME, headers=member)).status_code == 200, "a new grant is to be had"
 
 
@@ -223,7 +223,7 @@ async def test_an_accepted_command_outlives_the_grant_but_not_one_that_came_too_
             grant = (await bus.query(GetGrant(token=SecretStr(token), audience="auth"))).value().grant
 
         async def send(name: str) -> None:
-            sending = Sending(uuid7(), "digest", grant)
+            sending = Envelope(uuid7(), "digest", grant)
             assert await bus.send(CreateProject(name=name), sending, patience=0.0) is None
 
         await send("Before")

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from signalbox_common.bus import Bus, Sending
+from signalbox_common.bus import Bus, Envelope
 from signalbox_common.contracts import auth
 from signalbox_common.contracts import catalog as contract
 from signalbox_common.contracts.base import Ask, Query
@@ -103,7 +103,7 @@ DELEGATED = ("catalog.create", "catalog.apply", "catalog.resolve", "catalog.get"
 
 
 async def _ask(bus: Bus, ask: Ask[Any], grant: str) -> Any:
-    return (await bus.ask(ask, Sending(uuid7(), "digest", grant=grant))).value()
+    return (await bus.ask(ask, Envelope(uuid7(), "digest", grant=grant))).value()
 
 
 async def test_a_delegation_reaches_its_project_alone(scene: Scene, subtests: pytest.Subtests) -> None:
@@ -114,7 +114,7 @@ async def test_a_delegation_reaches_its_project_alone(scene: Scene, subtests: py
         wanted = auth.Delegate(
             service="tasks", proof=SecretStr(proof), run="run", verbs=DELEGATED, role_needed="developer"
         )
-        delegation = (await tasks.ask(wanted, Sending(uuid7(), "digest"))).value().delegation
+        delegation = (await tasks.ask(wanted, Envelope(uuid7(), "digest"))).value().delegation
         question = auth.DelegatedGrant(delegation=SecretStr(delegation), audience="catalog")
         grant = (await tasks.query(question)).value().grant
 
@@ -136,9 +136,9 @@ async def test_a_delegation_reaches_its_project_alone(scene: Scene, subtests: py
                 assert error.value.errors[0].code == "wrong_namespace"
         with subtests.test("what lies behind a reference"):
             tree = (await gateway.query(_resolve("bots", "bot"), grant=grant)).value()
-            assert isinstance(tree.root.references["ghostRef"], contract.Unreadable)
+            assert isinstance(tree.root.references["ghostRef"], contract.HiddenReference)
         with subtests.test("another verb"), pytest.raises(SignalboxError) as error:
-            await gateway.send(_delete("ghosts", "delegated"), Sending(uuid7(), "digest", grant=grant))
+            await gateway.send(_delete("ghosts", "delegated"), Envelope(uuid7(), "digest", grant=grant))
         assert error.value.code == "not_delegated"
         with subtests.test("reading what is not in it"), pytest.raises(SignalboxError) as error:
             await gateway.query(contract.ListChanges(plural="ghosts", after="0"), grant=grant)
@@ -164,7 +164,7 @@ async def _reached(
     bus: Bus, proof: str, service: str = "catalog", names: tuple[str, ...] = (ALPHA, BETA, "default", "bob")
 ) -> dict[str, str]:
     """What auth says is open with that proof: how it was asked for, and how it is called."""
-    question = auth.Reach(service=service, proof=SecretStr(proof), namespaces=names)
+    question = auth.GetNamespaces(service=service, proof=SecretStr(proof), namespaces=names)
     return {item.namespace: item.slug for item in (await bus.query(question)).value().items}
 
 
@@ -230,7 +230,11 @@ async def test_only_the_catalog_and_the_gateway_may_ask_for_reach(scene: Scene) 
             to.append(str(error).lower())
 
         async with scene.installation.nats(service, error_cb=heard) as client:
-            for subject in (auth.Reach.subject, contract.GetResource.subject, contract.Apply.subject):
+            for subject in (
+                auth.GetNamespaces.subject,
+                contract.GetResource.subject,
+                contract.Apply.subject,
+            ):
                 await client.publish(subject, b"{}")
             await client.flush()
             await client.flush()
@@ -262,7 +266,7 @@ async def test_a_grant_opens_the_project_that_it_names(scene: Scene, subtests: p
             await gateway.query(contract.GetResource(plural="ghosts", name="spirit"), grant=grant)
         assert error.value.code == "resource_not_found"
         with subtests.test("deleted past its own project"), pytest.raises(SignalboxError) as error:
-            await gateway.send(_delete("ghosts", "spirit"), Sending(uuid7(), "digest", grant=grant))
+            await gateway.send(_delete("ghosts", "spirit"), Envelope(uuid7(), "digest", grant=grant))
         assert error.value.code == "resource_not_found"
         person = await scene.grant(gateway, "writer", None)
         reads: tuple[Query[Any], ...] = (

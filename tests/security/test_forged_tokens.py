@@ -13,8 +13,8 @@ from pydantic import SecretStr
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from signalbox_common.bus import Bus, Sending
-from signalbox_common.contracts.auth import CreateProject, GetGrant, GetProject, Me, RotateKeys
+from signalbox_common.bus import Bus, Envelope
+from signalbox_common.contracts.auth import CreateProject, GetGrant, GetMe, GetProject, RotateKeys
 from signalbox_common.contracts.base import Query
 from signalbox_common.errors import SignalboxError
 from signalbox_common.keys import uuid7
@@ -63,7 +63,7 @@ async def test_a_sound_token_of_the_same_making_is_good(scene: Scene) -> None:
     token = scene.signer.access(scene.person)
     assert (await scene.http.get(ME, headers=bearer(token))).status_code == 200
     async with scene.installation.bus() as bus:
-        me = await bus.query(Me(), grant=scene.signer.grant(scene.person))
+        me = await bus.query(GetMe(), grant=scene.signer.grant(scene.person))
     assert str(me.value().id) == scene.person.id
 
 
@@ -237,9 +237,9 @@ async def test_forged_grants_open_nothing(scene: Scene, subtests: pytest.Subtest
             with subtests.test(name):
                 if code == UNKNOWN:
                     # It may be on its way here: no reason to refuse for ever what was rightly accepted.
-                    assert await _asked(bus, Me(), token) == (503, code)
+                    assert await _asked(bus, GetMe(), token) == (503, code)
                 else:
-                    assert await _asked(bus, Me(), token) == (401, code)
+                    assert await _asked(bus, GetMe(), token) == (401, code)
                     assert await _commanded(bus, token) == (401, code)
     assert await scene.installation.count("auth.projects", "name = 'Forged'") == 0
     assert await scene.installation.count("auth.inbox", "subject like 'cmd.%'") == 0
@@ -279,7 +279,7 @@ async def test_a_retired_key_vouches_for_nothing_new(scene: Scene) -> None:
         ends = {"exp": int(now) + ends_in}
         refused(await http.get(ME, headers=bearer(signer.access(person, ends))), RETIRED)
         async with scene.installation.bus() as bus:
-            assert await _asked(bus, Me(), signer.grant(person, ends)) == (401, RETIRED)
+            assert await _asked(bus, GetMe(), signer.grant(person, ends)) == (401, RETIRED)
     outlived = recent.access(person, {"exp": int(now) + 600})
     assert (await http.get(ME, headers=bearer(outlived))).status_code == 200
 
@@ -336,5 +336,5 @@ async def _asked(bus: Bus, query: Query[Any], grant: str) -> tuple[int, str]:
 
 async def _commanded(bus: Bus, grant: str) -> tuple[int, str]:
     with pytest.raises(SignalboxError) as error:
-        await bus.send(CreateProject(name="Forged"), Sending(uuid7(), "digest", grant))
+        await bus.send(CreateProject(name="Forged"), Envelope(uuid7(), "digest", grant))
     return error.value.status, error.value.code

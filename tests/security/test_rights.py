@@ -11,7 +11,7 @@ import pytest
 import redis.asyncio
 from nats.aio.client import Client
 
-from signalbox_common.contracts.auth import Delegate, GetGrant, Reach
+from signalbox_common.contracts.auth import Delegate, GetGrant, GetNamespaces
 from signalbox_common.contracts.streams import PACKAGE_BUCKET
 from signalbox_common.programs import OWNERS, SERVICES
 from tests.support.installation import Installation
@@ -140,7 +140,7 @@ async def test_services_ask_each_other_only_what_the_contracts_say(installation:
     for service in OWNERS:
         async with watched(installation, service) as client:
             for subject, allowed in (
-                (Reach.subject, ("catalog",)),
+                (GetNamespaces.subject, ("catalog",)),
                 (Delegate.subject, ("tasks", "sandbox", "git")),
                 (GetGrant.subject, ()),
                 ("qry.catalog.v1.get", ()),

@@ -12,9 +12,9 @@ T = TypeVar("T")
 Spec = dict[str, Any]
 Key = tuple[str, str, str]
 """Which of the two namespaces, the plural of the kind, the name."""
-Done = list[tuple[str, "Thing"]]
+Empty = list[tuple[str, "Thing"]]
 """What has become of which: created, updated, unchanged, deleted, restored."""
-Act = Callable[["World"], Done]
+Act = Callable[["World"], Empty]
 HOME, OTHER = "home", "other"
 MASK = "***"
 KIND_OF = {
@@ -179,9 +179,9 @@ class World:
         exists: bool | None = None,
         version: str | None = None,
         many: bool = False,
-    ) -> Done:
+    ) -> Empty:
         """What becomes of each document: created, updated, unchanged."""
-        decided: Done = []
+        decided: Empty = []
         refused: list[Refused] = []
         for doc in docs:
             try:
@@ -233,7 +233,7 @@ class World:
             raise UNFIT
         return spec, now.secret
 
-    def patch(self, key: Key, patch: Spec, version: str | None) -> Done:
+    def patch(self, key: Key, patch: Spec, version: str | None) -> Empty:
         now = self.living.get(key)
         if now is None:
             raise MISSING

@@ -20,7 +20,7 @@ from tests.support.catalog_model import (
     UNFIT,
     Act,
     Doc,
-    Done,
+    Empty,
     Key,
     Refused,
     Spec,
@@ -86,7 +86,7 @@ class Walk:
             cascade=str(cascade).lower(),
         )
 
-        def act(world: World) -> Done:
+        def act(world: World) -> Empty:
             return [("deleted", thing) for thing in world.delete(key, cascade=cascade, version=version)]
 
         await self._compare("delete", answer, 204, act)
@@ -118,7 +118,7 @@ class Walk:
             query |= {"prune": "true", "labelSelector": prune}
         answer = await self.person.apply(self.person.text(written), **query)
 
-        def act(world: World) -> Done:
+        def act(world: World) -> Empty:
             keys = [doc.key for doc in written]
             if prune == "" or len(set(keys)) < len(keys):
                 raise UNFIT
@@ -136,7 +136,7 @@ class Walk:
             if done is not None:
                 self._check_items(answer, len(docs), None, done)
 
-    def _check_items(self, answer: httpx.Response, count: int, refused: Refused | None, done: Done) -> None:
+    def _check_items(self, answer: httpx.Response, count: int, refused: Refused | None, done: Empty) -> None:
         if refused is not None:
             assert (answer.status_code, answer.json()["code"]) == (refused.status, refused.code), answer.text
             return
@@ -165,14 +165,14 @@ class Walk:
             return {}, "default"
         return ({}, slug) if addressed == "body" else ({"namespace": slug}, None)
 
-    def _predicted(self, act: Act) -> tuple[Refused | None, Done]:
+    def _predicted(self, act: Act) -> tuple[Refused | None, Empty]:
         """What would be; the model stays as it is."""
         try:
             return None, act(copy.deepcopy(self.world))
         except Refused as refused:
             return refused, []
 
-    async def _compare(self, name: str, answer: httpx.Response, status: int, act: Act) -> Done | None:
+    async def _compare(self, name: str, answer: httpx.Response, status: int, act: Act) -> Empty | None:
         self.statuses.append((name, answer.status_code))
         refused, _ = self._predicted(act)
         if refused is not None:
@@ -187,7 +187,7 @@ class Walk:
             self._check(answer.json(), done[0][1])
         return done
 
-    async def _number(self, changed: Done) -> None:
+    async def _number(self, changed: Empty) -> None:
         """Looks up which versions, and of the new ones which ids, were given."""
         rows = await self._resources()
         by_key = {self._key(row): str(row["uid"]) for row in rows if row["deleted_at"] is None}

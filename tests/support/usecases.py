@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from signalbox_common import outbox
 from signalbox_common.bus import Call
-from signalbox_common.bus.audit import Asked
+from signalbox_common.bus.audit import AuditedRequest
 from signalbox_common.bus.calls import Handler
 from signalbox_common.contracts.base import Failure, Reply, Request
 from signalbox_common.contracts.roles import PlatformRole, ProjectRole
@@ -83,7 +83,10 @@ class Scene:
             project_id=who.project_id if who else None,
         )
         return Call(
-            Asked(type(request), request, who), inbox=Inbox(self.database), key=key, open=self.transaction
+            AuditedRequest(type(request), request, who),
+            inbox=Inbox(self.database),
+            key=key,
+            open=self.transaction,
         )
 
     async def do(self, use_case: Handler, request: Request[R], who: Principal | None = None) -> R:

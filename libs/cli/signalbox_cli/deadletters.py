@@ -14,7 +14,7 @@ from signalbox_common.bus import headers as h
 from signalbox_common.bus.durable import describe
 from signalbox_common.cloudevents import MESSAGE_ID
 from signalbox_common.contracts.base import Failure
-from signalbox_common.contracts.operations import Redrive, Redriven
+from signalbox_common.contracts.operations import Redrive, RedriveResult
 from signalbox_common.contracts.streams import COMMANDS, DEAD_LETTERS
 from signalbox_common.keys import uuid7
 from signalbox_common.programs import OWNERS
@@ -83,7 +83,7 @@ def _letter(raw: Any) -> Letter:
     )
 
 
-async def redrive(client: Client, number: int) -> Redriven | Failure:
+async def redrive(client: Client, number: int) -> RedriveResult | Failure:
     """Hands it to its owner again; what was handled leaves the dead letters."""
     letter = await read(client, number)
     owner = _owner(letter)
@@ -108,7 +108,7 @@ async def redrive(client: Client, number: int) -> Redriven | Failure:
     message = await asyncio.wait_for(answered, REPLY_PATIENCE)
     if (message.headers or {}).get(h.STATUS) != h.OK:
         return Failure.model_validate_json(message.data)
-    result = Redriven.model_validate_json(message.data)
+    result = RedriveResult.model_validate_json(message.data)
     if result.outcome != "failed":
         await drop(client, number)
     return result

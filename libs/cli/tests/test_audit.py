@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from signalbox_cli.commands import audit
 from signalbox_cli.main import app
 from signalbox_common.bus import headers as h
-from signalbox_common.contracts.auth import AuditChecked, CheckAudit
+from signalbox_common.contracts.auth import AuditReport, CheckAudit
 
 
 class Log:
@@ -25,10 +25,10 @@ class Log:
         assert subject == CheckAudit.subject
         asked = CheckAudit.model_validate_json(body)
         last = min(asked.after + asked.limit, 12_000)
-        answer = AuditChecked(checked=last - asked.after, last=last, done=last == 12_000)
+        answer = AuditReport(checked=last - asked.after, last=last, done=last == 12_000)
         if self.broken_at is not None and last >= self.broken_at:
             good = self.broken_at - asked.after - 1
-            answer = AuditChecked(
+            answer = AuditReport(
                 checked=good, last=asked.after, done=True, broken_at=self.broken_at, reason="it was changed"
             )
         return Msg(None, data=answer.encode(), headers={h.STATUS: h.OK})  # type: ignore[arg-type]

@@ -28,7 +28,7 @@ from signalbox_common.db import Database
 
 
 @dataclass(frozen=True)
-class Delivered:
+class StreamMessage:
     """One message of a stream, however often it is handed over."""
 
     consumer: str
@@ -55,7 +55,7 @@ class Deliveries:
             Column("updated_at", DateTime(timezone=True)),
         )
 
-    async def count(self, message: Delivered, delivered: int) -> tuple[int, str | None]:
+    async def count(self, message: StreamMessage, delivered: int) -> tuple[int, str | None]:
         """Counts a repeated delivery before its handler runs; answers the count and the last error."""
         async with self._database.transaction() as transaction:
             row = (
@@ -74,7 +74,7 @@ class Deliveries:
             ).one()
         return int(row.attempts), row.error
 
-    async def uncount(self, message: Delivered) -> None:
+    async def uncount(self, message: StreamMessage) -> None:
         """Takes a counted delivery back: it was no attempt, something else was in its way."""
         async with self._database.transaction() as transaction:
             await transaction.connection.execute(
@@ -83,7 +83,7 @@ class Deliveries:
                 .values(attempts=func.greatest(self.table.c.attempts - 1, 1))
             )
 
-    async def note_failure(self, message: Delivered, error: str) -> None:
+    async def note_failure(self, message: StreamMessage, error: str) -> None:
         """Keeps why the handler raised, for the dead letter that may come of it."""
         async with self._database.transaction() as transaction:
             await transaction.connection.execute(
@@ -95,14 +95,14 @@ class Deliveries:
                 )
             )
 
-    async def bury(self, message: Delivered, error: str) -> None:
+    async def bury(self, message: StreamMessage, error: str) -> None:
         await self._set_dead(message, error=error, dead=True)
 
-    async def unearth(self, message: Delivered) -> None:
+    async def unearth(self, message: StreamMessage) -> None:
         """A dead letter is being handled again: its operation is pending."""
         await self._set_dead(message, error=None, dead=False)
 
-    async def _set_dead(self, message: Delivered, *, error: str | None, dead: bool) -> None:
+    async def _set_dead(self, message: StreamMessage, *, error: str | None, dead: bool) -> None:
         values = {"dead": dead, "updated_at": func.now()} | ({"error": error} if error is not None else {})
         async with self._database.transaction() as transaction:
             await transaction.connection.execute(
@@ -111,7 +111,7 @@ class Deliveries:
                 .on_conflict_do_update(index_elements=["consumer", "sequence", "stored_at"], set_=values)
             )
 
-    async def forget(self, message: Delivered) -> None:
+    async def forget(self, message: StreamMessage) -> None:
         async with self._database.transaction() as transaction:
             await transaction.connection.execute(delete(self.table).where(*self._is(message)))
 
@@ -126,7 +126,7 @@ class Deliveries:
             )
         ).first()
 
-    def _is(self, message: Delivered) -> list[ColumnElement[bool]]:
+    def _is(self, message: StreamMessage) -> list[ColumnElement[bool]]:
         return [
             self.table.c.consumer == message.consumer,
             self.table.c.sequence == message.sequence,
@@ -134,7 +134,7 @@ class Deliveries:
         ]
 
     @staticmethod
-    def _identity(message: Delivered) -> dict[str, Any]:
+    def _identity(message: StreamMessage) -> dict[str, Any]:
         return {
             "consumer": message.consumer,
             "sequence": message.sequence,

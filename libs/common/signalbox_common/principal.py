@@ -18,7 +18,7 @@ from signalbox_common.errors import (
     Unauthenticated,
     UnknownGrantKey,
 )
-from signalbox_common.revoked import Revoked
+from signalbox_common.revoked import Revocations
 from signalbox_common.tokens import GRANT, KeyRing, TokenVerifier, UnknownKey
 
 
@@ -103,7 +103,7 @@ def in_scope(needed: str, held: frozenset[str]) -> bool:
 class GrantVerifier:
     """The only door to a `Principal` in a service."""
 
-    def __init__(self, keys: KeyRing, revoked: Revoked, service: str) -> None:
+    def __init__(self, keys: KeyRing, revoked: Revocations, service: str) -> None:
         self._tokens = TokenVerifier(keys, GRANT, service)
         self._revoked = revoked
 

@@ -20,7 +20,7 @@ _PATIENCE = 2.0
 Key = tuple[str, uuid.UUID | str]
 
 
-class Revoked:
+class Revocations:
     """Sessions, tokens, delegations and versions of users that are not good any more.
 
     `heard` is called with whatever comes from the stream, its heartbeats included: as long as they come,

@@ -7,7 +7,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from signalbox_common import cloudevents
 from signalbox_common.bus import headers
-from signalbox_common.bus.durable import Hopeless, describe
+from signalbox_common.bus.durable import PermanentFailure, describe
 from signalbox_common.bus.facts import project_of
 from signalbox_common.contracts.auth import ProjectCreated, UserRegistered
 from signalbox_common.contracts.base import Failure
@@ -60,7 +60,7 @@ def test_the_project_of_an_event_is_what_its_subject_says() -> None:
     project = uuid7()
     assert project_of(f"evt.{project}.auth.project.created") == project
     assert project_of("evt._.auth.user.registered") is None
-    with pytest.raises(Hopeless):
+    with pytest.raises(PermanentFailure):
         project_of("evt.default.auth.project.created")
 
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 from signalbox_common.bus.connection import Connection
 from signalbox_common.bus.revocations import Follower
 from signalbox_common.contracts.auth import AccessRevoked
-from signalbox_common.revoked import Revoked
+from signalbox_common.revoked import Revocations
 from signalbox_common.testing import eventually
 
 HEARTBEAT = SimpleNamespace(headers={"Status": "100", "Nats-Last-Consumer": "2"})
@@ -47,7 +47,7 @@ class Server:
 
 
 async def test_messages_may_come_before_their_number() -> None:
-    server, revoked = Server(), Revoked()
+    server, revoked = Server(), Revocations()
     follower = Follower(cast("Connection", server), revoked, "test")
 
     async def _listens() -> bool:

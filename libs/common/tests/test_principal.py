@@ -15,7 +15,7 @@ from signalbox_common.contracts.base import GrantScope
 from signalbox_common.errors import Forbidden, Unauthenticated, Unavailable
 from signalbox_common.keys import uuid7
 from signalbox_common.principal import GrantVerifier
-from signalbox_common.revoked import Revoked
+from signalbox_common.revoked import Revocations
 from signalbox_common.tokens import FetchKey, KeyRing, PublishedKey, SigningKey
 
 KEY = SigningKey("k1", Ed25519PrivateKey.generate())
@@ -30,7 +30,7 @@ async def fetch(kid: str) -> PublishedKey | None:
 
 
 def verifier(fetch: FetchKey = fetch, service: str = "auth") -> GrantVerifier:
-    revoked = Revoked()
+    revoked = Revocations()
     revoked.heard()
     return GrantVerifier(KeyRing(fetch), revoked, service)
 

@@ -21,7 +21,7 @@ AUDIT_LINGER = 0.2
 def register_users(bus: ServiceBus, users: Users, sessions: Sessions, devices: Devices) -> None:
     bus.on_ask(contract.Register, own_transaction=True)(users.register)
     bus.on_ask(contract.AdminRegister, own_transaction=True)(users.admin_register)
-    bus.on_query(contract.Me)(users.me)
+    bus.on_query(contract.GetMe)(users.me)
     bus.on_command(contract.UpdateMe)(users.update_me)
     bus.on_ask(contract.ChangePassword, own_transaction=True)(users.change_password)
     bus.on_query(contract.ListUsers)(users.page)
@@ -51,7 +51,7 @@ def register_tokens(bus: ServiceBus, tokens: Tokens, grants: Grants) -> None:
 
     bus.on_query(contract.Identify)(grants.identify)
     bus.on_query(contract.GetGrant)(grants.grant)
-    bus.on_query(contract.Reach)(grants.reach)
+    bus.on_query(contract.GetNamespaces)(grants.reach)
     bus.on_ask(contract.Delegate, own_transaction=True)(grants.delegate)
     bus.on_query(contract.DelegatedGrant)(grants.delegated)
     bus.on_ask(contract.EndDelegation)(grants.end)

@@ -10,7 +10,7 @@ from fastapi import Request
 from pydantic import SecretStr
 from starlette.responses import JSONResponse, Response
 
-from signalbox_common.bus import Answer, Bus, Sending
+from signalbox_common.bus import Answer, Bus, Envelope
 from signalbox_common.bus.objects import Bucket
 from signalbox_common.contracts.auth import Identify
 from signalbox_common.contracts.auth import Identity as WhoItIs
@@ -34,7 +34,7 @@ OPERATION_HEADER = "X-Operation-ID"
 
 
 @dataclass(frozen=True)
-class Incoming:
+class RequestContext:
     """The parts of an HTTP request that make its command what it is."""
 
     method: str
@@ -43,11 +43,11 @@ class Incoming:
     idempotency_key: str | None
 
     @staticmethod
-    def of(request: Request, *, with_key: bool = True) -> "Incoming":
+    def of(request: Request, *, with_key: bool = True) -> "RequestContext":
         key = request.headers.get("idempotency-key") if with_key else None
         if key is not None and not (0 < len(key) <= MAX_KEY and key.isascii() and key.isprintable()):
             raise BadIdempotencyKey(MAX_KEY)
-        return Incoming(request.method, request.url.path, dict(request.query_params), key)
+        return RequestContext(request.method, request.url.path, dict(request.query_params), key)
 
 
 class Clients:
@@ -92,7 +92,7 @@ class Clients:
         *,
         project: uuid.UUID | None = None,
     ) -> Answer[R]:
-        incoming = Incoming.of(request, with_key=ask.once)
+        incoming = RequestContext.of(request, with_key=ask.once)
         sending = self._sending(incoming, ask, asker, project, once=ask.once)
 
         async def send(grant: str | None) -> Answer[R]:
@@ -134,7 +134,7 @@ class Clients:
         project: uuid.UUID | None = None,
     ) -> Response:
         """Sends a command and renders its answer; 202 with its operation where none came in time."""
-        incoming = Incoming.of(request)
+        incoming = RequestContext.of(request)
         sending = self._sending(incoming, command, asker, project, once=True)
         created_at = datetime.now(UTC)
         operation_id = self.operation_ids.mint(
@@ -189,13 +189,13 @@ class Clients:
 
     def _sending(
         self,
-        incoming: Incoming,
+        incoming: RequestContext,
         message: Command[R] | Ask[R],
         asker: Asker | None,
         project: uuid.UUID | None,
         *,
         once: bool,
-    ) -> Sending:
+    ) -> Envelope:
         command_id = uuid7()
         if once and incoming.idempotency_key is not None:
             command_id = self._command_ids.for_key(
@@ -205,7 +205,7 @@ class Clients:
                 incoming.idempotency_key,
             )
         digest = self._command_ids.digest(incoming.path, incoming.query, project, message.public_body())
-        return Sending(command_id, digest)
+        return Envelope(command_id, digest)
 
 
 def operation_body(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import Response
 
-from signalbox_common.contracts.auth import SignedIn
+from signalbox_common.contracts.auth import TokenPair
 from signalbox_gateway.addresses import Addresses
 from signalbox_gateway.origins import Origins
 
@@ -22,7 +22,7 @@ class Cookies:
     secure: bool | None
     development: bool
 
-    def set(self, request: Request, response: Response, signed_in: SignedIn) -> None:
+    def set(self, request: Request, response: Response, signed_in: TokenPair) -> None:
         token = self.origins.token(signed_in.session_id)
         self._set(request, response, ACCESS, signed_in.access_token, signed_in.expires_in, API_PATH)
         self._set(

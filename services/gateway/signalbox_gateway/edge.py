@@ -35,7 +35,7 @@ API = "/api/"
 STRICT_CSP = "default-src 'none'; frame-ancestors 'none'"
 
 
-class _TooLarge(HTTPException):
+class _BodyTooLarge(HTTPException):
     """The body went over the limit while it was read; passes through whoever was reading."""
 
 
@@ -126,7 +126,7 @@ class Edge:
             if message["type"] == "http.request":
                 seen += len(message.get("body", b""))
                 if seen > max_body:
-                    raise _TooLarge(413)
+                    raise _BodyTooLarge(413)
             return message
 
         return bounded

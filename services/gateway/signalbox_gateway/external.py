@@ -40,7 +40,7 @@ class BadEvent(Exception):
 
 
 @dataclass(frozen=True)
-class External:
+class ExternalEvent:
     """A checked event of a project, from outside."""
 
     project: uuid.UUID
@@ -91,7 +91,7 @@ class Reader:
     def __init__(self, secret_key: str) -> None:
         self._operations = OperationIds(secret_key)
 
-    def of_message(self, subject: str, headers: Mapping[str, str], body: bytes) -> External:
+    def of_message(self, subject: str, headers: Mapping[str, str], body: bytes) -> ExternalEvent:
         """As NATS carries them: attributes in headers, or all of it as one JSON object."""
         tokens = subject.split(".")
         if len(tokens) < 3 or not is_canonical_uuid(tokens[1]):
@@ -115,7 +115,7 @@ class Reader:
             raise BadEvent("", "bad_event", "an event has specversion 1.0, an id and a source")
         return self._checked(uuid.UUID(tokens[1]), document, kind)
 
-    def of_json(self, project: uuid.UUID, document: Any, *, source: str, event_id: str) -> External:
+    def of_json(self, project: uuid.UUID, document: Any, *, source: str, event_id: str) -> ExternalEvent:
         """As HTTP carries them; what is not said is what is given here."""
         if not isinstance(document, dict):
             raise BadEvent("", "bad_event", "an event is one JSON object")
@@ -124,7 +124,7 @@ class Reader:
             raise BadEvent("specversion", "bad_version", "only 1.0 is known")
         return self._checked(project, given, None)
 
-    def _checked(self, project: uuid.UUID, document: dict[str, Any], kind: str | None) -> External:
+    def _checked(self, project: uuid.UUID, document: dict[str, Any], kind: str | None) -> ExternalEvent:
         unknown = sorted(str(name) for name in document.keys() - _TAKEN - _EXTENSIONS)
         if unknown:
             raise BadEvent(unknown[0][:MAX_TEXT], "unknown_attribute", "there is no such attribute")
@@ -144,7 +144,7 @@ class Reader:
             raise BadEvent("id", "bad_id", "an id is not empty")
         if document.get("project") not in (None, str(project)):
             raise BadEvent("project", "bad_project", "the project is not the one that this was sent to")
-        return External(
+        return ExternalEvent(
             project=project,
             type=said,
             id=event_id,

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from signalbox_common.bus import Bus
 from signalbox_common.contracts.auth import AccessRevoked, GetGrant, Grant, Identify
 from signalbox_common.errors import Unauthenticated
-from signalbox_common.revoked import Revoked
+from signalbox_common.revoked import Revocations
 from signalbox_common.tokens import ACCESS, ACCESS_AUDIENCE, TokenVerifier
 from signalbox_gateway import cookies
 from signalbox_gateway.errors import SessionEnded
@@ -49,7 +49,7 @@ class Asker:
     kid: str | None = None
     """The key that signed the token."""
 
-    def revoked(self, known: Revoked) -> bool:
+    def revoked(self, known: Revocations) -> bool:
         """Whether what speaks for the asker was taken back."""
         return known.covers(session=self.session_id, token=self.token_id, kid=self.kid)
 
@@ -62,7 +62,7 @@ class Asker:
         )
 
 
-class Expiring(Generic[V]):
+class TtlCache(Generic[V]):
     """A bounded map whose entries end at a time of their own; the oldest makes room."""
 
     def __init__(self, size: int = CACHED) -> None:
@@ -98,8 +98,8 @@ class Identity:
         self._bus = bus
         self._revoked = bus.revoked
         self._tokens = TokenVerifier(bus.keys, ACCESS, ACCESS_AUDIENCE)
-        self._askers: Expiring[Asker] = Expiring()
-        self._grants: Expiring[tuple[Asker, Grant]] = Expiring()
+        self._askers: TtlCache[Asker] = TtlCache()
+        self._grants: TtlCache[tuple[Asker, Grant]] = TtlCache()
         self._revoked.listeners.add(self._forget)
 
     async def asker(self, token: str) -> Asker:

@@ -6,12 +6,12 @@ from nats.js.errors import Error as JetStreamError
 from signalbox_common.bus.connection import Connection
 from signalbox_common.contracts.streams import EXTERNAL
 from signalbox_common.errors import Unavailable
-from signalbox_gateway.external import External
+from signalbox_gateway.external import ExternalEvent
 
 PATIENCE = 3.0
 
 
-async def publish(connection: Connection, event: External) -> None:
+async def publish(connection: Connection, event: ExternalEvent) -> None:
     """Returns when the stream has it. To try again is safe: an event with the same id is told once."""
     await connection.ready(PATIENCE)
     try:

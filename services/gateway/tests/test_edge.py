@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 
 from signalbox_common.contracts.operations import OperationStatus
 from signalbox_gateway.clients import operation_body
-from signalbox_gateway.identity import Expiring
+from signalbox_gateway.identity import TtlCache
 
 
 def test_what_is_kept_ends_at_its_time_and_the_oldest_makes_room() -> None:
-    kept: Expiring[int] = Expiring(size=2)
+    kept: TtlCache[int] = TtlCache(size=2)
     kept.put("a", 1, time.time() + 60)
     kept.put("over", 2, time.time() - 1)
     assert kept.get("a") == 1

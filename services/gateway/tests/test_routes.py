@@ -74,7 +74,7 @@ async def test_a_route_sends_only_what_it_says() -> None:
     scope = {"type": "http", "route": SENDING[0]}
     nobody: Any = None
     other: Query[Any] = next(
-        kind for kind in (contract.Me(), contract.ListTokens()) if type(kind) not in SENDING[0].sends
+        kind for kind in (contract.GetMe(), contract.ListTokens()) if type(kind) not in SENDING[0].sends
     )
     with pytest.raises(RuntimeError, match="does not say"):
         await Sender(HttpRequest(scope), nobody).answer(other)

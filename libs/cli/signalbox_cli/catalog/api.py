@@ -11,16 +11,16 @@ from signalbox_cli.catalog.operations import wait_for
 from signalbox_cli.client import Client
 from signalbox_common.contracts.auth import ProjectPage
 from signalbox_common.contracts.catalog import (
-    Applied,
+    ApplyResult,
     Generation,
     GenerationDetail,
     GenerationPage,
     KindEntry,
-    Kinds,
+    KindList,
     PackageInfo,
-    Resolved,
     Resource,
     ResourcePage,
+    ResourceTree,
 )
 
 M = TypeVar("M", ResourcePage, GenerationPage, ProjectPage)
@@ -46,7 +46,7 @@ class Catalog:
     # -- what there is -----------------------------------------------------------------------------------
 
     def kinds(self) -> tuple[KindEntry, ...]:
-        return Kinds.model_validate_json(self.http.get("/api/v1/kinds").content).items
+        return KindList.model_validate_json(self.http.get("/api/v1/kinds").content).items
 
     def schema(self, kind: KindEntry) -> dict[str, Any]:
         found: dict[str, Any] = self.http.get(f"{_of(kind)}/schema").json()
@@ -72,8 +72,8 @@ class Catalog:
     def get(self, kind: KindEntry, name: str) -> Resource:
         return Resource.model_validate_json(self._get(_one(kind, name)).content)
 
-    def resolved(self, kind: KindEntry, name: str) -> Resolved:
-        return Resolved.model_validate_json(self._get(f"{_one(kind, name)}/resolved").content)
+    def resolved(self, kind: KindEntry, name: str) -> ResourceTree:
+        return ResourceTree.model_validate_json(self._get(f"{_one(kind, name)}/resolved").content)
 
     def generations(self, kind: KindEntry, name: str) -> Iterator[Generation]:
         """Newest first."""
@@ -90,7 +90,7 @@ class Catalog:
 
     def apply(
         self, text: str, *, dry_run: bool = False, prune: bool = False, selector: str | None = None
-    ) -> Applied:
+    ) -> ApplyResult:
         answer = self.http.post(
             "/api/v1/apply",
             content=text.encode(),
@@ -98,7 +98,7 @@ class Catalog:
             params=self.params(dryRun=dry_run, prune=prune, labelSelector=selector),
             timeout=PATIENCE,
         )
-        return Applied.model_validate_json(answer.content)
+        return ApplyResult.model_validate_json(answer.content)
 
     def replace(self, kind: KindEntry, name: str, document: dict[str, Any], version: str) -> Resource:
         """Refused where it is not of that version any more."""

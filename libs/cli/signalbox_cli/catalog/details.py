@@ -9,11 +9,11 @@ from signalbox_cli.catalog.documents import to_yaml
 from signalbox_cli.catalog.formatting import age, called, harmless, lined_up, moment, on_one_line
 from signalbox_common.contracts.catalog import (
     Generation,
+    HiddenReference,
     KindEntry,
     PackageInfo,
-    Resolved,
     Resource,
-    Unreadable,
+    ResourceTree,
 )
 from signalbox_common.errors import SignalboxError
 
@@ -26,7 +26,7 @@ def described(catalog: Catalog, kind: KindEntry, name: str) -> Iterator[str]:
     resource = catalog.get(kind, name)
     yield from _itself(resource)
     try:
-        references: Mapping[str, Resolved | Unreadable] = catalog.resolved(kind, name).references
+        references: Mapping[str, ResourceTree | HiddenReference] = catalog.resolved(kind, name).references
     except SignalboxError as error:
         if error.status != 404:
             raise
@@ -92,10 +92,10 @@ def _pairs(name: str, pairs: Mapping[str, str]) -> Iterator[str]:
 
 
 def _references(
-    references: Mapping[str, Resolved | Unreadable], namespace: str, indent: str
+    references: Mapping[str, ResourceTree | HiddenReference], namespace: str, indent: str
 ) -> Iterator[str]:
     for field, found in references.items():
-        if isinstance(found, Unreadable):
+        if isinstance(found, HiddenReference):
             where = f" (in {found.namespace}, which you may not read)"
             yield f"{indent}{harmless(field)}: {called(found.kind, found.name)}{where}"
             continue

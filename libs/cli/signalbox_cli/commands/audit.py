@@ -10,7 +10,8 @@ from signalbox_cli.commands.common import HomeOption, JsonOption, as_operator, c
 if TYPE_CHECKING:
     from nats.aio.client import Client
 
-    from signalbox_common.contracts.auth import AuditChecked
+    from signalbox_common.contracts.auth import AuditReport
+
 
 app = typer.Typer(help="The log of who changed what.", no_args_is_help=True)
 
@@ -21,7 +22,7 @@ def verify(home: HomeOption = None, as_json: JsonOption = False) -> None:
     from signalbox_cli.service_request import request
     from signalbox_common.contracts.auth import CheckAudit
 
-    async def follow(client: "Client") -> "tuple[int, AuditChecked]":
+    async def follow(client: "Client") -> "tuple[int, AuditReport]":
         lines = after = 0
         with errors.status("following the chain") as shown:
             while True:

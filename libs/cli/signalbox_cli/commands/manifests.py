@@ -18,7 +18,7 @@ from signalbox_cli.commands.resources import Output
 
 if TYPE_CHECKING:
     from signalbox_cli.catalog.api import Catalog
-    from signalbox_common.contracts.catalog import Applied, AppliedItem
+    from signalbox_common.contracts.catalog import ApplyResult, ApplyResultItem
 
 TROUBLE = 2
 """What `diff` ends with where it cannot tell: 1 says that there are differences."""
@@ -104,7 +104,7 @@ def _applied(
     prune: bool,
     selector: str | None,
     code: int = 1,
-) -> "Applied":
+) -> "ApplyResult":
     """Refusals name the lines of the files that the person has."""
     from signalbox_cli.catalog import sources
     from signalbox_common.errors import SignalboxError
@@ -123,7 +123,7 @@ def _applied(
         raise fail(f"{more}nothing was changed", code) from None
 
 
-def _called(item: "AppliedItem", *, namespaces: bool = False) -> str:
+def _called(item: "ApplyResultItem", *, namespaces: bool = False) -> str:
     from signalbox_cli.catalog.formatting import called, on_one_line
 
     what = called(on_one_line(item.kind), item.name or "?")

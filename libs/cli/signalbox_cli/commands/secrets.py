@@ -19,14 +19,14 @@ app = typer.Typer(help="The stores that keep secrets encrypted.", no_args_is_hel
 def rotate(home: HomeOption = None) -> None:
     """Make new keys for the secret stores, and wrap every secret with them; safe to repeat."""
     from signalbox_cli.service_request import request
-    from signalbox_common.contracts.auth import RotateSecrets, SecretsRotated
+    from signalbox_common.contracts.auth import RotateSecrets, RotationReport
     from signalbox_common.contracts.base import Ask
     from signalbox_common.contracts.catalog import RotateCatalogSecrets
 
-    asks: list[Ask[SecretsRotated]] = [RotateSecrets(), RotateCatalogSecrets()]
+    asks: list[Ask[RotationReport]] = [RotateSecrets(), RotateCatalogSecrets()]
     for ask in asks:
 
-        async def rotated(client: "Client", ask: Ask[SecretsRotated] = ask) -> SecretsRotated:
+        async def rotated(client: "Client", ask: Ask[RotationReport] = ask) -> RotationReport:
             return await request(client, ask, patience=ROTATION_PATIENCE)
 
         done = as_operator(home, rotated)

@@ -21,7 +21,7 @@ _RESOURCE_LENGTH = 200
 
 
 @dataclass(frozen=True)
-class Asked:
+class AuditedRequest:
     """A change that somebody asked for."""
 
     contract: type[Request[Any]]
@@ -78,7 +78,11 @@ class AuditTrail:
         self._database = database
 
     def note(
-        self, transaction: Transaction, asked: Asked, error: SignalboxError | None, resource: str | None
+        self,
+        transaction: Transaction,
+        asked: AuditedRequest,
+        error: SignalboxError | None,
+        resource: str | None,
     ) -> None:
         """Tells of a change in the transaction that makes it, or of its refusal."""
         entry = asked.entry(
@@ -91,7 +95,7 @@ class AuditTrail:
         outbox.emit(transaction, self._database.schema, entry, project=None)
 
     def note_parts(
-        self, transaction: Transaction, asked: Asked, parts: Sequence[tuple[str, uuid.UUID]]
+        self, transaction: Transaction, asked: AuditedRequest, parts: Sequence[tuple[str, uuid.UUID]]
     ) -> None:
         """Many changes that were asked for at once, each with its project."""
         schema = self._database.schema
@@ -99,15 +103,15 @@ class AuditTrail:
             entry = asked.entry(schema, None, resource=resource).model_copy(update={"project": project})
             outbox.emit(transaction, schema, entry, project=None)
 
-    async def refused(self, asked: Asked, error: SignalboxError, about: str | None = None) -> None:
+    async def refused(self, asked: AuditedRequest, error: SignalboxError, about: str | None = None) -> None:
         """A refusal that came before any transaction of the change."""
         await self._note(asked, error, about)
 
-    async def succeeded(self, asked: Asked) -> None:
+    async def succeeded(self, asked: AuditedRequest) -> None:
         """A change whose transactions were others' than the request's."""
         await self._note(asked, None, None)
 
-    async def _note(self, asked: Asked, error: SignalboxError | None, about: str | None) -> None:
+    async def _note(self, asked: AuditedRequest, error: SignalboxError | None, about: str | None) -> None:
         if not asked.leaves_a_line(error):
             return
         try:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from signalbox_common.bus.audit import Asked, AuditTrail
+from signalbox_common.bus.audit import AuditedRequest, AuditTrail
 from signalbox_common.bus.headers import NOWHERE, Client
 from signalbox_common.cloudevents import EventContext
 from signalbox_common.contracts.base import Reply, Request
@@ -19,7 +19,7 @@ from signalbox_common.principal import Principal
 class Call:
     """A request, who sent it, and the transaction in which it takes effect once."""
 
-    asked: Asked
+    asked: AuditedRequest
     client: Client = NOWHERE
     inbox: Inbox | None = None
     key: RequestKey | None = None

@@ -27,7 +27,7 @@ from signalbox_common.errors import (
     Unavailable,
 )
 from signalbox_common.keys import uuid7
-from signalbox_common.revoked import Revoked
+from signalbox_common.revoked import Revocations
 from signalbox_common.settings import ServiceSettings
 from signalbox_common.tokens import KeyRing, PublishedKey
 
@@ -53,7 +53,7 @@ class Answer(Generic[R]):
 
 
 @dataclass(frozen=True)
-class Sending:
+class Envelope:
     """What travels with a command beside its body."""
 
     command_id: uuid.UUID
@@ -81,7 +81,7 @@ class Bus:
         self.settings = settings
         self.connection = Connection(settings)
         self.keys = KeyRing(self._fetch_key)
-        self.revoked = Revoked()
+        self.revoked = Revocations()
         self.revoked.listeners.add(self._on_revoked)
         self._follower = Follower(self.connection, self.revoked, settings.service)
         self._reply_prefix = f"reply.{settings.instance}"
@@ -114,7 +114,7 @@ class Bus:
         except TimeoutError as error:
             raise Unavailable("The service did not answer in time.") from error
 
-    async def ask(self, ask: Ask[R], sending: Sending) -> Answer[R]:
+    async def ask(self, ask: Ask[R], sending: Envelope) -> Answer[R]:
         """Asks for a change that must not be stored on the way: done at once, or not known."""
         headers = h.outgoing(sending.grant) | {
             h.COMMAND_ID: str(sending.command_id),
@@ -143,7 +143,12 @@ class Bus:
     # -- commands ------------------------------------------------------------------------------------
 
     async def send(
-        self, command: Command[R], sending: Sending, *, service: str | None = None, patience: float = 5.0
+        self,
+        command: Command[R],
+        sending: Envelope,
+        *,
+        service: str | None = None,
+        patience: float = 5.0,
     ) -> Answer[R] | None:
         """Stores a command and waits for its answer; None where it is accepted but not answered yet."""
         if not self._listening:

@@ -8,10 +8,10 @@ from pydantic import ValidationError
 
 from signalbox_common import telemetry
 from signalbox_common.bus import headers as h
-from signalbox_common.bus.audit import Asked, AuditTrail
+from signalbox_common.bus.audit import AuditedRequest, AuditTrail
 from signalbox_common.bus.calls import Call, Handler
 from signalbox_common.bus.connection import Connection
-from signalbox_common.bus.durable import Delivery, DurableConsumer, Hopeless
+from signalbox_common.bus.durable import Delivery, DurableConsumer, PermanentFailure
 from signalbox_common.contracts.base import Command, GrantScope, consumer_of
 from signalbox_common.contracts.streams import COMMANDS
 from signalbox_common.errors import SignalboxError
@@ -57,12 +57,12 @@ class CommandConsumer(DurableConsumer):
         try:
             command = self.contract.model_validate_json(delivery.body)
         except ValidationError as error:
-            raise Hopeless(
+            raise PermanentFailure(
                 "malformed", f"{error.error_count()} errors: {error.errors()[0]['msg']}"
             ) from error
         if delivery.message.command_id is None:
-            raise Hopeless("malformed", "the message carries no command id")
-        asked = Asked(self.contract, command, None, delivery.headers.get(h.OPERATION))
+            raise PermanentFailure("malformed", "the message carries no command id")
+        asked = AuditedRequest(self.contract, command, None, delivery.headers.get(h.OPERATION))
         try:
             asked = replace(asked, principal=await self._principal(delivery))
             if asked.principal is not None:
@@ -80,7 +80,7 @@ class CommandConsumer(DurableConsumer):
         return outcome
 
     async def _refuse(
-        self, asked: Asked, delivery: Delivery, command_id: uuid.UUID, refusal: SignalboxError
+        self, asked: AuditedRequest, delivery: Delivery, command_id: uuid.UUID, refusal: SignalboxError
     ) -> Outcome[Any]:
         if refusal.status == 401:
             # Whoever comes again with a better grant is to be heard.
@@ -99,7 +99,7 @@ class CommandConsumer(DurableConsumer):
             telemetry.project_id.set(str(principal.project_id))
         return principal
 
-    def _call(self, asked: Asked, delivery: Delivery, command_id: uuid.UUID) -> Call:
+    def _call(self, asked: AuditedRequest, delivery: Delivery, command_id: uuid.UUID) -> Call:
         key = RequestKey(
             command_id=command_id,
             subject=self.subject,

@@ -28,7 +28,7 @@ from signalbox_common.bus.pull import ConsumerLost, LongPoll
 from signalbox_common.cloudevents import MESSAGE_ID
 from signalbox_common.contracts.streams import DEAD_LETTERS
 from signalbox_common.db import is_contention, is_outage
-from signalbox_common.deliveries import Delivered
+from signalbox_common.deliveries import StreamMessage
 from signalbox_common.errors import SignalboxError
 from signalbox_common.inbox import Inbox
 from signalbox_common.keys import is_canonical_uuid
@@ -45,7 +45,7 @@ _STACK_LIMIT = 8_000
 _STARTED_TOO_OFTEN = "the handler was started this often without coming to an end"
 
 
-class Hopeless(Exception):
+class PermanentFailure(Exception):
     """A message that no retry can help."""
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -53,7 +53,7 @@ class Hopeless(Exception):
         self.reason = reason
 
 
-class TooSlow(Exception):
+class HandlerTimeout(Exception):
     """A handler that did not come to an end."""
 
 
@@ -64,7 +64,7 @@ class Delivery:
     subject: str
     body: bytes
     headers: dict[str, str]
-    message: Delivered
+    message: StreamMessage
     delivered: int
 
     @property
@@ -80,7 +80,7 @@ class Delivery:
             subject=raw.subject,
             body=raw.data,
             headers=sent,
-            message=Delivered(
+            message=StreamMessage(
                 consumer=consumer,
                 sequence=meta.sequence.stream,
                 stored_at=meta.timestamp,
@@ -254,7 +254,7 @@ class DurableConsumer:
                 with suppress(Exception):  # a leftover count harms nobody and is tidied away
                     await self.inbox.deliveries.forget(delivery.message)
             return "ok"
-        except Hopeless as error:
+        except PermanentFailure as error:
             return await self._give_up(raw, delivery, error.reason, attempts, str(error))
         except Exception as error:  # noqa: BLE001 - the one place where a handler's errors end
             return await self._try_later(raw, delivery, attempts, error)
@@ -265,7 +265,7 @@ class DurableConsumer:
                 await self.handle(delivery)
         except TimeoutError as error:
             if limit.expired():
-                raise TooSlow(f"the handler took longer than {HANDLER_LIMIT:.0f} s") from error
+                raise HandlerTimeout(f"the handler took longer than {HANDLER_LIMIT:.0f} s") from error
             raise
 
     async def _try_later(self, raw: Msg, delivery: Delivery, attempts: int, error: Exception) -> str:

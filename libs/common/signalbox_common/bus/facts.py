@@ -10,7 +10,7 @@ from signalbox_common import cloudevents, telemetry
 from signalbox_common.bus import headers as h
 from signalbox_common.bus.calls import FactCall, FactHandler, FactsHandler
 from signalbox_common.bus.connection import Connection
-from signalbox_common.bus.durable import Delivery, DurableConsumer, Hopeless
+from signalbox_common.bus.durable import Delivery, DurableConsumer, PermanentFailure
 from signalbox_common.cloudevents import EventContext
 from signalbox_common.contracts.base import PLATFORM
 from signalbox_common.contracts.events import Event
@@ -74,11 +74,11 @@ class FactConsumer(DurableConsumer):
             event = self.contract.model_validate_json(delivery.body)
             project_of(delivery.subject)
         except ValidationError as error:
-            raise Hopeless(
+            raise PermanentFailure(
                 "malformed", f"{error.error_count()} errors: {error.errors()[0]['msg']}"
             ) from error
         except ValueError as error:
-            raise Hopeless("malformed", str(error)) from error
+            raise PermanentFailure("malformed", str(error)) from error
         return context, event
 
 
@@ -102,5 +102,5 @@ def project_of(subject: str) -> uuid.UUID | None:
     if token == PLATFORM:
         return None
     if not is_canonical_uuid(token):
-        raise Hopeless("malformed", f"{token} is no project")
+        raise PermanentFailure("malformed", f"{token} is no project")
     return uuid.UUID(token)

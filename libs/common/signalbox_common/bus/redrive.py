@@ -10,15 +10,15 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from pydantic import ValidationError
 
 from signalbox_common.bus import headers as h
-from signalbox_common.bus.audit import Asked, AuditTrail
+from signalbox_common.bus.audit import AuditedRequest, AuditTrail
 from signalbox_common.bus.commands import CommandConsumer, reply
 from signalbox_common.bus.connection import Connection
-from signalbox_common.bus.durable import Delivery, DurableConsumer, Hopeless
+from signalbox_common.bus.durable import Delivery, DurableConsumer, PermanentFailure
 from signalbox_common.bus.facts import FactConsumer
 from signalbox_common.contracts.base import Failure, consumer_of
-from signalbox_common.contracts.operations import Redrive, Redriven
+from signalbox_common.contracts.operations import Redrive, RedriveResult
 from signalbox_common.contracts.streams import COMMANDS, DEAD_LETTERS
-from signalbox_common.deliveries import Delivered
+from signalbox_common.deliveries import StreamMessage
 from signalbox_common.errors import NotFound, StillFailing, Unavailable
 from signalbox_common.inbox import Inbox, Outcome
 from signalbox_common.settings import OwnerSettings
@@ -51,8 +51,8 @@ class RedriveConsumer(DurableConsumer):
         try:
             redrive = Redrive.model_validate_json(delivery.body)
         except ValidationError as error:
-            raise Hopeless("malformed", "no sequence") from error
-        sequence, asked = redrive.sequence, Asked(Redrive, redrive, None)
+            raise PermanentFailure("malformed", "no sequence") from error
+        sequence, asked = redrive.sequence, AuditedRequest(Redrive, redrive, None)
         letter = await self._read(sequence)
         if letter is None:
             return await self._refused(asked, NotFound(f"This service has no dead letter {sequence}."))
@@ -63,27 +63,27 @@ class RedriveConsumer(DurableConsumer):
         await self._audit.succeeded(asked)
         return Outcome.of(redriven)
 
-    async def _refused(self, asked: Asked, error: NotFound) -> Outcome[Any]:
+    async def _refused(self, asked: AuditedRequest, error: NotFound) -> Outcome[Any]:
         await self._audit.refused(asked, error)
         return Outcome.failure(error)
 
     async def _hand_over(
         self, sequence: int, letter: Delivery, target: CommandConsumer | FactConsumer
-    ) -> Redriven:
+    ) -> RedriveResult:
         await self.inbox.deliveries.unearth(letter.message)
         try:
             if isinstance(target, CommandConsumer):
                 outcome = await target.outcome_of(letter)
                 failure = Failure.model_validate_json(outcome.body) if outcome.failed else None
-                result = Redriven(
+                result = RedriveResult(
                     sequence=sequence, outcome="refused" if outcome.failed else "handled", failure=failure
                 )
             else:
                 await target.handle(letter)
-                result = Redriven(sequence=sequence, outcome="handled")
+                result = RedriveResult(sequence=sequence, outcome="handled")
         except Exception as error:  # noqa: BLE001 - whatever it was, the letter stays dead and the operator learns why
             await self.inbox.deliveries.bury(letter.message, repr(error)[:2000])
-            return Redriven(sequence=sequence, outcome="failed", failure=StillFailing(error).failure())
+            return RedriveResult(sequence=sequence, outcome="failed", failure=StillFailing(error).failure())
         await self.inbox.deliveries.forget(letter.message)
         return result
 
@@ -135,11 +135,11 @@ def _letter(raw: Msg) -> Delivery:
         accepted_at = datetime.fromisoformat(sent.get(h.ACCEPTED_AT, ""))
         sequence = int(sent.get(h.SEQUENCE, ""))
     except ValueError as error:
-        raise Hopeless("malformed", "the dead letter lacks its history") from error
+        raise PermanentFailure("malformed", "the dead letter lacks its history") from error
     return replace(
         delivery,
         subject=sent.get(h.ORIGINAL_SUBJECT, ""),
-        message=Delivered(
+        message=StreamMessage(
             consumer=delivery.message.consumer,
             sequence=sequence,
             stored_at=accepted_at,

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from signalbox_common import telemetry
 from signalbox_common.bus import headers as h
-from signalbox_common.bus.audit import Asked, AuditTrail
+from signalbox_common.bus.audit import AuditedRequest, AuditTrail
 from signalbox_common.bus.calls import Call, Handled, Handler
 from signalbox_common.bus.connection import Connection
 from signalbox_common.contracts.base import Ask, GrantScope, Query, Request
@@ -41,7 +41,7 @@ MAX_REPLY = MAX_PAYLOAD - 64 * 1024
 """Bytes of an answer; the rest of a message is for its headers."""
 
 
-class _Desk:
+class _Admission:
     """So many at the same time, and a queue of sixteen times as many."""
 
     def __init__(self, concurrency: int) -> None:
@@ -87,8 +87,8 @@ class RequestServer:
         self._inbox = inbox
         self._audit = audit
         # Apart from each other: hashing passwords must not keep anybody from being granted anything.
-        self._reads = _Desk(concurrency)
-        self._asks = _Desk(concurrency * 4)
+        self._reads = _Admission(concurrency)
+        self._asks = _Admission(concurrency * 4)
         self._running: set[asyncio.Task[None]] = set()
         self._handlers: dict[str, _Endpoint] = {}
         self._subscriptions: list[Any] = []
@@ -165,7 +165,7 @@ class RequestServer:
             request = contract.model_validate_json(body)
         except ValidationError as error:
             raise invalid(error) from error
-        asked = Asked(contract, request, None)
+        asked = AuditedRequest(contract, request, None)
         try:
             asked = replace(asked, principal=await self._principal(contract, sent))
             if asked.principal is not None:
@@ -201,7 +201,7 @@ class RequestServer:
             telemetry.project_id.set(str(principal.project_id))
         return principal
 
-    def _call(self, asked: Asked, sent: dict[str, str]) -> Call:
+    def _call(self, asked: AuditedRequest, sent: dict[str, str]) -> Call:
         contract, principal = asked.contract, asked.principal
         if not issubclass(contract, Ask):
             return Call(asked, h.client.get(), grant=sent.get(h.GRANT))

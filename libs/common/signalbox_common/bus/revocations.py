@@ -15,7 +15,7 @@ from signalbox_common.bus.connection import Connection
 from signalbox_common.contracts.auth import AccessRevoked
 from signalbox_common.contracts.streams import REVOCATIONS
 from signalbox_common.errors import Unavailable
-from signalbox_common.revoked import Revoked
+from signalbox_common.revoked import Revocations
 
 log = telemetry.get_logger()
 
@@ -30,7 +30,7 @@ _NANOSECONDS = 1_000_000_000
 class Follower:
     """One ephemeral ordered consumer, made anew whenever it falls silent or skips something."""
 
-    def __init__(self, connection: Connection, revoked: Revoked, name: str) -> None:
+    def __init__(self, connection: Connection, revoked: Revocations, name: str) -> None:
         self._connection = connection
         self._revoked = revoked
         self._name = name

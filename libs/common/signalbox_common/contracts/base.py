@@ -97,7 +97,7 @@ class Reply(Message):
     """What a request is answered with."""
 
 
-class Done(Reply):
+class Empty(Reply):
     """The answer of a request that has nothing to say."""
 
 

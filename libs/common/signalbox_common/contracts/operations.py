@@ -38,7 +38,7 @@ class GetOperation(Query[OperationReport]):
     """When the gateway handed the command over, by its own clock."""
 
 
-class Redriven(Reply):
+class RedriveResult(Reply):
     """What became of a dead letter that was handed to its handler again."""
 
     sequence: int
@@ -46,7 +46,7 @@ class Redriven(Reply):
     failure: Failure | None = None
 
 
-class Redrive(Command[Redriven]):
+class Redrive(Command[RedriveResult]):
     """Sent by operators only: no other NATS user may publish it."""
 
     subject = "cmd.*.v1.redrive"

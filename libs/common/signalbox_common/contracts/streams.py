@@ -7,9 +7,9 @@ from signalbox_common.contracts.auth import (
     Delegate,
     DelegatedGrant,
     EndDelegation,
+    GetNamespaces,
     ProjectDeleted,
     ProjectRestored,
-    Reach,
 )
 from signalbox_common.contracts.base import Command, Request, consumer_of, contracts_of
 from signalbox_common.contracts.events import AuditRecorded, Event
@@ -161,7 +161,7 @@ INGEST_LETTERS = f"dlq.{INGEST.name}"
 
 _DELEGATING = (Delegate, DelegatedGrant, EndDelegation)
 SERVICE_CALLS: tuple[tuple[str, type[Request[Any]]], ...] = (
-    ("catalog", Reach),
+    ("catalog", GetNamespaces),
     *((service, contract) for service in ("tasks", "sandbox", "git") for contract in _DELEGATING),
 )
 """Which service asks which other one; everything else is asked by the gateway."""

@@ -10,7 +10,7 @@ from signalbox_auth.domain.audit import BEGINNING, FIELDS, Chain
 from signalbox_auth.service.anchor import Anchor
 from signalbox_auth.store import audit as rows
 from signalbox_common.bus import Call, FactCall
-from signalbox_common.bus.durable import Hopeless
+from signalbox_common.bus.durable import PermanentFailure
 from signalbox_common.contracts import auth as contract
 from signalbox_common.contracts.events import AuditRecorded
 from signalbox_common.db import Database
@@ -28,7 +28,7 @@ class Audit:
         for call, event in facts:
             if not event.action.startswith(f"{call.subject.split('.')[2]}."):
                 # Each service tells of itself alone.
-                raise Hopeless("malformed", f"{call.subject} tells of {event.action}")
+                raise PermanentFailure("malformed", f"{call.subject} tells of {event.action}")
         transaction = facts[0][0].transaction
         sequence, before = await rows.lock_head(transaction)
         lines = []
@@ -64,7 +64,7 @@ class Audit:
         )
         return contract.AuditPage(items=items, next_cursor=cursor)
 
-    async def check(self, _call: Call, query: contract.CheckAudit) -> contract.AuditChecked:
+    async def check(self, _call: Call, query: contract.CheckAudit) -> contract.AuditReport:
         """Follows the chain for a while; asked again after where it got to."""
         async with self._database.reading() as connection:
             head, head_hash = await rows.head(connection)
@@ -89,9 +89,9 @@ class Audit:
         for reason, holds in wrong.items():
             if holds:
                 return _broken(last + 1 if last < max(head, noted) else last, len(found), last, reason)
-        return contract.AuditChecked(checked=len(found), last=last, done=done)
+        return contract.AuditReport(checked=len(found), last=last, done=done)
 
-    def _walk(self, found: Sequence[Row[Any]], after: int, before: bytes) -> contract.AuditChecked | None:
+    def _walk(self, found: Sequence[Row[Any]], after: int, before: bytes) -> contract.AuditReport | None:
         """The first line that does not follow from the one before."""
         expected = after + 1
         for row in found:
@@ -106,8 +106,8 @@ class Audit:
         return None
 
 
-def _broken(at: int, checked: int, last: int, reason: str) -> contract.AuditChecked:
-    return contract.AuditChecked(checked=checked, last=last, done=True, broken_at=at, reason=reason)
+def _broken(at: int, checked: int, last: int, reason: str) -> contract.AuditReport:
+    return contract.AuditReport(checked=checked, last=last, done=True, broken_at=at, reason=reason)
 
 
 def _entry(row: Row[Any]) -> contract.AuditEntry:

@@ -11,7 +11,7 @@ from signalbox_auth.store import users as user_rows
 from signalbox_common.bus import Call
 from signalbox_common.bus.headers import Client
 from signalbox_common.contracts import auth as contract
-from signalbox_common.contracts.base import Done
+from signalbox_common.contracts.base import Empty
 from signalbox_common.db import Database, Transaction
 from signalbox_common.errors import SignalboxError
 from signalbox_common.inbox import Outcome
@@ -25,7 +25,7 @@ class Devices:
         self._database = database
         self._sessions = sessions
 
-    async def start(self, call: Call, ask: contract.StartDevice) -> contract.DeviceStarted:
+    async def start(self, call: Call, ask: contract.StartDevice) -> contract.DeviceCodes:
         for _ in range(_TRIES):
             device_code, user_code = rules.new_codes()
             now = datetime.now(UTC)
@@ -43,7 +43,7 @@ class Devices:
                 break
         else:
             raise RuntimeError("every code that was drawn is taken")
-        return contract.DeviceStarted(
+        return contract.DeviceCodes(
             device_code=device_code,
             user_code=user_code,
             expires_in=int(rules.LIFE.total_seconds()),
@@ -62,19 +62,19 @@ class Devices:
             requested_at=device.requested_at,
         )
 
-    async def decide(self, call: Call, ask: contract.DecideDevice) -> Done:
+    async def decide(self, call: Call, ask: contract.DecideDevice) -> Empty:
         code = rules.normalized(ask.user_code)
         user_id = call.principal.user_id
         if not await rows.decide(call.transaction, code, user_id, approved=ask.approve):
             raise errors.DeviceNotFound
-        return Done()
+        return Empty()
 
-    async def poll(self, call: Call, ask: contract.PollDevice) -> Outcome[contract.SignedIn]:
+    async def poll(self, call: Call, ask: contract.PollDevice) -> Outcome[contract.TokenPair]:
         """The session is the device's, not the browser's: it is made here, once."""
         hashed = rules.hash_of(ask.device_code.get_secret_value())
         user_id = await self._approver(hashed)
 
-        async def work(transaction: Transaction) -> contract.SignedIn:
+        async def work(transaction: Transaction) -> contract.TokenPair:
             # The user first, as those do who end all of a user's sessions and devices.
             locked = await user_rows.lock(transaction, user_id)
             if locked is None or not locked[0].active:

@@ -17,14 +17,14 @@ from signalbox_common import telemetry
 from signalbox_common.bus import Call
 from signalbox_common.bus import headers as h
 from signalbox_common.contracts import auth as contract
-from signalbox_common.contracts.base import Done, GrantScope
+from signalbox_common.contracts.base import Empty, GrantScope
 from signalbox_common.contracts.events import AuditRecorded
 from signalbox_common.db import Database, Transaction
 from signalbox_common.inbox import Outcome
 from signalbox_common.keys import uuid7
 from signalbox_common.principal import GrantVerifier, Principal
 from signalbox_common.programs import OWNERS
-from signalbox_common.revoked import Revoked
+from signalbox_common.revoked import Revocations
 from signalbox_common.tokens import ACCESS, ACCESS_AUDIENCE, GRANT, GRANT_LIFE, KeyRing, TokenVerifier
 
 log = telemetry.get_logger()
@@ -34,7 +34,7 @@ _PREFIX = "sbx_dlg_"
 
 
 class Grants:
-    def __init__(self, database: Database, keys: Keys, ring: KeyRing, revoked: Revoked) -> None:
+    def __init__(self, database: Database, keys: Keys, ring: KeyRing, revoked: Revocations) -> None:
         self._database = database
         self._keys = keys
         self._access_tokens = TokenVerifier(ring, ACCESS, ACCESS_AUDIENCE)
@@ -63,7 +63,7 @@ class Grants:
             raise errors.NoSuchProject
         return self._sign(holder, query.audience, {})
 
-    async def reach(self, _call: Call, query: contract.Reach) -> contract.Reached:
+    async def reach(self, _call: Call, query: contract.GetNamespaces) -> contract.NamespaceAccessList:
         """The proof is a grant that was made for the service which asks: nobody else can have it."""
         verifier = self._proofs.get(query.service)
         if verifier is None:
@@ -73,9 +73,9 @@ class Grants:
             found = await rows.places(connection, principal.user_id, set(query.namespaces))
         if principal.delegation_id is not None:
             found = [place for place in found if place.project_id == principal.project_id]
-        return contract.Reached(
+        return contract.NamespaceAccessList(
             items=tuple(
-                contract.ReachedNamespace(
+                contract.NamespaceAccess(
                     namespace=asked, slug=place.slug, project=place.project_id, role=place.role
                 )
                 for place in found
@@ -204,13 +204,13 @@ class Grants:
         if principal.project_role is None or not principal.project_role.includes(needed):
             raise errors.RoleTooLow
 
-    async def end(self, call: Call, ask: contract.EndDelegation) -> Done:
+    async def end(self, call: Call, ask: contract.EndDelegation) -> Empty:
         transaction = call.transaction
         ended = await rows.end_delegation(transaction, _hash(ask.delegation.get_secret_value()))
         if ended is None:
             raise errors.DelegationEnded
         facts.revoke(transaction, contract.AccessRevoked(delegation_id=ended))
-        return Done()
+        return Empty()
 
     async def delegated(self, _call: Call, query: contract.DelegatedGrant) -> contract.Grant:
         """Only while the person still has the role, and only for what was delegated."""

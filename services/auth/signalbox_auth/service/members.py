@@ -13,7 +13,7 @@ from signalbox_auth.store import tokens as token_rows
 from signalbox_auth.store import users as user_rows
 from signalbox_common.bus import Call
 from signalbox_common.contracts import auth as contract
-from signalbox_common.contracts.base import Done
+from signalbox_common.contracts.base import Empty
 from signalbox_common.contracts.roles import ProjectRole
 from signalbox_common.db import Database, Transaction
 from signalbox_common.paging import cut, id_cursor, read_id_cursor
@@ -68,7 +68,7 @@ class Members:
         facts.record(transaction, event, project=project.id)
         return _reply(replace(member, role=command.role))
 
-    async def remove(self, call: Call, command: contract.RemoveMember) -> Done:
+    async def remove(self, call: Call, command: contract.RemoveMember) -> Empty:
         transaction = call.transaction
         project = await _locked(call)
         member = await _member(transaction, project, command.user_id)
@@ -78,7 +78,7 @@ class Members:
         if member.kind == "service":
             await _retire(transaction, member.user_id)
         await _remove(transaction, project, member.user_id)
-        return Done()
+        return Empty()
 
     # -- service accounts --------------------------------------------------------------------------
 
@@ -118,7 +118,7 @@ class Members:
         ]
         return contract.ServiceAccountPage(items=tuple(items))
 
-    async def delete_account(self, call: Call, command: contract.DeleteServiceAccount) -> Done:
+    async def delete_account(self, call: Call, command: contract.DeleteServiceAccount) -> Empty:
         transaction = call.transaction
         project = await _locked(call)
         account = await rows.account(transaction.connection, project.id, command.account_id)
@@ -127,7 +127,7 @@ class Members:
         check_may_set(project.role, account.role)
         await _retire(transaction, account.user_id)
         await _remove(transaction, project, account.user_id)
-        return Done()
+        return Empty()
 
 
 async def _locked(call: Call) -> Project:

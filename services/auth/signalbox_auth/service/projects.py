@@ -14,7 +14,7 @@ from signalbox_auth.store import projects as rows
 from signalbox_auth.store import users as user_rows
 from signalbox_common.bus import Call
 from signalbox_common.contracts import auth as contract
-from signalbox_common.contracts.base import Done
+from signalbox_common.contracts.base import Empty
 from signalbox_common.contracts.roles import ProjectRole
 from signalbox_common.db import Database, Transaction
 from signalbox_common.keys import uuid7
@@ -77,7 +77,7 @@ class Projects:
         facts.record(transaction, event, project=changed.id)
         return reply_of(changed)
 
-    async def delete(self, call: Call, command: contract.DeleteProject) -> Done:
+    async def delete(self, call: Call, command: contract.DeleteProject) -> Empty:
         transaction = call.transaction
         project = await self._locked(call, command.expected_version)
         if project.personal:
@@ -88,7 +88,7 @@ class Projects:
         )
         event = contract.ProjectDeleted(id=project.id, slug=project.slug)
         facts.record(transaction, event, project=project.id)
-        return Done()
+        return Empty()
 
     async def restore(self, call: Call, command: contract.RestoreProject) -> contract.Project:
         """Asked for without a grant for the project: there is none to be had for a deleted one."""

@@ -11,11 +11,11 @@ class Secrets:
     def __init__(self, store: SecretStore) -> None:
         self._store = store
 
-    async def rotate(self, call: Call, _ask: contract.RotateSecrets) -> Outcome[contract.SecretsRotated]:
+    async def rotate(self, call: Call, _ask: contract.RotateSecrets) -> Outcome[contract.RotationReport]:
         """May stop anywhere: what was not wrapped again yet can still be read, and is wrapped next time."""
         rotated = await self._store.rotate()
 
-        async def work(_transaction: Transaction) -> contract.SecretsRotated:
-            return contract.SecretsRotated(key_id=rotated.key_id, rewrapped=rotated.rewrapped)
+        async def work(_transaction: Transaction) -> contract.RotationReport:
+            return contract.RotationReport(key_id=rotated.key_id, rewrapped=rotated.rewrapped)
 
         return await call.once(work)

@@ -16,7 +16,7 @@ from signalbox_auth.store import users as user_rows
 from signalbox_common.bus import Call
 from signalbox_common.bus.headers import Client
 from signalbox_common.contracts import auth as contract
-from signalbox_common.contracts.base import Done
+from signalbox_common.contracts.base import Empty
 from signalbox_common.db import Database, Transaction
 from signalbox_common.inbox import Outcome
 from signalbox_common.keys import uuid7
@@ -43,14 +43,14 @@ class Sessions:
         self._tokens = tokens
         self._lives = lives
 
-    async def login(self, call: Call, ask: contract.Login) -> Outcome[contract.SignedIn]:
+    async def login(self, call: Call, ask: contract.Login) -> Outcome[contract.TokenPair]:
         login = ask.username or ask.email
         if not login:
             raise errors.LoginMissing
         password = ask.password.get_secret_value()
         found, failed, renewed = await self._check(login, password, call.client)
 
-        async def work(transaction: Transaction) -> contract.SignedIn:
+        async def work(transaction: Transaction) -> contract.TokenPair:
             # Held until the end: whatever ends this user's sessions comes before this one, or ends it too.
             locked = await user_rows.lock(transaction, found.user.id)
             if locked is None or not locked[0].active or locked[1] not in (found.password_hash, renewed):
@@ -102,7 +102,7 @@ class Sessions:
             raise errors.BadCredentials(user.username)
         return current
 
-    async def begin(self, transaction: Transaction, user: User, client: Client) -> contract.SignedIn:
+    async def begin(self, transaction: Transaction, user: User, client: Client) -> contract.TokenPair:
         """A new session of somebody who has proved who they are."""
         transaction.actor, transaction.actor_name = user.id, user.username
         now = datetime.now(UTC)
@@ -122,12 +122,12 @@ class Sessions:
         await rows.add(transaction, session)
         return self._signed_in(user, token, session.expires_at, now)
 
-    async def refresh(self, call: Call, ask: contract.Refresh) -> Outcome[contract.SignedIn]:
+    async def refresh(self, call: Call, ask: contract.Refresh) -> Outcome[contract.TokenPair]:
         token = self._tokens.read(ask.refresh_token.get_secret_value())
         if token is None:
             raise errors.BadRefreshToken
 
-        async def work(transaction: Transaction) -> contract.SignedIn:
+        async def work(transaction: Transaction) -> contract.TokenPair:
             now = datetime.now(UTC)
             session = await rows.lock(transaction, token.session_id)
             use = use_of(session, token, now) if session is not None else Use.DEAD
@@ -156,14 +156,14 @@ class Sessions:
 
     def _signed_in(
         self, user: User, token: RefreshToken, expires_at: datetime, now: datetime
-    ) -> contract.SignedIn:
+    ) -> contract.TokenPair:
         access = self._keys.current.sign(
             ACCESS,
             ACCESS_AUDIENCE,
             self._lives.access,
             {"sub": str(user.id), "usr": user.username, "sid": str(token.session_id)},
         )
-        return contract.SignedIn(
+        return contract.TokenPair(
             access_token=access,
             expires_in=int(self._lives.access.total_seconds()),
             refresh_token=self._tokens.write(token),
@@ -173,11 +173,11 @@ class Sessions:
 
     # -- ending ------------------------------------------------------------------------------------
 
-    async def logout(self, call: Call, _ask: contract.Logout) -> Done:
+    async def logout(self, call: Call, _ask: contract.Logout) -> Empty:
         await rows.revoke(
             call.transaction, call.principal.user_id, rows.LOGOUT, only=call.principal.session_id
         )
-        return Done()
+        return Empty()
 
     async def page(self, call: Call, _query: contract.ListSessions) -> contract.SessionPage:
         async with self._database.reading() as connection:
@@ -196,14 +196,14 @@ class Sessions:
         ]
         return contract.SessionPage(items=tuple(items))
 
-    async def revoke(self, call: Call, command: contract.RevokeSession) -> Done:
+    async def revoke(self, call: Call, command: contract.RevokeSession) -> Empty:
         ended = await rows.revoke(
             call.transaction, call.principal.user_id, "revoked", only=command.session_id
         )
         if not ended:
             raise errors.SessionNotFound
-        return Done()
+        return Empty()
 
-    async def revoke_others(self, call: Call, _command: contract.RevokeOtherSessions) -> Done:
+    async def revoke_others(self, call: Call, _command: contract.RevokeOtherSessions) -> Empty:
         await rows.revoke(call.transaction, call.principal.user_id, "revoked", but=call.principal.session_id)
-        return Done()
+        return Empty()

@@ -11,7 +11,7 @@ from signalbox_auth.store import projects as project_rows
 from signalbox_auth.store import tokens as rows
 from signalbox_common.bus import Call
 from signalbox_common.contracts import auth as contract
-from signalbox_common.contracts.base import Done
+from signalbox_common.contracts.base import Empty
 from signalbox_common.db import Database
 from signalbox_common.keys import uuid7
 
@@ -30,10 +30,10 @@ class Tokens:
     async def page(self, call: Call, _query: contract.ListTokens) -> contract.ApiTokenPage:
         return await self._page(call.principal.user_id)
 
-    async def revoke(self, call: Call, command: contract.RevokeToken) -> Done:
+    async def revoke(self, call: Call, command: contract.RevokeToken) -> Empty:
         if not await rows.revoke(call.transaction, call.principal.user_id, only=command.token_id):
             raise errors.TokenNotFound
-        return Done()
+        return Empty()
 
     # -- of service accounts -----------------------------------------------------------------------
 
@@ -52,11 +52,11 @@ class Tokens:
             raise errors.AccountNotFound
         return await self._page(query.account_id)
 
-    async def revoke_of_account(self, call: Call, command: contract.RevokeServiceAccountToken) -> Done:
+    async def revoke_of_account(self, call: Call, command: contract.RevokeServiceAccountToken) -> Empty:
         await self._check_account(call, command.account_id)
         if not await rows.revoke(call.transaction, command.account_id, only=command.token_id):
             raise errors.TokenNotFound
-        return Done()
+        return Empty()
 
     @staticmethod
     async def _check_account(call: Call, account_id: uuid.UUID) -> None:

@@ -18,7 +18,7 @@ from signalbox_auth.store import users as rows
 from signalbox_common import telemetry
 from signalbox_common.bus import Call
 from signalbox_common.contracts import auth as contract
-from signalbox_common.contracts.base import Done
+from signalbox_common.contracts.base import Empty
 from signalbox_common.contracts.roles import PlatformRole
 from signalbox_common.db import Database, Transaction
 from signalbox_common.inbox import Outcome
@@ -99,7 +99,7 @@ class Users:
 
         return await call.once(work)
 
-    async def me(self, call: Call, _query: contract.Me) -> contract.User:
+    async def me(self, call: Call, _query: contract.GetMe) -> contract.User:
         async with self._database.reading() as connection:
             user = await rows.get(connection, call.principal.user_id)
         if user is None:
@@ -116,7 +116,7 @@ class Users:
         facts.record(transaction, contract.UserChanged(id=user.id, username=user.username))
         return _reply(user)
 
-    async def change_password(self, call: Call, ask: contract.ChangePassword) -> Outcome[Done]:
+    async def change_password(self, call: Call, ask: contract.ChangePassword) -> Outcome[Empty]:
         """Ends every other session: whoever knew the old password must not stay."""
         principal = call.principal
         new = ask.new_password.get_secret_value()
@@ -136,7 +136,7 @@ class Users:
                 raise errors.WrongPassword
             password_hash = await self._passwords.hash(new)
 
-        async def work(transaction: Transaction) -> Done:
+        async def work(transaction: Transaction) -> Empty:
             locked = await rows.lock(transaction, principal.user_id)
             if locked is None or locked[1] != stored:
                 raise errors.WrongPassword  # somebody was faster: what was given is the old password
@@ -145,7 +145,7 @@ class Users:
                 transaction, principal.user_id, "password_changed", but=principal.session_id
             )
             facts.record(transaction, contract.UserChanged(id=user.id, username=user.username))
-            return Done()
+            return Empty()
 
         return await call.once(work)
 

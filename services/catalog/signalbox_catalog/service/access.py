@@ -9,7 +9,7 @@ from signalbox_catalog.domain.kinds import HOME
 from signalbox_catalog.domain.resources import Place
 from signalbox_catalog.errors import BadInput
 from signalbox_common.bus import Bus, Call
-from signalbox_common.contracts.auth import Reach
+from signalbox_common.contracts.auth import GetNamespaces
 from signalbox_common.contracts.roles import ProjectRole
 from signalbox_manifests import Flaw
 
@@ -47,7 +47,9 @@ class AccessResolver:
         if len(unknown) > MAX_NAMESPACES:
             raise BadInput(Flaw(f"These are more than {MAX_NAMESPACES} namespaces.", "too_many", "metadata"))
         if unknown:
-            question = Reach(service="catalog", proof=SecretStr(call.grant or ""), namespaces=tuple(unknown))
+            question = GetNamespaces(
+                service="catalog", proof=SecretStr(call.grant or ""), namespaces=tuple(unknown)
+            )
             for item in (await self._bus.query(question)).value().items:
                 found[item.namespace] = found[item.slug] = Access(Place(item.project, item.slug), item.role)
         return found

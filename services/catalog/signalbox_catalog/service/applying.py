@@ -76,7 +76,9 @@ class Applying:
         self._access = access
         self._readers = asyncio.Semaphore(AT_ONCE)
 
-    async def apply(self, call: Call, ask: contract.Apply) -> Outcome[contract.Applied] | contract.Applied:
+    async def apply(
+        self, call: Call, ask: contract.Apply
+    ) -> Outcome[contract.ApplyResult] | contract.ApplyResult:
         selector = parse_selector(ask.label_selector or "")
         if ask.prune and not selector:
             message = "To prune, say with a label selector what belongs together."
@@ -95,10 +97,10 @@ class Applying:
         if len(plan.projects) == 1:
             call = call.within(*plan.projects)
 
-        async def attempt() -> Outcome[contract.Applied]:
+        async def attempt() -> Outcome[contract.ApplyResult]:
             prepared = await self._prepared(plan, store=True)
 
-            async def work(transaction: Transaction) -> contract.Applied:
+            async def work(transaction: Transaction) -> contract.ApplyResult:
                 written, pruned = await self._carry_out(call, transaction, plan, prepared)
                 parts = [each.after for each in written if each.changed] + pruned
                 call.note_parts(transaction, [(called(each), each.place.project_id) for each in parts])
@@ -109,10 +111,10 @@ class Applying:
 
         return await retry_while_contended(attempt)
 
-    async def _tried(self, call: Call, plan: _Plan) -> contract.Applied:
+    async def _tried(self, call: Call, plan: _Plan) -> contract.ApplyResult:
         """Does it all, and takes it back."""
 
-        async def attempt() -> contract.Applied:
+        async def attempt() -> contract.ApplyResult:
             prepared = await self._prepared(plan, store=False)
             async with self._limiter.slots(plan.projects), self._database.trial() as transaction:
                 written, pruned = await self._carry_out(call, transaction, plan, prepared)
@@ -169,10 +171,10 @@ class Applying:
         return written, pruned
 
 
-async def _refused(call: Call, refusal: RoleTooLow) -> Outcome[contract.Applied]:
+async def _refused(call: Call, refusal: RoleTooLow) -> Outcome[contract.ApplyResult]:
     """Written down where it was tried."""
 
-    async def work(_transaction: Transaction) -> contract.Applied:
+    async def work(_transaction: Transaction) -> contract.ApplyResult:
         raise refusal
 
     return await call.once(work)
@@ -253,17 +255,17 @@ def _outline(plan: _Plan) -> str:
 
 def _applied(
     plan: _Plan, written: Sequence[WriteResult], pruned: Sequence[Resource], *, dry_run: bool
-) -> contract.Applied:
+) -> contract.ApplyResult:
     done = iter(written)
     items = [
         _item(next(done), step.manifest, diffs=dry_run) if isinstance(step, Wish) else _skipped_item(step)
         for step in plan.steps
     ]
     items += [_pruned_item(resource, diffs=dry_run) for resource in pruned]
-    return contract.Applied(items=tuple(_within(items)), dry_run=dry_run)
+    return contract.ApplyResult(items=tuple(_within(items)), dry_run=dry_run)
 
 
-def _within(items: Sequence[contract.AppliedItem]) -> list[contract.AppliedItem]:
+def _within(items: Sequence[contract.ApplyResultItem]) -> list[contract.ApplyResultItem]:
     """With differences as long as there is room for them."""
     size = 0
     shown = []
@@ -275,11 +277,11 @@ def _within(items: Sequence[contract.AppliedItem]) -> list[contract.AppliedItem]
     return shown
 
 
-def _item(done: WriteResult, manifest: Manifest, *, diffs: bool) -> contract.AppliedItem:
+def _item(done: WriteResult, manifest: Manifest, *, diffs: bool) -> contract.ApplyResultItem:
     action = ApplyAction.UNCHANGED
     if done.changed:
         action = ApplyAction.CREATED if done.before is None else ApplyAction.UPDATED
-    return contract.AppliedItem(
+    return contract.ApplyResultItem(
         kind=done.after.kind,
         namespace=done.after.place.namespace,
         name=done.after.name,
@@ -307,11 +309,11 @@ def _without_empty(said: dict[str, Any]) -> dict[str, Any]:
     return ({"metadata": metadata} if metadata else {}) | {"spec": said["spec"]}
 
 
-def _skipped_item(step: _ForeignDocument) -> contract.AppliedItem:
+def _skipped_item(step: _ForeignDocument) -> contract.ApplyResultItem:
     _version, kind = header_of(step.document.content)
     metadata = step.document.content.get("metadata")
     name = metadata.get("name") if isinstance(metadata, dict) else None
-    return contract.AppliedItem(
+    return contract.ApplyResultItem(
         kind=kind or "",
         name=name if isinstance(name, str) else None,
         action=ApplyAction.SKIPPED,
@@ -321,9 +323,9 @@ def _skipped_item(step: _ForeignDocument) -> contract.AppliedItem:
     )
 
 
-def _pruned_item(resource: Resource, *, diffs: bool) -> contract.AppliedItem:
+def _pruned_item(resource: Resource, *, diffs: bool) -> contract.ApplyResultItem:
     gone = [change_of(change) for change in diff(_without_empty(said_by(resource)), {})] if diffs else None
-    return contract.AppliedItem(
+    return contract.ApplyResultItem(
         kind=resource.kind,
         namespace=resource.place.namespace,
         name=resource.name,

@@ -30,7 +30,7 @@ from signalbox_catalog.service.writing import Places, Wish, Writer, settled
 from signalbox_catalog.store import resources, revisions
 from signalbox_common.bus import Call
 from signalbox_common.contracts import catalog as contract
-from signalbox_common.contracts.base import Done
+from signalbox_common.contracts.base import Empty
 from signalbox_common.db import Database, Transaction
 from signalbox_common.errors import SignalboxError
 from signalbox_common.inbox import Outcome
@@ -149,10 +149,10 @@ class Changes:
 
     # -- without keys, so durable ----------------------------------------------------------------------
 
-    async def delete(self, call: Call, command: contract.DeleteResource) -> Outcome[Done]:
+    async def delete(self, call: Call, command: contract.DeleteResource) -> Outcome[Empty]:
         place = own_place(call)
 
-        async def work(transaction: Transaction) -> Done:
+        async def work(transaction: Transaction) -> Empty:
             writer = Writer(self._vault, transaction, call.principal.user_id)
             await writer.lock([place])
             current = await living_one(transaction.connection, place, command.plural, command.name)
@@ -161,7 +161,7 @@ class Changes:
             gone = await writer.delete([current], cascade=command.cascade)
             others = [resource for resource in gone if resource.uid != current.uid]
             call.note_parts(transaction, [(called(each), each.place.project_id) for each in others])
-            return Done()
+            return Empty()
 
         async with self._limiter.slots([place.project_id]):
             return await call.once(work)

@@ -50,7 +50,7 @@ class Reading:
             cursor = where(items[-1])
         return contract.ResourcePage(items=items, next_cursor=cursor, resource_version=str(found.version))
 
-    async def kinds(self, _call: Call, _query: contract.ListKinds) -> contract.Kinds:
+    async def kinds(self, _call: Call, _query: contract.ListKinds) -> contract.KindList:
         entries = [
             contract.KindEntry(
                 kind=kind.name,
@@ -63,7 +63,7 @@ class Reading:
             )
             for kind in kinds.all_kinds()
         ]
-        return contract.Kinds(items=tuple(entries))
+        return contract.KindList(items=tuple(entries))
 
     async def schema(self, _call: Call, query: contract.GetSchema) -> contract.KindSchema:
         return contract.KindSchema(json_schema=schema_of(kind_called(query.plural)))

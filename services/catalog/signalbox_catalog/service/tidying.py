@@ -68,12 +68,12 @@ class Tidying:
         except Unavailable as error:
             log.warning("packages are cleared away an hour later", reason=error.detail)
 
-    async def rotate(self, call: Call, _ask: contract.RotateCatalogSecrets) -> Outcome[auth.SecretsRotated]:
+    async def rotate(self, call: Call, _ask: contract.RotateCatalogSecrets) -> Outcome[auth.RotationReport]:
         """May stop anywhere: what was not wrapped again yet can still be read, and is wrapped next time."""
         rotated = await self._store.rotate()
 
-        async def work(_transaction: Transaction) -> auth.SecretsRotated:
-            return auth.SecretsRotated(key_id=rotated.key_id, rewrapped=rotated.rewrapped)
+        async def work(_transaction: Transaction) -> auth.RotationReport:
+            return auth.RotationReport(key_id=rotated.key_id, rewrapped=rotated.rewrapped)
 
         return await call.once(work)
 

@@ -104,10 +104,10 @@ def _version(tree: Tree, readable: frozenset[UUID]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _resolved(tree: Tree, uid: UUID, readable: frozenset[UUID]) -> contract.Resolved:
+def _resolved(tree: Tree, uid: UUID, readable: frozenset[UUID]) -> contract.ResourceTree:
     resource = tree.resources[uid]
     references: Mapping[str, UUID] = tree.references[uid]
-    return contract.Resolved(
+    return contract.ResourceTree(
         api_version=API_VERSION,
         kind=resource.kind,
         metadata=metadata_of(resource),
@@ -117,9 +117,13 @@ def _resolved(tree: Tree, uid: UUID, readable: frozenset[UUID]) -> contract.Reso
     )
 
 
-def _below(tree: Tree, uid: UUID, readable: frozenset[UUID]) -> contract.Resolved | contract.Unreadable:
+def _below(
+    tree: Tree, uid: UUID, readable: frozenset[UUID]
+) -> contract.ResourceTree | contract.HiddenReference:
     """Whoever wrote the reference could read it; who asks now may not."""
     resource = tree.resources[uid]
     if resource.place.project_id in readable:
         return _resolved(tree, uid, readable)
-    return contract.Unreadable(kind=resource.kind, namespace=resource.place.namespace, name=resource.name)
+    return contract.HiddenReference(
+        kind=resource.kind, namespace=resource.place.namespace, name=resource.name
+    )

@@ -13,7 +13,7 @@ from signalbox_common.bus.connection import Connection
 from signalbox_common.bus.pull import LongPoll
 from signalbox_common.cloudevents import MESSAGE_ID
 from signalbox_common.contracts.streams import DEAD_LETTERS, EVENTS, INGEST, INGEST_LETTERS
-from signalbox_gateway.external import BadEvent, External, Reader, plain
+from signalbox_gateway.external import BadEvent, ExternalEvent, Reader, plain
 from signalbox_gateway.fanout.lenient_client import parse_leniently
 
 log = telemetry.get_logger()
@@ -76,7 +76,7 @@ class Ingest:
             await self._republish(event)
         await message.ack()
 
-    async def _republish(self, event: External) -> None:
+    async def _republish(self, event: ExternalEvent) -> None:
         await self._connection.jetstream.publish(
             event.told_on, event.data, stream=EVENTS.name, timeout=PATIENCE, headers=event.stored()
         )

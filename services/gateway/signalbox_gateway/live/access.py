@@ -13,7 +13,7 @@ from signalbox_common.contracts.base import EVENTS_AREA
 from signalbox_common.contracts.roles import ProjectRole
 from signalbox_common.errors import InsufficientScope, RoleTooLow, SignalboxError
 from signalbox_common.principal import in_scope
-from signalbox_common.revoked import Revoked
+from signalbox_common.revoked import Revocations
 from signalbox_gateway.clients import Clients
 from signalbox_gateway.identity import Asker
 
@@ -136,7 +136,7 @@ class OpenConnection:
 class OpenConnections:
     """All of this process; ended when the token behind one is revoked, or cannot be checked any more."""
 
-    def __init__(self, revoked: Revoked) -> None:
+    def __init__(self, revoked: Revocations) -> None:
         self._revoked = revoked
         self._open: set[OpenConnection] = set()
         self._task: asyncio.Task[None] | None = None

@@ -140,9 +140,9 @@ async def logout(request: Request, here: Here) -> Response:
     return answer
 
 
-@routes.on("GET", "/me", contract.Me)
+@routes.on("GET", "/me", contract.GetMe)
 async def me(here: Here) -> Response:
-    return await here.send(contract.Me())
+    return await here.send(contract.GetMe())
 
 
 @routes.on("PATCH", "/me", contract.UpdateMe)
@@ -164,7 +164,7 @@ async def ws_ticket(request: Request, asker: CurrentAsker) -> Response:
     return JSONResponse(ticket.model_dump(by_alias=True))
 
 
-def _signed_in(request: Request, signed_in: contract.SignedIn, *, cookie: bool) -> Response:
+def _signed_in(request: Request, signed_in: contract.TokenPair, *, cookie: bool) -> Response:
     session = SessionTokens(
         access_token=signed_in.access_token,
         token_type=signed_in.token_type,

@@ -152,7 +152,7 @@ async def restore_resource(plural: PluralHere, name: NameHere, here: InNamespace
     "GET",
     "/{plural}/{name}/resolved",
     contract.ResolveResource,
-    reply=contract.Resolved,
+    reply=contract.ResourceTree,
     shows=_UNCHANGED,
 )
 async def resolve_resource(

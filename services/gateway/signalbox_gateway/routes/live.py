@@ -16,7 +16,7 @@ from signalbox_common.contracts.base import FieldError, GrantScope
 from signalbox_common.contracts.roles import ProjectRole
 from signalbox_common.errors import SignalboxError
 from signalbox_common.keys import uuid7
-from signalbox_gateway.clients import Incoming
+from signalbox_gateway.clients import RequestContext
 from signalbox_gateway.errors import BadEventTypes, OperationNotFound, PositionExpired, UntellableEvent
 from signalbox_gateway.external import STRUCTURED, BadEvent, Reader
 from signalbox_gateway.identity import Asker, CurrentAsker, Identity, current_asker
@@ -169,7 +169,7 @@ class EventPage(BaseModel):
     """To ask again with, whether there is more yet or not."""
 
 
-class TakenIn(BaseModel):
+class AcceptedEvent(BaseModel):
     id: str
 
 
@@ -201,7 +201,7 @@ _NEW_EVENT = {
     "POST",
     "/projects/{project_id}/events",
     status=202,
-    reply=TakenIn,
+    reply=AcceptedEvent,
     grant=GrantScope.PROJECT,
     takes=(JSON, STRUCTURED),
     body=_NEW_EVENT,
@@ -220,7 +220,7 @@ async def publish_event(
     """
     await require_access(clients, asker, project_id, WRITE, ProjectRole.DEVELOPER)
     reader: Reader = request.app.state.external
-    key = Incoming.of(request).idempotency_key
+    key = RequestContext.of(request).idempotency_key
     event_id = str(uuid7()) if key is None else str(uuid.uuid5(project_id, f"{asker.user_id} {key}"))
     source = f"/projects/{project_id}/users/{asker.user_id}"
     try:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from fastapi import APIRouter, Depends, Header
 from pydantic import BaseModel
 
-from signalbox_common.contracts.base import Done, GrantScope
+from signalbox_common.contracts.base import Empty, GrantScope
 from signalbox_gateway.routes import answers
 from signalbox_gateway.routes.answers import Code, Contract, Responses
 from signalbox_gateway.routes.bodies import JSON, Route, taking
@@ -57,7 +57,7 @@ class Routes(APIRouter):
         contract = sends[0] if sends else None
         media = self._takes if takes is None else () if takes == "anything" else takes
         if status is None:
-            status = 204 if contract is not None and contract.reply is Done else 200
+            status = 204 if contract is not None and contract.reply is Empty else 200
         if grant is None:
             grant = contract.grant if contract is not None else GrantScope.NONE
         responses = answers.documented(method, sends, grant, also, json=JSON in media) | (shows or {})

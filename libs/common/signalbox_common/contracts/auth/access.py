@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, StringConstraints
 
-from signalbox_common.contracts.base import Ask, Done, GrantScope, Query, Reply, Text
+from signalbox_common.contracts.base import Ask, Empty, GrantScope, Query, Reply, Text
 from signalbox_common.contracts.events import Event
 from signalbox_common.contracts.roles import PlatformRole, ProjectRole
 
@@ -81,7 +81,7 @@ class GetGrant(Query[Grant]):
     """The change that it is wanted for; where there is no grant to be had, that is written down."""
 
 
-class ReachedNamespace(Reply):
+class NamespaceAccess(Reply):
     namespace: str
     """As it was asked for."""
     slug: str
@@ -89,11 +89,11 @@ class ReachedNamespace(Reply):
     role: ProjectRole
 
 
-class Reached(Reply):
-    items: tuple[ReachedNamespace, ...]
+class NamespaceAccessList(Reply):
+    items: tuple[NamespaceAccess, ...]
 
 
-class Reach(Query[Reached]):
+class GetNamespaces(Query[NamespaceAccessList]):
     """From a service that holds a grant of the person: which of these namespaces are open to them.
 
     Those that are not, or not there, are left out.
@@ -143,7 +143,7 @@ class Delegate(Ask[Delegation]):
     hours: int = Field(default=24, ge=1, le=24 * 31)
 
 
-class EndDelegation(Ask[Done]):
+class EndDelegation(Ask[Empty]):
     """The run is over, or the schedule was removed: what it may do ends within a second."""
 
     subject = "ask.auth.v1.end-delegation"
@@ -193,12 +193,12 @@ class RotateKeys(Ask[Keys]):
     distrust_old: bool = False
 
 
-class SecretsRotated(Reply):
+class RotationReport(Reply):
     key_id: str
     rewrapped: int
 
 
-class RotateSecrets(Ask[SecretsRotated]):
+class RotateSecrets(Ask[RotationReport]):
     """A new key for the secret store of this service; every secret is wrapped with it."""
 
     subject = "ask.auth.v1.rotate-secrets"

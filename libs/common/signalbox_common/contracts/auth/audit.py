@@ -67,7 +67,7 @@ class ListProjectAudit(AuditFilter, Query[AuditPage]):
     area = "audit"
 
 
-class AuditChecked(Reply):
+class AuditReport(Reply):
     """How far the chain was followed, and where it is broken."""
 
     checked: int
@@ -78,7 +78,7 @@ class AuditChecked(Reply):
     reason: str | None = None
 
 
-class CheckAudit(Query[AuditChecked]):
+class CheckAudit(Query[AuditReport]):
     subject = "qry.auth.v1.check-audit"
     grant = GrantScope.NONE
     operator = True

@@ -5,21 +5,21 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, SecretStr, StringConstraints
 
-from signalbox_common.contracts.auth.sessions import SignedIn
-from signalbox_common.contracts.base import Ask, Done, GrantScope, Query, Reply, Text
+from signalbox_common.contracts.auth.sessions import TokenPair
+from signalbox_common.contracts.base import Ask, Empty, GrantScope, Query, Reply, Text
 
 UserCode = Annotated[Text, StringConstraints(min_length=8, max_length=20, pattern=r"^[A-Za-z -]+$")]
 DeviceCode = Annotated[SecretStr, Field(max_length=100)]
 
 
-class DeviceStarted(Reply):
+class DeviceCodes(Reply):
     device_code: str
     user_code: str
     expires_in: int
     interval: int
 
 
-class StartDevice(Ask[DeviceStarted]):
+class StartDevice(Ask[DeviceCodes]):
     subject = "ask.auth.v1.start-device"
     grant = GrantScope.NONE
     area = "account"
@@ -30,7 +30,7 @@ class StartDevice(Ask[DeviceStarted]):
     )
 
 
-class PollDevice(Ask[SignedIn]):
+class PollDevice(Ask[TokenPair]):
     """Refused with `authorization_pending` until somebody has decided."""
 
     subject = "ask.auth.v1.poll-device"
@@ -61,7 +61,7 @@ class GetDevice(Query[DeviceInfo]):
     user_code: UserCode
 
 
-class DecideDevice(Ask[Done]):
+class DecideDevice(Ask[Empty]):
     subject = "ask.auth.v1.decide-device"
     area = "account"
     in_person = True

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from signalbox_common.contracts.auth.users import Username
-from signalbox_common.contracts.base import Command, Done, GrantScope, Query, Reply
+from signalbox_common.contracts.base import Command, Empty, GrantScope, Query, Reply
 from signalbox_common.contracts.events import Event
 from signalbox_common.contracts.paging import Cursor
 from signalbox_common.contracts.roles import ProjectRole
@@ -63,7 +63,7 @@ class ChangeMember(Command[Member]):
     role: ProjectRole
 
 
-class RemoveMember(Command[Done]):
+class RemoveMember(Command[Empty]):
     """Anybody may leave, but the last owner; to remove others takes a maintainer."""
 
     subject = "cmd.auth.v1.remove-member"

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from signalbox_common.contracts.base import Command, Done, GrantScope, Query, Reply, Text
+from signalbox_common.contracts.base import Command, Empty, GrantScope, Query, Reply, Text
 from signalbox_common.contracts.events import Event
 from signalbox_common.contracts.paging import Cursor, Search
 from signalbox_common.contracts.roles import ProjectRole
@@ -85,7 +85,7 @@ class UpdateProject(Command[Project]):
     """From `If-Match`; refused with 412 where somebody else was faster."""
 
 
-class DeleteProject(Command[Done]):
+class DeleteProject(Command[Empty]):
     """Nobody reaches it any more, until an owner restores it."""
 
     subject = "cmd.auth.v1.delete-project"

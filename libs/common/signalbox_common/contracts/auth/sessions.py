@@ -7,13 +7,13 @@ from typing import Annotated, ClassVar
 from pydantic import Field, SecretStr, StringConstraints
 
 from signalbox_common.contracts.auth.users import GivenPassword
-from signalbox_common.contracts.base import Ask, Command, Done, GrantScope, Query, Reply, Text
+from signalbox_common.contracts.base import Ask, Command, Empty, GrantScope, Query, Reply, Text
 from signalbox_common.contracts.events import Event
 
 RefreshToken = Annotated[SecretStr, Field(max_length=200)]
 
 
-class SignedIn(Reply):
+class TokenPair(Reply):
     """What a session begins or goes on with; each token is shown once."""
 
     access_token: str
@@ -24,7 +24,7 @@ class SignedIn(Reply):
     session_id: uuid.UUID
 
 
-class Login(Ask[SignedIn]):
+class Login(Ask[TokenPair]):
     subject = "ask.auth.v1.login"
     grant = GrantScope.NONE
     area = "account"
@@ -37,7 +37,7 @@ class Login(Ask[SignedIn]):
     password: GivenPassword
 
 
-class Refresh(Ask[SignedIn]):
+class Refresh(Ask[TokenPair]):
     """Changes a refresh token for its successor; one that was changed before ends the session."""
 
     subject = "ask.auth.v1.refresh"
@@ -50,7 +50,7 @@ class Refresh(Ask[SignedIn]):
     refresh_token: RefreshToken
 
 
-class Logout(Ask[Done]):
+class Logout(Ask[Empty]):
     """Ends the session that asks."""
 
     subject = "ask.auth.v1.logout"
@@ -79,7 +79,7 @@ class ListSessions(Query[SessionPage]):
     area = "account"
 
 
-class RevokeSession(Command[Done]):
+class RevokeSession(Command[Empty]):
     subject = "cmd.auth.v1.revoke-session"
     area = "account"
     in_person = True
@@ -89,7 +89,7 @@ class RevokeSession(Command[Done]):
     session_id: uuid.UUID
 
 
-class RevokeOtherSessions(Command[Done]):
+class RevokeOtherSessions(Command[Empty]):
     """All but the one that asks."""
 
     subject = "cmd.auth.v1.revoke-other-sessions"

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from signalbox_common.contracts.base import Ask, Command, Done, GrantScope, Moment, Query, Reply, Text
+from signalbox_common.contracts.base import Ask, Command, Empty, GrantScope, Moment, Query, Reply, Text
 from signalbox_common.contracts.roles import ProjectRole
 
 TokenName = Annotated[Text, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)]
@@ -53,7 +53,7 @@ class ListTokens(Query[ApiTokenPage]):
     area = "account"
 
 
-class RevokeToken(Command[Done]):
+class RevokeToken(Command[Empty]):
     subject = "cmd.auth.v1.revoke-token"
     area = "account"
     in_person = True
@@ -98,7 +98,7 @@ class ListServiceAccounts(Query[ServiceAccountPage]):
     area = "projects"
 
 
-class DeleteServiceAccount(Command[Done]):
+class DeleteServiceAccount(Command[Empty]):
     subject = "cmd.auth.v1.delete-service-account"
     grant = GrantScope.PROJECT
     least_role = ProjectRole.MAINTAINER
@@ -135,7 +135,7 @@ class ListServiceAccountTokens(Query[ApiTokenPage]):
     account_id: uuid.UUID
 
 
-class RevokeServiceAccountToken(Command[Done]):
+class RevokeServiceAccountToken(Command[Empty]):
     subject = "cmd.auth.v1.revoke-service-account-token"
     grant = GrantScope.PROJECT
     least_role = ProjectRole.MAINTAINER

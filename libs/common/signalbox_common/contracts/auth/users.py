@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, StringConstraints
 
-from signalbox_common.contracts.base import Ask, Command, Done, GrantScope, Query, Reply, Text
+from signalbox_common.contracts.base import Ask, Command, Empty, GrantScope, Query, Reply, Text
 from signalbox_common.contracts.events import Event
 from signalbox_common.contracts.paging import Cursor, Search
 from signalbox_common.contracts.roles import PlatformRole
@@ -75,7 +75,7 @@ class AdminRegister(Ask[User]):
     role: PlatformRole = PlatformRole.USER
 
 
-class Me(Query[User]):
+class GetMe(Query[User]):
     subject = "qry.auth.v1.me"
     area = "account"
 
@@ -90,7 +90,7 @@ class UpdateMe(Command[User]):
     display_name: DisplayName | None = None
 
 
-class ChangePassword(Ask[Done]):
+class ChangePassword(Ask[Empty]):
     """Ends all other sessions of the person, and all of their API tokens stay."""
 
     subject = "ask.auth.v1.change-password"

@@ -22,7 +22,7 @@ class ApplyAction(StrEnum):
     SKIPPED = "skipped"
 
 
-class AppliedItem(Reply):
+class ApplyResultItem(Reply):
     """What became of one document."""
 
     kind: str
@@ -38,14 +38,14 @@ class AppliedItem(Reply):
     warning: str | None = None
 
 
-class Applied(Reply):
+class ApplyResult(Reply):
     """In the order of the documents; what was pruned comes last."""
 
-    items: tuple[AppliedItem, ...]
+    items: tuple[ApplyResultItem, ...]
     dry_run: bool = False
 
 
-class Apply(Ask[Applied]):
+class Apply(Ask[ApplyResult]):
     """The documents may be of several namespaces, so the grant is the person's own."""
 
     subject = "ask.catalog.v1.apply"

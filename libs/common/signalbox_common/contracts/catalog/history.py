@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from signalbox_common.contracts.base import Command, GrantScope, Query, Reply
-from signalbox_common.contracts.catalog.resources import OfOne, Resource, Version
+from signalbox_common.contracts.catalog.resources import Resource, ResourceKey, Version
 from signalbox_common.contracts.paging import Cursor
 from signalbox_common.contracts.roles import ProjectRole
 
@@ -34,7 +34,7 @@ class GenerationPage(Reply):
     next_cursor: str | None = None
 
 
-class ListGenerations(OfOne, Query[GenerationPage]):
+class ListGenerations(ResourceKey, Query[GenerationPage]):
     """Newest first."""
 
     subject = "qry.catalog.v1.generations"
@@ -55,7 +55,7 @@ class GenerationDetail(Reply):
     """From the generation `against`, by default the one before, to this one."""
 
 
-class GetGeneration(OfOne, Query[GenerationDetail]):
+class GetGeneration(ResourceKey, Query[GenerationDetail]):
     subject = "qry.catalog.v1.generation"
     grant = GrantScope.PROJECT
     refusals = {"kind_not_found": 404, "resource_not_found": 404, "generation_not_found": 404}
@@ -64,7 +64,7 @@ class GetGeneration(OfOne, Query[GenerationDetail]):
     against: int | None = Field(default=None, ge=1)
 
 
-class RollBackResource(OfOne, Command[Resource]):
+class RollBackResource(ResourceKey, Command[Resource]):
     """The spec of an older generation becomes a new one."""
 
     subject = "cmd.catalog.v1.roll-back"

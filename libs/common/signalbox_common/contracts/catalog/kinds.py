@@ -16,11 +16,11 @@ class KindEntry(Reply):
     refers_to: tuple[str, ...]
 
 
-class Kinds(Reply):
+class KindList(Reply):
     items: tuple[KindEntry, ...]
 
 
-class ListKinds(Query[Kinds]):
+class ListKinds(Query[KindList]):
     subject = "qry.catalog.v1.kinds"
 
 

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, Secret, StringConstraints
 from signalbox_common.contracts.base import (
     Ask,
     Command,
-    Done,
+    Empty,
     GrantScope,
     Message,
     Query,
@@ -91,7 +91,7 @@ class Resource(Reply):
         return f"{self.kind}/{self.metadata.name}"
 
 
-class OfOne(Message):
+class ResourceKey(Message):
     """Names the resource that a request is about."""
 
     plural: Plural
@@ -116,7 +116,7 @@ class CreateResource(Ask[Resource]):
     manifest: Manifest
 
 
-class ReplaceResource(OfOne, Ask[Resource]):
+class ReplaceResource(ResourceKey, Ask[Resource]):
     """What the manifest does not say is not there afterwards; `***` leaves a key as it is."""
 
     subject = "ask.catalog.v1.replace"
@@ -129,7 +129,7 @@ class ReplaceResource(OfOne, Ask[Resource]):
     expected_version: Version | None = None
 
 
-class PatchResource(OfOne, Ask[Resource]):
+class PatchResource(ResourceKey, Ask[Resource]):
     """A JSON merge patch (RFC 7396) of the resource as it is answered."""
 
     subject = "ask.catalog.v1.patch"
@@ -142,7 +142,7 @@ class PatchResource(OfOne, Ask[Resource]):
     expected_version: Version | None = None
 
 
-class DeleteResource(OfOne, Command[Done]):
+class DeleteResource(ResourceKey, Command[Empty]):
     """Can be restored for a while. Refused while others refer to it, unless those go with it."""
 
     subject = "cmd.catalog.v1.delete"
@@ -160,7 +160,7 @@ class DeleteResource(OfOne, Command[Done]):
     expected_version: Version | None = None
 
 
-class RestoreResource(OfOne, Command[Resource]):
+class RestoreResource(ResourceKey, Command[Resource]):
     """Brings back the one of that name that was deleted last."""
 
     subject = "cmd.catalog.v1.restore"
@@ -173,7 +173,7 @@ class RestoreResource(OfOne, Command[Resource]):
     name: ResourceName
 
 
-class GetResource(OfOne, Query[Resource]):
+class GetResource(ResourceKey, Query[Resource]):
     subject = "qry.catalog.v1.get"
     grant = GrantScope.PROJECT
     refusals = {"kind_not_found": 404, "resource_not_found": 404}

@@ -3,10 +3,10 @@
 from typing import Any
 
 from signalbox_common.contracts.base import GrantScope, Query, Reply
-from signalbox_common.contracts.catalog.resources import Metadata, OfOne
+from signalbox_common.contracts.catalog.resources import Metadata, ResourceKey
 
 
-class Unreadable(Reply):
+class HiddenReference(Reply):
     """Of a project that the asker may not read."""
 
     kind: str
@@ -15,7 +15,7 @@ class Unreadable(Reply):
     unreadable: bool = True
 
 
-class Resolved(Reply):
+class ResourceTree(Reply):
     """A resource, and below each field that refers to another one, that one."""
 
     api_version: str
@@ -23,17 +23,17 @@ class Resolved(Reply):
     metadata: Metadata
     spec: dict[str, Any]
     status: dict[str, Any]
-    references: "dict[str, Resolved | Unreadable]"
+    references: "dict[str, ResourceTree | HiddenReference]"
     """By field of the spec: `ghostRef`, `members.0.botRef`."""
 
 
 class ResolvedTree(Reply):
-    root: Resolved
+    root: ResourceTree
     version: str
     """Another one as soon as anything within has changed."""
 
 
-class ResolveResource(OfOne, Query[ResolvedTree]):
+class ResolveResource(ResourceKey, Query[ResolvedTree]):
     subject = "qry.catalog.v1.resolve"
     grant = GrantScope.PROJECT
     refusals = {"kind_not_found": 404, "resource_not_found": 404, "too_large": 413}
