@@ -229,7 +229,7 @@ def test_growth_is_fine(now: Documents, change: Callable[[Documents], Any]) -> N
 def test_schemas_may_refer_to_themselves(now: Documents) -> None:
     changed = copy.deepcopy(now)
     _defs(changed, "ResourceTree")["properties"]["references"]["description"] = "deeper"
-    old, new = (Place(each, SCHEMAS, {"$ref": "#/$defs/Resolved"}) for each in (now, changed))
+    old, new = (Place(each, SCHEMAS, {"$ref": "#/$defs/ResourceTree"}) for each in (now, changed))
     assert list(narrowed("ResourceTree", old, new, sent=False)) == []
 
 
