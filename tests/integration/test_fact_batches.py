@@ -7,6 +7,7 @@ import pytest
 
 from signalbox_common import outbox
 from signalbox_common.db import Database
+from signalbox_common.keys import uuid7
 from signalbox_common.testing import eventually, running
 from tests.support.installation import Installation
 from tests.support.lab import Lab, LabSettings, NoteTaken
@@ -60,6 +61,26 @@ async def test_a_batch_of_which_the_fiftieth_raises(installation: Installation) 
         assert "cannot bear 49" in letter.headers["Signalbox-Error"]
 
 
+async def test_a_fact_that_stands_twice_in_one_batch(installation: Installation) -> None:
+    """As after a relay that was away for longer than the stream looks back for duplicates."""
+    event_id = str(uuid7())
+    headers = {"ce-specversion": "1.0", "ce-type": "tasks.lab.taken", "ce-id": event_id}
+    async with installation.nats() as client:
+        for number in range(2):
+            once_more = headers | {"Nats-Msg-Id": f"try-{number}"}
+            await client.jetstream().publish("evt._.tasks.lab.taken", b'{"text": "twice"}', headers=once_more)
+    lab = Lab()
+    async with running(lab.reader(installation.settings(LabSettings, "catalog"))):
+
+        async def all_settled() -> bool:
+            async with installation.nats() as client:
+                info = await client.jetstream().consumer_info("EVENTS", "catalog-on-lab-note-taken")
+                return info.num_pending == 0 and info.num_ack_pending == 0
+
+        await eventually(all_settled, what="both are acknowledged")
+    assert lab.facts == ["twice"]
+
+
 async def test_a_batch_is_one_transaction(installation: Installation) -> None:
     await tell(installation, 100)
     transactions: set[int] = set()
@@ -67,7 +88,7 @@ async def test_a_batch_is_one_transaction(installation: Installation) -> None:
     service = lab.reader(installation.settings(LabSettings, "catalog"))
     handle = service.inbox.first_sights
 
-    async def noted(transaction: object, *rest: object) -> frozenset[object]:
+    async def noted(transaction: object, *rest: object) -> set[object]:
         transactions.add(id(transaction))
         return await handle(transaction, *rest)  # type: ignore[arg-type]  # as it came
 

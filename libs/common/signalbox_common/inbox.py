@@ -237,10 +237,10 @@ class Inbox:
 
     async def first_sights(
         self, transaction: Transaction, handler: str, event_ids: Sequence[uuid.UUID]
-    ) -> frozenset[uuid.UUID]:
+    ) -> set[uuid.UUID]:
         """Which of these facts this handler sees for the first time; remembered with the transaction."""
         seen = {"handler": handler, "event_ids": list(event_ids)}
-        return frozenset((await transaction.connection.execute(self._see, seen)).scalars())
+        return set((await transaction.connection.execute(self._see, seen)).scalars())
 
     async def report(self, command_id: uuid.UUID) -> OperationReport | None:
         """What became of a command; None where nothing is known of it."""

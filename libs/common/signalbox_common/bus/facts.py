@@ -60,11 +60,12 @@ class FactConsumer(DurableConsumer):
             new = await self.inbox.first_sights(
                 transaction, self.consumer, [context.id for context, _ in facts]
             )
-            calls = [
-                (FactCall(delivery.subject, project_of(delivery.subject), context, transaction), event)
-                for delivery, (context, event) in zip(deliveries, facts, strict=True)
-                if context.id in new
-            ]
+            calls = []
+            for delivery, (context, event) in zip(deliveries, facts, strict=True):
+                if context.id in new:
+                    new.remove(context.id)  # the same fact may stand twice in one batch
+                    project = project_of(delivery.subject)
+                    calls.append((FactCall(delivery.subject, project, context, transaction), event))
             if calls:
                 await self._handler(calls)
 
