@@ -108,7 +108,7 @@ async def test_without_redis(own: Scene) -> None:
 async def test_who_logs_out_does_not_stay_for_a_subscription_that_takes_long(
     own: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "ANSWERED_WITHIN", 60.0)
+    monkeypatch.setattr(hub, "CONFIRMED_WITHIN", 60.0)
     redis = own.installation.servers.processes["redis"]
     async with socket(own.address, own.me) as connection:
         redis.signal(signal.SIGSTOP)

@@ -35,7 +35,7 @@ def app() -> FastAPI:
 @asynccontextmanager
 async def world_of(installation: Installation) -> AsyncIterator[World]:
     async with (
-        installation.running_auth(),
+        installation.running_auth(admin=True),
         installation.running_catalog(),
         installation.gateway() as http,
     ):

@@ -40,7 +40,7 @@ class Scene:
 @pytest.fixture
 async def scene(installation: Installation) -> AsyncIterator[Scene]:
     async with (
-        installation.running_auth(),
+        installation.running_auth(admin=True),
         installation.gateway() as http,
     ):
         person = await registered(http, "developer")

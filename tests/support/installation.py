@@ -83,8 +83,10 @@ class Installation:
     def catalog(self, **changes: Any) -> Service:
         return build_catalog(self.settings(CatalogSettings, **changes))
 
-    def running_auth(self) -> AbstractAsyncContextManager[Service]:
-        return self.shared("auth", lambda: running(self.auth(admin_password=ADMIN_PASSWORD)))
+    def running_auth(self, *, admin: bool = False) -> AbstractAsyncContextManager[Service]:
+        """Where tests share it there is an administrator; one of its own has nobody unless it is said."""
+        known = {"admin_password": ADMIN_PASSWORD} if admin or self.keeper is not None else {}
+        return self.shared("auth", lambda: running(self.auth(**known)))
 
     def running_catalog(self) -> AbstractAsyncContextManager[Service]:
         return self.shared("catalog", lambda: running(self.catalog()))
