@@ -33,7 +33,7 @@ async def entries(http: Http, path: str, headers: dict[str, str], **filters: str
 
 async def test_who_asked_for_what_and_what_came_of_it(installation: Installation) -> None:
     async with (
-        installation.running_auth(),
+        installation.running_auth(admin=True),
         installation.gateway(trusted_proxies="127.0.0.1/32") as http,
     ):
         owner = await http.sign_up()
@@ -99,7 +99,7 @@ async def test_who_asked_for_what_and_what_came_of_it(installation: Installation
 
 async def test_other_services_tell_too(installation: Installation) -> None:
     async with (
-        installation.running_auth(),
+        installation.running_auth(admin=True),
         running(Lab().service(installation.lab())),
         installation.gateway() as http,
         installation.bus() as bus,
@@ -114,7 +114,7 @@ async def test_other_services_tell_too(installation: Installation) -> None:
 
 
 async def test_tampering_shows(installation: Installation) -> None:
-    async with installation.running_auth(), installation.gateway() as http:
+    async with installation.running_auth(admin=True), installation.gateway() as http:
         me = await http.sign_up()
         for number in range(5):
             await http.project(me, f"Project {number}")

@@ -31,6 +31,7 @@ def refusals_of(contract: type[Request[Any]]) -> Mapping[str, int]:
         found["admin_required"] = 403
     if not issubclass(contract, Query):
         found["too_large"] = 422  # of an event, or of a secret
+        found["body_too_large"] = 413  # of the message, whose JSON may be longer than what came in
     if is_remembered(contract):
         found["idempotency_key_reused"] = 422
         if issubclass(contract, Ask):
