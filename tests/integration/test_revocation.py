@@ -73,7 +73,7 @@ async def test_logging_out_reaches_every_gateway_and_open_connection(installatio
 @pytest.mark.fresh
 async def test_deactivating_ends_everything_of_a_user(installation: Installation) -> None:
     async with (
-        installation.running_auth(),
+        installation.running_auth(admin=True),
         installation.served_gateway() as (http, address),
     ):
         me = await http.sign_up()

@@ -220,7 +220,7 @@ async def test_unknown_names_are_slowed_down_like_known_ones(installation: Insta
 @pytest.mark.fresh
 async def test_imported_bcrypt_hashes_verify_and_are_upgraded(installation: Installation) -> None:
     async with (
-        installation.running_auth(),
+        installation.running_auth(admin=True),
         installation.gateway() as http,
     ):
         admin = await http.post(LOGIN, json={"username": "admin", "password": "the administrator's own"})
