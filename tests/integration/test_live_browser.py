@@ -13,12 +13,13 @@ from tests.support.installation import PASSWORD, Http, Installation
 from tests.support.live import Teller, fanout, telling
 from tests.support.relay import Relay, relay
 
-pytestmark = pytest.mark.fresh  # its person has the same name in each test
-
 CHROMIUM = chromium.find()
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium here: install it, or name it in SIGNALBOX_TEST_CHROMIUM"
-)
+pytestmark = [
+    pytest.mark.fresh,  # its person has the same name in each test
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="no Chromium here: install it, or name it in SIGNALBOX_TEST_CHROMIUM"
+    ),
+]
 SOURCE = """
 window.seen = {texts: [], ids: [], opened: 0, closed: false};
 window.follow = (query, last) => {
