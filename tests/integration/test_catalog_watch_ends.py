@@ -119,7 +119,7 @@ async def _answered(answer: httpx.Response) -> httpx.Response:
 
 async def test_a_change_is_told_at_once(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     """On two gateways, idle; neither needs the look that is there in case a hint was lost."""
-    monkeypatch.setattr(resource_watch, "LOOK_EVERY", 60.0)
+    monkeypatch.setattr(resource_watch, "POLL_EVERY", 60.0)
     rounds = 40
     async with (
         scene_of(installation) as scene,
@@ -236,8 +236,8 @@ async def test_a_watch_ends_in_time(installation: Installation, monkeypatch: pyt
 async def test_an_idle_watch_shows_that_it_lives(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resource_watch, "ALIVE_EVERY", 0.3)
-    monkeypatch.setattr(resource_watch, "LOOK_EVERY", 0.1)
+    monkeypatch.setattr(resource_watch, "BOOKMARK_EVERY", 0.3)
+    monkeypatch.setattr(resource_watch, "POLL_EVERY", 0.1)
     async with scene_of(installation) as scene:
         await scene.catalog.create("ghosts", "g")
         async with scene.watch(resourceVersion="1") as reader:
