@@ -29,8 +29,10 @@ PERSONAL = 1
 
 async def settled(http: Http, operation: str, me: dict[str, str]) -> dict[str, Any]:
     async def look() -> dict[str, Any]:
-        body: dict[str, Any] = (await http.get(f"/api/v1/operations/{operation}", headers=me)).json()
-        return body if body["status"] != "pending" else {}
+        answer = await http.get(f"/api/v1/operations/{operation}", headers=me)
+        assert answer.status_code in (200, 503), "while auth is away there is no grant to look with"
+        body: dict[str, Any] = answer.json()
+        return body if answer.status_code == 200 and body["status"] != "pending" else {}
 
     return await eventually(look, what=f"operation {operation} settled")
 
