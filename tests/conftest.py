@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from signalbox_common.contracts.base import Ask
 from signalbox_gateway.refusals import UNDECLARED
 from tests.support import lab  # noqa: F401 - registers the contracts of the lab before anything reads them
 from tests.support.installation import Installation
@@ -34,6 +35,12 @@ def _owners_keep_to_their_contracts() -> Iterator[None]:
     UNDECLARED.clear()
     yield
     assert not UNDECLARED, f"declare it among the `refusals` of the contract: {', '.join(sorted(UNDECLARED))}"
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of what is answered, and not of how soon: asks are waited for as long as a slow machine takes."""
+    monkeypatch.setattr(Ask, "patience", 60.0)
 
 
 @pytest.fixture(scope="session")

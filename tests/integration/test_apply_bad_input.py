@@ -12,6 +12,8 @@ from tests.support.factories import document
 from tests.support.flawed import BEFORE, GOOD, refused, send
 from tests.support.installation import Installation
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 
 @pytest.fixture
 async def catalog(installation: Installation) -> AsyncIterator[Catalog]:

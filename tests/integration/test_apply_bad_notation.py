@@ -17,6 +17,8 @@ from tests.support.flawed import BEFORE, GOOD, HEAD, JSON, MIB, laughs, many_nod
 from tests.support.installation import Installation
 from tests.support.pace import pace
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 
 @pytest.fixture
 async def catalog(installation: Installation) -> AsyncIterator[Catalog]:

@@ -21,6 +21,8 @@ from tests.support.installation import Installation
 from tests.support.pace import pace
 from tests.support.services import process
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 
 @pytest.fixture
 async def catalog(installation: Installation) -> AsyncIterator[Catalog]:
