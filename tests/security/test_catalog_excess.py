@@ -288,6 +288,7 @@ async def test_trees_take_little_memory(scene: Scene, subtests: pytest.Subtests)
         assert psutil.Process().memory_info().rss - held < 150 * 1024 * 1024
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_page_costs_what_is_on_it(scene: Scene) -> None:
     """And not what would have been on it, had it been allowed to be that long."""
     lists = [[1]] * 30_000
