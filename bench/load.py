@@ -215,11 +215,11 @@ class OpenLoop(Driver):
     def __init__(self, load: Load) -> None:
         super().__init__(load)
         self._planned = min(round(load.rate * load.seconds), load.most)
-        self._idle: list[Connection] = []
+        self._idle: deque[Connection] = deque()
         self._late: deque[float] = deque()
 
     async def drive(self) -> None:
-        self._idle = list(self.connections)
+        self._idle = deque(self.connections)
         pacer = threading.Thread(target=self._pace, args=(asyncio.get_running_loop(),), daemon=True)
         pacer.start()
         try:
@@ -237,7 +237,8 @@ class OpenLoop(Driver):
 
     def _due(self, planned: float) -> None:
         if self._idle:
-            self._idle.pop().send(self.request(), planned)
+            # In turn: the gateway closes a connection over which nothing comes for ten seconds.
+            self._idle.popleft().send(self.request(), planned)
         else:
             self._late.append(planned)
 
