@@ -1,12 +1,13 @@
 """Facts that come together are handled together, and yet each once, whatever one of them does."""
 
 import asyncio
+from collections.abc import Sequence
 from uuid import UUID
 
 import pytest
 
 from signalbox_common import outbox
-from signalbox_common.db import Database
+from signalbox_common.db import Database, Transaction
 from signalbox_common.keys import uuid7
 from signalbox_common.testing import eventually, running
 from tests.support.installation import Installation
@@ -75,24 +76,26 @@ async def test_a_fact_that_stands_twice_in_one_batch(installation: Installation)
         async def all_settled() -> bool:
             async with installation.nats() as client:
                 info = await client.jetstream().consumer_info("EVENTS", "catalog-on-lab-note-taken")
-                return info.num_pending == 0 and info.num_ack_pending == 0
+                return bool(info.num_pending == 0 and info.num_ack_pending == 0)
 
         await eventually(all_settled, what="both are acknowledged")
     assert lab.facts == ["twice"]
 
 
-async def test_a_batch_is_one_transaction(installation: Installation) -> None:
+async def test_a_batch_is_one_transaction(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await tell(installation, 100)
     transactions: set[int] = set()
     lab = Lab()
     service = lab.reader(installation.settings(LabSettings, "catalog"))
     handle = service.inbox.first_sights
 
-    async def noted(transaction: object, *rest: object) -> set[object]:
+    async def noted(transaction: Transaction, handler: str, event_ids: Sequence[UUID]) -> set[UUID]:
         transactions.add(id(transaction))
-        return await handle(transaction, *rest)  # type: ignore[arg-type]  # as it came
+        return await handle(transaction, handler, event_ids)
 
-    service.inbox.first_sights = noted  # type: ignore[method-assign, assignment]  # to count what it is called for
+    monkeypatch.setattr(service.inbox, "first_sights", noted)
     async with running(service):
 
         async def all_handled() -> bool:
