@@ -118,7 +118,7 @@ class DurableConsumer:
         self._heartbeats = Heartbeats()
 
     async def handle(self, delivery: Delivery) -> None:
-        """Takes effect, or raises; `Hopeless` for what no retry can help."""
+        """Takes effect, or raises; `PermanentFailure` for what no retry can help."""
         raise NotImplementedError
 
     async def handle_all(self, deliveries: Sequence[Delivery]) -> None:
