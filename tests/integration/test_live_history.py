@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
+from signalbox_common.bus.stored import StoredMessage
 from signalbox_common.errors import Unavailable
 from signalbox_common.testing import eventually
 from signalbox_gateway.live.history import Heads, History
 from signalbox_gateway.live.publication import Event, StreamPosition, channel_of, event_of
-from signalbox_gateway.live.stream import StreamMessage
 from tests.support.hub import Scene, hub_scene
 from tests.support.servers import TestServers
 
@@ -282,7 +282,7 @@ async def test_where_copying_begins(scene: Scene) -> None:
 @pytest.mark.parametrize("body", [b'{"text": "\\ud800"}', b"NaN", b"[" * 100_000, b"{", b"\xff"])
 async def test_an_event_that_cannot_be_told_stops_nobody(scene: Scene, body: bytes) -> None:
     headers = {"ce-operation": "\udc80"}
-    scene.stream.messages.append(StreamMessage(1, f"evt.{scene.project}.tasks.lab.taken", headers, body))
+    scene.stream.messages.append(StoredMessage(1, f"evt.{scene.project}.tasks.lab.taken", headers, body))
     client = scene.client()
     await scene.join(client, 0)
     assert await scene.copy(1, 1) is None

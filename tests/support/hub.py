@@ -13,11 +13,11 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from signalbox_cli.provision.permissions import ADMIN
+from signalbox_common.bus.stored import StoredMessage, StreamReader, StreamState
 from signalbox_common.testing import eventually
 from signalbox_gateway.live.history import History
 from signalbox_gateway.live.hub import Hub
 from signalbox_gateway.live.publication import Publication, Resync, StreamPosition, channel_of, event_of
-from signalbox_gateway.live.stream import StreamMessage, StreamReader, StreamState
 from signalbox_gateway.live.subscriber import Subscriber, UnrecoverablePosition
 from tests.support.servers import TestServers
 
@@ -28,7 +28,7 @@ class ListedStream(StreamReader):
     def __init__(self) -> None:
         self.epoch = secrets.token_hex(8)
         self.first = 1
-        self.messages: list[StreamMessage] = []
+        self.messages: list[StoredMessage] = []
         self.reads = 0
 
     @property
@@ -42,13 +42,13 @@ class ListedStream(StreamReader):
         headers = {"ce-id": identity or str(number), "ce-source": "/test"}
         headers |= {"ce-operation": operation} if operation else {}
         body = json.dumps({"n": number, "pad": "x" * size}).encode()
-        self.messages.append(StreamMessage(number, f"evt.{project}.tasks.lab.taken", headers, body))
+        self.messages.append(StoredMessage(number, f"evt.{project}.tasks.lab.taken", headers, body))
         return number
 
     async def state(self) -> StreamState:
         return StreamState(self.epoch, self.first, self.last)
 
-    async def after(self, subject: str, sequence: int, limit: int) -> Sequence[StreamMessage]:
+    async def after(self, subject: str, sequence: int, limit: int) -> Sequence[StoredMessage]:
         self.reads += 1
         project = subject.split(".")[1]
         found = (s for s in self.messages if s.sequence > max(sequence, self.first - 1))

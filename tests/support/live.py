@@ -99,9 +99,10 @@ class Stream:
                 httpx.AsyncClient(timeout=httpx.Timeout(10, read=None)) as client,
                 client.stream("GET", url, params=query, headers=headers) as answer,
             ):
+                self.answer = answer
                 if answer.status_code != 200:
                     await answer.aread()
-                self.answer = answer
+                    return
                 async for chunk in answer.aiter_raw():
                     self.comments += chunk.count(b":\n\n") if chunk.startswith(b":") else 0
                     self.blocks += parser.feed(chunk)

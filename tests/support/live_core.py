@@ -11,10 +11,11 @@ from redis.asyncio import Redis
 from signalbox_cli.provision.permissions import ADMIN
 from signalbox_common.bus import Bus
 from signalbox_common.bus.connection import Connection
+from signalbox_common.bus.stored import StreamReader
+from signalbox_common.contracts.streams import EVENTS
 from signalbox_gateway.fanout.replicator import Replicator
 from signalbox_gateway.live.hub import Hub
 from signalbox_gateway.live.publication import Publication, channel_of
-from signalbox_gateway.live.stream import StreamReader
 from signalbox_gateway.live.subscriber import Subscriber
 from signalbox_gateway.settings import FanoutSettings
 from tests.support.hub import patient_redis
@@ -50,7 +51,7 @@ async def live(installation: Installation) -> AsyncIterator[tuple[Hub, Bus, Redi
     async with installation.bus() as bus, installation.bus("tasks") as tasks:
         await connection.connect()
         copying = asyncio.create_task(Replicator(connection, fanout).run())
-        hub = Hub(gateway, StreamReader(bus.connection))
+        hub = Hub(gateway, StreamReader(bus.connection, EVENTS))
         hub.start()
         try:
             yield hub, tasks, redis

@@ -4,6 +4,7 @@ import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from signalbox_common.bus.durable import describe
 from signalbox_common.cloudevents import MESSAGE_ID
 from signalbox_common.contracts.base import Failure
 from signalbox_common.contracts.operations import Redrive, RedriveResult
-from signalbox_common.contracts.streams import COMMANDS, DEAD_LETTERS
+from signalbox_common.contracts.streams import COMMANDS, DEAD_LETTERS, letters_of
 from signalbox_common.keys import uuid7
 from signalbox_common.programs import OWNERS
 
@@ -115,8 +116,15 @@ async def redrive(client: Client, number: int) -> RedriveResult | Failure:
 
 
 async def drop(client: Client, number: int) -> None:
+    letter = await read(client, number)
+    await _delete(client, DEAD_LETTERS.name, number)
+    with suppress(NoSuchLetter):  # of what comes from outside, no service has a copy
+        await _delete(client, letters_of(_owner(letter)).name, number)
+
+
+async def _delete(client: Client, stream: str, number: int) -> None:
     try:
-        await client.jetstream(timeout=2).delete_msg(DEAD_LETTERS.name, number)
+        await client.jetstream(timeout=2).delete_msg(stream, number)
     except APIError as error:
         if error.err_code not in _NO_SUCH_MESSAGE:
             raise

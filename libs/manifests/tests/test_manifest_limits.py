@@ -2,6 +2,8 @@
 
 import time
 import tracemalloc
+from collections.abc import Callable
+from typing import TypeVar
 
 import pytest
 import yaml
@@ -9,6 +11,8 @@ import yaml
 from signalbox_manifests import read
 from signalbox_manifests.limits import MAX_BYTES, MAX_DEPTH, MAX_DOCUMENTS, MAX_NODES
 from signalbox_manifests.testing import contents, flaw, flaws, one, where
+
+T = TypeVar("T")
 
 MIB = 1024 * 1024
 
@@ -164,6 +168,16 @@ def test_what_is_longer_than_any_document_is_not_even_decoded() -> None:
     assert flaw(b"\xff" * (MAX_BYTES + 1)).code == "too_large"
 
 
+def quickest(step: Callable[[], T]) -> tuple[T, float]:
+    """What it gives, and its CPU seconds without what the process did besides, such as collecting garbage."""
+    took = []
+    for _ in range(5):
+        start = time.process_time()
+        given = step()
+        took.append(time.process_time() - start)
+    return given, min(took)
+
+
 def test_five_hundred_documents_are_read_at_once() -> None:
     sent = [
         {
@@ -180,12 +194,9 @@ def test_five_hundred_documents_are_read_at_once() -> None:
         for number in range(500)
     ]
     text = yaml.safe_dump_all(sent, sort_keys=False).encode()
-    start = time.process_time()
-    parsed = sum(1 for _ in yaml.parse(text, Loader=yaml.CSafeLoader))
-    by_the_parser = time.process_time() - start
-    start = time.process_time()
-    found = read(text)
-    assert time.process_time() - start < 5 * by_the_parser
+    parsed, by_the_parser = quickest(lambda: sum(1 for _ in yaml.parse(text, Loader=yaml.CSafeLoader)))
+    found, took = quickest(lambda: read(text))
+    assert took < 5 * by_the_parser
     assert parsed > len(found)
     assert [document.content for document in found] == sent
     begins = [

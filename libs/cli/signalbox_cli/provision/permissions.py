@@ -17,14 +17,18 @@ from signalbox_common.contracts.streams import (
     KEY_BUCKET,
     PACKAGES,
     REVOCATIONS,
+    REVOKING,
     SERVICE_CALLS,
     Stream,
     Topology,
+    letters_of,
 )
 from signalbox_common.programs import FANOUT, OWNERS, PROGRAMS
 
 ADMIN, OPERATOR = "admin", "operator"
 USERS = (ADMIN, OPERATOR, *PROGRAMS)
+_TOLD_TO_ALL = (str(REVOKING.sends_to),)
+"""What every program hears."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ def _operator() -> Permissions:
             f"{api}.STREAM.MSG.GET.*",
             f"{api}.DIRECT.GET.>",
             f"{api}.STREAM.MSG.DELETE.{DEAD_LETTERS.name}",
+            *(f"{api}.STREAM.MSG.DELETE.{letters_of(owner).name}" for owner in OWNERS),
             f"{api}.CONSUMER.CREATE.{EVENTS.name}",  # of clients that name no consumer
             f"{api}.CONSUMER.CREATE.{EVENTS.name}.>",
             f"{api}.CONSUMER.MSG.NEXT.{EVENTS.name}.*",
@@ -88,24 +93,22 @@ def _gateway() -> Permissions:
             *_files(PACKAGES),
             *_reading(EVENTS),
         ],
-        subscribe=["reply.*.*", "_INBOX.gateway.>", "evt.*.catalog.resource.*"],
+        subscribe=["reply.*.*", "_INBOX.gateway.>", "evt.*.catalog.resource.*", *_TOLD_TO_ALL],
         deny_publish=_of_operators(),
     )
 
 
 def _fanout() -> Permissions:
     """Follows all events, and takes in those of others."""
-    api = "$JS.API"
     return Permissions(
         publish=[
             *_reading(EVENTS),
-            f"{api}.CONSUMER.CREATE.{EVENTS.name}.*.{EVENTS.subjects[0]}",
-            f"{api}.CONSUMER.MSG.NEXT.{EVENTS.name}.*",
+            *_reading(REVOCATIONS),
             *_consumer(INGEST.stream, INGEST.name),
             "evt.*.ext.>",
             f"{INGEST_LETTERS}.>",
         ],
-        subscribe=[f"_INBOX.{FANOUT}.>"],
+        subscribe=[f"_INBOX.{FANOUT}.>", f"{EVENTS.copies}.>", *_TOLD_TO_ALL],
     )
 
 
@@ -128,7 +131,7 @@ def _checking_tokens() -> list[str]:
     """Everybody reads the public keys, and follows what was revoked."""
     return [
         f"$JS.API.DIRECT.GET.{GRANT_KEYS.name}.>",
-        f"$JS.API.CONSUMER.CREATE.{REVOCATIONS.name}.*.{REVOCATIONS.subjects[0]}",
+        *_reading(REVOCATIONS),
     ]
 
 
@@ -142,20 +145,13 @@ def _owner(service: str, topology: Topology) -> Permissions:
         *_checking_tokens(),
         *(contract.subject for caller, contract in SERVICE_CALLS if caller == service),
     ]
-    letters = [f"dlq.cmd.{service}.>"]
     for subject in topology.commands:
         if subject.split(".")[1] == service:
             publish += _consumer(COMMANDS.name, subject.removeprefix("cmd.").replace(".", "-"))
     for fact in topology.facts:
         if fact.service == service:
             publish += [*_consumer(EVENTS.name, fact.name), f"dlq.{fact.name}.>"]
-            letters.append(f"dlq.{fact.name}.>")
-    redrive = f"{service}-redrive"
-    publish += [f"{api}.CONSUMER.CREATE.{DEAD_LETTERS.name}.{redrive}.{letter}" for letter in letters]
-    publish += [
-        f"{api}.CONSUMER.MSG.NEXT.{DEAD_LETTERS.name}.{redrive}",
-        f"{api}.CONSUMER.DELETE.{DEAD_LETTERS.name}.{redrive}",
-    ]
+    publish += _reading(letters_of(service))
     if service == "auth":
         publish += [f"$KV.{KEY_BUCKET}.>", "rvk.*.auth.>"]
         publish += [f"$KV.{AUDIT_BUCKET}.>", f"{api}.DIRECT.GET.{AUDIT_HEAD.name}.>"]
@@ -163,7 +159,13 @@ def _owner(service: str, topology: Topology) -> Permissions:
         publish += _files(PACKAGES)
     return Permissions(
         publish=publish,
-        subscribe=[f"_INBOX.{service}.>", f"ask.{service}.>", f"qry.{service}.>", f"outbox.{service}.poke"],
+        subscribe=[
+            f"_INBOX.{service}.>",
+            f"ask.{service}.>",
+            f"qry.{service}.>",
+            f"outbox.{service}.poke",
+            *_TOLD_TO_ALL,
+        ],
     )
 
 

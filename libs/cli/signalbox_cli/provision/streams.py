@@ -10,9 +10,12 @@ from nats.js.api import (
     ConsumerConfig,
     DeliverPolicy,
     DiscardPolicy,
+    RePublish,
     RetentionPolicy,
     StorageType,
     StreamConfig,
+    StreamSource,
+    SubjectTransform,
 )
 from nats.js.errors import NotFoundError
 
@@ -35,10 +38,11 @@ async def provision(url: str, topology: Topology | None = None) -> list[str]:
             raise ProvisionError("nats-server is older than 2.12.7")
         jetstream = client.jetstream(timeout=5)
         streams = await asyncio.gather(*(_ensure_stream(jetstream, each) for each in topology.streams))
+        mirrors = await asyncio.gather(*(_ensure_mirror(jetstream, each) for each in topology.mirrors()))
         consumers = await asyncio.gather(
             *(_ensure_consumer(jetstream, each) for each in topology.consumers())
         )
-        return [change for changes in (*streams, *consumers) for change in changes]
+        return [change for changes in (*streams, *mirrors, *consumers) for change in changes]
     finally:
         await client.close()
 
@@ -67,11 +71,27 @@ async def _ensure_stream(jetstream: Any, stream: Stream) -> list[str]:
     return []
 
 
+async def _ensure_mirror(jetstream: Any, stream: Stream) -> list[str]:
+    """What a mirror is of cannot be changed; but nothing is lost with one, so it is made anew."""
+    try:
+        there = (await jetstream.stream_info(stream.name)).config
+    except NotFoundError:
+        change = "created"
+    else:
+        if {each.src for each in there.mirror.subject_transforms or ()} == set(stream.subjects):
+            return []
+        await jetstream.delete_stream(stream.name)
+        change = "made anew"
+    await jetstream.add_stream(_stream_config(stream))
+    return [f"stream {stream.name} {change}"]
+
+
 def _stream_config(stream: Stream) -> StreamConfig:
     return StreamConfig(
         name=stream.name,
         description=stream.description,
-        subjects=list(stream.subjects),
+        subjects=list(stream.subjects) if stream.mirror_of is None else None,
+        mirror=_mirror(stream),
         retention=RetentionPolicy.WORK_QUEUE if stream.work_queue else RetentionPolicy.LIMITS,
         storage=StorageType.FILE,
         discard=DiscardPolicy.NEW if stream.discard_new else DiscardPolicy.OLD,
@@ -86,7 +106,21 @@ def _stream_config(stream: Stream) -> StreamConfig:
         allow_direct=True,
         allow_msg_ttl=stream.allow_ttl,
         allow_msg_schedules=False,
+        republish=_copies(stream),
     )
+
+
+def _mirror(stream: Stream) -> StreamSource | None:
+    if stream.mirror_of is None:
+        return None
+    same = [SubjectTransform(src=subject, dest=subject) for subject in stream.subjects]
+    return StreamSource(name=stream.mirror_of, subject_transforms=same)
+
+
+def _copies(stream: Stream) -> RePublish | None:
+    if stream.copies is None:
+        return None
+    return RePublish(src=stream.subjects[0], dest=f"{stream.copies}.>")
 
 
 _COMPARED = (
@@ -103,6 +137,7 @@ _COMPARED = (
     "allow_rollup_hdrs",
     "allow_msg_ttl",
     "allow_msg_schedules",
+    "republish",
 )
 
 
@@ -111,15 +146,7 @@ def _differs(there: StreamConfig, wanted: StreamConfig) -> bool:
 
 
 async def _ensure_consumer(jetstream: Any, consumer: Consumer) -> list[str]:
-    wanted = ConsumerConfig(
-        durable_name=consumer.name,
-        filter_subject=consumer.subject,
-        ack_policy=AckPolicy.EXPLICIT,
-        deliver_policy=DeliverPolicy.ALL,
-        ack_wait=consumer.ack_wait,
-        max_deliver=-1,
-        max_ack_pending=consumer.max_ack_pending,
-    )
+    wanted = _consumer_config(consumer)
     try:
         there = (await jetstream.consumer_info(consumer.stream, consumer.name)).config
     except NotFoundError:
@@ -130,7 +157,30 @@ async def _ensure_consumer(jetstream: Any, consumer: Consumer) -> list[str]:
             f"consumer {consumer.name} listens to {there.filter_subject}, not {consumer.subject}: "
             "a verb that moves needs a new version"
         )
-    if (there.ack_wait, there.max_ack_pending) != (consumer.ack_wait, consumer.max_ack_pending):
+    if consumer.sends_to is None and (there.ack_wait, there.max_ack_pending) != (
+        consumer.ack_wait,
+        consumer.max_ack_pending,
+    ):
         await jetstream.add_consumer(consumer.stream, wanted)
         return [f"consumer {consumer.name} updated"]
     return []
+
+
+def _consumer_config(consumer: Consumer) -> ConsumerConfig:
+    config = ConsumerConfig(
+        durable_name=consumer.name,
+        filter_subject=consumer.subject,
+        deliver_policy=DeliverPolicy.ALL,
+    )
+    if consumer.sends_to is not None:
+        return config.evolve(
+            deliver_subject=consumer.sends_to,
+            idle_heartbeat=consumer.heartbeat,
+            ack_policy=AckPolicy.NONE,
+        )
+    return config.evolve(
+        ack_policy=AckPolicy.EXPLICIT,
+        ack_wait=consumer.ack_wait,
+        max_deliver=-1,
+        max_ack_pending=consumer.max_ack_pending,
+    )

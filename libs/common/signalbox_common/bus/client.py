@@ -83,7 +83,7 @@ class Bus:
         self.keys = KeyRing(self._fetch_key)
         self.revoked = Revocations()
         self.revoked.listeners.add(self._on_revoked)
-        self._follower = Follower(self.connection, self.revoked, settings.service)
+        self._follower = Follower(self.connection, self.revoked)
         self._reply_prefix = f"reply.{settings.instance}"
         self._listening = False
         self._listening_lock = asyncio.Lock()

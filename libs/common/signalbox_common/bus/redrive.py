@@ -1,12 +1,11 @@
 """Dead letters, handed to their handlers again."""
 
+import asyncio
+import uuid
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from nats.aio.msg import Msg
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from pydantic import ValidationError
 
 from signalbox_common.bus import headers as h
@@ -15,13 +14,18 @@ from signalbox_common.bus.commands import CommandConsumer, reply
 from signalbox_common.bus.connection import Connection
 from signalbox_common.bus.durable import Delivery, DurableConsumer, PermanentFailure
 from signalbox_common.bus.facts import FactConsumer
+from signalbox_common.bus.stored import StoredMessage, StreamReader
 from signalbox_common.contracts.base import Failure, consumer_of
 from signalbox_common.contracts.operations import Redrive, RedriveResult
-from signalbox_common.contracts.streams import COMMANDS, DEAD_LETTERS
+from signalbox_common.contracts.streams import COMMANDS, letters_of
 from signalbox_common.deliveries import StreamMessage
-from signalbox_common.errors import NotFound, StillFailing, Unavailable
+from signalbox_common.errors import NotFound, StillFailing
 from signalbox_common.inbox import Inbox, Outcome
+from signalbox_common.keys import is_canonical_uuid
 from signalbox_common.settings import OwnerSettings
+
+_PATIENCE, _PAUSE = 1.0, 0.05
+"""Seconds that a letter may take until it is in the service's own stream."""
 
 
 class RedriveConsumer(DurableConsumer):
@@ -41,6 +45,7 @@ class RedriveConsumer(DurableConsumer):
         self.subject = Redrive.subject_for(settings.service)
         self.consumer = consumer_of(self.subject)
         self.room = 1
+        self._letters = StreamReader(connection, letters_of(settings.service))
         self._targets = targets
         self._audit = audit
 
@@ -88,61 +93,34 @@ class RedriveConsumer(DurableConsumer):
         return result
 
     async def _read(self, sequence: int) -> Delivery | None:
-        """Reads one dead letter through a consumer that can see only this service's own."""
-        for subject in self._own_letters():
-            name = f"{self.settings.service}-redrive"
-            jetstream = self.connection.jetstream
-            try:
-                await jetstream.add_consumer(
-                    DEAD_LETTERS.name,
-                    ConsumerConfig(
-                        name=name,
-                        filter_subject=subject,
-                        deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
-                        opt_start_seq=sequence,
-                        ack_policy=AckPolicy.NONE,
-                        inactive_threshold=10,
-                        mem_storage=True,
-                        num_replicas=1,
-                    ),
-                )
-                subscription = await jetstream.pull_subscribe_bind(consumer=name, stream=DEAD_LETTERS.name)
-                try:
-                    found = await subscription.fetch(1, timeout=1)
-                except TimeoutError:
-                    continue
-                finally:
-                    await subscription.unsubscribe()
-                    await jetstream.delete_consumer(DEAD_LETTERS.name, name)
-            except TimeoutError as error:
-                raise Unavailable("The dead letters are not reachable.") from error
-            if found and found[0].metadata.sequence.stream == sequence:
-                return _letter(found[0])
+        """Reads one dead letter from a stream that holds only this service's own."""
+        for _ in range(round(_PATIENCE / _PAUSE)):
+            found = await self._letters.at(sequence)
+            if found is not None:
+                return _letter(found)
+            if (await self._letters.state()).last >= sequence:
+                return None
+            await asyncio.sleep(_PAUSE)
         return None
 
-    def _own_letters(self) -> list[str]:
-        return [
-            f"dlq.cmd.{self.settings.service}.>",
-            *(f"{t.dead_letter_prefix}.>" for t in self._targets.values() if isinstance(t, FactConsumer)),
-        ]
 
-
-def _letter(raw: Msg) -> Delivery:
+def _letter(stored: StoredMessage) -> Delivery:
     """A dead letter as the delivery that it was, with the time and the person of its acceptance."""
-    sent = dict(raw.headers or {})
-    delivery = Delivery.of(raw, sent.get(h.CONSUMER, ""))
+    sent = stored.headers
+    command_id = sent.get(h.COMMAND_ID, "")
     try:
-        accepted_at = datetime.fromisoformat(sent.get(h.ACCEPTED_AT, ""))
-        sequence = int(sent.get(h.SEQUENCE, ""))
+        message = StreamMessage(
+            consumer=sent.get(h.CONSUMER, ""),
+            sequence=int(sent.get(h.SEQUENCE, "")),
+            stored_at=datetime.fromisoformat(sent.get(h.ACCEPTED_AT, "")),
+            command_id=uuid.UUID(command_id) if is_canonical_uuid(command_id) else None,
+        )
     except ValueError as error:
         raise PermanentFailure("malformed", "the dead letter lacks its history") from error
-    return replace(
-        delivery,
+    return Delivery(
         subject=sent.get(h.ORIGINAL_SUBJECT, ""),
-        message=StreamMessage(
-            consumer=delivery.message.consumer,
-            sequence=sequence,
-            stored_at=accepted_at,
-            command_id=delivery.message.command_id,
-        ),
+        body=stored.body,
+        headers=sent,
+        message=message,
+        delivered=1,
     )

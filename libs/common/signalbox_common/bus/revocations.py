@@ -1,10 +1,9 @@
 """Follows the stream of revocations, and knows within a second when it does not hear it any more."""
 
 import asyncio
-import json
 import time
-import uuid
 from contextlib import suppress
+from datetime import datetime
 
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
@@ -12,31 +11,32 @@ from pydantic import ValidationError
 
 from signalbox_common import background, telemetry
 from signalbox_common.bus.connection import Connection
+from signalbox_common.bus.pull import is_message
+from signalbox_common.bus.stored import StreamReader
 from signalbox_common.contracts.auth import AccessRevoked
-from signalbox_common.contracts.streams import REVOCATIONS
+from signalbox_common.contracts.streams import REVOCATIONS, REVOKING
 from signalbox_common.errors import Unavailable
 from signalbox_common.revoked import Revocations
 
 log = telemetry.get_logger()
 
-HEARTBEAT = 0.25
 SILENCE = 0.9
-"""Seconds without a word after which the consumer is made anew."""
+"""Seconds without a word after which everything is read anew."""
 _PAUSE = 0.1
-_FORGOTTEN_BY_SERVER = 10.0
-_NANOSECONDS = 1_000_000_000
+_PAGE = 500
 
 
 class Follower:
-    """One ephemeral ordered consumer, made anew whenever it falls silent or skips something."""
+    """Reads the whole stream, which is short, then hears what one consumer sends to all; anew at a gap."""
 
-    def __init__(self, connection: Connection, revoked: Revocations, name: str) -> None:
+    def __init__(self, connection: Connection, revoked: Revocations) -> None:
         self._connection = connection
+        self._reader = StreamReader(connection, REVOCATIONS)
         self._revoked = revoked
-        self._name = name
         self._task: asyncio.Task[None] | None = None
-        self._expected = 1
-        self._pending = 0
+        self._position: int | None = None
+        """Number of the last one taken; None while the stream is read."""
+        self._meanwhile: list[Msg] = []
         self._spoken = 0.0
         self._broken = asyncio.Event()
 
@@ -57,18 +57,18 @@ class Follower:
     async def _follow(self) -> None:
         await self._connection.wait_up()
         client = self._connection.client
-        deliver = f"{self._connection.inbox_prefix}.{uuid.uuid4().hex}"
         self._broken.clear()
-        self._expected = 1
-        self._pending = 1  # at least, until the server says otherwise
-        subscription = await client.subscribe(deliver, cb=self._on_message)
+        self._position = None
+        self._meanwhile.clear()
+        subscription = await client.subscribe(str(REVOKING.sends_to), cb=self._on_message)
         try:
-            pending = await self._create(deliver)
-            if self._expected == 1:  # messages may overtake that answer, and know better
-                self._pending = pending
-            self._spoken = time.monotonic()
-            if not self._pending:
-                self._revoked.heard()
+            await client.flush(timeout=1)
+            async with asyncio.timeout(SILENCE):
+                self._position = await self._read_all()
+            self._hear(0)
+            meanwhile, self._meanwhile = self._meanwhile, []
+            for message in meanwhile:
+                await self._on_message(message)
             while (left := self._spoken + SILENCE - time.monotonic()) > 0:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._broken.wait(), left)
@@ -77,53 +77,44 @@ class Follower:
             with suppress(NatsError):
                 await subscription.unsubscribe()
 
-    async def _create(self, deliver: str) -> int:
-        """Makes a consumer of the whole stream, which is short; answers how much there is."""
-        name = f"{self._name}-{uuid.uuid4().hex[:8]}"
-        config = {
-            "name": name,
-            "deliver_policy": "all",
-            "deliver_subject": deliver,
-            "filter_subject": REVOCATIONS.subjects[0],
-            "ack_policy": "none",
-            "replay_policy": "instant",
-            "idle_heartbeat": int(HEARTBEAT * _NANOSECONDS),
-            "inactive_threshold": int(_FORGOTTEN_BY_SERVER * _NANOSECONDS),
-            "mem_storage": True,
-            "num_replicas": 1,
-        }
-        answer = await self._connection.client.request(
-            f"$JS.API.CONSUMER.CREATE.{REVOCATIONS.name}.{name}.{REVOCATIONS.subjects[0]}",
-            json.dumps({"stream_name": REVOCATIONS.name, "config": config, "action": "create"}).encode(),
-            timeout=SILENCE,
-        )
-        said = json.loads(answer.data)
-        if "error" in said:
-            raise Unavailable(f"The stream of revocations says: {said['error'].get('description')}")
-        return int(said["num_pending"])
+    async def _read_all(self) -> int:
+        """All that the stream holds; answers up to where that is."""
+        position, last = 0, (await self._reader.state()).last
+        while position < last:
+            page = await self._reader.after(REVOKING.subject, position, _PAGE)
+            for stored in page:
+                self._learn(stored.body, stored.stored_at)
+            position = page[-1].sequence if page else last
+        return position
 
     async def _on_message(self, message: Msg) -> None:
-        headers = message.headers or {}
-        if headers.get("Status") == "100":
+        if self._position is None:
+            self._meanwhile.append(message)
+        elif not self._broken.is_set():
+            self._take(message, self._position)
+
+    def _take(self, message: Msg, position: int) -> None:
+        if is_message(message):
+            meta = message.metadata
+            sequence, pending = meta.sequence.stream, meta.num_pending
+            if sequence == position + 1:
+                self._position = position = sequence
+                self._learn(message.data, meta.timestamp)
+        else:
             # A heartbeat tells what was sent last: whoever has not got that has missed something.
-            if int(headers.get("Nats-Last-Consumer", "0")) != self._expected - 1:
-                self._broken.set()
-            else:
-                self._hear()
-            return
-        meta = message.metadata
-        if meta.sequence.consumer != self._expected:
+            sequence, pending = int((message.headers or {}).get("Nats-Last-Stream", "0")), 0
+        if sequence > position:
             self._broken.set()
-            return
-        self._expected += 1
-        self._pending = meta.num_pending
+        else:
+            self._hear(pending)
+
+    def _learn(self, body: bytes, at: datetime) -> None:
         try:
-            self._revoked.take(AccessRevoked.model_validate_json(message.data), meta.timestamp)
+            self._revoked.take(AccessRevoked.model_validate_json(body), at)
         except ValidationError as error:
             log.warning("a revocation that cannot be read", errors=error.error_count())
-        self._hear()
 
-    def _hear(self) -> None:
+    def _hear(self, pending: int) -> None:
         self._spoken = time.monotonic()
-        if not self._pending:
+        if not pending:
             self._revoked.heard()

@@ -18,7 +18,7 @@ from signalbox_common.programs import OWNERS
 DAY = 24 * 3600.0
 MIB = 1024 * 1024
 
-GENERATION = 4
+GENERATION = 5
 """Grows whenever provisioning changes; an older program refuses to provision a newer installation."""
 
 KEY_BUCKET = "grant-keys"
@@ -44,18 +44,25 @@ class Stream:
     object_store: bool = False
     """Whether it is a bucket of files: replacing and deleting those needs rollup and purge."""
     max_per_subject: int = -1
+    copies: str | None = None
+    """Below which subject the server repeats what it has stored, for a `StreamTail`."""
+    mirror_of: str | None = None
+    """The stream that it is a copy of, with the same numbers, as far as messages are on its subjects."""
     description: str = ""
 
 
 @dataclass(frozen=True)
 class Consumer:
-    """One durable pull consumer with exactly one subject."""
+    """One durable consumer with exactly one subject; a pull consumer, unless it says where to send."""
 
     stream: str
     name: str
     subject: str
     ack_wait: float = 5.0
     max_ack_pending: int = 20_000
+    sends_to: str | None = None
+    """All that are subscribed there get all messages, which nobody acknowledges, and a heartbeat."""
+    heartbeat: float | None = None
 
 
 COMMANDS = Stream(
@@ -73,6 +80,7 @@ EVENTS = Stream(
     max_age=7 * DAY,
     duplicate_window=600.0,
     allow_ttl=True,
+    copies="live.evt",
     description="What happened, and how it goes on",
 )
 EXTERNAL = Stream(
@@ -154,6 +162,11 @@ FACT_CONSUMERS: tuple[FactConsumer, ...] = (AUDIT, PROJECT_GONE, PROJECT_BACK)
 """Who reads whose facts; a row here becomes a durable consumer and the permissions for it."""
 
 
+REVOKING = Consumer(
+    REVOCATIONS.name, "revoking", REVOCATIONS.subjects[0], sends_to="live.rvk", heartbeat=0.25
+)
+"""Tells every program what was revoked, and that there is nothing to tell."""
+
 INGEST = Consumer(EXTERNAL.name, "fanout-ingest", EXTERNAL.subjects[0])
 """Checks what others publish, and makes events of it."""
 INGEST_LETTERS = f"dlq.{INGEST.name}"
@@ -165,6 +178,20 @@ SERVICE_CALLS: tuple[tuple[str, type[Request[Any]]], ...] = (
     *((service, contract) for service in ("tasks", "sandbox", "git") for contract in _DELEGATING),
 )
 """Which service asks which other one; everything else is asked by the gateway."""
+
+
+def letters_of(service: str, facts: tuple[FactConsumer, ...] = FACT_CONSUMERS) -> Stream:
+    """A service's own dead letters: the only ones that it can read."""
+    handlers = (f"dlq.{fact.name}.>" for fact in facts if fact.service == service)
+    return Stream(
+        f"{DEAD_LETTERS.name}_{service}",
+        (f"dlq.cmd.{service}.>", *handlers),
+        max_bytes=DEAD_LETTERS.max_bytes,
+        max_age=DEAD_LETTERS.max_age,
+        allow_delete=True,
+        mirror_of=DEAD_LETTERS.name,
+        description=f"The dead letters of {service}, for it to read",
+    )
 
 
 def command_subjects() -> tuple[str, ...]:
@@ -184,9 +211,13 @@ class Topology:
     facts: tuple[FactConsumer, ...] = FACT_CONSUMERS
     commands: tuple[str, ...] = field(default_factory=command_subjects)
 
+    def mirrors(self) -> list[Stream]:
+        return [letters_of(service, self.facts) for service in OWNERS]
+
     def consumers(self) -> list[Consumer]:
         return [
             *(Consumer(COMMANDS.name, consumer_of(subject), subject) for subject in self.commands),
             *(Consumer(EVENTS.name, fact.name, fact.subject) for fact in self.facts),
             INGEST,
+            REVOKING,
         ]

@@ -2,19 +2,18 @@
 
 import asyncio
 
-from nats.aio.msg import Msg
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from signalbox_common import telemetry
 from signalbox_common.bus.connection import Connection
 from signalbox_common.bus.pull import ConsumerLost
+from signalbox_common.bus.stored import StoredMessage, StreamReader
+from signalbox_common.bus.tail import StreamTail
 from signalbox_common.contracts.streams import EVENTS
 from signalbox_common.errors import Unavailable
-from signalbox_gateway.fanout.ordered_consumer import OrderedConsumer
 from signalbox_gateway.live.history import History
 from signalbox_gateway.live.publication import Event, event_of
-from signalbox_gateway.live.stream import StreamReader
 
 log = telemetry.get_logger()
 
@@ -29,8 +28,8 @@ class _Rewind(Exception):
 
 class Replicator:
     def __init__(self, connection: Connection, redis: Redis) -> None:
-        self._consumer = OrderedConsumer(connection, EVENTS.name, EVENTS.subjects[0], "fanout")
-        self._stream = StreamReader(connection)
+        self._tail = StreamTail(connection, EVENTS)
+        self._stream = StreamReader(connection, EVENTS)
         self._redis = redis
 
     async def run(self) -> None:
@@ -48,12 +47,12 @@ class Replicator:
         state = await self._stream.state()
         history = History(self._redis, state.epoch)
         before = await history.begin(state.first, state.last)
-        async with self._consumer.read(before) as batches:
+        async with self._tail.read(before) as batches:
             async for batch in batches:
                 steps: list[tuple[int, int, Event | None]] = []
                 for message in batch:
-                    offset = message.metadata.sequence.stream
-                    event = _event(message, offset)
+                    offset = message.sequence
+                    event = _event(message)
                     # What no channel is of, the next event of one brings along.
                     if event is not None or offset - before >= MAX_SKIPPED:
                         steps.append((before, offset, event))
@@ -64,9 +63,9 @@ class Replicator:
                     raise _Rewind
 
 
-def _event(message: Msg, offset: int) -> Event | None:
+def _event(message: StoredMessage) -> Event | None:
     try:
-        return event_of(message.subject, dict(message.headers or {}), message.data, offset)
+        return event_of(message.subject, message.headers, message.body, message.sequence)
     except Exception:
-        log.exception("an event cannot be read", offset=offset)
+        log.exception("an event cannot be read", offset=message.sequence)
         return None  # it must not keep those behind it waiting

@@ -13,13 +13,13 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from signalbox_common import background, telemetry
+from signalbox_common.bus.stored import StreamReader, StreamState
 from signalbox_common.errors import SignalboxError, Unavailable
 from signalbox_gateway.live.history import Entry, Heads, History, HistoryCache
 from signalbox_gateway.live.publication import Publication, StreamPosition
 from signalbox_gateway.live.pubsub import Confirmation, PubSub, PubSubMessage
 from signalbox_gateway.live.recovery import Recovery, publication_of
 from signalbox_gateway.live.single_flight import SingleFlight
-from signalbox_gateway.live.stream import StreamReader, StreamState
 from signalbox_gateway.live.subscriber import Subscriber, UnrecoverablePosition
 
 log = telemetry.get_logger()

@@ -4,11 +4,12 @@ import asyncio
 
 from redis.asyncio import Redis
 
+from signalbox_common.bus.stored import StreamReader
+from signalbox_common.contracts.streams import EVENTS
 from signalbox_gateway.clients import Clients
 from signalbox_gateway.live.access import AccessMonitor, Follower, OpenConnections
 from signalbox_gateway.live.hub import Hub
 from signalbox_gateway.live.keepalive import FanoutHeartbeat, Keepalive
-from signalbox_gateway.live.stream import StreamReader
 from signalbox_gateway.live.subscriber import Subscriber
 
 
@@ -17,7 +18,7 @@ class Node:
         self.clients = clients
         self.connections = connections
         self.heartbeat = FanoutHeartbeat(redis)
-        self.stream = StreamReader(clients.bus.connection)
+        self.stream = StreamReader(clients.bus.connection, EVENTS)
         self.hub = Hub(redis, self.stream)
         self.keepalive = Keepalive()
         self.access = AccessMonitor(clients)

@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from signalbox_common.bus.stored import StreamReader
 from signalbox_gateway.live.history import Entry, History
 from signalbox_gateway.live.publication import Publication, StreamPosition, event_of
-from signalbox_gateway.live.stream import StreamReader
 
 _BATCH = 2_000
 """Events that are read before some are handed out, of all channels together."""
