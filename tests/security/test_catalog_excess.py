@@ -17,7 +17,7 @@ import pytest
 
 from signalbox_catalog.service.limiter import AT_ONCE
 from signalbox_common.bus.objects import Bucket
-from signalbox_common.contracts.streams import PACKAGE_BUCKET
+from signalbox_common.contracts.streams import PACKAGES
 from signalbox_common.testing import eventually
 from tests.security.abuse import AS_ZIP, JSON
 from tests.security.matrix import SKILL_PACKAGE
@@ -345,7 +345,7 @@ async def test_a_refused_package_takes_no_room(scene: Scene, subtests: pytest.Su
     junk = b"no ZIP" * 10_000
     path, query = f"{KINDS}/skills/junk/package", {"namespace": ALPHA}
     async with scene.installation.bus("catalog") as bus:
-        bucket = Bucket(bus.connection, PACKAGE_BUCKET)
+        bucket = Bucket(bus.connection, PACKAGES)
         for what, headers, status in (
             ("no ZIP", scene.headers("alice"), 422),
             ("another scope", bearer(narrow.json()["token"]), 403),
@@ -371,7 +371,7 @@ async def test_a_package_that_finds_no_room_takes_none(scene: Scene, subtests: p
     path, query = f"{KINDS}/skills/large/package", {"namespace": ALPHA}
     async with scene.installation.nats() as client:
         jetstream = client.jetstream()
-        config = (await jetstream.stream_info(f"OBJ_{PACKAGE_BUCKET}")).config
+        config = (await jetstream.stream_info(f"OBJ_{PACKAGES}")).config
         config.max_bytes = 8 * mebibyte
         await jetstream.update_stream(config)
         answer = await scene.http.put(
@@ -384,7 +384,7 @@ async def test_a_package_that_finds_no_room_takes_none(scene: Scene, subtests: p
             assert (answer.status_code, answer.json()["code"]) == (503, "storage_full")
 
         async def empty() -> bool:
-            return (await jetstream.stream_info(f"OBJ_{PACKAGE_BUCKET}")).state.bytes < mebibyte
+            return (await jetstream.stream_info(f"OBJ_{PACKAGES}")).state.bytes < mebibyte
 
         with subtests.test("the room"):
             await eventually(empty, within=3, what="the pieces are gone")

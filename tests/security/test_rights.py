@@ -67,7 +67,8 @@ async def test_an_owner_publishes_only_its_own(installation: Installation, servi
             "$JS.API.STREAM.PURGE.EVENTS",
             "$JS.API.STREAM.MSG.GET.DEAD_LETTERS",
             "$JS.API.DIRECT.GET.DEAD_LETTERS",
-            f"$JS.API.CONSUMER.CREATE.DEAD_LETTERS.{service}-redrive.dlq.cmd.{other}.>",
+            f"$JS.API.CONSUMER.CREATE.DEAD_LETTERS.{service}-redrive.dlq.cmd.{service}.>",
+            f"$JS.API.DIRECT.GET.DEAD_LETTERS_{other}",
             f"$JS.API.CONSUMER.MSG.NEXT.COMMANDS.{other}-v1-redrive",
         ):
             assert await client.refuses_publish(subject), subject
@@ -108,9 +109,7 @@ async def test_packages_are_for_the_gateway_and_the_catalog(installation: Instal
     subjects = (
         f"$O.{bucket}.C.chunk",
         f"$O.{bucket}.M.name",
-        f"$JS.API.STREAM.MSG.GET.{stream}",
-        f"$JS.API.CONSUMER.CREATE.{stream}",
-        f"$JS.API.CONSUMER.CREATE.{stream}.x.$O.{bucket}.C.>",
+        f"$JS.API.DIRECT.GET.{stream}",
         f"$JS.API.STREAM.PURGE.{stream}",
     )
     for service in SERVICES:
@@ -123,6 +122,8 @@ async def test_packages_are_for_the_gateway_and_the_catalog(installation: Instal
                 f"$JS.API.STREAM.UPDATE.{stream}",
                 f"$JS.API.STREAM.MSG.DELETE.{stream}",
                 f"$JS.API.STREAM.INFO.{stream}",
+                f"$JS.API.CONSUMER.CREATE.{stream}",
+                f"$JS.API.CONSUMER.CREATE.{stream}.x.$O.{bucket}.C.>",
             ):
                 assert await client.refuses_publish(subject), (service, subject)
             assert await client.refuses_subscribe(f"$O.{bucket}.>")

@@ -16,7 +16,7 @@ from signalbox_catalog.service.vault import Vault
 from signalbox_catalog.service.watching import Watching
 from signalbox_catalog.settings import CatalogSettings
 from signalbox_common.bus.objects import Bucket
-from signalbox_common.contracts.streams import PACKAGE_BUCKET
+from signalbox_common.contracts.streams import PACKAGES
 from signalbox_common.inbox import Checkpoint, no_checkpoint
 from signalbox_common.runtime import Service, run
 from signalbox_common.secrets import KeyFile, LocalSecrets
@@ -27,7 +27,7 @@ def build(settings: CatalogSettings, *, checkpoint: Checkpoint = no_checkpoint) 
     secret_key = settings.secret_key.get_secret_value()
     store = LocalSecrets(app.database, KeyFile(settings.secrets_dir / "catalog.keys", secret_key))
     app.health.checks["secrets"] = store.check
-    bucket = Bucket(app.bus.connection, PACKAGE_BUCKET)
+    bucket = Bucket(app.bus.connection, PACKAGES)
     vault = Vault(store, secret_key)
     access = AccessResolver(app.bus)
     handlers.register_reads(

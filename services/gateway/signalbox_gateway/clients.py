@@ -17,7 +17,7 @@ from signalbox_common.contracts.auth import Identity as WhoItIs
 from signalbox_common.contracts.base import Ask, Command, GrantScope, Query, Reply
 from signalbox_common.contracts.base import Request as MessageToOwner
 from signalbox_common.contracts.operations import GetOperation, OperationReport, OperationStatus
-from signalbox_common.contracts.streams import PACKAGE_BUCKET
+from signalbox_common.contracts.streams import PACKAGES
 from signalbox_common.errors import SignalboxError, Unavailable
 from signalbox_common.keys import CommandIds, OperationIds, OperationRef, uuid7
 from signalbox_gateway.errors import BadIdempotencyKey, OperationNotFound, ProjectNotFound
@@ -56,7 +56,7 @@ class Clients:
     def __init__(self, bus: Bus, secret_key: str, *, command_patience: float) -> None:
         self.bus = bus
         self.identity = Identity(bus)
-        self.packages = Bucket(bus.connection, PACKAGE_BUCKET)
+        self.packages = Bucket(bus.connection, PACKAGES)
         self._command_ids = CommandIds(secret_key)
         self.operation_ids = OperationIds(secret_key)
         self._patience = command_patience

@@ -170,18 +170,8 @@ def _owner(service: str, topology: Topology) -> Permissions:
 
 
 def _files(bucket: Stream) -> list[str]:
-    """Putting files into a bucket and reading them."""
-    api = "$JS.API"
-    return [
-        *bucket.subjects,
-        f"{api}.STREAM.NAMES",
-        f"{api}.STREAM.MSG.GET.{bucket.name}",
-        f"{api}.CONSUMER.CREATE.{bucket.name}",
-        f"{api}.CONSUMER.CREATE.{bucket.name}.>",
-        f"{api}.CONSUMER.DELETE.{bucket.name}.*",
-        f"$JS.FC.{bucket.name}.>",
-        f"{api}.STREAM.PURGE.{bucket.name}",  # also of what was put there in part
-    ]
+    """Putting files into a bucket, reading them, and taking away also what was put there in part."""
+    return [*bucket.subjects, f"$JS.API.DIRECT.GET.{bucket.name}", f"$JS.API.STREAM.PURGE.{bucket.name}"]
 
 
 def _consumer(stream: str, name: str) -> list[str]:

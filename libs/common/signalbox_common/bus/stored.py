@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Self
+from typing import Any, Self
 
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -84,7 +84,7 @@ class StreamReader:
 
     async def after(self, subject: str, sequence: int, limit: int) -> Sequence[StoredMessage]:
         """The next messages of a subject, oldest first."""
-        question: dict[str, int | str] = {
+        question: dict[str, Any] = {
             "seq": sequence + 1,
             "next_by_subj": subject,
             "batch": limit,
@@ -97,7 +97,12 @@ class StreamReader:
         found = await self._ask({"seq": sequence, "batch": 1})
         return found[0] if found and found[0].sequence == sequence else None
 
-    async def _ask(self, question: dict[str, int | str]) -> list[StoredMessage]:
+    async def last(self, subject: str) -> StoredMessage | None:
+        """The newest message of one subject; None where nothing was ever stored there, or nothing is left."""
+        found = await self._ask({"multi_last": [subject]})
+        return found[0] if found else None
+
+    async def _ask(self, question: dict[str, Any]) -> list[StoredMessage]:
         await self._connection.ready(PATIENCE)
         client = self._connection.client
         inbox = client.new_inbox()
