@@ -110,7 +110,7 @@ async def test_packages_are_for_the_gateway_and_the_catalog(installation: Instal
         f"$O.{bucket}.C.chunk",
         f"$O.{bucket}.M.name",
         f"$JS.API.DIRECT.GET.{stream}",
-        f"$JS.API.STREAM.PURGE.{stream}",
+        f"streams.STREAM.PURGE.{stream}",
     )
     for service in SERVICES:
         async with watched(installation, service) as client:

@@ -95,7 +95,8 @@ async def redrive(client: Client, number: int) -> RedriveResult | Failure:
         if not answered.done():
             answered.set_result(message)
 
-    await client.subscribe(reply_to, cb=on_reply)
+    for subject in (f"{owner}.{reply_to}", reply_to):
+        await client.subscribe(subject, cb=on_reply)
     await client.jetstream(timeout=5).publish(
         Redrive.subject_for(owner),
         Redrive(sequence=number).encode(),

@@ -14,6 +14,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from signalbox_cli.provision.accounts import (
+    OUTSIDE,
+    STREAMS,
+    Crossing,
+    account_of,
+    crossings,
+    exports,
+    imports,
+)
 from signalbox_cli.provision.permissions import (
     ADMIN,
     OPERATOR,
@@ -23,15 +32,11 @@ from signalbox_cli.provision.permissions import (
     of_user,
     redis_rules,
 )
-from signalbox_common.contracts.streams import EXTERNAL, MAX_PAYLOAD, Topology
+from signalbox_common.contracts.streams import MAX_PAYLOAD, Topology
 from signalbox_common.keys import derive
 from signalbox_common.programs import FANOUT, PROGRAMS
 
 DATABASE = "signalbox"
-ACCOUNT, OUTSIDE = "SIGNALBOX", "OUTSIDE"
-"""The accounts of NATS: ours, and the one of services outside that publish events."""
-EARLIER_ACCOUNT = "$G"
-"""Where the streams of installations before that are."""
 KNOWS_SECRET_KEY = frozenset({"gateway", FANOUT, "auth"})
 HAS_OWN_SECRET_KEY = frozenset({"catalog"})
 """Services that get a key of their own, which tells nothing about the one of the installation."""
@@ -242,13 +247,17 @@ def nats_config(
     topology: Topology | None = None,
 ) -> str:
     """The server's configuration, users and permissions included."""
-    own = [_nats_user(user, credentials.passwords["nats"][user], of_user(user, topology)) for user in USERS]
-    outside = []
+    topology = topology or Topology()
+    users: dict[str, list[str]] = {}
+    for user in USERS:
+        entry = _nats_user(user, credentials.passwords["nats"][user], of_user(user, topology))
+        users.setdefault(account_of(user), []).append(entry)
+    users[OUTSIDE] = []
     for name, publisher in sorted(credentials.publishers.items()):
         user = publisher.user(name)
         rights = of_publisher(publisher.project, f"_INBOX.{user}")
-        outside.append(_nats_user(user, publisher.password, rights))
-    taken_in = EXTERNAL.subjects[0]
+        users[OUTSIDE].append(_nats_user(user, publisher.password, rights))
+    between = crossings(topology)
     lines = [
         f"listen: {_quoted(listen)}",
         "server_name: signalbox",
@@ -259,27 +268,30 @@ def nats_config(
         "  max_file_store: 16GB",
         "}",
         "authorization { timeout: 5 }",
-        # Apart from each other: what is published with a reply subject is acknowledged there, whoever may not
-        # publish there. So those outside have subjects of their own, and only what they publish comes over.
         "accounts {",
-        f"  {ACCOUNT} {{",
-        "    jetstream: enabled",
-        f"    exports: [{{service: {_quoted(taken_in)}}}]",
-        "    users: [",
-        *(f"      {user}" for user in own),
-        "    ]",
-        "  }",
-        f"  {OUTSIDE} {{",
-        f"    imports: [{{service: {{account: {ACCOUNT}, subject: {_quoted(taken_in)}}}}}]",
-        "    users: [",
-        *(f"      {user}" for user in outside),
-        "    ]",
-        "  }",
+        *(line for account, own in users.items() for line in _account(account, own, between)),
         "}",
     ]
     if monitor is not None:
         lines.insert(1, f"http: {_quoted(monitor)}")
     return "\n".join(lines) + "\n"
+
+
+def _account(name: str, users: list[str], between: list[Crossing]) -> list[str]:
+    return [
+        f"  {name} {{",
+        *(["    jetstream: enabled"] if name == STREAMS else []),
+        "    exports: [",
+        *(f"      {json.dumps(each)}" for each in exports(name, between)),
+        "    ]",
+        "    imports: [",
+        *(f"      {json.dumps(each)}" for each in imports(name, between)),
+        "    ]",
+        "    users: [",
+        *(f"      {each}" for each in users),
+        "    ]",
+        "  }",
+    ]
 
 
 def _quoted(text: str) -> str:

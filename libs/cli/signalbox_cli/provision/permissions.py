@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from signalbox_common.bus.connection import STREAMS_API
 from signalbox_common.contracts.auth import ListKeys
 from signalbox_common.contracts.base import Request, contracts_of
 from signalbox_common.contracts.streams import (
@@ -78,7 +79,7 @@ def _operator() -> Permissions:
             f"{api}.CONSUMER.DELETE.{EVENTS.name}.*",
             "$JS.FC.>",
         ],
-        subscribe=["evt.>", "dlq.>", "reply.*.*", "_INBOX.operator.>"],
+        subscribe=["evt.>", "dlq.>", "*.reply.*.*", "reply.*.*", "_INBOX.operator.>"],
     )
 
 
@@ -93,7 +94,7 @@ def _gateway() -> Permissions:
             *_files(PACKAGES),
             *_reading(EVENTS),
         ],
-        subscribe=["reply.*.*", "_INBOX.gateway.>", "evt.*.catalog.resource.*", *_TOLD_TO_ALL],
+        subscribe=["*.reply.*.*", "reply.*.*", "_INBOX.gateway.>", "evt.*.catalog.resource.*", *_TOLD_TO_ALL],
         deny_publish=_of_operators(),
     )
 
@@ -119,7 +120,7 @@ def of_publisher(project: str, inbox: str) -> Permissions:
 
 def _reading(stream: Stream) -> list[str]:
     """Whole pages of a stream, without a consumer."""
-    return [f"$JS.API.STREAM.INFO.{stream.name}", f"$JS.API.DIRECT.GET.{stream.name}"]
+    return [f"{STREAMS_API}.STREAM.INFO.{stream.name}", f"$JS.API.DIRECT.GET.{stream.name}"]
 
 
 def _of_operators() -> list[str]:
@@ -171,12 +172,16 @@ def _owner(service: str, topology: Topology) -> Permissions:
 
 def _files(bucket: Stream) -> list[str]:
     """Putting files into a bucket, reading them, and taking away also what was put there in part."""
-    return [*bucket.subjects, f"$JS.API.DIRECT.GET.{bucket.name}", f"$JS.API.STREAM.PURGE.{bucket.name}"]
+    return [
+        *bucket.subjects,
+        f"$JS.API.DIRECT.GET.{bucket.name}",
+        f"{STREAMS_API}.STREAM.PURGE.{bucket.name}",
+    ]
 
 
 def _consumer(stream: str, name: str) -> list[str]:
     return [
-        f"$JS.API.CONSUMER.INFO.{stream}.{name}",
+        f"{STREAMS_API}.CONSUMER.INFO.{stream}.{name}",
         f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}",
         f"$JS.ACK.{stream}.{name}.>",
     ]

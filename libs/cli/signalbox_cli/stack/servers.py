@@ -16,9 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from signalbox_cli.provision.accounts import EARLIER_ACCOUNT, STREAMS
 from signalbox_cli.provision.credentials import (
-    ACCOUNT,
-    EARLIER_ACCOUNT,
     Credentials,
     Endpoints,
     nats_config,
@@ -294,7 +293,7 @@ class Nats:
     def prepare(self) -> None:
         self.data.mkdir(parents=True, exist_ok=True)
         streams = self.data / "jetstream" / "jetstream"
-        earlier, ours = streams / EARLIER_ACCOUNT, streams / ACCOUNT
+        earlier, ours = streams / EARLIER_ACCOUNT, streams / STREAMS
         if earlier.exists() and not ours.exists():
             earlier.rename(ours)
         write_secret(

@@ -62,6 +62,14 @@ class Envelope:
     operation: str | None = None
 
 
+@dataclass(frozen=True)
+class _Waiter:
+    """Whose answer somebody waits for."""
+
+    owner: str
+    answered: asyncio.Future[Msg]
+
+
 MAX_MESSAGE = MAX_PAYLOAD - 64 * 1024
 """Bytes of a body; the rest of a message is for its headers."""
 
@@ -87,7 +95,8 @@ class Bus:
         self._reply_prefix = f"reply.{settings.instance}"
         self._listening = False
         self._listening_lock = asyncio.Lock()
-        self._waiting: dict[str, asyncio.Future[Msg]] = {}
+        self._waiting: dict[str, _Waiter] = {}
+        """By the token of the reply subject."""
 
     async def start(self) -> None:
         await self.connection.connect()
@@ -163,9 +172,10 @@ class Bus:
         if sending.operation is not None:
             headers[h.OPERATION] = sending.operation
         answered: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
-        self._waiting[token] = answered
+        subject = command.subject_for(service)
+        self._waiting[token] = _Waiter(subject.split(".")[1], answered)
         try:
-            await self._store_command(command.subject_for(service), _encoded(command), headers)
+            await self._store_command(subject, _encoded(command), headers)
             message = await asyncio.wait_for(answered, patience)
         except TimeoutError:
             return None
@@ -208,13 +218,20 @@ class Bus:
         async with self._listening_lock:
             if not self._listening:
                 await self.connection.ready(RECONNECT_PATIENCE)
-                await self.connection.client.subscribe(f"{self._reply_prefix}.*", cb=self._on_reply)
+                # With the owner before it from another account; as it is on a server with one for all.
+                for subject in (f"*.{self._reply_prefix}.*", f"{self._reply_prefix}.*"):
+                    await self.connection.client.subscribe(subject, cb=self._on_reply)
                 self._listening = True
 
     async def _on_reply(self, message: Msg) -> None:
-        waiting = self._waiting.get(message.subject.rpartition(".")[2])
-        if waiting is not None and not waiting.done():
-            waiting.set_result(message)
+        *account, _, _, token = message.subject.split(".")
+        waiting = self._waiting.get(token)
+        if waiting is None or waiting.answered.done():
+            return
+        if account and account != [waiting.owner]:
+            log.error("an answer from who was not asked", subject=message.subject)
+            return
+        waiting.answered.set_result(message)
 
     @staticmethod
     def _answer(contract: type[Any], message: Msg) -> Answer[Any]:

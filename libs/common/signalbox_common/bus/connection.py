@@ -1,6 +1,7 @@
 """Our connection to NATS: it never gives up, and says once what is wrong with it."""
 
 import asyncio
+import json
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 from faststream.middlewares import AckPolicy
 from faststream.nats import NatsBroker
 from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError
 from nats.js import JetStreamContext
 
 from signalbox_common import telemetry
@@ -19,6 +22,9 @@ log = telemetry.get_logger()
 RECONNECT_PAUSE: Any = 0.1  # seconds; nats-py types it as whole ones but sleeps any number
 PING_INTERVAL = 5
 EXIT_CLOSED = 75
+STREAMS_API = "streams"
+"""Before what is asked of the JetStream that has the streams, from an account of a program."""
+_SILENT = "The message bus does not say what it has."
 
 
 class Connection:
@@ -84,6 +90,24 @@ class Connection:
             await asyncio.wait_for(self._up.wait(), patience)
         except TimeoutError as error:
             raise Unavailable("The message bus is not reachable.") from error
+
+    async def ask_jetstream(self, what: str, body: bytes = b"", *, patience: float) -> dict[str, Any]:
+        """What JetStream says about a stream or a consumer; raises Unavailable where it says nothing.
+
+        An account without streams has a JetStream too, which answers that it has none. So ours goes by
+        another name there; on a server with one account for all it has its own.
+        """
+        await self.ready(patience)
+        for api in (STREAMS_API, "$JS.API"):
+            try:
+                answer = await self.client.request(f"{api}.{what}", body, timeout=patience)
+            except NoRespondersError:
+                continue
+            except (TimeoutError, NatsError) as error:
+                raise Unavailable(_SILENT) from error
+            said: dict[str, Any] = json.loads(answer.data)
+            return said
+        raise Unavailable(_SILENT)
 
     async def drain(self, subscriptions: Sequence[Any]) -> None:
         """Ends them when all that the server has sent to them was taken.

@@ -174,7 +174,7 @@ class Bucket:
         return f"$O.{self._bucket}.M.{base64.urlsafe_b64encode(name.encode()).decode()}"
 
     async def _described(self, name: str) -> _Description | None:
-        stored = await self._reader.last(self._name(name))
+        stored = await self._reader.newest(self._name(name))
         return _Description.decode(stored.body) if stored is not None else None
 
     async def _describe(self, described: _Description) -> None:
@@ -184,7 +184,11 @@ class Bucket:
         await self._connection.jetstream.publish(subject, body, stream=self._stream, headers=headers)
 
     async def _purge(self, subject: str) -> None:
-        await self._connection.jetstream.purge_stream(self._stream, subject=subject)
+        said = await self._connection.ask_jetstream(
+            f"STREAM.PURGE.{self._stream}", json.dumps({"filter": subject}).encode(), patience=PATIENCE
+        )
+        if "error" in said:
+            raise Unavailable(_SILENT)
 
     @asynccontextmanager
     async def _answered(self) -> AsyncIterator[None]:

@@ -71,7 +71,8 @@ class Follower:
                 await self._on_message(message)
             while (left := self._spoken + SILENCE - time.monotonic()) > 0:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._broken.wait(), left)
+                    async with asyncio.timeout(left):
+                        await self._broken.wait()
                     return
         finally:
             with suppress(NatsError):

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from nats.aio.msg import Msg
-from nats.errors import Error as NatsError
 
 from signalbox_common.bus.audit import AuditTrail
 from signalbox_common.bus.calls import Call, FactHandler, FactsHandler, Handler
@@ -27,6 +26,7 @@ from signalbox_common.outbox import Relay
 from signalbox_common.principal import GrantVerifier
 from signalbox_common.settings import OwnerSettings
 
+STREAM_PATIENCE = 5.0
 IN_FLIGHT = timedelta(seconds=15)
 """How long a command that nobody knows may still be on its way."""
 
@@ -166,11 +166,12 @@ class ServiceBus(Bus):
         consumer = consumer_of(query.command)
         if consumer not in self._durable:
             return True
-        try:
-            info = await self.connection.jetstream.consumer_info(COMMANDS.name, consumer)
-        except (NatsError, TimeoutError) as error:
-            raise Unavailable("The command stream cannot be asked.") from error
-        return not info.num_pending and not info.num_ack_pending
+        said = await self.connection.ask_jetstream(
+            f"CONSUMER.INFO.{COMMANDS.name}.{consumer}", patience=STREAM_PATIENCE
+        )
+        if "error" in said:
+            raise Unavailable("The command stream cannot be asked.")
+        return not said["num_pending"] and not said["num_ack_pending"]
 
     # -- the outbox --------------------------------------------------------------------------------
 

@@ -68,14 +68,7 @@ class StreamReader:
         self._gone = f"The stream {stream.name} does not answer."
 
     async def state(self) -> StreamState:
-        await self._connection.ready(PATIENCE)
-        try:
-            answer = await self._connection.client.request(
-                f"$JS.API.STREAM.INFO.{self._stream.name}", b"", timeout=PATIENCE
-            )
-        except (TimeoutError, NatsError) as error:
-            raise Unavailable(self._gone) from error
-        said = json.loads(answer.data)
+        said = await self._connection.ask_jetstream(f"STREAM.INFO.{self._stream.name}", patience=PATIENCE)
         if "error" in said:
             raise Unavailable(self._gone)
         metadata = said["config"].get("metadata") or {}
@@ -97,7 +90,7 @@ class StreamReader:
         found = await self._ask({"seq": sequence, "batch": 1})
         return found[0] if found and found[0].sequence == sequence else None
 
-    async def last(self, subject: str) -> StoredMessage | None:
+    async def newest(self, subject: str) -> StoredMessage | None:
         """The newest message of one subject; None where nothing was ever stored there, or nothing is left."""
         found = await self._ask({"multi_last": [subject]})
         return found[0] if found else None

@@ -125,7 +125,8 @@ class _Copies:
         """Until something has come, or for that many seconds."""
         self._changed.clear()
         if not self._arrived:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), patience)
+            with suppress(TimeoutError):  # unlike `wait_for`, this never swallows being cancelled
+                async with asyncio.timeout(patience):
+                    await self._changed.wait()
         if self._lost:
             raise ConsumerLost("the connection was lost")
