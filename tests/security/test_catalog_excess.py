@@ -371,7 +371,7 @@ async def test_a_package_that_finds_no_room_takes_none(scene: Scene, subtests: p
     path, query = f"{KINDS}/skills/large/package", {"namespace": ALPHA}
     async with scene.installation.nats() as client:
         jetstream = client.jetstream()
-        config = (await jetstream.stream_info(f"OBJ_{PACKAGES}")).config
+        config = (await jetstream.stream_info(PACKAGES.name)).config
         config.max_bytes = 8 * mebibyte
         await jetstream.update_stream(config)
         answer = await scene.http.put(
@@ -384,7 +384,7 @@ async def test_a_package_that_finds_no_room_takes_none(scene: Scene, subtests: p
             assert (answer.status_code, answer.json()["code"]) == (503, "storage_full")
 
         async def empty() -> bool:
-            return (await jetstream.stream_info(f"OBJ_{PACKAGES}")).state.bytes < mebibyte
+            return (await jetstream.stream_info(PACKAGES.name)).state.bytes < mebibyte
 
         with subtests.test("the room"):
             await eventually(empty, within=3, what="the pieces are gone")
