@@ -131,8 +131,14 @@ async def test_packages_are_for_the_gateway_and_the_catalog(installation: Instal
 
 async def test_the_gateway_hears_of_resources_and_of_no_other_events(installation: Installation) -> None:
     async with watched(installation, "gateway") as client:
-        assert not await client.refuses_subscribe("evt.*.catalog.resource.*")
-        for subject in ("evt.>", "evt.*.catalog.>", "evt._.catalog.audit.recorded", "evt.*.auth.project.*"):
+        assert not await client.refuses_subscribe("live.evt.*.catalog.resource.*")
+        for subject in (
+            "live.evt.>",
+            "evt.>",
+            "evt.*.catalog.>",
+            "evt._.catalog.audit.recorded",
+            "evt.*.auth.project.*",
+        ):
             assert await client.refuses_subscribe(subject), subject
         assert await client.refuses_publish("evt._.catalog.resource.created")
 

@@ -30,6 +30,8 @@ ADMIN, OPERATOR = "admin", "operator"
 USERS = (ADMIN, OPERATOR, *PROGRAMS)
 _TOLD_TO_ALL = (str(REVOKING.sends_to),)
 """What every program hears."""
+_RESOURCES = f"{EVENTS.copies}.*.catalog.resource.*"
+"""What the gateway hears of events as they are stored, to wake those who watch resources."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def _gateway() -> Permissions:
             *_files(PACKAGES),
             *_reading(EVENTS),
         ],
-        subscribe=["*.reply.*.*", "reply.*.*", "_INBOX.gateway.>", "evt.*.catalog.resource.*", *_TOLD_TO_ALL],
+        subscribe=["*.reply.*.*", "reply.*.*", "_INBOX.gateway.>", _RESOURCES, *_TOLD_TO_ALL],
         deny_publish=_of_operators(),
     )
 

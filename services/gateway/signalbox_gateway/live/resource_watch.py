@@ -18,6 +18,7 @@ from signalbox_common.bus import Bus
 from signalbox_common.contracts import catalog as contract
 from signalbox_common.contracts.auth import AccessRevoked
 from signalbox_common.contracts.catalog import ChangeType
+from signalbox_common.contracts.streams import EVENTS
 from signalbox_common.errors import SignalboxError, Unavailable
 from signalbox_gateway.clients import Clients
 from signalbox_gateway.errors import BadResourceVersion
@@ -97,7 +98,7 @@ class ChangeSignals:
 
             try:
                 project.subscription = await self._bus.connection.client.subscribe(
-                    f"evt.{project_id}.catalog.resource.*", cb=on_event
+                    f"{EVENTS.copies}.{project_id}.catalog.resource.*", cb=on_event
                 )
             except BaseException:
                 self._forget(project_id, signal)
