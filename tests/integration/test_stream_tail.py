@@ -8,15 +8,16 @@ from dataclasses import replace
 
 import pytest
 from nats.aio.client import Client
-from nats.js.api import RePublish, StreamConfig
+from nats.aio.msg import Msg
 
 from signalbox_cli.provision.permissions import ADMIN
+from signalbox_cli.provision.streams import _ensure_stream
 from signalbox_common.bus import tail
 from signalbox_common.bus.connection import Connection
 from signalbox_common.bus.pull import ConsumerLost
-from signalbox_common.bus.stored import StoredMessage
+from signalbox_common.bus.stored import StoredMessage, StreamReader
 from signalbox_common.bus.tail import StreamTail
-from signalbox_common.contracts.streams import EVENTS, Stream
+from signalbox_common.contracts.streams import EVENTS, MIB, Stream
 from signalbox_common.testing import eventually
 from tests.support.installation import Installation
 from tests.support.lab import LabSettings
@@ -32,22 +33,12 @@ async def client(installation: Installation) -> AsyncIterator[Client]:
 async def stream(client: Client) -> AsyncIterator[Stream]:
     """One that nobody else reads."""
     token = f"copied-{uuid.uuid4().hex[:8]}"
-    made = replace(EVENTS, name=token, subjects=(f"{token}.>",), copies=f"live.{token}")
-    await make(client, made)
+    made = replace(
+        EVENTS, name=token, subjects=(f"{token}.>",), copies=f"live.{token}", allow_delete=True, max_bytes=MIB
+    )
+    await _ensure_stream(client.jetstream(), made)
     yield made
     await client.jetstream().delete_stream(made.name)
-
-
-async def make(client: Client, stream: Stream) -> None:
-    await client.jetstream().add_stream(
-        StreamConfig(
-            name=stream.name,
-            subjects=list(stream.subjects),
-            allow_direct=True,
-            republish=RePublish(src=stream.subjects[0], dest=f"{stream.copies}.>"),
-            metadata={"signalbox-epoch": uuid.uuid4().hex[:16]},
-        )
-    )
 
 
 @pytest.fixture
@@ -69,7 +60,7 @@ class Taker:
         self.lost = False
         self.may = asyncio.Event()
         self.may.set()
-        self._task = asyncio.create_task(self._take(StreamTail(connection, stream), after))
+        self._task = asyncio.create_task(self._take(connection, stream, after))
 
     @property
     def numbers(self) -> list[int]:
@@ -86,9 +77,10 @@ class Taker:
         with suppress(asyncio.CancelledError):
             await self._task
 
-    async def _take(self, followed: StreamTail, after: int) -> None:
+    async def _take(self, connection: Connection, stream: Stream, after: int) -> None:
         try:
-            async with followed.read(after) as batches:
+            state = await StreamReader(connection, stream).state()
+            async with StreamTail(connection, stream).read(after, state) as batches:
                 async for batch in batches:
                     await self.may.wait()
                     self.taken += batch
@@ -121,10 +113,10 @@ async def test_a_copy_that_was_lost_is_read_from_the_stream(
     take = tail._Copies.take
     lost = {3, 7}
 
-    async def forgetful(copies: tail._Copies, message: object) -> None:
-        stored = StoredMessage.of(message)  # type: ignore[arg-type]  # as it came
+    async def forgetful(copies: tail._Copies, message: Msg) -> None:
+        stored = StoredMessage.of(message)
         if stored is None or stored.sequence not in lost:
-            await take(copies, message)  # type: ignore[arg-type]  # as above
+            await take(copies, message)
 
     monkeypatch.setattr(tail._Copies, "take", forgetful)
     taker = Taker(connection, stream)
@@ -143,8 +135,8 @@ async def test_a_slow_reader_keeps_only_so_many_and_misses_none(
     kept = []
     take = tail._Copies.take
 
-    async def counted(copies: tail._Copies, message: object) -> None:
-        await take(copies, message)  # type: ignore[arg-type]  # as it came
+    async def counted(copies: tail._Copies, message: Msg) -> None:
+        await take(copies, message)
         kept.append(len(copies._arrived))
 
     monkeypatch.setattr(tail._Copies, "take", counted)
@@ -209,7 +201,7 @@ async def test_a_stream_that_was_made_anew_is_noticed(
     taker = Taker(connection, stream)
     await taker.until(3)
     await client.jetstream().delete_stream(stream.name)
-    await make(client, stream)
+    await _ensure_stream(client.jetstream(), stream)
     await store(client, stream, 1)
 
     async def noticed() -> bool:

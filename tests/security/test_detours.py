@@ -4,6 +4,7 @@ Each program's credential asks everything that it may ask, and has it answered o
 subjects follow from the contracts, so a program or a stream that is added is tried as well.
 """
 
+import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator
@@ -16,9 +17,12 @@ from nats.errors import NoRespondersError
 from nats.js.errors import NotFoundError
 
 from signalbox_cli.provision.permissions import ADMIN, of_user
+from signalbox_common.bus import Envelope
+from signalbox_common.bus import headers as h
 from signalbox_common.contracts.streams import STREAMS, Topology
 from signalbox_common.programs import OWNERS, PROGRAMS
 from signalbox_common.testing import eventually
+from tests.support import lab
 from tests.support.installation import Installation
 
 PROJECT = "0192f1a0-0000-7000-8000-000000000000"
@@ -121,3 +125,32 @@ async def test_nobody_makes_consumers_or_streams(installation: Installation, pro
             await client.request("streams.STREAM.CREATE.CANARY", b'{"name": "CANARY"}', timeout=0.5)
         after = {s.name: (await jetstream.stream_info(s.name)).state.consumer_count for s in STREAMS}
         assert after == before
+
+
+async def test_only_who_was_asked_answers_a_command(installation: Installation) -> None:
+    """Another service that knows where the answer goes is not heard there."""
+    async with (
+        installation.bus() as bus,
+        installation.nats() as admin,
+        installation.nats("git") as stranger,
+        installation.nats("tasks") as owner,
+    ):
+        envelope = Envelope(command_id=uuid.uuid4(), digest="canary")
+        answering = asyncio.create_task(bus.send(lab.Note(text="canary"), envelope, patience=30))
+
+        async def waits() -> str:
+            try:
+                stored = await admin.jetstream().get_last_msg("COMMANDS", lab.Note.subject)
+            except NotFoundError:
+                return ""
+            return str((stored.headers or {})[h.REPLY_TO])
+
+        reply_to = await eventually(waits, what="the command is stored")
+        for client, said in ((stranger, "forged"), (owner, "true")):
+            body = lab.Noted(id=said, handled=1).encode()
+            await client.publish(reply_to, body, headers={h.STATUS: h.OK})
+            await client.flush()
+            await admin.flush()
+        answer = await answering
+        assert answer is not None
+        assert answer.value().id == "true"

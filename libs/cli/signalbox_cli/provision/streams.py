@@ -157,13 +157,13 @@ async def _ensure_consumer(jetstream: Any, consumer: Consumer) -> list[str]:
             f"consumer {consumer.name} listens to {there.filter_subject}, not {consumer.subject}: "
             "a verb that moves needs a new version"
         )
-    if consumer.sends_to is None and (there.ack_wait, there.max_ack_pending) != (
-        consumer.ack_wait,
-        consumer.max_ack_pending,
-    ):
+    if any(getattr(there, name) != value for name in _SET if (value := getattr(wanted, name)) is not None):
         await jetstream.add_consumer(consumer.stream, wanted)
         return [f"consumer {consumer.name} updated"]
     return []
+
+
+_SET = ("ack_wait", "max_ack_pending", "deliver_subject", "idle_heartbeat")
 
 
 def _consumer_config(consumer: Consumer) -> ConsumerConfig:

@@ -18,10 +18,13 @@ from nats.errors import Error as NatsError
 from nats.js.errors import APIError
 from nats.js.errors import Error as JetStreamError
 
+from signalbox_common import telemetry
 from signalbox_common.bus.connection import Connection
 from signalbox_common.bus.stored import StreamReader
 from signalbox_common.contracts.streams import Stream
 from signalbox_common.errors import NotFound, SignalboxError, Unavailable
+
+log = telemetry.get_logger()
 
 PATIENCE = 20.0
 CHUNK = 128 * 1024
@@ -72,17 +75,24 @@ class _Description:
 
     @classmethod
     def decode(cls, body: bytes) -> Self:
-        there = json.loads(body)
-        return cls(
-            name=there["name"],
-            bucket=there.get("bucket", ""),
-            nuid=there["nuid"],
-            size=there.get("size", 0),
-            chunks=there.get("chunks", 0),
-            digest=there.get("digest", ""),
-            mtime=there.get("mtime", ""),
-            deleted=bool(there.get("deleted")),
-        )
+        """Raises ObjectDamaged for what describes no file: others may write there, too."""
+        try:
+            there = json.loads(body)
+            described = cls(
+                name=str(there["name"]),
+                bucket=str(there.get("bucket", "")),
+                nuid=str(there["nuid"]),
+                size=int(there.get("size", 0)),
+                chunks=int(there.get("chunks", 0)),
+                digest=str(there.get("digest", "")),
+                mtime=str(there.get("mtime", "")),
+                deleted=bool(there.get("deleted")),
+            )
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ObjectDamaged from error
+        if not described.nuid.isalnum():  # it becomes part of a subject
+            raise ObjectDamaged
+        return described
 
 
 class Bucket:
@@ -162,7 +172,11 @@ class Bucket:
             while page := await self._reader.after(f"$O.{self._bucket}.M.>", position, _PAGE):
                 position = page[-1].sequence
                 for stored in page:
-                    described = _Description.decode(stored.body)
+                    try:
+                        described = _Description.decode(stored.body)
+                    except ObjectDamaged:
+                        log.warning("what describes no file", subject=stored.subject)
+                        continue
                     if not described.deleted:
                         found.append(StoredObject(described.name, described.size, stored.stored_at))
         return found

@@ -63,8 +63,7 @@ class Follower:
         subscription = await client.subscribe(str(REVOKING.sends_to), cb=self._on_message)
         try:
             await client.flush(timeout=1)
-            async with asyncio.timeout(SILENCE):
-                self._position = await self._read_all()
+            self._position = await self._read_all()
             self._hear(0)
             meanwhile, self._meanwhile = self._meanwhile, []
             for message in meanwhile:
@@ -80,9 +79,12 @@ class Follower:
 
     async def _read_all(self) -> int:
         """All that the stream holds; answers up to where that is."""
-        position, last = 0, (await self._reader.state()).last
+        async with asyncio.timeout(SILENCE):
+            position, last = 0, (await self._reader.state()).last
         while position < last:
-            page = await self._reader.after(REVOKING.subject, position, _PAGE)
+            # Each page has its time: however long the stream is, its reading comes to an end.
+            async with asyncio.timeout(SILENCE):
+                page = await self._reader.after(REVOKING.subject, position, _PAGE)
             for stored in page:
                 self._learn(stored.body, stored.stored_at)
             position = page[-1].sequence if page else last

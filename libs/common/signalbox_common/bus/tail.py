@@ -15,7 +15,7 @@ from nats.errors import Error as NatsError
 
 from signalbox_common.bus.connection import Connection
 from signalbox_common.bus.pull import ConsumerLost
-from signalbox_common.bus.stored import StoredMessage, StreamReader
+from signalbox_common.bus.stored import StoredMessage, StreamReader, StreamState
 from signalbox_common.contracts.streams import Stream
 
 PAGE = 256
@@ -38,8 +38,11 @@ class StreamTail:
         self._copies = f"{stream.copies}.>"
 
     @asynccontextmanager
-    async def read(self, after: int) -> AsyncIterator[AsyncIterator[list[StoredMessage]]]:
-        """Batches after that position, without a gap; raises ConsumerLost where the connection was lost."""
+    async def read(self, after: int, state: StreamState) -> AsyncIterator[AsyncIterator[list[StoredMessage]]]:
+        """Batches after that position, without a gap, of the stream that was in that state.
+
+        Raises ConsumerLost where the connection was lost, or the stream is another one.
+        """
         await self._connection.wait_up()
         copies = _Copies()
         lose = copies.lose
@@ -49,7 +52,7 @@ class StreamTail:
             try:
                 # Subscribed before the past is read, so that nothing falls between the two.
                 await self._connection.client.flush()
-                yield self._in_order(copies, after)
+                yield self._in_order(copies, after, state)
             finally:
                 with suppress(NatsError):  # a connection that is gone has forgotten it
                     await subscription.unsubscribe()
@@ -58,8 +61,9 @@ class StreamTail:
         finally:
             self._connection.on_reconnect.discard(lose)
 
-    async def _in_order(self, copies: "_Copies", position: int) -> AsyncIterator[list[StoredMessage]]:
-        state = await self._reader.state()
+    async def _in_order(
+        self, copies: "_Copies", position: int, state: StreamState
+    ) -> AsyncIterator[list[StoredMessage]]:
         epoch, complete = state.epoch, False
         while True:
             if not complete:

@@ -47,7 +47,7 @@ class Replicator:
         state = await self._stream.state()
         history = History(self._redis, state.epoch)
         before = await history.begin(state.first, state.last)
-        async with self._tail.read(before) as batches:
+        async with self._tail.read(before, state) as batches:
             async for batch in batches:
                 steps: list[tuple[int, int, Event | None]] = []
                 for message in batch:
