@@ -119,15 +119,12 @@ async def test_two_facts_of_one_entity_keep_their_order_whatever_fails(installat
         stored.append(f"{subject}:{NoteTaken.model_validate_json(body).text}")
         return False
 
-    async def nobody_else() -> None:
-        return None
-
     projects = [f"0191e7a5-0000-7000-8000-00000000000{number}" for number in range(5)]
     async with database.transaction() as transaction:
         for number in range(10):
             for project in projects:
                 outbox.emit(transaction, "tasks", NoteTaken(text=str(number)), project=UUID(project))
-    relay = outbox.Relay(database, publish, nobody_else)
+    relay = outbox.Relay(database, publish, "relay-one")
     relay.start()
     try:
 

@@ -60,7 +60,7 @@ async def listening(installation: Installation, but: str, heard: list[str]) -> A
             client = await stack.enter_async_context(installation.nats(program))
             mine = [f"_INBOX.{program}.canary"]
             if program in OWNERS:
-                mine += [f"ask.{program}.v1.canary", f"qry.{program}.v1.canary", f"outbox.{program}.poke"]
+                mine += [f"ask.{program}.v1.canary", f"qry.{program}.v1.canary"]
             for subject in mine:
                 await client.subscribe(subject, cb=hear)
             await client.flush()

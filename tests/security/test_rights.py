@@ -62,7 +62,6 @@ async def test_an_owner_publishes_only_its_own(installation: Installation, servi
             f"dlq.cmd.{other}.v1.x",
             f"qry.{other}.v1.health",
             "_INBOX.gateway.abc",
-            f"outbox.{other}.poke",
             "$JS.API.STREAM.DELETE.EVENTS",
             "$JS.API.STREAM.PURGE.EVENTS",
             "$JS.API.STREAM.MSG.GET.DEAD_LETTERS",

@@ -65,6 +65,30 @@ def create_messaging_tables(execute: Callable[[str], None], schema: str) -> None
         execute(statement.format(schema=schema))
 
 
+RELAY_LEASE = (
+    # The only clock that decides about leases.
+    """
+    create function {schema}.clock() returns timestamptz language sql volatile
+    as 'select clock_timestamp()'
+    """,
+    """
+    create table {schema}.relay (
+        only_one boolean primary key default true check (only_one),
+        owner text,
+        epoch bigint not null default 0,
+        until timestamptz not null default '-infinity'
+    )
+    """,
+    "insert into {schema}.relay default values",
+)
+"""The lease by which one relay of the service leads."""
+
+
+def add_relay_lease(execute: Callable[[str], None], schema: str) -> None:
+    for statement in RELAY_LEASE:
+        execute(statement.format(schema=schema))
+
+
 def upgrade(connection: Connection, service: str) -> tuple[str | None, str | None]:
     """Brings the schema of one service to its newest revision; answers the revisions before and after."""
     scripts = ScriptDirectory(str(Path(str(files(f"signalbox_{service}"))) / "migrations"))

@@ -3,18 +3,25 @@
 Rows are ordered by an identity column that is assigned while the entity is locked, so the events of one
 entity keep their order. One relay per service publishes at a time, oldest first, and starts again from
 the oldest after any error; the stream drops what it has seen already.
+
+The relay leads by a lease in a row of the service's own schema: nobody else can hold it, and a process that
+is stopped keeps it for a second. It is taken with the first rows, renewed with each look at the next ones,
+and given back with the last; while nothing waits, nothing is written.
 """
 
 import asyncio
 import json
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Identity,
     LargeBinary,
@@ -43,10 +50,16 @@ log = telemetry.get_logger()
 BATCH = 200
 """Rows that are read, and published, at a time."""
 _AUDIT = AuditRecorded.subject.removeprefix("evt.*.*")
-POLL = 1.0
-"""Seconds between two tries to lead."""
+LEASE = 1.0
+"""Seconds that one look leads for."""
+TAKEOVER_LOOK = 0.1
+"""Seconds between two looks while something waits for another relay, which may have died."""
+STANDBY_LOOK = 1.0
+"""The same where nothing waits and another relay led last: nobody wakes us for what it leaves."""
 IDLE_LOOK = 5.0
-"""Seconds after which whoever leads looks by itself: a wake-up comes with each commit, but may be lost."""
+"""The same where we led last: a commit wakes us, unless it was of a process that died over it."""
+HINDERED_LONG = 5.0
+"""Seconds after which facts that wait make the service degraded."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
 
 Publish = Callable[[str, bytes, dict[str, str]], Awaitable[bool]]
@@ -73,6 +86,54 @@ _WRITE = """
                 cast(:bodies as bytea[])) with ordinality as fact (event_id, subject, headers, body, place)
     order by place
 """
+
+
+# One commit for all of it, and one that need not reach the disk: after a crash of the database the rows are
+# there again, and the stream drops what it knows. What was taken back (`rvk.`) overtakes: nothing that waits
+# before it may make it late. A lease that ends later than it can was taken before the clock was put back.
+_LOOK = """
+    with setting as (select set_config('synchronous_commit', 'off', true)),
+    gone as (delete from {schema}.outbox where id = any(:published)),
+    waiting as (
+        select exists (select from {schema}.outbox where id <> all(:published)) as waits,
+               cardinality(cast(:published as bigint[])) > 0 as worked
+        from setting
+    ),
+    lease as (
+        update {schema}.relay
+        set owner = :instance,
+            epoch = epoch + case when owner = :instance then 0 else 1 end,
+            until = {schema}.clock() + case when waits then :lease else 0 end * interval '1 second'
+        from waiting
+        where (waits or (worked and owner = :instance))
+          and (owner = :instance or owner is null
+               or until not between {schema}.clock() and {schema}.clock() + :lease * interval '1 second')
+        returning epoch
+    )
+    select relay.owner, waiting.waits, lease.epoch,
+           (select coalesce(max(id), 0) from {schema}.outbox) as newest,
+           fact.id, fact.event_id, fact.subject, fact.headers, fact.body
+    from waiting
+    cross join {schema}.relay
+    left join lease on true
+    left join lateral (
+        select * from {schema}.outbox
+        where lease.epoch is not null and id <> all(:published)
+        order by starts_with(subject, 'rvk.') desc, id
+        limit :batch
+    ) fact on true
+"""
+_LOOK_COLUMNS: tuple[Column[Any], ...] = (
+    Column("owner", Text),
+    Column("waits", Boolean),
+    Column("epoch", BigInteger),
+    Column("newest", BigInteger),
+    Column("id", BigInteger),
+    Column("event_id", UUID(as_uuid=True)),
+    Column("subject", Text),
+    Column("headers", JSONB),
+    Column("body", LargeBinary),
+)
 
 
 @lru_cache
@@ -113,23 +174,34 @@ def emit(transaction: Transaction, schema: str, event: Event, *, project: uuid.U
     return event_id
 
 
-class Relay:
-    """Publishes the outbox of one service; any number may run, one at a time works."""
+@dataclass(frozen=True)
+class _Round:
+    """What one look into the outbox has found."""
 
-    def __init__(
-        self, database: Database, publish: Publish, poke_others: Callable[[], Awaitable[None]]
-    ) -> None:
+    rows: Sequence[Row[Any]]
+    leads: bool
+    owner: str | None
+    """Who led before this look."""
+    waits: bool
+
+
+class Relay:
+    """Publishes the outbox of one service; any number may run, whoever has the lease works."""
+
+    def __init__(self, database: Database, publish: Publish, instance: str) -> None:
         self._database = database
         self._table = table(database.schema)
-        # What was taken back overtakes: nothing that waits before it may make it late.
-        urgent = self._table.c.subject.startswith("rvk.")
-        self._next = select(self._table).order_by(urgent.desc(), self._table.c.id).limit(BATCH)
+        self._look = text(_LOOK.format(schema=database.schema)).columns(*_LOOK_COLUMNS)
         self._publish = publish
-        self._poke_others = poke_others
+        self._instance = instance
         self._wake = asyncio.Event()
-        self._leading = False
+        self._lease_ends = 0.0
+        self._epoch: int | None = None
+        self._newest = 0
+        """The last row that somebody else may have published already."""
+        self._hindrance: str | None = None
+        self._hindered_since: float | None = None
         self._task: asyncio.Task[None] | None = None
-        self._pokes: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="outbox relay")
@@ -145,81 +217,101 @@ class Relay:
                     self._wake.set()
                     await asyncio.sleep(0.02)
 
-    def poked(self) -> None:
-        """Another process, or this one, has put something into the outbox."""
+    def wake(self) -> None:
+        """There may be something in the outbox."""
         self._wake.set()
-
-    def after_emit(self) -> None:
-        if self._leading:
-            self._wake.set()
-            return
-        poke = asyncio.create_task(self._poke())
-        self._pokes.add(poke)
-        poke.add_done_callback(self._pokes.discard)
-
-    async def _poke(self) -> None:
-        with suppress(Exception):  # whoever leads polls too; a poke only makes it faster
-            await self._poke_others()
 
     async def backlog(self) -> int:
         async with self._database.reading() as connection:
             return int((await connection.execute(select(func.count()).select_from(self._table))).scalar_one())
 
+    def degraded(self) -> str | None:
+        """Why facts wait that should be under way; None where they do not."""
+        since = self._hindered_since
+        if since is None or time.monotonic() - since < HINDERED_LONG:
+            return None
+        return self._hindrance or "the database does not answer"
+
     async def _run(self) -> None:
         pause = _FIRST_PAUSE
         while True:
             try:
-                async with self._database.engine.execution_options(
-                    isolation_level="AUTOCOMMIT"
-                ).connect() as connection:
-                    try:
-                        if await self._lead(connection):
-                            pause = _FIRST_PAUSE
-                            await self._publish_all(connection)
-                    except BaseException:
-                        # The lock is the session's: back in the pool, it would lock us out ourselves.
-                        await connection.invalidate()
-                        raise
-                    await asyncio.sleep(POLL)
+                async with self._database.reading() as connection:
+                    found = await self._work_off(connection)
             except Exception as error:  # noqa: BLE001 - whatever broke, the relay starts again from the oldest
                 log.warning("outbox relay starts again", reason=repr(error)[:300], pause=pause)
+                self._hinder(f"facts cannot be published: {type(error).__name__}")
+                self._epoch = None  # what was published and not deleted yet is published again
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
-            finally:
-                self._leading = False
+                continue
+            pause = _FIRST_PAUSE
+            if found.waits:
+                await asyncio.sleep(TAKEOVER_LOOK)
+                continue
+            alone = found.owner in (None, self._instance)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(IDLE_LOOK if alone else STANDBY_LOOK):
+                    await self._wake.wait()
 
-    async def _lead(self, connection: AsyncConnection) -> bool:
-        """One relay per service at a time; the lock goes with the connection."""
-        lock = text("select pg_try_advisory_lock(hashtext('signalbox outbox'), hashtext(:schema))")
-        return bool((await connection.execute(lock, {"schema": self._database.schema})).scalar_one())
-
-    async def _publish_all(self, connection: AsyncConnection) -> None:
-        newest = (await connection.execute(select(func.coalesce(func.max(self._table.c.id), 0)))).scalar_one()
-        self._leading = True
+    async def _work_off(self, connection: AsyncConnection) -> _Round:
+        """Publishes as long as there is something and the lease is ours; the last look tells why it ends."""
+        published: list[int] = []
         while True:
             self._wake.clear()
-            rows = (await connection.execute(self._next)).all()
-            published: list[int] = []
+            found = await self._take(connection, published)
+            if not found.leads:
+                return found
+            published = []
             try:
-                await self._publish_in_order(rows, newest, published)
-            finally:
-                if published:
-                    await connection.execute(delete(self._table).where(self._table.c.id.in_(published)))
-                    telemetry.PUBLISHED.inc(len(published))
-            if len(rows) < BATCH:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), IDLE_LOOK)
+                await self._publish_in_order(found.rows, published)
+            except Exception:
+                # What was confirmed goes first: it need not be published again.
+                await connection.execute(delete(self._table).where(self._table.c.id.in_(published)))
+                raise
+            telemetry.PUBLISHED.inc(len(published))
 
-    async def _publish_in_order(self, rows: Sequence[Row[Any]], newest: int, published: list[int]) -> None:
-        """Many at a time, but the facts of one entity each after the one before; raises what went wrong."""
+    async def _take(self, connection: AsyncConnection, published: list[int]) -> _Round:
+        """Deletes what is published, and takes or renews the lease and the next rows, in one statement."""
+        asked_at = time.monotonic()
+        self._hindered_since = self._hindered_since or asked_at
+        found = (
+            await connection.execute(
+                self._look,
+                {"published": published, "instance": self._instance, "lease": LEASE, "batch": BATCH},
+            )
+        ).all()
+        first = found[0]
+        leads = first.id is not None
+        if leads:
+            self._lease_ends = asked_at + LEASE
+            if first.epoch != self._epoch:
+                self._epoch, self._newest = first.epoch, first.newest
+        if first.waits and not leads:
+            self._hinder(f"{first.owner} leads, and facts wait")
+        else:
+            self._hindered_since = self._hindrance = None
+        return _Round(found if leads else (), leads, first.owner, first.waits and not leads)
+
+    def _hinder(self, reason: str) -> None:
+        self._hindrance = reason
+        self._hindered_since = self._hindered_since or time.monotonic()
+
+    async def _publish_in_order(self, rows: Sequence[Row[Any]], published: list[int]) -> None:
+        """Many at a time, but the facts of one entity each after the one before; raises what went wrong.
+
+        Ends early where the lease does: the next look renews it, or finds another relay at work.
+        """
         waiting: dict[str, list[Row[Any]]] = {}
         for row in rows:
             waiting.setdefault(_entity_of(row), []).append(row)
 
         async def one_after_the_other(facts: list[Row[Any]]) -> None:
             for row in facts:
+                if time.monotonic() >= self._lease_ends:
+                    return
                 duplicate = await self._publish(row.subject, row.body, row.headers)
-                if duplicate and row.id > newest:
+                if duplicate and row.id > self._newest:
                     # Nobody can have published this row before us.
                     telemetry.SURPRISING_DUPLICATES.inc()
                     log.error("the stream called a new event a duplicate", event_id=str(row.event_id))

@@ -4,10 +4,13 @@ A stable NOLOGIN role owns the objects of each service; the role that the servic
 read and write them.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from sqlalchemy import Connection, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from signalbox_cli.provision.credentials import DATABASE, Credentials, database_role
 from signalbox_cli.provision.errors import ProvisionError
@@ -15,7 +18,8 @@ from signalbox_common.contracts.streams import GENERATION
 from signalbox_common.migrate import upgrade
 from signalbox_common.programs import OWNERS
 
-_LOCK = "select pg_advisory_lock(hashtext('signalbox provision'))"
+_RACED = ("42P06", "42P07", "23505")
+"""What another one has just made."""
 
 
 async def provision(admin_url: str, credentials: Credentials, name: str = DATABASE) -> list[str]:
@@ -24,8 +28,7 @@ async def provision(admin_url: str, credentials: Credentials, name: str = DATABA
     changes = await _ensure_database(url, name)
     engine = create_async_engine(url.set(database=name), isolation_level="AUTOCOMMIT")
     try:
-        async with engine.connect() as connection:
-            await connection.execute(text(_LOCK))
+        async with engine.connect() as connection, _one_at_a_time(engine):
             await _check_generation(connection)
             for service in OWNERS:
                 await _ensure_roles(connection, service, credentials.passwords["postgres"][service], name)
@@ -38,6 +41,21 @@ async def provision(admin_url: str, credentials: Credentials, name: str = DATABA
     finally:
         await engine.dispose()
     return changes
+
+
+@asynccontextmanager
+async def _one_at_a_time(engine: AsyncEngine) -> AsyncIterator[None]:
+    """By a lock on a table that no service may touch; any role could hold an advisory one."""
+    async with engine.connect() as connection:
+        for make in ("schema if not exists signalbox", "table if not exists signalbox.provisioning ()"):
+            try:
+                await connection.execute(text(f"create {make}"))
+            except DBAPIError as error:
+                if getattr(error.orig, "sqlstate", None) not in _RACED:
+                    raise
+    async with engine.execution_options(isolation_level="READ COMMITTED").connect() as connection:
+        await connection.execute(text("lock table signalbox.provisioning"))
+        yield
 
 
 async def _ensure_database(url: URL, name: str) -> list[str]:
@@ -56,7 +74,6 @@ async def _ensure_database(url: URL, name: str) -> list[str]:
 
 
 async def _check_generation(connection: AsyncConnection) -> None:
-    await connection.execute(text("create schema if not exists signalbox"))
     await connection.execute(
         text("create table if not exists signalbox.generation (generation integer primary key)")
     )

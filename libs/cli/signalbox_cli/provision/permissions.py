@@ -144,7 +144,6 @@ def _owner(service: str, topology: Topology) -> Permissions:
         "reply.*.*",
         f"evt.*.{service}.>",
         f"dlq.cmd.{service}.>",
-        f"outbox.{service}.poke",
         *_checking_tokens(),
         *(contract.subject for caller, contract in SERVICE_CALLS if caller == service),
     ]
@@ -166,7 +165,6 @@ def _owner(service: str, topology: Topology) -> Permissions:
             f"_INBOX.{service}.>",
             f"ask.{service}.>",
             f"qry.{service}.>",
-            f"outbox.{service}.poke",
             *_TOLD_TO_ALL,
         ],
     )

@@ -5,8 +5,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from nats.aio.msg import Msg
-
 from signalbox_common.bus.audit import AuditTrail
 from signalbox_common.bus.calls import Call, FactHandler, FactsHandler, Handler
 from signalbox_common.bus.client import Bus
@@ -56,9 +54,9 @@ class ServiceBus(Bus):
         )
         self._durable: dict[str, CommandConsumer | FactConsumer] = {}
         self._consumers: list[DurableConsumer] = []
-        self.relay = Relay(database, self.store_event, self._poke)
-        self.connection.on_reconnect.add(self.relay.poked)  # a wake-up may have been lost meanwhile
-        database.after_emit = self.relay.after_emit
+        self.relay = Relay(database, self.store_event, settings.instance)
+        self.connection.on_reconnect.add(self.relay.wake)  # it may have waited for NATS alone
+        database.after_emit = self.relay.wake
         self._requests.add(GetOperation, self._operation)
 
     # -- what handlers register with ---------------------------------------------------------------
@@ -133,7 +131,6 @@ class ServiceBus(Bus):
         self._consumers = [*self._durable.values(), redrive]
         for consumer in self._consumers:
             consumer.subscribe()
-        await self.connection.client.subscribe(self._poke_subject, cb=self._on_poke)
         await self._requests.start()
         await self.connection.broker.start()
         for consumer in self._consumers:
@@ -172,15 +169,3 @@ class ServiceBus(Bus):
         if "error" in said:
             raise Unavailable("The command stream cannot be asked.")
         return not said["num_pending"] and not said["num_ack_pending"]
-
-    # -- the outbox --------------------------------------------------------------------------------
-
-    @property
-    def _poke_subject(self) -> str:
-        return f"outbox.{self.settings.service}.poke"
-
-    async def _poke(self) -> None:
-        await self.connection.client.publish(self._poke_subject, b"")
-
-    async def _on_poke(self, _message: Msg) -> None:
-        self.relay.poked()

@@ -9,9 +9,8 @@ from signalbox_common.db import Transaction
 
 
 async def lock(transaction: Transaction) -> None:
-    await transaction.connection.execute(
-        text("select pg_advisory_xact_lock(hashtext('signalbox auth signing keys'))")
-    )
+    """One at a time changes them; reading goes on."""
+    await transaction.connection.execute(text("lock table auth.signing_keys in share row exclusive mode"))
 
 
 async def all_of(connection: AsyncConnection) -> list[Key]:
