@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from signalbox_common.bus import Envelope
 from signalbox_common.contracts.auth import CreateProject
 from signalbox_common.errors import SignalboxError
 from signalbox_common.keys import OperationRef, uuid7
 from signalbox_common.testing import eventually, running
-from signalbox_common.tokens import PublishedKey, SigningKey
+from signalbox_common.tokens import SigningKey
+from tests.support.forgery import Signer
 from tests.support.installation import Http, Installation
 from tests.support.lab import Lab, Note
 from tests.support.services import process, restarting
@@ -203,11 +203,12 @@ async def test_an_expired_grant_still_counts_for_what_was_accepted_in_time(
     installation: Installation,
 ) -> None:
     """A service that was away for a day must not refuse what was rightly accepted."""
-    async with installation.gateway() as http, installation.nats() as client, installation.bus() as bus:
+    async with installation.gateway() as http, installation.bus() as bus:
         async with installation.running_auth():
             me = (await http.get("/api/v1/auth/me", headers=await http.sign_up())).json()
-        key = SigningKey("ktest", Ed25519PrivateKey.generate())
-        await client.jetstream().publish("$KV.grant-keys.ktest", PublishedKey(key.public).encode())
+        signer = Signer()
+        await signer.publish(installation)
+        key = SigningKey(signer.kid, signer.private)
         about = {"sub": me["id"], "usr": me["username"], "rol": "user", "ver": 1}
         short = key.sign("grant+jwt", "auth", timedelta(seconds=1), about)
         ends = datetime.now(UTC) + timedelta(seconds=1)

@@ -17,7 +17,7 @@ from tests.support.installation import Installation
 
 @dataclass(frozen=True)
 class Signer:
-    """A key pair of the test's own; once published, everybody takes it for one of auth's."""
+    """A key pair of the test's own; once it is published, everybody takes it for one of auth's."""
 
     kid: str = "ktest"
     private: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
@@ -30,8 +30,9 @@ class Signer:
         self, installation: Installation, *, retired_at: float | None = None, distrusted: bool = False
     ) -> None:
         published = PublishedKey(self.public, retired_at, distrusted)
+        signed = installation.root.sign(KEY_BUCKET, self.kid, published.entry)
         async with installation.nats() as client:
-            await client.jetstream().publish(f"$KV.{KEY_BUCKET}.{self.kid}", published.encode())
+            await client.jetstream().publish(f"$KV.{KEY_BUCKET}.{self.kid}", signed)
 
     def access(self, person: Person, claims: dict[str, Any] | None = None, **header: Any) -> str:
         """An access token of that person; `claims` are set over the sound ones, None takes one out."""

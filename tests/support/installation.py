@@ -25,6 +25,7 @@ from signalbox_cli.provision.permissions import ADMIN
 from signalbox_common.bus import Bus
 from signalbox_common.bus import headers as h
 from signalbox_common.contracts.base import Ask, Query, Reply
+from signalbox_common.entries import RootKey
 from signalbox_common.keys import uuid7
 from signalbox_common.runtime import Service
 from signalbox_common.settings import OwnerSettings, ServiceSettings
@@ -53,6 +54,11 @@ class Installation:
     keeper: Keeper | None = None
     """Where it is shared: with settings as they are, each of its programs runs once, until the last test."""
 
+    @property
+    def root(self) -> RootKey:
+        """What auth signs the entries of its buckets with."""
+        return RootKey.parse(self.servers.credentials.root_key)
+
     def settings(self, kind: type[S], service: str | None = None, **changes: Any) -> S:
         name = service or kind.model_fields["service"].default
         credentials, endpoints = self.servers.credentials, self.servers.endpoints
@@ -66,6 +72,9 @@ class Installation:
         if issubclass(kind, OwnerSettings):
             url = credentials.database_url(endpoints, name, self.database)
             given |= {"database_url": SecretStr(url), "retry_base": 0.05}
+        given["trust_anchor"] = self.root.anchor
+        if kind is AuthSettings:
+            given["root_key"] = SecretStr(self.root.seed)
         if "secret_key" in kind.model_fields:
             given["secret_key"] = SecretStr(credentials.secret_key_of(name) or "")
         if kind is AuthSettings:
@@ -111,6 +120,8 @@ class Installation:
             "REDIS_URL": credentials.redis_url(endpoints, service),
             "DATABASE_URL": credentials.database_url(endpoints, service, self.database),
             "SECRET_KEY": credentials.secret_key_of(service) or "",
+            "SIGNALBOX_TRUST_ANCHOR": self.root.anchor,
+            "SIGNALBOX_ROOT_KEY": self.root.seed if service == "auth" else "",
             "SIGNALBOX_LOG_LEVEL": "info",
             "SIGNALBOX_SECRETS_DIR": str(self.folder),
             "SIGNALBOX_ARGON2_MEMORY_KIB": "64",
@@ -203,7 +214,7 @@ class Installation:
             while sequence <= state.last_seq:
                 with contextlib.suppress(nats.js.errors.NotFoundError):
                     message = await jetstream.get_msg(stream, sequence, direct=True)
-                    if _matches(subject, str(message.subject)):
+                    if matches(subject, str(message.subject)):
                         found.append(message)
                 sequence += 1
         return found
@@ -216,7 +227,8 @@ def _true(look: Callable[[], bool]) -> Callable[[], Awaitable[bool]]:
     return looked
 
 
-def _matches(pattern: str, subject: str) -> bool:
+def matches(pattern: str, subject: str) -> bool:
+    """As NATS compares them."""
     wanted, given = pattern.split("."), subject.split(".")
     for index, token in enumerate(wanted):
         if token == ">":

@@ -30,6 +30,7 @@ from signalbox_cli.provision.credentials import (
 )
 from signalbox_cli.provision.permissions import ADMIN
 from signalbox_cli.stack.servers import Nats, Postgres, Valkey
+from signalbox_common.entries import RootKey
 from signalbox_common.programs import PROGRAMS
 from tests.support import lab
 from tests.support.processes import Running
@@ -42,6 +43,7 @@ def new_credentials() -> Credentials:
     return Credentials(
         secret_key=secrets.token_urlsafe(32),
         admin_password=secrets.token_urlsafe(15),
+        root_key=RootKey.new().seed,
         passwords={s: {u: secrets.token_urlsafe(16) for u in users} for s in ("postgres", "redis", "nats")},
     )
 

@@ -19,12 +19,14 @@ from signalbox_auth.service.tokens import Tokens
 from signalbox_auth.service.users import Users
 from signalbox_auth.settings import AuthSettings
 from signalbox_auth.store import sessions as session_rows
+from signalbox_common.bus.buckets import SignedBuckets
+from signalbox_common.bus.connection import Connection
 from signalbox_common.contracts import auth as contract
 from signalbox_common.contracts.roles import PlatformRole
+from signalbox_common.entries import RootKey, TrustAnchor
 from signalbox_common.errors import SignalboxError
 from signalbox_common.keys import Sealer, uuid7
 from signalbox_common.secrets import KeyFile, LocalSecrets
-from signalbox_common.tokens import PublishedKey
 from tests.support.usecases import Scene, principal
 from tests.usecases.people import account, person, project
 
@@ -41,13 +43,11 @@ def users(auth: Scene) -> Users:
 def sessions(auth: Scene, tmp_path: Path) -> Sessions:
     """Nobody signs in with these: there is no key to sign with."""
     store = LocalSecrets(auth.database, KeyFile(tmp_path / "auth.keys", KEY))
-    keys = Keys(auth.database, store, _publish, Sealer(KEY, "auth/signing-keys"))
+    root = RootKey.derived(KEY)
+    buckets = SignedBuckets(Connection(AuthSettings()), TrustAnchor(root.anchor))  # never connected
+    keys = Keys(auth.database, store, buckets.keys, root, Sealer(KEY, "auth/signing-keys"))
     lives = Lives(access=timedelta(minutes=5), idle=timedelta(days=1), longest=timedelta(days=2))
     return Sessions(auth.database, Passwords(AuthSettings()), keys, RefreshTokens(KEY), lives)
-
-
-async def _publish(_kid: str, _key: PublishedKey) -> None:
-    raise AssertionError("no key is made here")
 
 
 @pytest.fixture

@@ -18,14 +18,17 @@ from signalbox_common.contracts.auth import AuditReport, CheckAudit
 class Log:
     """A chain of 12,000 lines behind the bus, good until one of them."""
 
-    def __init__(self, broken_at: int | None = None) -> None:
+    def __init__(self, broken_at: int | None = None, warnings: tuple[str, ...] = ()) -> None:
         self.broken_at = broken_at
+        self.warnings = warnings
 
     async def request(self, subject: str, body: bytes, **_options: Any) -> Msg:
         assert subject == CheckAudit.subject
         asked = CheckAudit.model_validate_json(body)
         last = min(asked.after + asked.limit, 12_000)
-        answer = AuditReport(checked=last - asked.after, last=last, done=last == 12_000)
+        answer = AuditReport(
+            checked=last - asked.after, last=last, done=last == 12_000, warnings=self.warnings
+        )
         if self.broken_at is not None and last >= self.broken_at:
             good = self.broken_at - asked.after - 1
             answer = AuditReport(
@@ -62,4 +65,11 @@ def test_the_first_broken_line_is_named(line: int, monkeypatch: pytest.MonkeyPat
         "unbroken": False,
         "brokenAt": line,
         "reason": "it was changed",
+        "warnings": [],
     }
+
+
+def test_what_should_not_be_there_is_told_and_breaks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = verify(Log(warnings=("2 notes are not auth's",)), monkeypatch)
+    assert (done.exit_code, done.stdout) == (0, "12000 lines, unbroken\n")
+    assert "2 notes are not auth's" in done.stderr

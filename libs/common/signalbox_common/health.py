@@ -17,15 +17,26 @@ from signalbox_common.contracts.health import HealthReport
 from signalbox_common.settings import ServiceSettings
 
 Check = Callable[[], Awaitable[None]]
+Reason = Callable[[], str | None]
 CHECK_LIMIT = 1.0
 
 
 class Health:
     """Looks at each dependency when asked; a service is ready when all of them answer."""
 
-    def __init__(self, settings: ServiceSettings, checks: dict[str, Check]) -> None:
+    def __init__(
+        self,
+        settings: ServiceSettings,
+        checks: dict[str, Check],
+        degraded_by: dict[str, Reason] | None = None,
+    ) -> None:
         self._settings = settings
         self.checks = checks
+        self.degraded_by: dict[str, Reason] = {
+            "telemetry": lambda: telemetry.state.degraded,
+            **(degraded_by or {}),
+        }
+        """What does not keep the service from working, but should be known."""
         self.started = False
 
     async def report(self) -> HealthReport:
@@ -33,14 +44,14 @@ class Health:
             zip(self.checks, await asyncio.gather(*map(_outcome, self.checks.values())), strict=True)
         )
         ready = self.started and all(result == "ok" for result in results.values())
-        degraded = {"telemetry": telemetry.state.degraded} if telemetry.state.degraded else {}
+        reasons = {name: reason() for name, reason in self.degraded_by.items()}
         return HealthReport(
             service=self._settings.service,
             status="ok" if ready else "unavailable",
             version=__version__,
             instance=self._settings.instance,
             checks=results,
-            degraded=degraded,
+            degraded={name: reason for name, reason in reasons.items() if reason is not None},
         )
 
 

@@ -100,14 +100,14 @@ class OperationIds:
             )
             + ref.command.encode()
         )
-        return "op_" + _b64(body + self._mac(body))
+        return "op_" + encode_raw(body + self._mac(body))
 
     def read(self, text: str) -> OperationRef | None:
         """The meaning of an id that we made; None for anything else."""
         if not self._FORM.fullmatch(text):
             return None
         try:
-            raw = _unb64(text.removeprefix("op_"))
+            raw = decode_raw(text.removeprefix("op_"))
         except ValueError:
             return None
         body, mac = raw[: -self._MAC], raw[-self._MAC :]
@@ -143,9 +143,9 @@ class Sealer:
             raise ValueError(f"{context} was not sealed with this SECRET_KEY") from error
 
 
-def _b64(raw: bytes) -> str:
+def encode_raw(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
-def _unb64(text: str) -> bytes:
+def decode_raw(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

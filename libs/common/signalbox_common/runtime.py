@@ -36,7 +36,11 @@ class Service:
         self.database = Database(settings)
         self.inbox = Inbox(self.database, checkpoint)
         self.bus = ServiceBus(settings, self.database, self.inbox)
-        self.health = Health(settings, {"database": self.database.check, "nats": self._check_nats})
+        self.health = Health(
+            settings,
+            {"database": self.database.check, "nats": self._check_nats},
+            {"keys": self.bus.buckets.keys.degraded, "relay": self.bus.relay.degraded},
+        )
         self.prepare: Callable[[], Awaitable[None]] = _nothing
         """What must be done, with database and bus at hand, before the first message is taken."""
         self.finish: Callable[[], Awaitable[None]] = _nothing

@@ -12,7 +12,13 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from signalbox_common.entries import RootKey
+
 DEVELOPMENT_SECRET = "signalbox-development-only"  # noqa: S105 - refused outside development
+
+
+_TOLD = frozenset({"trust_anchor"})
+"""What is no secret, and yet must be said outside development."""
 
 
 class FileSource(PydanticBaseSettingsSource):
@@ -79,6 +85,9 @@ class ServiceSettings(EnvironmentSettings):
     health_fd: int | None = None
     """A listening socket handed down by the supervisor; wins over host and port."""
 
+    trust_anchor: str = RootKey.derived(DEVELOPMENT_SECRET).anchor
+    """The public half of the key that auth signs the entries of its buckets with."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     otel_endpoint: str | None = Field(default=None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
     shutdown_grace: float = 10.0
@@ -89,7 +98,7 @@ class ServiceSettings(EnvironmentSettings):
         if self.env == "development":
             return self
         for name, field in type(self).model_fields.items():
-            if field.annotation is SecretStr and name not in self.model_fields_set:
+            if (field.annotation is SecretStr or name in _TOLD) and name not in self.model_fields_set:
                 variable = _names(field, name)[0]
                 raise ValueError(f"{variable} (or {variable}_FILE) must be set when SIGNALBOX_ENV={self.env}")
         return self

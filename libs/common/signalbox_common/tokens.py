@@ -1,6 +1,5 @@
 """Signed tokens: the keys, how they are found, and what is checked of a token before it is believed."""
 
-import base64
 import json
 import time
 from collections import OrderedDict
@@ -14,7 +13,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from signalbox_common.contracts.base import TOKEN
+from signalbox_common.entries import Entry
 from signalbox_common.errors import KeyRetired, SignalboxError, TokenExpired, Unauthenticated
+from signalbox_common.keys import decode_raw, encode_raw
 
 ISSUER = "signalbox"
 ACCESS, GRANT = "at+jwt", "grant+jwt"
@@ -42,16 +43,17 @@ class PublishedKey:
     """When it stopped signing, in seconds since 1970."""
     distrusted: bool = False
 
-    def encode(self) -> bytes:
-        about = {"x": _b64(self.raw), "retiredAt": self.retired_at, "distrusted": self.distrusted}
-        return json.dumps(about).encode()
+    @property
+    def entry(self) -> Entry:
+        """A key is first good, then retired, then distrusted, and never goes back."""
+        number = 1 + (self.retired_at is not None) + 2 * self.distrusted
+        about = {"x": encode_raw(self.raw), "retiredAt": self.retired_at, "distrusted": self.distrusted}
+        return Entry(number, about)
 
     @staticmethod
-    def decode(stored: bytes) -> "PublishedKey":
-        if not stored.startswith(b"{"):
-            return PublishedKey(_unb64(stored.decode()))  # as the first version wrote it
-        about = json.loads(stored)
-        return PublishedKey(_unb64(about["x"]), about.get("retiredAt"), bool(about.get("distrusted")))
+    def of(entry: Entry) -> "PublishedKey":
+        about = entry.about
+        return PublishedKey(decode_raw(about["x"]), about["retiredAt"], about["distrusted"])
 
 
 FetchKey = Callable[[str], Awaitable[PublishedKey | None]]
@@ -105,6 +107,8 @@ class KeyRing:
             if known is None:
                 raise
             return known[:2]
+        if known is not None and (published is None or published.entry.number < known[0].entry.number):
+            published = known[0]  # what was said once is not unsaid
         if published is None:
             self._unknown[kid] = time.monotonic() + _UNKNOWN_FOR
             if len(self._unknown) > CACHED:
@@ -188,7 +192,7 @@ class TokenVerifier:
 def _header(token: str) -> dict[str, Any]:
     """What the token says about itself; nothing of it is believed before its signature is checked."""
     try:
-        header = json.loads(_unb64(token.partition(".")[0]))
+        header = json.loads(decode_raw(token.partition(".")[0]))
     except (ValueError, RecursionError) as error:
         raise Unauthenticated("The token is malformed.") from error
     if not isinstance(header, dict):
@@ -209,11 +213,3 @@ def _vouched_for(key: PublishedKey, claims: dict[str, Any]) -> bool:
     if key.distrusted:
         return False
     return key.retired_at is None or float(claims["exp"]) <= key.retired_at + LONGEST_LIFE.total_seconds()
-
-
-def _b64(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-
-
-def _unb64(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

@@ -20,6 +20,7 @@ from signalbox_auth.service.users import Users
 from signalbox_auth.settings import AuthSettings
 from signalbox_auth.store import access, attempts, devices, sessions
 from signalbox_common.db import Transaction
+from signalbox_common.entries import RootKey
 from signalbox_common.inbox import Checkpoint, no_checkpoint
 from signalbox_common.keys import Sealer
 from signalbox_common.runtime import Service, run
@@ -32,7 +33,8 @@ def build(settings: AuthSettings, *, checkpoint: Checkpoint = no_checkpoint) -> 
     store = LocalSecrets(app.database, KeyFile(settings.secrets_dir / "auth.keys", secret_key))
     app.health.checks["secrets"] = store.check
     passwords = Passwords(settings)
-    keys = Keys(app.database, store, app.bus.publish_key, Sealer(secret_key, "auth/signing-keys"))
+    root, buckets = RootKey.parse(settings.root_key.get_secret_value()), app.bus.buckets
+    keys = Keys(app.database, store, buckets.keys, root, Sealer(secret_key, "auth/signing-keys"))
     users = Users(app.database, passwords, registration_open=settings.registration == "open")
     sessions_of_people = Sessions(app.database, passwords, keys, RefreshTokens(secret_key), _lives(settings))
     handlers.register_users(app.bus, users, sessions_of_people, Devices(app.database, sessions_of_people))
@@ -40,7 +42,8 @@ def build(settings: AuthSettings, *, checkpoint: Checkpoint = no_checkpoint) -> 
         app.bus, Tokens(app.database), Grants(app.database, keys, app.bus.keys, app.bus.revoked)
     )
     handlers.register_projects(app.bus, Projects(app.database), Members(app.database))
-    anchor = Anchor(app.database, app.bus)
+    anchor = Anchor(app.database, buckets.audit, root)
+    app.health.degraded_by |= {"audit": anchor.degraded, "signing-keys": keys.degraded}
     audit = Audit(app.database, Chain(secret_key), anchor)
     handlers.register_operation(app.bus, keys, Secrets(store), audit)
 

@@ -96,7 +96,7 @@ def build(settings: GatewaySettings, *, started: Callable[[], object] | None = N
     secret_key = settings.secret_key.get_secret_value()
     clients = Clients(bus, secret_key, command_patience=settings.command_patience)
     node = Node(clients, redis, OpenConnections(bus.revoked))
-    report = Health(settings, {"nats": check_nats, "redis": check_redis})
+    report = Health(settings, {"nats": check_nats, "redis": check_redis}, {"keys": bus.buckets.keys.degraded})
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

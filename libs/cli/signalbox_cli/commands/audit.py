@@ -35,9 +35,11 @@ def verify(home: HomeOption = None, as_json: JsonOption = False) -> None:
 
     lines, end = as_operator(home, follow)
     if as_json:
-        found = {"lines": lines, "unbroken": end.broken_at is None}
-        print(json.dumps(found | {"brokenAt": end.broken_at, "reason": end.reason}, indent=2))
+        found = {"lines": lines, "unbroken": end.broken_at is None, "brokenAt": end.broken_at}
+        print(json.dumps(found | {"reason": end.reason, "warnings": end.warnings}, indent=2))
         raise typer.Exit(0 if end.broken_at is None else 1)
+    for warning in end.warnings:
+        errors.print(f"[yellow]{warning}")
     if end.broken_at is not None:
         raise fail(f"broken at line {end.broken_at}: {end.reason} ({lines} lines before it are good)")
     console.print(f"{lines} lines, unbroken")

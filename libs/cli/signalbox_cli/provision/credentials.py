@@ -33,6 +33,7 @@ from signalbox_cli.provision.permissions import (
     redis_rules,
 )
 from signalbox_common.contracts.streams import MAX_PAYLOAD, Topology
+from signalbox_common.entries import RootKey
 from signalbox_common.keys import derive
 from signalbox_common.programs import FANOUT, PROGRAMS
 
@@ -72,6 +73,8 @@ class Credentials:
 
     secret_key: str
     admin_password: str
+    root_key: str
+    """Signs the entries of the buckets; auth alone gets it, its public half everybody."""
     passwords: dict[str, dict[str, str]]
     """By server and user."""
     publishers: dict[str, Publisher] = field(default_factory=dict)
@@ -92,6 +95,7 @@ class Credentials:
             admin_password=there.get("admin_password")
             or os.environ.get("SIGNALBOX_ADMIN_PASSWORD")
             or secrets.token_urlsafe(15),
+            root_key=there.get("root_key") or RootKey.new().seed,
             passwords={
                 server: {user: known.get(server, {}).get(user) or secrets.token_urlsafe(24) for user in USERS}
                 for server in ("postgres", "redis", "nats")
@@ -213,16 +217,19 @@ def postgres_admin_url(credentials: Credentials, where: str) -> str:
 def write_service_files(
     directory: Path, credentials: Credentials, endpoints: Endpoints, mode: int = 0o600
 ) -> None:
-    """`<directory>/<service>/{nats-url,redis-url,database-url,secret-key,admin-password}`."""
+    """`<directory>/<service>/{nats-url,redis-url,database-url,secret-key,trust-anchor,…}`."""
+    anchor = RootKey.parse(credentials.root_key).anchor
     for service in PROGRAMS:
         own = directory / service
         write_secret(own / "nats-url", credentials.nats_url(endpoints, service), mode)
+        write_secret(own / "trust-anchor", anchor, mode)
         write_secret(own / "redis-url", credentials.redis_url(endpoints, service), mode)
         if service not in ("gateway", FANOUT):
             write_secret(own / "database-url", credentials.database_url(endpoints, service), mode)
         if (secret_key := credentials.secret_key_of(service)) is not None:
             write_secret(own / "secret-key", secret_key, mode)
     write_secret(directory / "auth" / "admin-password", credentials.admin_password, mode)
+    write_secret(directory / "auth" / "root-key", credentials.root_key, mode)
 
 
 def service_environment(directory: Path, service: str) -> dict[str, str]:
@@ -234,6 +241,8 @@ def service_environment(directory: Path, service: str) -> dict[str, str]:
         "DATABASE_URL_FILE": own / "database-url",
         "SECRET_KEY_FILE": own / "secret-key",
         "SIGNALBOX_ADMIN_PASSWORD_FILE": own / "admin-password",
+        "SIGNALBOX_TRUST_ANCHOR_FILE": own / "trust-anchor",
+        "SIGNALBOX_ROOT_KEY_FILE": own / "root-key",
     }
     return {name: str(path) for name, path in names.items() if path.exists()}
 

@@ -133,13 +133,12 @@ def _of_operators() -> list[str]:
 def _checking_tokens() -> list[str]:
     """Everybody reads the public keys, and follows what was revoked."""
     return [
-        f"$JS.API.DIRECT.GET.{GRANT_KEYS.name}.>",
+        f"$JS.API.DIRECT.GET.{GRANT_KEYS.name}",
         *_reading(REVOCATIONS),
     ]
 
 
 def _owner(service: str, topology: Topology) -> Permissions:
-    api = "$JS.API"
     publish = [
         "reply.*.*",
         f"evt.*.{service}.>",
@@ -156,7 +155,7 @@ def _owner(service: str, topology: Topology) -> Permissions:
     publish += _reading(letters_of(service))
     if service == "auth":
         publish += [f"$KV.{KEY_BUCKET}.>", "rvk.*.auth.>"]
-        publish += [f"$KV.{AUDIT_BUCKET}.>", f"{api}.DIRECT.GET.{AUDIT_HEAD.name}.>"]
+        publish += [f"$KV.{AUDIT_BUCKET}.>", f"$JS.API.DIRECT.GET.{AUDIT_HEAD.name}"]
     if service == "catalog":
         publish += _files(PACKAGES)
     return Permissions(
@@ -187,12 +186,15 @@ def _consumer(stream: str, name: str) -> list[str]:
     ]
 
 
+_COMMANDS = ("+@all", "-@admin", "-@dangerous", "+info")
+
+
 def redis_rules(user: str) -> list[str]:
     """The ACL of a Redis user: the gateway serves live streams, the others keep to their own names."""
     if user in {ADMIN, OPERATOR}:
         return ["~*", "&*", "+@all"]
     if user == "gateway":
-        return ["~*", "&*", "+@all", "-@admin", "-@dangerous", "+info"]
+        return ["~*", "&*", *_COMMANDS, "-@scripting"]
     if user == FANOUT:
-        return ["~live:*", "&progress:*", "+@all", "-@admin", "-@dangerous", "+info"]
-    return [f"~{user}:*", f"&{user}:*", "+@all", "-@admin", "-@dangerous", "+info"]
+        return ["~live:*", "&progress:*", *_COMMANDS]  # its history is written by scripts
+    return [f"~{user}:*", f"&{user}:*", *_COMMANDS, "-@scripting"]

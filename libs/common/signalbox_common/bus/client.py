@@ -3,21 +3,23 @@
 import asyncio
 import uuid
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 from nats.aio.msg import Msg
 from nats.errors import NoRespondersError, OutboundBufferLimitError
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import APIError
 from nats.js.errors import NoStreamResponseError as NoStream
 
 from signalbox_common import cloudevents, telemetry
 from signalbox_common.bus import headers as h
+from signalbox_common.bus.buckets import SignedBuckets
 from signalbox_common.bus.connection import Connection
 from signalbox_common.bus.revocations import Follower
 from signalbox_common.contracts.auth import AccessRevoked
 from signalbox_common.contracts.base import Ask, Command, Failure, Query, Reply, Request
 from signalbox_common.contracts.events import Event
-from signalbox_common.contracts.streams import COMMANDS, KEY_BUCKET, MAX_PAYLOAD, stream_of
+from signalbox_common.contracts.streams import COMMANDS, MAX_PAYLOAD, stream_of
+from signalbox_common.entries import TrustAnchor
 from signalbox_common.errors import (
     BodyTooLarge,
     CommandUnconfirmed,
@@ -88,6 +90,7 @@ class Bus:
     def __init__(self, settings: ServiceSettings) -> None:
         self.settings = settings
         self.connection = Connection(settings)
+        self.buckets = SignedBuckets(self.connection, TrustAnchor(settings.trust_anchor))
         self.keys = KeyRing(self._fetch_key)
         self.revoked = Revocations()
         self.revoked.listeners.add(self._on_revoked)
@@ -261,35 +264,14 @@ class Bus:
 
     # -- keys ----------------------------------------------------------------------------------------
 
-    async def publish_key(self, kid: str, key: PublishedKey) -> None:
-        """Makes a public key known to everybody; only auth may."""
-        await self.keep(KEY_BUCKET, kid, key.encode())
-
-    async def keep(self, bucket: str, name: str, value: bytes) -> None:
-        """Stores a small value under a name in a bucket, where the contracts let us."""
-        await self.connection.ready(RECONNECT_PATIENCE)
-        try:
-            await self.connection.jetstream.publish(f"$KV.{bucket}.{name}", value, timeout=STORE_TIMEOUT)
-        except (TimeoutError, NoStream) as error:
-            raise Unavailable(f"The bucket {bucket} does not answer.") from error
-
-    async def kept(self, bucket: str, name: str) -> bytes | None:
-        """None where nothing was ever stored under that name."""
-        await self.connection.ready(RECONNECT_PATIENCE)
-        try:
-            stored = await self.connection.jetstream.get_last_msg(
-                f"KV_{bucket}", f"$KV.{bucket}.{name}", direct=True
-            )
-        except NotFoundError:
-            return None
-        except (TimeoutError, NoRespondersError, APIError) as error:
-            raise Unavailable(f"The bucket {bucket} does not answer.") from error
-        return cast("bytes", stored.data)
-
     def _on_revoked(self, what: AccessRevoked) -> None:
         if what.kid is not None:
             self.keys.look_again(what.kid)
 
     async def _fetch_key(self, kid: str) -> PublishedKey | None:
-        stored = await self.kept(KEY_BUCKET, kid)
-        return PublishedKey.decode(stored) if stored is not None else None
+        found = await self.buckets.keys.newest(kid)
+        if found.entry is not None:
+            return PublishedKey.of(found.entry)
+        if found.unsigned is not None:
+            raise Unavailable("Auth does not vouch for this key, or not yet.")
+        return None

@@ -18,12 +18,15 @@ from signalbox_common.programs import OWNERS
 DAY = 24 * 3600.0
 MIB = 1024 * 1024
 
-GENERATION = 5
+GENERATION = 6
 """Grows whenever provisioning changes; an older program refuses to provision a newer installation."""
 
 KEY_BUCKET = "grant-keys"
 AUDIT_BUCKET = "audit-head"
 PACKAGE_BUCKET = "packages"
+
+HISTORY = 16
+"""Entries of one name that a bucket keeps: what should not be there does not push out what should."""
 
 MAX_PAYLOAD = 2 * MIB
 
@@ -104,7 +107,7 @@ GRANT_KEYS = Stream(
     f"KV_{KEY_BUCKET}",
     (f"$KV.{KEY_BUCKET}.>",),
     max_bytes=16 * MIB,
-    max_per_subject=1,
+    max_per_subject=HISTORY,
     description="Public keys that grants and access tokens are checked with; only auth writes here",
 )
 REVOCATIONS = Stream(
@@ -119,7 +122,7 @@ AUDIT_HEAD = Stream(
     f"KV_{AUDIT_BUCKET}",
     (f"$KV.{AUDIT_BUCKET}.>",),
     max_bytes=MIB,
-    max_per_subject=1,
+    max_per_subject=HISTORY,
     description="How far the audit log has come, noted where nobody is who can cut it; only auth writes here",
 )
 PACKAGES = Stream(

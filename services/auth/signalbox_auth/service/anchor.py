@@ -5,9 +5,9 @@ import json
 
 from signalbox_auth.store import audit as rows
 from signalbox_common import background, telemetry
-from signalbox_common.bus import Bus
-from signalbox_common.contracts.streams import AUDIT_BUCKET
+from signalbox_common.bus.buckets import SignedBucket
 from signalbox_common.db import Database
+from signalbox_common.entries import Entry, RootKey
 
 log = telemetry.get_logger()
 
@@ -16,10 +16,12 @@ _NAME = "head"
 
 
 class Anchor:
-    def __init__(self, database: Database, bus: Bus) -> None:
+    def __init__(self, database: Database, bucket: SignedBucket, root: RootKey) -> None:
         self._database = database
-        self._bus = bus
+        self._bucket = bucket
+        self._root = root
         self._seen = 0
+        self._misfit: str | None = None
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -30,11 +32,18 @@ class Anchor:
 
     async def noted(self) -> tuple[int, bytes]:
         """The number and the hash of the last line that was noted."""
-        stored = await self._bus.kept(AUDIT_BUCKET, _NAME)
-        if stored is None:
-            return 0, b""
-        about = json.loads(stored)
-        return int(about["sequence"]), bytes.fromhex(about["hash"])
+        found = await self._bucket.newest(_NAME)
+        if found.entry is not None:
+            return found.entry.number, bytes.fromhex(found.entry.about["hash"])
+        return _noted_before_signatures(found.unsigned) if found.unsigned is not None else (0, b"")
+
+    def degraded(self) -> str | None:
+        """Why the note cannot be trusted, or does not fit the log."""
+        return self._misfit or self.ignored()
+
+    def ignored(self) -> str | None:
+        """What lies beside the note and is not auth's."""
+        return self._bucket.degraded()
 
     async def _run(self) -> None:
         while True:
@@ -53,8 +62,17 @@ class Anchor:
             there = await rows.hash_of(connection, noted) if noted else b""
         if there != noted_hash:
             # The note stays as it is: it is the proof, until an operator has looked.
+            self._misfit = f"the audit log has {last} lines and is not the one that was noted at {noted}"
             log.error("the audit log is not the one that was noted", lines=last, noted=noted)
         elif noted < last:
-            about = {"sequence": last, "hash": sealed.hex()}
-            await self._bus.keep(AUDIT_BUCKET, _NAME, json.dumps(about).encode())
+            await self._bucket.put(self._root, _NAME, Entry(last, {"hash": sealed.hex()}))
         self._seen = last
+
+
+def _noted_before_signatures(stored: bytes) -> tuple[int, bytes]:
+    """By an earlier version; what fits the log is signed with the next note."""
+    try:
+        about = json.loads(stored)
+        return int(about["sequence"]), bytes.fromhex(about["hash"])
+    except (ValueError, KeyError, TypeError):
+        return 0, b""

@@ -89,7 +89,9 @@ class Audit:
         for reason, holds in wrong.items():
             if holds:
                 return _broken(last + 1 if last < max(head, noted) else last, len(found), last, reason)
-        return contract.AuditReport(checked=len(found), last=last, done=done)
+        ignored = self._anchor.ignored()
+        warnings = (f"notes of the end: {ignored}",) if done and ignored is not None else ()
+        return contract.AuditReport(checked=len(found), last=last, done=done, warnings=warnings)
 
     def _walk(self, found: Sequence[Row[Any]], after: int, before: bytes) -> contract.AuditReport | None:
         """The first line that does not follow from the one before."""

@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import secrets
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -13,8 +12,10 @@ from signalbox_auth.store import facts
 from signalbox_auth.store import keys as rows
 from signalbox_common import background, telemetry
 from signalbox_common.bus import Call
+from signalbox_common.bus.buckets import SignedBucket
 from signalbox_common.contracts import auth as contract
 from signalbox_common.db import Database, Transaction
+from signalbox_common.entries import RootKey
 from signalbox_common.inbox import Outcome
 from signalbox_common.keys import Sealer
 from signalbox_common.secrets import SecretStore
@@ -22,21 +23,26 @@ from signalbox_common.tokens import PublishedKey, SigningKey
 
 log = telemetry.get_logger()
 
-Publish = Callable[[str, PublishedKey], Awaitable[None]]
 LOOK_EVERY = 5.0
 """Seconds until a process notices that another one has rotated; the old key is good for much longer."""
+MEND_EVERY = 30.0
+"""Seconds until auth notices what others did to its bucket; programs keep a key that they know."""
 _PREFIX = "signing-keys/"
 
 
 class Keys:
     """The private halves lie in the secret store, the public ones in the table and in the key bucket."""
 
-    def __init__(self, database: Database, store: SecretStore, publish: Publish, legacy: Sealer) -> None:
+    def __init__(
+        self, database: Database, store: SecretStore, bucket: SignedBucket, root: RootKey, legacy: Sealer
+    ) -> None:
         self._database = database
         self._store = store
-        self._publish = publish
+        self._bucket = bucket
+        self._root = root
         self._legacy = legacy
         self._current: SigningKey | None = None
+        self._put_back = 0
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -65,7 +71,24 @@ class Keys:
             async with self._database.reading() as connection:
                 known = await rows.all_of(connection)
         for key in known:
-            await self._publish(key.kid, _published(key))
+            await self._publish(key)
+
+    async def _publish(self, key: Key) -> None:
+        await self._bucket.put(self._root, key.kid, _published(key).entry)
+
+    def degraded(self) -> str | None:
+        """Until the next start: somebody who should not has been in the bucket."""
+        return f"{self._put_back} keys were missing in their bucket, and put back" if self._put_back else None
+
+    async def mend(self, known: list[Key]) -> None:
+        """Says again what lies there no more, whoever took it away or put something else upon it."""
+        await self._bucket.look_at_all()
+        for key in known:
+            entry = (await self._bucket.newest(key.kid)).entry
+            if entry is None or entry.number < _published(key).entry.number:
+                log.error("a signing key was not in its bucket", kid=key.kid)
+                await self._publish(key)
+                self._put_back += 1
 
     def follow(self) -> None:
         """Notices what other processes of this service rotate."""
@@ -75,12 +98,16 @@ class Keys:
         await background.end(self._task)
 
     async def _follow(self) -> None:
+        mended = asyncio.get_running_loop().time()
         while True:
             await asyncio.sleep(LOOK_EVERY)
             try:
                 async with self._database.reading() as connection:
                     known = await rows.all_of(connection)
                 await self._take_current(known)
+                if asyncio.get_running_loop().time() - mended >= MEND_EVERY:
+                    await self.mend(known)
+                    mended = asyncio.get_running_loop().time()
             except Exception as error:  # noqa: BLE001 - the key at hand goes on being good; looked at again in a moment
                 log.warning("signing keys not looked at", reason=repr(error)[:300])
 
@@ -128,7 +155,7 @@ class Keys:
             await self._make(transaction, "next")
             after = await rows.all_of(transaction.connection)
             # Public before anything can be signed with it; what was retired is told when it is true.
-            await self._publish(after[-1].kid, _published(after[-1]))
+            await self._publish(after[-1])
             return _shown(after)
 
         outcome = await call.once(work)

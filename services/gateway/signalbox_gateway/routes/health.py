@@ -8,7 +8,7 @@ from fastapi import Request
 from redis.exceptions import RedisError
 from starlette.responses import JSONResponse, Response
 
-from signalbox_common import __version__, telemetry
+from signalbox_common import __version__
 from signalbox_common.contracts.health import Health
 from signalbox_common.errors import SignalboxError
 from signalbox_common.programs import OWNERS
@@ -58,7 +58,6 @@ async def detailed(request: Request) -> dict[str, Any]:
     clients: Clients = request.app.state.clients
     own = await request.app.state.health.report()
     services = dict(zip(OWNERS, await asyncio.gather(*(_look(clients, s) for s in OWNERS)), strict=True))
-    degraded = {"telemetry": telemetry.state.degraded} if telemetry.state.degraded else {}
     live = await _look_at_live(request.app.state.node)
     healthy = own.status == "ok" and live is None and all(s["state"] == "ok" for s in services.values())
     return {
@@ -66,7 +65,7 @@ async def detailed(request: Request) -> dict[str, Any]:
         "version": __version__,
         "dependencies": own.checks,
         "services": services,
-        "degraded": degraded | ({"live": live} if live is not None else {}),
+        "degraded": own.degraded | ({"live": live} if live is not None else {}),
     }
 
 

@@ -76,6 +76,8 @@ class AuditReport(Reply):
     done: bool
     broken_at: int | None = None
     reason: str | None = None
+    warnings: tuple[str, ...] = ()
+    """What does not break the chain, but should not be: notes of its end that are not auth's."""
 
 
 class CheckAudit(Query[AuditReport]):
