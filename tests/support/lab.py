@@ -14,6 +14,7 @@ from signalbox_common.contracts.base import Ask, Command, GrantScope, Query, Rep
 from signalbox_common.contracts.events import Event
 from signalbox_common.contracts.streams import FACT_CONSUMERS, FactConsumer, Topology
 from signalbox_common.db import Transaction
+from signalbox_common.errors import Conflict
 from signalbox_common.inbox import Checkpoint, Outcome, no_checkpoint
 from signalbox_common.runtime import Service
 from signalbox_common.settings import OwnerSettings
@@ -38,6 +39,16 @@ class OtherNote(Command[Noted]):
     text: str
 
 
+class Build(Command[Noted]):
+    """Answered when its work is done."""
+
+    subject = "cmd.tasks.v1.lab-build"
+    grant = GrantScope.NONE
+    target = "name"
+
+    name: str
+
+
 class Whisper(Ask[Noted]):
     subject = "ask.tasks.v1.lab-whisper"
     grant = GrantScope.NONE
@@ -49,6 +60,11 @@ class Whisper(Ask[Noted]):
 class Recall(Query[Noted]):
     subject = "qry.tasks.v1.lab-recall"
     grant = GrantScope.NONE
+
+
+class Conflicting(Conflict):
+    code = "lab_conflicting"
+    detail = "It cannot be built."
 
 
 class NoteTaken(Event):

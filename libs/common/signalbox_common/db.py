@@ -44,6 +44,8 @@ class Transaction:
         self.before_commit: Callable[[], Awaitable[None]] | None = None
         """Writes what is left to write, while all that was locked is still locked."""
         self.emitted = False
+        self.after_commit: list[Callable[[], Awaitable[None]]] = []
+        """What is done once it is true, and may be lost with the process: waking, answering."""
 
 
 class Database:
@@ -97,6 +99,11 @@ class Database:
                 raise
         if transaction.emitted:
             self.after_emit()
+        for follow in transaction.after_commit:
+            try:
+                await follow()
+            except Exception as error:  # noqa: BLE001 - it is committed: whoever waits finds it out by asking
+                log.warning("not told after the commit", reason=repr(error)[:300])
 
     @asynccontextmanager
     async def trial(self) -> AsyncIterator[Transaction]:

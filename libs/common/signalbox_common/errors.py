@@ -169,6 +169,14 @@ class CommandUnconfirmed(OutcomeUnknown):
     detail = "The command may have been accepted, or not."
 
 
+class WorkFailed(SignalboxError):
+    """Work that went on after its answer, and came to no good end."""
+
+    code = "work_failed"
+    detail = "It was tried as often as it is worth, and failed each time; an operator can try it again."
+    final = True
+
+
 class AlreadyDone(Conflict):
     """Whoever asks again does not get the first answer: it held secrets, and was not kept."""
 

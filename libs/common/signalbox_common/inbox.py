@@ -3,9 +3,12 @@
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar
 
 from sqlalchemy import (
+    ARRAY,
     Column,
     DateTime,
     LargeBinary,
@@ -14,26 +17,51 @@ from sqlalchemy import (
     Text,
     bindparam,
     delete,
+    func,
     select,
     text,
+    update,
 )
 from sqlalchemy.dialects.postgresql import UUID, insert
 
 from signalbox_common import outbox
 from signalbox_common.contracts.base import Failure, Reply
+from signalbox_common.contracts.events import AuditRecorded
 from signalbox_common.contracts.operations import OperationReport, OperationStatus
 from signalbox_common.db import Database, Transaction
 from signalbox_common.deliveries import Deliveries
 from signalbox_common.errors import AlreadyDone, IdempotencyKeyReused, SignalboxError
 
 R = TypeVar("R", bound=Reply)
-Work = Callable[[Transaction], Awaitable[R]]
-Audit = Callable[[Transaction, SignalboxError | None, str | None], None]
-"""Puts into the outbox what the audit log is told: whether it was refused, and what it was about."""
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """Returned by a use case whose work goes on: the operation stays pending until somebody settles it."""
+
+    resource: str | None = None
+
+
+Work = Callable[[Transaction], Awaitable[R | Deferred]]
+
+
+class Audit(Protocol):
+    """What the audit log is told of one request."""
+
+    def note(self, transaction: Transaction, refused: SignalboxError | None, resource: str | None) -> None:
+        """Puts it into the outbox: whether it was refused, and what it was about."""
+
+    def entry(self, transaction: Transaction, resource: str | None) -> AuditRecorded | None:
+        """What can be said before it is known how it ends."""
+
+
 Checkpoint = Callable[[str], Awaitable[None]]
 """Called at the named steps of a request's way; fault tests stop the process there."""
 
+Answer = Callable[[str, "Outcome[Any]"], Awaitable[None]]
 KEPT_DAYS = 45
+WAITING = 8
+"""Subjects that wait for the answer of one operation; those before have given up long ago."""
 
 # In the order of the ids: two transactions that see the same facts then wait for each other only one way.
 _SEE = """
@@ -43,6 +71,15 @@ _SEE = """
     on conflict do nothing
     returning event_id
 """
+_WAIT = """
+    update {schema}.inbox
+    set reply_to = case
+        when cast(:reply_to as text) is null then reply_to
+        else (array_append(reply_to, :reply_to))[greatest(1, cardinality(reply_to) + 2 - {waiting}):]
+    end
+    where command_id = :command_id and status = 'pending'
+    returning command_id
+"""
 _ANSWER = """
     with answering as (
         update {schema}.inbox
@@ -50,6 +87,10 @@ _ANSWER = """
         where command_id = :command_id
     )
 """
+
+
+async def _nobody(_reply_to: str, _outcome: "Outcome[Any]") -> None:
+    """Where nothing is served, nobody waits."""
 
 
 async def no_checkpoint(_step: str) -> None:
@@ -63,6 +104,8 @@ class Outcome(Generic[R]):
     body: bytes
     failed: bool = False
     replayed: bool = False
+    pending: bool = False
+    """There is no answer yet: it goes to whoever waits when the operation is settled."""
 
     @staticmethod
     def of(reply: R) -> "Outcome[R]":
@@ -86,6 +129,8 @@ class RequestKey:
     """False where the reply may hold secrets: only the outcome is kept then."""
     remembered: bool = True
     """False where a repeat is a request of its own: signing in."""
+    reply_to: str | None = None
+    """Where an answer that comes later goes; None where nobody waits for one."""
     silent: frozenset[str] = frozenset()
     """Codes of refusals that leave no entry; only of what is not remembered."""
 
@@ -113,7 +158,11 @@ class Inbox:
             Column("reply", LargeBinary),
             Column("resource", Text),
             Column("finished_at", DateTime(timezone=True)),
+            Column("reply_to", ARRAY(Text)),
+            Column("audit", LargeBinary),
         )
+        self.answer: Answer = _nobody
+        """How an answer is sent to a subject that waits for it."""
         self._facts = Table(
             "seen_facts",
             metadata,
@@ -129,6 +178,7 @@ class Inbox:
             .on_conflict_do_nothing()
             .returning(self._inbox.c.command_id)
         )
+        self._wait = text(_WAIT.format(schema=database.schema, waiting=WAITING))
         self._see = text(_SEE.format(schema=database.schema))
 
     async def once(
@@ -150,19 +200,28 @@ class Inbox:
                         raise
                     outcome: Outcome[R] = Outcome.failure(error)
                     if not key.silent_about(error):
-                        audit(transaction, error, None)
+                        audit.note(transaction, error, None)
                     await self._answer_with(transaction, key, outcome)
                 else:
-                    outcome = Outcome.of(reply)
-                    resource = _resource(reply)
-                    audit(transaction, None, resource)
-                    await self._answer_with(transaction, key, outcome, resource)
+                    outcome = await self._took_effect(transaction, key, reply, audit)
                 await self.checkpoint("in_transaction")
         except SignalboxError as error:
             if not error.final:
                 raise
             return await self.refuse(key, error, audit, operation=operation)
         await self.checkpoint("committed")
+        return outcome
+
+    async def _took_effect(
+        self, transaction: Transaction, key: RequestKey, reply: R | Deferred, audit: Audit
+    ) -> Outcome[R]:
+        if isinstance(reply, Deferred):
+            await self._defer(transaction, key, reply, audit)
+            return Outcome(b"", pending=True)
+        outcome = Outcome.of(reply)
+        resource = _resource(reply)
+        audit.note(transaction, None, resource)
+        await self._answer_with(transaction, key, outcome, resource)
         return outcome
 
     async def refuse(
@@ -175,7 +234,7 @@ class Inbox:
         async with self._database.transaction(actor=key.user_id, operation=operation) as transaction:
             if key.remembered and not await self._claimed(transaction, key):
                 return await self._replay(transaction, key)
-            audit(transaction, refusal, None)
+            audit.note(transaction, refusal, None)
             await self._answer_with(transaction, key, outcome)
             await self.checkpoint("in_transaction")
         await self.checkpoint("committed")
@@ -231,9 +290,83 @@ class Inbox:
         ).one()
         if row.digest != key.digest or row.subject != key.subject:
             return Outcome.failure(IdempotencyKeyReused(), replayed=True)
+        if row.status == OperationStatus.PENDING:
+            return await self._wait_too(transaction, key)
         if row.reply is None:
             return Outcome.failure(AlreadyDone(resource=row.resource), replayed=True)
         return Outcome(bytes(row.reply), failed=row.status == OperationStatus.FAILED, replayed=True)
+
+    # -- operations that end later -------------------------------------------------------------------
+
+    async def _defer(
+        self, transaction: Transaction, key: RequestKey, deferred: Deferred, audit: Audit
+    ) -> None:
+        if not key.remembered:
+            raise TypeError(f"{key.subject} is not remembered, and cannot be answered later")
+        entry = audit.entry(transaction, deferred.resource)
+        await transaction.connection.execute(
+            update(self._inbox)
+            .where(self._inbox.c.command_id == key.command_id)
+            .values(
+                resource=deferred.resource,
+                reply_to=[key.reply_to] if key.reply_to else [],
+                audit=entry.encode() if entry is not None else None,
+            )
+        )
+
+    async def _wait_too(self, transaction: Transaction, key: RequestKey) -> Outcome[Any]:
+        """A repeat of what is still pending waits, too; settled meanwhile, it is answered at once."""
+        joined = await transaction.connection.execute(
+            self._wait, {"command_id": key.command_id, "reply_to": key.reply_to}
+        )
+        if joined.first() is not None:
+            return Outcome(b"", pending=True)
+        return await self._replay(transaction, key)
+
+    async def settle(
+        self,
+        transaction: Transaction,
+        command_id: uuid.UUID,
+        outcome: Outcome[Any],
+        *,
+        resource: str | None = None,
+    ) -> bool:
+        """Ends a pending operation with the transaction that commits its result, once.
+
+        Whoever waits is answered after the commit; who does not hear it finds it at the operation.
+        """
+        settled = (
+            await transaction.connection.execute(
+                update(self._inbox)
+                .where(
+                    self._inbox.c.command_id == command_id, self._inbox.c.status == OperationStatus.PENDING
+                )
+                .values(
+                    status=OperationStatus.FAILED if outcome.failed else OperationStatus.SUCCEEDED,
+                    reply=outcome.body,
+                    resource=func.coalesce(resource, self._inbox.c.resource),
+                    finished_at=func.now(),
+                )
+                .returning(self._inbox.c.reply_to, self._inbox.c.audit, self._inbox.c.resource)
+            )
+        ).first()
+        if settled is None:
+            return False
+        if settled.audit is not None:
+            entry = AuditRecorded.model_validate_json(settled.audit)
+            ended: dict[str, Any] = {"at": datetime.now(UTC), "resource": settled.resource or entry.resource}
+            if outcome.failed:
+                code = Failure.model_validate_json(outcome.body).code
+                ended |= {"outcome": "refused", "code": code}
+            entry = entry.model_copy(update=ended)
+            outbox.emit(transaction, self._database.schema, entry, project=None)
+        transaction.after_commit.append(partial(self._tell, tuple(settled.reply_to or ()), outcome))
+        return True
+
+    async def _tell(self, waiting: Sequence[str], outcome: Outcome[Any]) -> None:
+        await self.checkpoint("settled")
+        for reply_to in waiting:
+            await self.answer(reply_to, outcome)
 
     async def first_sights(
         self, transaction: Transaction, handler: str, event_ids: Sequence[uuid.UUID]

@@ -89,6 +89,17 @@ def add_relay_lease(execute: Callable[[str], None], schema: str) -> None:
         execute(statement.format(schema=schema))
 
 
+DEFERRED_OPERATIONS = (
+    "alter table {schema}.inbox add column reply_to text[] not null default '{{}}', add column audit bytea",
+)
+"""Who waits for the answer of an operation that ends later, and what the audit log is told then."""
+
+
+def add_deferred_operations(execute: Callable[[str], None], schema: str) -> None:
+    for statement in DEFERRED_OPERATIONS:
+        execute(statement.format(schema=schema))
+
+
 def upgrade(connection: Connection, service: str) -> tuple[str | None, str | None]:
     """Brings the schema of one service to its newest revision; answers the revisions before and after."""
     scripts = ScriptDirectory(str(Path(str(files(f"signalbox_{service}"))) / "migrations"))

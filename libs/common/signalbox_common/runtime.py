@@ -15,6 +15,7 @@ from signalbox_common.errors import Unavailable
 from signalbox_common.health import Health, HealthServer
 from signalbox_common.inbox import Checkpoint, Inbox, no_checkpoint
 from signalbox_common.settings import OwnerSettings
+from signalbox_common.work import Worker
 
 log = telemetry.get_logger()
 
@@ -41,6 +42,7 @@ class Service:
             {"database": self.database.check, "nats": self._check_nats},
             {"keys": self.bus.buckets.keys.degraded, "relay": self.bus.relay.degraded},
         )
+        self.work = Worker(self.database, self.inbox, settings.instance)
         self.prepare: Callable[[], Awaitable[None]] = _nothing
         """What must be done, with database and bus at hand, before the first message is taken."""
         self.finish: Callable[[], Awaitable[None]] = _nothing
@@ -82,6 +84,7 @@ class Service:
                 task.cancel()
             await asyncio.wait([starting, told])
             tidying.cancel()
+            await self.work.stop(self.settings.shutdown_grace)
             with suppress(Exception):
                 await asyncio.wait_for(self.bus.stop(), self.settings.shutdown_grace + 2)
             await self.finish()
@@ -94,6 +97,7 @@ class Service:
         await self.bus.connection.connect()
         await self._prepare()
         await self.bus.start()
+        self.work.start()
 
     async def _prepare(self) -> None:
         while True:

@@ -27,6 +27,7 @@ PUBLISHED = Counter("signalbox_outbox_published_total", "Events confirmed by the
 SURPRISING_DUPLICATES = Counter(
     "signalbox_outbox_surprising_duplicates_total", "Events that the stream called duplicates at first sight"
 )
+WORK_FAILED = Counter("signalbox_work_failed_total", "Work that came to no good end", ["kind"])
 SLOW_QUERIES = Counter("signalbox_slow_queries_total", "Statements over the slow-query limit")
 
 _SECRET_KEYS = frozenset({"password", "token", "grant", "secret", "authorization", "cookie"})

@@ -85,14 +85,24 @@ class AuditTrail:
         resource: str | None,
     ) -> None:
         """Tells of a change in the transaction that makes it, or of its refusal."""
-        entry = asked.entry(
+        entry = self.entry(transaction, asked, error, resource)
+        outbox.emit(transaction, self._database.schema, entry, project=None)
+
+    def entry(
+        self,
+        transaction: Transaction,
+        asked: AuditedRequest,
+        error: SignalboxError | None,
+        resource: str | None,
+    ) -> AuditRecorded:
+        """What `note` writes, for those who write it later."""
+        return asked.entry(
             self._database.schema,
             error,
             resource=resource,
             actor=transaction.actor,
             actor_name=transaction.actor_name,
         )
-        outbox.emit(transaction, self._database.schema, entry, project=None)
 
     def note_parts(
         self, transaction: Transaction, asked: AuditedRequest, parts: Sequence[tuple[str, uuid.UUID]]

@@ -9,9 +9,10 @@ from signalbox_common.bus.audit import AuditedRequest, AuditTrail
 from signalbox_common.bus.headers import NOWHERE, Client
 from signalbox_common.cloudevents import EventContext
 from signalbox_common.contracts.base import Reply, Request
+from signalbox_common.contracts.events import AuditRecorded
 from signalbox_common.db import Transaction
 from signalbox_common.errors import SignalboxError, Unauthenticated
-from signalbox_common.inbox import Inbox, Outcome, R, RequestKey, Work
+from signalbox_common.inbox import Deferred, Inbox, Outcome, R, RequestKey, Work
 from signalbox_common.principal import Principal
 
 
@@ -45,6 +46,11 @@ class Call:
         return self.open
 
     @property
+    def command_id(self) -> uuid.UUID:
+        """The id under which this change is done once, for whatever goes on with it later."""
+        return self._remembered()[1].command_id
+
+    @property
     def principal(self) -> Principal:
         if self.asked.principal is None:
             raise Unauthenticated("A grant is needed.")
@@ -64,7 +70,7 @@ class Call:
     async def take_effect(self, handler: "Handler", request: Request[Any]) -> Outcome[Any]:
         """Runs a use case in the transaction of this request."""
 
-        async def work(transaction: Transaction) -> Reply:
+        async def work(transaction: Transaction) -> Reply | Deferred:
             reply = await handler(replace(self, open=transaction), request)
             if isinstance(reply, Outcome):
                 raise TypeError(f"{self.asked.contract.subject} opened a transaction of its own")
@@ -79,21 +85,33 @@ class Call:
         """
         inbox, key = self._remembered()
 
-        return await inbox.once(key, work, self._note, operation=self.asked.operation)
+        return await inbox.once(key, work, _AuditLine(self), operation=self.asked.operation)
 
     async def refuse(self, refusal: SignalboxError) -> Outcome[Any]:
         """Stored like any other answer, so that its operation knows it and it is written down once."""
         inbox, key = self._remembered()
-        return await inbox.refuse(key, refusal, self._note, operation=self.asked.operation)
+        return await inbox.refuse(key, refusal, _AuditLine(self), operation=self.asked.operation)
 
     def _remembered(self) -> tuple[Inbox, RequestKey]:
         if self.inbox is None or self.key is None:
             raise SignalboxError(f"{self.asked.contract.subject} changes nothing and has no inbox")
         return self.inbox, self.key
 
-    def _note(self, transaction: Transaction, refused: SignalboxError | None, resource: str | None) -> None:
-        if self.audit is not None:
-            self.audit.note(transaction, self.asked, refused, resource)
+
+@dataclass(frozen=True)
+class _AuditLine:
+    """What the audit log is told of one call."""
+
+    call: Call
+
+    def note(self, transaction: Transaction, refused: SignalboxError | None, resource: str | None) -> None:
+        if self.call.audit is not None:
+            self.call.audit.note(transaction, self.call.asked, refused, resource)
+
+    def entry(self, transaction: Transaction, resource: str | None) -> AuditRecorded | None:
+        if self.call.audit is None:
+            return None
+        return self.call.audit.entry(transaction, self.call.asked, None, resource)
 
 
 @dataclass(frozen=True)
@@ -106,7 +124,7 @@ class FactCall:
     transaction: Transaction
 
 
-Handled = Reply | Outcome[Any]
+Handled = Reply | Outcome[Any] | Deferred
 Handler = Callable[[Call, Any], Awaitable[Handled]]
 FactHandler = Callable[[FactCall, Any], Awaitable[None]]
 FactsHandler = Callable[[Sequence[tuple[FactCall, Any]]], Awaitable[None]]

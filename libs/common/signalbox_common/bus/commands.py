@@ -49,7 +49,8 @@ class CommandConsumer(DurableConsumer):
     async def handle(self, delivery: Delivery) -> None:
         await self.inbox.checkpoint("received")
         outcome = await self.outcome_of(delivery)
-        await reply(self.connection, delivery, outcome)
+        if not outcome.pending:
+            await reply(self.connection, delivery, outcome)
         await self.inbox.checkpoint("replied")
 
     async def outcome_of(self, delivery: Delivery) -> Outcome[Any]:
@@ -106,6 +107,7 @@ class CommandConsumer(DurableConsumer):
             digest=delivery.headers.get(h.DIGEST, ""),
             user_id=asked.principal.user_id if asked.principal else None,
             project_id=asked.principal.project_id if asked.principal else None,
+            reply_to=reply_subject(delivery),
         )
         return Call(
             asked,
@@ -119,8 +121,18 @@ class CommandConsumer(DurableConsumer):
 
 async def reply(connection: Connection, delivery: Delivery, outcome: Outcome[Any]) -> None:
     """Answers this delivery on its own reply subject; before the ack, so that an answer is never lost."""
-    reply_to = delivery.headers.get(h.REPLY_TO, "")
-    if h.is_reply_subject(reply_to):
-        await connection.client.publish(
-            reply_to, outcome.body, headers={h.STATUS: h.FAILED if outcome.failed else h.OK}
-        )
+    reply_to = reply_subject(delivery)
+    if reply_to is not None:
+        await answer(connection, reply_to, outcome)
+
+
+async def answer(connection: Connection, reply_to: str, outcome: Outcome[Any]) -> None:
+    await connection.client.publish(
+        reply_to, outcome.body, headers={h.STATUS: h.FAILED if outcome.failed else h.OK}
+    )
+
+
+def reply_subject(delivery: Delivery) -> str | None:
+    """Where its sender waits; None where it does not, or names what is no such subject."""
+    named = delivery.headers.get(h.REPLY_TO, "")
+    return named if h.is_reply_subject(named) else None

@@ -30,7 +30,7 @@ from signalbox_common.errors import (
     Unavailable,
     invalid,
 )
-from signalbox_common.inbox import Inbox, Outcome, RequestKey
+from signalbox_common.inbox import Deferred, Inbox, Outcome, RequestKey
 from signalbox_common.keys import is_canonical_uuid
 from signalbox_common.principal import GrantVerifier, Principal, authorize
 
@@ -181,6 +181,8 @@ class RequestServer:
             if error.final:
                 await self._audit.refused(asked, error, error.about)
             raise
+        if isinstance(handled, Deferred) or (isinstance(handled, Outcome) and handled.pending):
+            raise TypeError(f"{contract.subject} is answered at once, or not at all")
         return handled if isinstance(handled, Outcome) else Outcome.of(handled)
 
     @staticmethod

@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from signalbox_common.bus.audit import AuditTrail
 from signalbox_common.bus.calls import Call, FactHandler, FactsHandler, Handler
 from signalbox_common.bus.client import Bus
-from signalbox_common.bus.commands import CommandConsumer
+from signalbox_common.bus.commands import CommandConsumer, answer
 from signalbox_common.bus.durable import DurableConsumer
 from signalbox_common.bus.facts import FactConsumer, one_by_one
 from signalbox_common.bus.redrive import RedriveConsumer
@@ -57,6 +58,7 @@ class ServiceBus(Bus):
         self.relay = Relay(database, self.store_event, settings.instance)
         self.connection.on_reconnect.add(self.relay.wake)  # it may have waited for NATS alone
         database.after_emit = self.relay.wake
+        inbox.answer = partial(answer, self.connection)
         self._requests.add(GetOperation, self._operation)
 
     # -- what handlers register with ---------------------------------------------------------------

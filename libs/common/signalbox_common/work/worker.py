@@ -1,0 +1,307 @@
+"""Claims work and does it, as much at a time as there is room."""
+
+import asyncio
+import json
+import time
+import traceback
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from signalbox_common import background, telemetry
+from signalbox_common.db import Database, Transaction, is_contention, is_outage
+from signalbox_common.errors import SignalboxError, Unavailable, WorkFailed
+from signalbox_common.inbox import Inbox
+from signalbox_common.work.job import Job, Overtaken
+from signalbox_common.work.kinds import FailureHandler, JobHandler, Kind, Retry, nothing_more
+from signalbox_common.work.table import NO_PROJECT, WorkTable
+
+log = telemetry.get_logger()
+
+ROOM = 100
+"""Jobs that one process has in hand."""
+HEARTBEAT = 5.0
+POLL = 5.0
+"""Seconds after which a worker looks by itself: it is woken by what its own process commits."""
+OUTAGE_PAUSE = 1.0
+_ERROR_LENGTH = 8_000
+_NO_ROOM_LOOK = 0.1
+
+
+class Worker:
+    """The work of one service: what puts it there, and what does it."""
+
+    def __init__(
+        self,
+        database: Database,
+        inbox: Inbox,
+        instance: str,
+        *,
+        node: str | None = None,
+        room: int = ROOM,
+    ) -> None:
+        self.table = WorkTable(database, inbox, instance, node or instance)
+        self._room = room
+        self.heartbeat = HEARTBEAT
+        self._kinds: dict[str, Kind] = {}
+        self._wake = asyncio.Event()
+        self._finished: list[Job] = []
+        self._finishing = asyncio.Event()
+        self._running: dict[asyncio.Task[None], Job] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = False
+
+    # -- what services use ---------------------------------------------------------------------------
+
+    def on(
+        self,
+        kind: str,
+        *,
+        most: int = Kind.most,
+        most_in_project: int = Kind.most_in_project,
+        retry: Retry = Kind.retry,
+        failed: FailureHandler = nothing_more,
+    ) -> Callable[[JobHandler], JobHandler]:
+        """Registers who does one kind of work; who returns has done it, who raises is called again."""
+
+        def register(handler: JobHandler) -> JobHandler:
+            self._kinds[kind] = Kind(kind, handler, most, most_in_project, retry, failed)
+            return handler
+
+        return register
+
+    async def put(
+        self,
+        transaction: Transaction,
+        kind: str,
+        key: str,
+        *,
+        project: uuid.UUID | None = None,
+        payload: dict[str, Any] | None = None,
+        due_in: float = 0.0,
+        target: str | None = None,
+        command_id: uuid.UUID | None = None,
+    ) -> bool:
+        """Work to be done once this transaction has committed; False where that key has some already.
+
+        It holds no secrets: they would lie in the table.
+        """
+        transaction.after_commit.append(self._look)
+        return await self.table.put(
+            transaction,
+            {
+                "kind": kind,
+                "key": key,
+                "project": project or NO_PROJECT,
+                "due_in": due_in,
+                "target": target,
+                "command_id": command_id,
+                "actor": transaction.actor,
+                "operation": transaction.operation,
+                "payload": json.dumps(payload or {}),
+            },
+        )
+
+    def wake(self) -> None:
+        """There may be something to do."""
+        self._wake.set()
+
+    async def _look(self) -> None:
+        self._wake.set()
+
+    # -- life ----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """A service that registers nothing spends nothing."""
+        if self._kinds:
+            self._tasks = [
+                asyncio.create_task(self._claim_all(), name="work"),
+                asyncio.create_task(self._finish_all(), name="finished work"),
+                asyncio.create_task(self._beat(), name="leases of work"),
+            ]
+
+    async def stop(self, grace: float) -> None:
+        """Claims nothing new; what does not end in time is given back, as if it had not been begun."""
+        self._stopping = True
+        claiming, *others = self._tasks or (None,)
+        await background.end(claiming)
+        if self._running:
+            await asyncio.wait(self._running, timeout=grace)
+        left = dict(self._running)
+        await background.end(*left)
+        await background.end(*others)
+        try:
+            if self._finished:
+                await self.table.finish([(job.id, job.epoch) for job in self._finished])
+            unended = [(job.id, job.epoch) for job in left.values() if not job.ended]
+            if unended:
+                await self.table.give_back(unended)
+        except Exception as error:  # noqa: BLE001 - their leases end by themselves
+            log.warning("work not given back", jobs=len(left), reason=repr(error)[:300])
+
+    async def _claim_all(self) -> None:
+        kinds = list(self._kinds.values())
+        names, most, in_project = (
+            [kind.name for kind in kinds],
+            [kind.most for kind in kinds],
+            [kind.most_in_project for kind in kinds],
+        )
+        while True:
+            room = self._room - len(self._running) - len(self._finished)
+            pause = _NO_ROOM_LOOK
+            self._wake.clear()
+            if room > 0:
+                try:
+                    rows, lease_ends = await self.table.claim(names, most, in_project, room)
+                    for row in rows:
+                        self._begin(_job(row, self.table, lease_ends))
+                    if len(rows) == room:
+                        continue
+                    pause = await self._pause()
+                except Exception as error:  # noqa: BLE001 - tried again: whatever it was, the work is still there
+                    log.warning("work not claimed", reason=repr(error)[:300])
+                    pause = OUTAGE_PAUSE
+            await self._sleep(pause)
+
+    async def _pause(self) -> float:
+        """Until something is due, or somebody else's may have been left behind."""
+        if self._running:
+            return min(POLL, 1.0)  # what ends makes room in its project, and wakes us, too
+        due = await self.table.next_in()
+        return POLL if due is None else max(0.0, min(POLL, due))
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    def _begin(self, job: Job) -> None:
+        task = asyncio.create_task(self._run(job), name=f"{job.kind} {job.key}")
+        self._running[task] = job
+        task.add_done_callback(self._end)
+
+    def _end(self, task: "asyncio.Task[None]") -> None:
+        del self._running[task]
+        self._wake.set()
+
+    async def _run(self, job: Job) -> None:
+        kind = self._kinds[job.kind]
+        telemetry.project_id.set(str(job.project) if job.project is not None else None)
+        try:
+            if job.attempts > kind.retry.tries:
+                # It took its worker along each time, or its worker was killed over it.
+                await self._fail(job, kind, WorkFailed("It was begun this often, and never ended."))
+                return
+            await kind.handler(job)
+            job.check_answered()
+        except Overtaken:
+            log.warning("overtaken", kind=job.kind, key=job.key, epoch=job.epoch)
+        except Exception as error:  # noqa: BLE001 - whatever a handler raises, its row says what becomes of it
+            await self._after(job, kind, error)
+        else:
+            if not job.ended:
+                self._finished.append(job)
+                self._finishing.set()
+
+    async def _after(self, job: Job, kind: Kind, error: Exception) -> None:
+        """What becomes of a row whose handler raised."""
+        try:
+            if is_outage(error) or is_contention(error) or isinstance(error, Unavailable):
+                await self.table.give_back([(job.id, job.epoch)], OUTAGE_PAUSE)
+                return
+            pause = kind.retry.after(job.attempts)
+            if isinstance(error, SignalboxError) and error.final:
+                await self._fail(job, kind, error)
+            elif pause is None:
+                log.error("work failed", kind=job.kind, key=job.key, reason=repr(error)[:300])
+                await self._fail(job, kind, WorkFailed(), error)
+            else:
+                log.warning("work tried again", kind=job.kind, key=job.key, reason=repr(error)[:300])
+                async with job.transaction() as transaction:
+                    await self.table.put_back(
+                        transaction, job.id, pause, attempts=job.attempts, error=_stack(error)
+                    )
+        except Overtaken:
+            log.warning("overtaken", kind=job.kind, key=job.key, epoch=job.epoch)
+        except Exception as lost:  # noqa: BLE001 - the lease ends by itself, and the row is claimed again
+            log.warning("end of work not written", kind=job.kind, key=job.key, reason=repr(lost)[:300])
+
+    async def _fail(
+        self, job: Job, kind: Kind, answer: SignalboxError, error: Exception | None = None
+    ) -> None:
+        """The row stays for an operator to try again or to drop; its operation has its answer."""
+        async with job.transaction() as transaction:
+            await kind.failed(transaction, job, answer)
+            await self.table.fail(transaction, job.id, _stack(error or answer))
+            await job.settle(transaction, answer)
+        telemetry.WORK_FAILED.labels(job.kind).inc()
+
+    async def _finish_all(self) -> None:
+        """Many that end together are written together: as many as came while the last were written."""
+        while True:
+            await self._finishing.wait()
+            self._finishing.clear()
+            ending = list(self._finished)
+            if not ending:
+                continue
+            try:
+                ours = await self.table.finish([(job.id, job.epoch) for job in ending])
+            except Exception as error:  # noqa: BLE001 - tried again, while their leases are renewed
+                log.warning("ends of work not written", jobs=len(ending), reason=repr(error)[:300])
+                await asyncio.sleep(OUTAGE_PAUSE)
+                self._finishing.set()
+                continue
+            self._finished = self._finished[len(ending) :]
+            for job in ending:
+                if job.id not in ours:
+                    log.warning("overtaken", kind=job.kind, key=job.key, epoch=job.epoch)
+            if self._finished:
+                self._finishing.set()
+            self._wake.set()
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(self.heartbeat)
+            held = [job for job in (*self._running.values(), *self._finished) if not job.ended]
+            if not held:
+                continue
+            asked_at = time.monotonic()
+            try:
+                ours = await self.table.renew([(job.id, job.epoch) for job in held])
+            except Exception as error:  # noqa: BLE001 - a lease that ends meanwhile is asked for before the next effect
+                log.warning("leases not renewed", jobs=len(held), reason=repr(error)[:300])
+                continue
+            for job in held:
+                if job.id in ours:
+                    job.lease_ends = asked_at + self.table.lease
+            self._let_go([job for job in held if job.id not in ours and not job.ended])
+
+    def _let_go(self, lost: Sequence[Job]) -> None:
+        """Whoever was overtaken stops at once, wherever it is."""
+        overtaken = {(job.id, job.epoch) for job in lost}
+        for task, job in self._running.items():
+            if (job.id, job.epoch) in overtaken:
+                task.cancel()
+
+
+def _job(row: Any, table: WorkTable, lease_ends: float) -> Job:
+    return Job(
+        id=row.id,
+        kind=row.kind,
+        key=row.key,
+        project=row.project if row.project != NO_PROJECT else None,
+        payload=row.payload,
+        attempts=row.attempts,
+        epoch=row.epoch,
+        command_id=row.command_id,
+        actor=row.actor,
+        operation=row.operation,
+        table=table,
+        lease_ends=lease_ends,
+    )
+
+
+def _stack(error: Exception) -> str:
+    return "".join(traceback.format_exception(error))[-_ERROR_LENGTH:]
