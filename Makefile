@@ -37,11 +37,15 @@ demo: setup ## Run a first slice through the whole stack, live
 
 .PHONY: test
 test: setup ## Run all tests against real servers (about 20 minutes on two slow cores)
-	@$(BIN)/pytest -m "not chaos" -n 2 --dist loadgroup $(PYTEST_ARGS)
+	@$(BIN)/pytest -m "not chaos and not proof" -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 .PHONY: chaos
 chaos: setup ## Kill everything at random under load, and count (about 5 minutes)
 	@$(BIN)/pytest -m chaos -s tests/chaos $(PYTEST_ARGS)
+
+.PHONY: proof
+proof: setup ## Repeat what the tests show with large counts (minutes; prints the counts)
+	@$(BIN)/pytest -m proof -s $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: setup ## Check style, types, import rules, contracts and the compose file

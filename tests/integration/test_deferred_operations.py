@@ -41,7 +41,7 @@ async def test_the_answer_goes_to_all_that_wait_and_to_those_who_come_late(
         if step == "begun":
             await goes_on.wait()
 
-    workshop = Workshop(World(tmp_path), wait)
+    workshop = Workshop(World(tmp_path / "world"), wait)
     command_id = uuid.uuid4()
     async with installation.bus() as bus, running(workshop.service(installation.lab())):
         first = asyncio.create_task(build(bus, "house", command_id))
@@ -65,7 +65,7 @@ async def test_the_answer_goes_to_all_that_wait_and_to_those_who_come_late(
             assert answer.value() == Noted(id="house", handled=1)
         found = await report(bus, command_id)
         assert (found.status, found.resource) == (OperationStatus.SUCCEEDED, "house")
-        assert workshop.world.tries == ["house"]
+        assert workshop.world.made == ["house"]
         assert await installation.count("tasks.work") == 0
 
         async def audited() -> bool:
@@ -83,7 +83,7 @@ async def test_nobody_waits_for_work_that_failed_for_good(installation: Installa
     command_id = uuid.uuid4()
     async with (
         installation.bus() as bus,
-        running(Workshop(World(tmp_path), fail).service(installation.lab())),
+        running(Workshop(World(tmp_path / "world"), fail).service(installation.lab())),
     ):
         for _ in range(2):
             with pytest.raises(SignalboxError) as failed:
@@ -106,10 +106,9 @@ async def test_nobody_waits_for_work_that_failed_for_good(installation: Installa
 async def test_sigkill_at_any_step_is_one_effect_and_one_answer(
     installation: Installation, tmp_path: Path, step: str
 ) -> None:
-    world, armed = World(tmp_path / "world"), tmp_path / "armed"
-    world.folder.mkdir()
-    armed.touch()
-    argv = ["-m", "tests.support.works", str(world.folder), step, str(armed), str(LEASE)]
+    world = World(tmp_path / "world")
+    world.dies.write_text(step)
+    argv = ["-m", "tests.support.works", str(world.folder), str(LEASE), "16"]
     tasks = process(installation, "tasks", tmp_path / "tasks.log", argv)
     await tasks.start()
     supervising = asyncio.create_task(restarting(tasks))
@@ -118,7 +117,7 @@ async def test_sigkill_at_any_step_is_one_effect_and_one_answer(
         async with installation.bus() as bus:
             # Its process died: after a while nobody is waited for any more, and the answer is asked for.
             await build(bus, "house", command_id, patience=1.0)
-            assert not armed.exists(), "the service did not die"
+            assert not world.dies.exists(), "the service did not die"
 
             async def ended() -> bool:
                 with suppress(SignalboxError):
@@ -129,7 +128,7 @@ async def test_sigkill_at_any_step_is_one_effect_and_one_answer(
             again = await build(bus, "house", command_id)
             assert again is not None
             assert again.value().id == "house"
-            assert world.tries == ["house"]
+            assert (world.made, world.doubled) == (["house"], [])
 
             async def published() -> bool:
                 told = await installation.messages("EVENTS", "evt._.tasks.lab.taken")

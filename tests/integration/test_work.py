@@ -3,7 +3,7 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -113,7 +113,7 @@ async def test_what_was_rolled_back_is_not_worked_on(crew: Crew) -> None:
 
 async def test_whoever_was_overtaken_writes_nothing(crew: Crew) -> None:
     """The first holds its row without a heartbeat, as if it had been stopped, and then goes on."""
-    goes_on, tried = asyncio.Event(), []
+    goes_on, tried = asyncio.Event(), list[int | str]()
 
     async def act(job: Job) -> None:
         tried.append(job.epoch)
@@ -412,7 +412,7 @@ async def test_many_ends_are_written_together(crew: Crew) -> None:
     table = crew.workers[0].table
     finish = table.finish
 
-    async def counted(jobs: list[tuple[int, int]]) -> set[int]:
+    async def counted(jobs: Sequence[tuple[int, int]]) -> set[int]:
         nonlocal finishes
         finishes += 1
         return await finish(jobs)

@@ -22,11 +22,10 @@ from signalbox_auth.settings import AuthSettings
 from signalbox_catalog.app import build as build_catalog
 from signalbox_catalog.settings import CatalogSettings
 from signalbox_cli.provision.permissions import ADMIN
+from signalbox_cli.service_request import request as operator_request
 from signalbox_common.bus import Bus
-from signalbox_common.bus import headers as h
 from signalbox_common.contracts.base import Ask, Query, Reply
 from signalbox_common.entries import RootKey
-from signalbox_common.keys import uuid7
 from signalbox_common.runtime import Service
 from signalbox_common.settings import OwnerSettings, ServiceSettings
 from signalbox_common.testing import eventually, running
@@ -180,13 +179,10 @@ class Installation:
             await client.close()
             await asyncio.sleep(0)  # nats-py does not wait until its transport is closed
 
-    async def operator(self, request: Ask[R] | Query[R]) -> R:
-        """Asks with the operator's rights."""
-        headers = {h.COMMAND_ID: str(uuid7()), h.DIGEST: "operator"}
+    async def operator(self, request: Ask[R] | Query[R], service: str | None = None) -> R:
+        """The answer that the operator's user gets; raises the error that the service refuses with."""
         async with self.nats("operator") as client:
-            answer = await client.request(request.subject, request.encode(), timeout=10, headers=headers)
-        assert (answer.headers or {})[h.STATUS] == h.OK, answer.data
-        return request.reply.model_validate_json(answer.data)  # type: ignore[return-value]  # R is its reply
+            return await operator_request(client, request, service=service)
 
     @asynccontextmanager
     async def sql(self) -> AsyncIterator[Any]:

@@ -1,7 +1,8 @@
 """A lab service whose commands are answered when their work is done.
 
-`python -m tests.support.works FOLDER STEP ARMED LEASE` runs it in a process of its own, which dies by
-SIGKILL when it reaches STEP while the file ARMED is there, and takes the file along.
+`python -m tests.support.works FOLDER LEASE MOST` runs it in a process of its own, on the world in FOLDER. It
+dies by SIGKILL when it reaches the step that stands in FOLDER.dies, and takes that file along; and it waits
+at `begun` as long as FOLDER.holds is there.
 """
 
 import asyncio
@@ -24,23 +25,43 @@ BUILD = "build"
 
 @dataclass
 class World:
-    """Where no transaction reaches: each thing can be made once, and every try is written down."""
+    """Where no transaction reaches: each thing can be made once, and a second try is written down."""
 
     folder: Path
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(exist_ok=True)
 
     def has(self, name: str) -> bool:
         return (self.folder / name).exists()
 
     def make(self, name: str) -> None:
-        with (self.folder / ".tries").open("a") as tries:
-            tries.write(f"{name}\n")
-        (self.folder / name).touch(exist_ok=False)
+        try:
+            (self.folder / name).touch(exist_ok=False)
+        except FileExistsError:
+            with self._doubled.open("a") as doubled:
+                doubled.write(f"{name}\n")
 
     @property
-    def tries(self) -> list[str]:
-        """What was made, as often as somebody set about it."""
-        log = self.folder / ".tries"
-        return log.read_text().splitlines() if log.exists() else []
+    def made(self) -> list[str]:
+        """What there is, in the order in which it came to be."""
+        return [each.name for each in sorted(self.folder.iterdir(), key=lambda each: each.stat().st_mtime_ns)]
+
+    @property
+    def doubled(self) -> list[str]:
+        return self._doubled.read_text().splitlines() if self._doubled.exists() else []
+
+    @property
+    def _doubled(self) -> Path:
+        return self.folder.with_name(f"{self.folder.name}.doubled")
+
+    @property
+    def dies(self) -> Path:
+        return self.folder.with_name(f"{self.folder.name}.dies")
+
+    @property
+    def holds(self) -> Path:
+        return self.folder.with_name(f"{self.folder.name}.holds")
 
 
 async def nothing(_step: str, _job: Job) -> None:
@@ -54,7 +75,7 @@ class Workshop:
     world: World
     at: Callable[[str, Job], Awaitable[None]] = nothing
     """Called at the steps `begun`, `looked`, `built` and `ending`."""
-    most_in_project: int = 16
+    most: int = 64
     started: list[str] = field(default_factory=list)
     begun: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -74,7 +95,7 @@ class Workshop:
             )
             return Deferred(command.name)
 
-        @app.work.on(BUILD, most_in_project=self.most_in_project)
+        @app.work.on(BUILD, most=self.most, most_in_project=self.most)
         async def do_build(job: Job) -> None:
             name = job.payload["name"]
             self.started.append(name)
@@ -94,17 +115,19 @@ class Workshop:
 
 
 def main() -> None:
-    folder, step, armed, lease = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), float(sys.argv[4])
+    world, lease, most = World(Path(sys.argv[1])), float(sys.argv[2]), int(sys.argv[3])
 
     async def checkpoint(reached: str) -> None:
-        if reached == step and armed.exists():
-            armed.unlink()
+        if world.dies.exists() and world.dies.read_text() == reached:
+            world.dies.unlink()
             os.kill(os.getpid(), signal.SIGKILL)
 
     async def at(reached: str, _job: Job) -> None:
         await checkpoint(reached)
+        while reached == "begun" and world.holds.exists():
+            await asyncio.sleep(0.01)
 
-    workshop = Workshop(World(folder), at)
+    workshop = Workshop(world, at, most=most)
     run(lambda: workshop.service(LabSettings(), checkpoint=checkpoint, lease=lease))
 
 

@@ -19,6 +19,7 @@ from signalbox_cli.commands import (
     secrets,
     skills,
     stack,
+    work,
 )
 
 RESOURCES = "Resources"
@@ -62,7 +63,7 @@ for command in _OF_RESOURCES:
     app.command(rich_help_panel=RESOURCES)(command)
 app.command("api-resources", hidden=True)(kinds.kinds)  # as kubectl calls it
 app.add_typer(skills.app, name="skill", rich_help_panel=RESOURCES)
-for name, group in {"dlq": dlq, "keys": keys, "secrets": secrets, "audit": audit}.items():
+for name, group in {"dlq": dlq, "work": work, "keys": keys, "secrets": secrets, "audit": audit}.items():
     app.add_typer(group.app, name=name)
 app.add_typer(events.publisher, name="publisher")
 

@@ -37,6 +37,8 @@ class Health:
             **(degraded_by or {}),
         }
         """What does not keep the service from working, but should be known."""
+        self.measure: Callable[[], Awaitable[None]] = _nothing_to_measure
+        """Called before metrics are told: what they show is counted only when somebody looks."""
         self.started = False
 
     async def report(self) -> HealthReport:
@@ -53,6 +55,10 @@ class Health:
             checks=results,
             degraded={name: reason for name, reason in reasons.items() if reason is not None},
         )
+
+
+async def _nothing_to_measure() -> None:
+    """Most numbers count themselves."""
 
 
 async def _outcome(check: Check) -> str:
@@ -90,6 +96,8 @@ class HealthServer:
             return Response(report.encode(), status, media_type="application/json")
 
         async def metrics(_request: Request) -> Response:
+            with suppress(Exception):  # what counts itself is told in any case
+                await asyncio.wait_for(health.measure(), CHECK_LIMIT)
             return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
         app = Starlette(

@@ -16,6 +16,7 @@ from signalbox_common.health import Health, HealthServer
 from signalbox_common.inbox import Checkpoint, Inbox, no_checkpoint
 from signalbox_common.settings import OwnerSettings
 from signalbox_common.work import Worker
+from signalbox_common.work.operators import WorkDesk
 
 log = telemetry.get_logger()
 
@@ -43,6 +44,8 @@ class Service:
             {"keys": self.bus.buckets.keys.degraded, "relay": self.bus.relay.degraded},
         )
         self.work = Worker(self.database, self.inbox, settings.instance)
+        self.health.measure = self.work.measure
+        WorkDesk(self.database, self.inbox, self.work).register(self.bus)
         self.prepare: Callable[[], Awaitable[None]] = _nothing
         """What must be done, with database and bus at hand, before the first message is taken."""
         self.finish: Callable[[], Awaitable[None]] = _nothing

@@ -12,7 +12,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, DEFAULT_ON
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 from structlog.typing import EventDict, WrappedLogger
 
 correlation_id: ContextVar[str | None] = ContextVar("correlation_id", default=None)
@@ -28,6 +28,8 @@ SURPRISING_DUPLICATES = Counter(
     "signalbox_outbox_surprising_duplicates_total", "Events that the stream called duplicates at first sight"
 )
 WORK_FAILED = Counter("signalbox_work_failed_total", "Work that came to no good end", ["kind"])
+WORK_ROWS = Gauge("signalbox_work_rows", "Rows of work", ["kind", "state"])
+WORK_OLDEST = Gauge("signalbox_work_oldest_seconds", "Age of the oldest row of work", ["kind", "state"])
 SLOW_QUERIES = Counter("signalbox_slow_queries_total", "Statements over the slow-query limit")
 
 _SECRET_KEYS = frozenset({"password", "token", "grant", "secret", "authorization", "cookie"})

@@ -142,7 +142,7 @@ def _end_supervisor(place: Home, pid: int) -> None:
 
 
 def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Services, servers, streams, outbox backlog and dead letters."""
+    """Services, servers, streams, outbox backlog, work and dead letters."""
     from signalbox_cli.stack import status as stack_status
 
     place = Home.find(home)
@@ -172,5 +172,10 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
     console.print(table)
     backlog = "  ".join(f"{name} {'?' if n is None else n}" for name, n in found["outbox"].items())
     console.print(f"\noutbox        {backlog}")
+    for service, jobs in found["work"].items():
+        counts = {"waiting": "?"} if jobs is None else {name: n for name, n in jobs.items() if n}
+        if counts:
+            shown = "  ".join(f"{name} {count}" for name, count in counts.items())
+            console.print(f"work          {service}  {shown}")
     letters = "?" if found["deadLetters"] is None else found["deadLetters"]
     console.print(f"dead letters  {letters}")

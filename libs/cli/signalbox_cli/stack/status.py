@@ -22,9 +22,10 @@ async def read(home: Home) -> dict[str, Any] | None:
         return None
     from signalbox_cli.operator import Operator  # before the clock runs: it takes as long as the patience
 
-    streams, outbox = await asyncio.gather(
-        _within(_streams(home, Operator)), _within(_outbox(home, Operator))
+    streams, backlog = await asyncio.gather(
+        _within(_streams(home, Operator)), _within(_backlog(home, Operator))
     )
+    outbox, work = backlog or (dict.fromkeys(OWNERS), dict.fromkeys(OWNERS))
     letters = None
     for stream in streams or ():
         if stream["name"] == DEAD_LETTERS:
@@ -37,7 +38,8 @@ async def read(home: Home) -> dict[str, Any] | None:
         "servers": state["servers"],
         "forkserver": state["forkserver"],
         "streams": streams,
-        "outbox": outbox if outbox is not None else dict.fromkeys(OWNERS),
+        "outbox": outbox,
+        "work": work,
         "deadLetters": letters,
     }
 
@@ -75,9 +77,25 @@ async def _streams(home: Home, operator: "Callable[[Home], Operator]") -> list[d
         return found
 
 
-async def _outbox(home: Home, operator: "Callable[[Home], Operator]") -> dict[str, int]:
+_WORK = """
+    select count(*) filter (where state = 'waiting') as waiting,
+           count(*) filter (where state = 'running') as running,
+           count(*) filter (where state = 'failed') as failed,
+           extract(epoch from now() - min(due_at) filter (where state = 'waiting' and due_at < now()))::int
+               as overdue
+    from {}.work
+"""
+"""`overdue`: the seconds that what is due has waited for longest."""
+
+
+async def _backlog(
+    home: Home, operator: "Callable[[Home], Operator]"
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Facts that wait to be published, and work."""
     async with operator(home).database() as connection:
-        return {
+        outbox = {
             service: await connection.fetchval(f"select count(*) from {service}.outbox")  # noqa: S608 - our own names
             for service in OWNERS
         }
+        work = {service: dict(await connection.fetchrow(_WORK.format(service))) for service in OWNERS}
+    return outbox, work

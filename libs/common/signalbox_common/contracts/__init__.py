@@ -11,6 +11,19 @@ from signalbox_common.contracts import (
     sandbox,
     streams,
     tasks,
+    work,
 )
 
-__all__ = ["auth", "base", "catalog", "events", "git", "health", "operations", "sandbox", "streams", "tasks"]
+__all__ = [
+    "auth",
+    "base",
+    "catalog",
+    "events",
+    "git",
+    "health",
+    "operations",
+    "sandbox",
+    "streams",
+    "tasks",
+    "work",
+]

@@ -86,7 +86,7 @@ class Worker:
 
         It holds no secrets: they would lie in the table.
         """
-        transaction.after_commit.append(self._look)
+        self.wake_after(transaction)
         return await self.table.put(
             transaction,
             {
@@ -102,12 +102,20 @@ class Worker:
             },
         )
 
-    def wake(self) -> None:
-        """There may be something to do."""
-        self._wake.set()
+    def wake_after(self, transaction: Transaction) -> None:
+        """It has put something there, or made room."""
+        transaction.after_commit.append(self._look)
 
     async def _look(self) -> None:
         self._wake.set()
+
+    async def measure(self) -> None:
+        """Sets the gauges to what there is now."""
+        telemetry.WORK_ROWS.clear()
+        telemetry.WORK_OLDEST.clear()
+        for row in await self.table.counts():
+            telemetry.WORK_ROWS.labels(row.kind, row.state).set(row.jobs)
+            telemetry.WORK_OLDEST.labels(row.kind, row.state).set(row.oldest)
 
     # -- life ----------------------------------------------------------------------------------------
 
@@ -283,6 +291,7 @@ class Worker:
         overtaken = {(job.id, job.epoch) for job in lost}
         for task, job in self._running.items():
             if (job.id, job.epoch) in overtaken:
+                log.warning("overtaken", kind=job.kind, key=job.key, epoch=job.epoch)
                 task.cancel()
 
 
