@@ -69,6 +69,12 @@ docs: setup ## Write the references into docs/; what v1 has promised must still 
 bench: setup ## Measure what it costs (BENCH_ARGS="--beside DIR": next to another checkout)
 	@$(BIN)/python -m bench $(BENCH_ARGS)
 
+.PHONY: bench-work
+bench-work: setup ## Measure work that goes on, beside other systems on the same servers
+	@test -x .venv-others/bin/python || $(BIN)/python -m venv .venv-others
+	@.venv-others/bin/python -m pip install --quiet --disable-pip-version-check -r bench/others/requirements.txt
+	@$(BIN)/python -m bench.work --others .venv-others $(BENCH_ARGS)
+
 .PHONY: bench-live
 bench-live: setup ## Measure what it costs to tell many clients what happens
 	@$(BIN)/python -m bench.live

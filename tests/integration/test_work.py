@@ -16,6 +16,7 @@ from signalbox_common.errors import SignalboxError
 from signalbox_common.inbox import Inbox
 from signalbox_common.testing import eventually
 from signalbox_common.work import Job, Overtaken, Retry, Worker
+from signalbox_common.work.worker import ABANDONED
 from tests.support.installation import Installation
 from tests.support.lab import Conflicting, LabSettings
 
@@ -253,9 +254,9 @@ async def test_an_outage_is_no_try(crew: Crew, monkeypatch: pytest.MonkeyPatch) 
 
 async def test_what_kills_its_worker_each_time_is_given_up(crew: Crew) -> None:
     """Each claim is a try, though none of them lived to say how it ended."""
-    crew.hire(retry=Retry((0.0,)))
+    crew.hire(retry=Retry((0.0,)), lease=0.05)
     await crew.put("deadly")
-    for _ in range(2):
+    for _ in range(2 + ABANDONED):
         rows, _ends = await crew.workers[0].table.claim([KIND], [1], [1], 1)
         assert len(rows) == 1
 

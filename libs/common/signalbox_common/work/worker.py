@@ -24,6 +24,8 @@ HEARTBEAT = 5.0
 POLL = 5.0
 """Seconds after which a worker looks by itself: it is woken by what its own process commits."""
 OUTAGE_PAUSE = 1.0
+ABANDONED = 10
+"""Claims beyond its tries of which no worker lived, or was quick enough, to say how they ended."""
 _ERROR_LENGTH = 8_000
 _NO_ROOM_LOOK = 0.1
 
@@ -198,8 +200,8 @@ class Worker:
         kind = self._kinds[job.kind]
         telemetry.project_id.set(str(job.project) if job.project is not None else None)
         try:
-            if job.attempts > kind.retry.tries:
-                # It took its worker along each time, or its worker was killed over it.
+            if job.attempts > kind.retry.tries + ABANDONED:
+                # It took its worker along each time, as no machine that restarts or is slow would.
                 await self._fail(job, kind, WorkFailed("It was begun this often, and never ended."))
                 return
             await kind.handler(job)

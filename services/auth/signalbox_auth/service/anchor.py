@@ -7,7 +7,7 @@ from signalbox_auth.store import audit as rows
 from signalbox_common import background, telemetry
 from signalbox_common.bus.buckets import SignedBucket
 from signalbox_common.db import Database
-from signalbox_common.entries import Entry, RootKey
+from signalbox_common.entries import Entry, Found, RootKey
 
 log = telemetry.get_logger()
 
@@ -32,10 +32,7 @@ class Anchor:
 
     async def noted(self) -> tuple[int, bytes]:
         """The number and the hash of the last line that was noted."""
-        found = await self._bucket.newest(_NAME)
-        if found.entry is not None:
-            return found.entry.number, bytes.fromhex(found.entry.about["hash"])
-        return _noted_before_signatures(found.unsigned) if found.unsigned is not None else (0, b"")
+        return _said_in(await self._bucket.newest(_NAME))
 
     def degraded(self) -> str | None:
         """Why the note cannot be trusted, or does not fit the log."""
@@ -58,15 +55,23 @@ class Anchor:
             last, sealed = await rows.head(connection)
             if last == self._seen:
                 return
-            noted, noted_hash = await self.noted()
+            found = await self._bucket.newest(_NAME)
+            noted, noted_hash = _said_in(found)
             there = await rows.hash_of(connection, noted) if noted else b""
         if there != noted_hash:
             # The note stays as it is: it is the proof, until an operator has looked.
             self._misfit = f"the audit log has {last} lines and is not the one that was noted at {noted}"
             log.error("the audit log is not the one that was noted", lines=last, noted=noted)
-        elif noted < last:
+        elif noted < last or found.entry is None:
             await self._bucket.put(self._root, _NAME, Entry(last, {"hash": sealed.hex()}))
+            await self._bucket.newest(_NAME)  # so that health knows of this one, too
         self._seen = last
+
+
+def _said_in(found: Found) -> tuple[int, bytes]:
+    if found.entry is not None:
+        return found.entry.number, bytes.fromhex(found.entry.about["hash"])
+    return _noted_before_signatures(found.unsigned) if found.unsigned is not None else (0, b"")
 
 
 def _noted_before_signatures(stored: bytes) -> tuple[int, bytes]:

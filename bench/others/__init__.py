@@ -1,0 +1,1 @@
+"""The same work in other systems, run with packages of their own: never imported from here."""
