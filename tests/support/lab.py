@@ -12,7 +12,7 @@ from signalbox_common.bus import Call, FactCall
 from signalbox_common.contracts.auth import ProjectCreated
 from signalbox_common.contracts.base import Ask, Command, GrantScope, Query, Reply
 from signalbox_common.contracts.events import Event
-from signalbox_common.contracts.streams import FACT_CONSUMERS, FactConsumer, Topology
+from signalbox_common.contracts.streams import FACT_CONSUMERS, SERVICE_CALLS, FactConsumer, Topology
 from signalbox_common.db import Transaction
 from signalbox_common.errors import Conflict
 from signalbox_common.inbox import Checkpoint, Outcome, no_checkpoint
@@ -75,7 +75,7 @@ class NoteTaken(Event):
 
 ON_PROJECT = FactConsumer("catalog", "lab-project-created", ProjectCreated)
 ON_NOTE = FactConsumer("catalog", "lab-note-taken", NoteTaken)
-TOPOLOGY = Topology(facts=(*FACT_CONSUMERS, ON_PROJECT, ON_NOTE))
+TOPOLOGY = Topology(facts=(*FACT_CONSUMERS, ON_PROJECT, ON_NOTE), calls=(*SERVICE_CALLS, ("catalog", Build)))
 
 
 class LabSettings(OwnerSettings):

@@ -51,17 +51,32 @@ class CommandIds:
         self._digest_key = derive(secret, "command-digest")
 
     def for_key(self, user: str, method: str, path: str, idempotency_key: str) -> uuid.UUID:
-        text = json.dumps([user, method, path, idempotency_key]).encode()
-        raw = bytearray(hmac.digest(self._id_key, text, hashlib.sha256)[:16])
-        raw[6] = 0x80 | (raw[6] & 0x0F)
-        raw[8] = 0x80 | (raw[8] & 0x3F)
-        return uuid.UUID(bytes=bytes(raw))
+        return _uuid8(self._id_key, user, method, path, idempotency_key)
 
     def digest(
         self, path: str, query: Mapping[str, Any], project: uuid.UUID | None, body: Mapping[str, Any]
     ) -> str:
         text = json.dumps([path, dict(query), str(project), dict(body)], sort_keys=True).encode()
         return hmac.digest(self._digest_key, text, hashlib.sha256).hex()
+
+
+class StepIds:
+    """Command ids of what a service asks of others: the same for one step, however often it is asked."""
+
+    def __init__(self, secret: str) -> None:
+        self._key = derive(secret, "step-id")
+
+    def for_step(self, *parts: str) -> uuid.UUID:
+        """A run, what it is about to do, and the how-manieth time."""
+        return _uuid8(self._key, *parts)
+
+
+def _uuid8(key: bytes, *parts: str) -> uuid.UUID:
+    """An id that nobody can foresee without the key (RFC 9562)."""
+    raw = bytearray(hmac.digest(key, json.dumps(parts).encode(), hashlib.sha256)[:16])
+    raw[6] = 0x80 | (raw[6] & 0x0F)
+    raw[8] = 0x80 | (raw[8] & 0x3F)
+    return uuid.UUID(bytes=bytes(raw))
 
 
 @dataclass(frozen=True)

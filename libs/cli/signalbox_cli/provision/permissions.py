@@ -19,7 +19,6 @@ from signalbox_common.contracts.streams import (
     PACKAGES,
     REVOCATIONS,
     REVOKING,
-    SERVICE_CALLS,
     Stream,
     Topology,
     letters_of,
@@ -144,7 +143,7 @@ def _owner(service: str, topology: Topology) -> Permissions:
         f"evt.*.{service}.>",
         f"dlq.cmd.{service}.>",
         *_checking_tokens(),
-        *(contract.subject for caller, contract in SERVICE_CALLS if caller == service),
+        *(contract.subject for caller, contract in topology.calls if caller == service),
     ]
     for subject in topology.commands:
         if subject.split(".")[1] == service:

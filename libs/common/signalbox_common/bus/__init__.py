@@ -5,7 +5,7 @@ asks and queries, where every tenth of a millisecond counts, go over plain nats-
 """
 
 from signalbox_common.bus.calls import Call, FactCall
-from signalbox_common.bus.client import Answer, Bus, Envelope
+from signalbox_common.bus.client import Answer, Bus, Envelope, StoredCommand
 from signalbox_common.bus.server import ServiceBus
 
-__all__ = ["Answer", "Bus", "Call", "Envelope", "FactCall", "ServiceBus"]
+__all__ = ["Answer", "Bus", "Call", "Envelope", "FactCall", "ServiceBus", "StoredCommand"]

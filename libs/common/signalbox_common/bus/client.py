@@ -1,6 +1,7 @@
 """The sending side of the bus."""
 
 import asyncio
+import hashlib
 import uuid
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -65,6 +66,23 @@ class Envelope:
 
 
 @dataclass(frozen=True)
+class StoredCommand:
+    """A command as its sender keeps it before it is sent, so that each try sends the same."""
+
+    subject: str
+    body: bytes
+    command_id: uuid.UUID
+
+    @staticmethod
+    def of(command: Command[Any], command_id: uuid.UUID, *, service: str | None = None) -> "StoredCommand":
+        return StoredCommand(command.subject_for(service), _encoded(command), command_id)
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.body).hexdigest()
+
+
+@dataclass(frozen=True)
 class _Waiter:
     """Whose answer somebody waits for."""
 
@@ -82,6 +100,16 @@ def _encoded(request: Request[Any]) -> bytes:
     if len(body) > MAX_MESSAGE:
         raise BodyTooLarge
     return body
+
+
+def _command_headers(sending: Envelope) -> dict[str, str]:
+    """The message id is new for each sending: the stream drops only what one sending stores twice."""
+    headers = h.outgoing(sending.grant) | {
+        cloudevents.MESSAGE_ID: uuid.uuid4().hex,
+        h.COMMAND_ID: str(sending.command_id),
+        h.DIGEST: sending.digest,
+    }
+    return headers | ({h.OPERATION: sending.operation} if sending.operation is not None else {})
 
 
 class Bus:
@@ -166,14 +194,7 @@ class Bus:
         if not self._listening:
             await self._listen_for_replies()
         token = uuid.uuid4().hex
-        headers = h.outgoing(sending.grant) | {
-            cloudevents.MESSAGE_ID: uuid.uuid4().hex,
-            h.COMMAND_ID: str(sending.command_id),
-            h.DIGEST: sending.digest,
-            h.REPLY_TO: f"{self._reply_prefix}.{token}",
-        }
-        if sending.operation is not None:
-            headers[h.OPERATION] = sending.operation
+        headers = _command_headers(sending) | {h.REPLY_TO: f"{self._reply_prefix}.{token}"}
         answered: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
         subject = command.subject_for(service)
         self._waiting[token] = _Waiter(subject.split(".")[1], answered)
@@ -185,6 +206,16 @@ class Bus:
         finally:
             self._waiting.pop(token, None)
         return self._answer(type(command), message)
+
+    async def submit(
+        self, command: StoredCommand, *, grant: str | None = None, operation: str | None = None
+    ) -> None:
+        """Returns when the stream has taken it. Nobody answers: its owner tells by facts what came of it.
+
+        Sent again, it takes effect once; each time with a grant that is good at that time.
+        """
+        headers = _command_headers(Envelope(command.command_id, command.digest, grant, operation))
+        await self._store_command(command.subject, command.body, headers)
 
     async def _store_command(self, subject: str, body: bytes, headers: dict[str, str]) -> None:
         """Publishes until the stream confirms, under one message id, so that a repeat is stored once."""

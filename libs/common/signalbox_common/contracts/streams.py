@@ -180,7 +180,7 @@ SERVICE_CALLS: tuple[tuple[str, type[Request[Any]]], ...] = (
     ("catalog", GetNamespaces),
     *((service, contract) for service in ("tasks", "sandbox", "git") for contract in _DELEGATING),
 )
-"""Which service asks which other one; everything else is asked by the gateway."""
+"""Which service asks, or commands, which other one; everything else is asked by the gateway."""
 
 
 def letters_of(service: str, facts: tuple[FactConsumer, ...] = FACT_CONSUMERS) -> Stream:
@@ -213,6 +213,7 @@ class Topology:
     streams: tuple[Stream, ...] = STREAMS
     facts: tuple[FactConsumer, ...] = FACT_CONSUMERS
     commands: tuple[str, ...] = field(default_factory=command_subjects)
+    calls: tuple[tuple[str, type[Request[Any]]], ...] = SERVICE_CALLS
 
     def mirrors(self) -> list[Stream]:
         return [letters_of(service, self.facts) for service in OWNERS]
