@@ -30,6 +30,8 @@ ROUNDS = 3
 ROWS = {"ours": 10_000, "procrastinate": 2_000, "taskiq": 10_000, "dbos": 1_000}
 SINGLE = 2_000
 LOOKS = 200
+QUIET = 0.05
+"""Seconds until a worker that has ended a job is idle again."""
 GROUP = "work"
 _OTHERS = ROOT / "bench/others"
 
@@ -45,6 +47,7 @@ async def worker_on(stack_: Stack, *, settle_each: bool) -> AsyncIterator[tuple[
     @worker.on("bench", most=100_000, most_in_project=100_000)
     async def nothing(job: Job) -> None:
         tally.starts[job.key] = time.perf_counter()
+        tally.begun.set()
         if settle_each:
             async with job.transaction() as transaction:
                 await job.done(transaction)
@@ -59,6 +62,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.starts: dict[str, float] = {}
+        self.begun = asyncio.Event()
 
 
 async def put(worker: Worker, count: int) -> None:
@@ -82,9 +86,12 @@ async def rate(stack_: Stack, count: int, *, settle_each: bool) -> float:
         return count / (time.perf_counter() - began)
 
 
-async def latencies(stack_: Stack) -> list[float]:
-    """Milliseconds from the commit of one row until its handler begins, with nothing else to do."""
-    found = []
+async def latencies(stack_: Stack) -> tuple[list[float], list[float]]:
+    """Milliseconds from the commit of one row until its handler begins, with nothing else to do.
+
+    And what the simplest question to PostgreSQL takes after the same pause.
+    """
+    found, controls = [], []
     async with worker_on(stack_, settle_each=False) as (worker, tally):
         worker.start()
         for number in range(LOOKS):
@@ -92,11 +99,16 @@ async def latencies(stack_: Stack) -> list[float]:
             async with worker.table.database.transaction() as transaction:
                 await worker.put(transaction, "bench", key)
             committed = time.perf_counter()
-            while key not in tally.starts:
-                await asyncio.sleep(0.0002)
+            await tally.begun.wait()
+            tally.begun.clear()
             found.append((tally.starts[key] - committed) * 1000)
             await empty(worker)
-    return found
+            await asyncio.sleep(QUIET)
+            began = time.perf_counter()
+            await worker.table.database.check()
+            controls.append((time.perf_counter() - began) * 1000)
+            await asyncio.sleep(QUIET)
+    return found, controls
 
 
 def other(python: Path, name: str, url: str, count: int) -> float:
@@ -148,7 +160,9 @@ def main() -> None:
                     note(name, other(python, name, url, ROWS[name]))
                 note("taskiq on NATS", other(python, "taskiq", nats, ROWS["taskiq"]))
             note("ours, each in a transaction", uvloop.run(rate(running, SINGLE, settle_each=True)))
-            note("committed until begun, p50", statistics.median(uvloop.run(latencies(running))))
+            found, controls = uvloop.run(latencies(running))
+            note("committed until begun, p50", statistics.median(found))
+            note("`select 1` after the same pause, p50", statistics.median(controls))
         running.down()
     targets = {"ours, each in a transaction": at_least(300), "committed until begun, p50": at_most(3)}
     report.figures = [

@@ -1,33 +1,50 @@
-"""`python on_dbos.py URL COUNT`: seconds that one process takes for so many workflows that do nothing."""
+"""`python on_dbos.py URL COUNT`: seconds that one process takes for so many workflows that do nothing.
 
+They are enqueued by a process of its own, which listens to no queue.
+"""
+
+import subprocess
 import sys
+import threading
 import time
 
-from dbos import DBOS, DBOSConfig, Queue
+from dbos import DBOS, DBOSConfig
+
+QUEUE = "bench"
 
 
 def main() -> None:
-    url, count = sys.argv[1], int(sys.argv[2])
+    url, count, role = sys.argv[1], int(sys.argv[2]), sys.argv[3] if len(sys.argv) > 3 else "work"
+    if role == "work":
+        subprocess.run([sys.executable, __file__, url, str(count), "put"], check=True)
     config: DBOSConfig = {
         "name": "bench-others",
         "system_database_url": url,
         "log_level": "WARNING",
         "run_admin_server": False,
+        "application_version": "1",
     }
     DBOS(config=config)
-    queue = Queue("bench", polling_interval_sec=0.1)
+    done, all_done = 0, threading.Event()
 
     @DBOS.workflow()
-    def nothing() -> None:
-        return None
+    async def nothing() -> None:
+        nonlocal done
+        done += 1
+        if done == count:
+            all_done.set()
 
-    DBOS.launch()
-    DBOS.listen_queues([])
-    handles = [queue.enqueue(nothing) for _ in range(count)]
+    if role == "put":
+        DBOS.listen_queues(["none"])
     started = time.monotonic()
-    for handle in handles:
-        handle.get_result(polling_interval_sec=0.01)
-    print(time.monotonic() - started)
+    DBOS.launch()
+    queue = DBOS.register_queue(QUEUE, polling_interval_sec=0.05)
+    if role == "put":
+        for _ in range(count):
+            queue.enqueue(nothing)
+    else:
+        all_done.wait()
+        print(time.monotonic() - started)
     DBOS.destroy()
 
 

@@ -365,7 +365,11 @@ async def test_work_for_one_node_waits_for_that_node(crew: Crew) -> None:
             return crew.done == ["here"]
 
         await eventually(mine_is_done)
-        assert [row.key for row in await crew.rows()] == ["there"]
+
+        async def others_waits() -> bool:
+            return [row.key for row in await crew.rows()] == ["there"]
+
+        await eventually(others_waits)
         crew.hire(node="there").start()
         await crew.all_done()
 

@@ -59,9 +59,17 @@ _FAIL = """
     update {schema}.work set state = 'failed', lease_owner = null, lease_until = null, error = :error
     where id = :id
 """
-_NEXT = """
-    select extract(epoch from min(due_at) - {schema}.clock())
-    from {schema}.work where state = 'waiting' and due_at > {schema}.clock()
+_LEFT = """
+    select exists (
+               select from {schema}.work
+               where state = 'waiting' and due_at <= {schema}.clock() and kind = any(cast(:kinds as text[]))
+                   and (target is null or target = :node)
+           ) as held_back,
+           extract(epoch from least(
+               (select min(due_at) from {schema}.work where state = 'waiting' and due_at > {schema}.clock()),
+               (select min(lease_until) from {schema}.work
+                where state = 'running' and lease_until > {schema}.clock())
+           ) - {schema}.clock()) as next_in
 """
 _COUNTS = """
     select kind, state, count(*) as jobs,
@@ -94,7 +102,7 @@ class WorkTable:
         self._remove = prepared(_REMOVE)
         self._put_back = prepared(_PUT_BACK)
         self._fail = prepared(_FAIL)
-        self._next = prepared(_NEXT)
+        self._left = prepared(_LEFT)
         self._counts = prepared(_COUNTS)
 
     async def put(self, transaction: Transaction, values: dict[str, Any]) -> bool:
@@ -162,11 +170,11 @@ class WorkTable:
     async def fail(self, transaction: Transaction, job: int, error: str) -> None:
         await transaction.connection.execute(self._fail, {"id": job, "error": error})
 
-    async def next_in(self) -> float | None:
-        """Seconds until the next row is due; None where none waits for its time."""
+    async def left(self, kinds: Sequence[str]) -> tuple[bool, float | None]:
+        """Whether something is due that nobody may claim yet, and in how many seconds the next may be."""
         async with self.database.reading() as connection:
-            seconds = (await connection.execute(self._next)).scalar_one()
-        return float(seconds) if seconds is not None else None
+            row = (await connection.execute(self._left, {"kinds": list(kinds), "node": self._node})).one()
+        return row.held_back, float(row.next_in) if row.next_in is not None else None
 
     async def counts(self) -> Sequence[Row[Any]]:
         async with self.database.reading() as connection:

@@ -23,11 +23,12 @@ ROOM = 100
 HEARTBEAT = 5.0
 POLL = 5.0
 """Seconds after which a worker looks by itself: it is woken by what its own process commits."""
+HELD_BACK_LOOK = 1.0
+"""The same where something is due that a limit holds back: what ends in another process wakes nobody here."""
 OUTAGE_PAUSE = 1.0
 ABANDONED = 10
 """Claims beyond its tries of which no worker lived, or was quick enough, to say how they ended."""
 _ERROR_LENGTH = 8_000
-_NO_ROOM_LOOK = 0.1
 
 
 class Worker:
@@ -51,7 +52,7 @@ class Worker:
         self._finishing = asyncio.Event()
         self._running: dict[asyncio.Task[None], Job] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self._stopping = False
+        self._held_back = False
 
     # -- what services use ---------------------------------------------------------------------------
 
@@ -132,7 +133,6 @@ class Worker:
 
     async def stop(self, grace: float) -> None:
         """Claims nothing new; what does not end in time is given back, as if it had not been begun."""
-        self._stopping = True
         claiming, *others = self._tasks or (None,)
         await background.end(claiming)
         if self._running:
@@ -158,8 +158,8 @@ class Worker:
         )
         while True:
             room = self._room - len(self._running) - len(self._finished)
-            pause = _NO_ROOM_LOOK
             self._wake.clear()
+            self._held_back, pause = True, HELD_BACK_LOOK
             if room > 0:
                 try:
                     rows, lease_ends = await self.table.claim(names, most, in_project, room)
@@ -175,10 +175,9 @@ class Worker:
 
     async def _pause(self) -> float:
         """Until something is due, or somebody else's may have been left behind."""
-        if self._running:
-            return min(POLL, 1.0)  # what ends makes room in its project, and wakes us, too
-        due = await self.table.next_in()
-        return POLL if due is None else max(0.0, min(POLL, due))
+        self._held_back, next_in = await self.table.left(list(self._kinds))
+        longest = HELD_BACK_LOOK if self._held_back else POLL
+        return longest if next_in is None else max(0.0, min(longest, next_in))
 
     async def _sleep(self, seconds: float) -> None:
         try:
@@ -194,7 +193,12 @@ class Worker:
 
     def _end(self, task: "asyncio.Task[None]") -> None:
         del self._running[task]
-        self._wake.set()
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """What has ended makes room for what was held back; where nothing was, nobody need look."""
+        if self._held_back:
+            self._wake.set()
 
     async def _run(self, job: Job) -> None:
         kind = self._kinds[job.kind]
@@ -269,7 +273,7 @@ class Worker:
                     log.warning("overtaken", kind=job.kind, key=job.key, epoch=job.epoch)
             if self._finished:
                 self._finishing.set()
-            self._wake.set()
+            self._make_room()
 
     async def _beat(self) -> None:
         while True:
