@@ -179,8 +179,11 @@ async def test_no_secret_shows_in_what_runs(stack: Stack) -> None:
 
 
 async def test_a_service_that_hangs_is_reported_and_not_killed(own_stack: Stack) -> None:
+    """And another one of its kind answers in its place."""
+    own_stack.env["SIGNALBOX_GIT_INSTANCES"] = "2"
     own_stack.up()
     pid = own_stack.pid("git")
+    assert own_stack.pid("git-2") != pid
     os.kill(pid, signal.SIGSTOP)
 
     async def reported() -> bool:
@@ -190,6 +193,8 @@ async def test_a_service_that_hangs_is_reported_and_not_killed(own_stack: Stack)
 
     await eventually(reported)
     assert own_stack.pid("git") == pid
+    others = [s for s in own_stack.status()["services"] if s["name"] != "git"]
+    assert {s["state"] for s in others} == {"running"}
     os.kill(pid, signal.SIGCONT)
 
     async def well() -> bool:

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Self
 
 from pydantic import SecretStr
 
@@ -11,7 +12,7 @@ from signalbox_common import outbox
 from signalbox_common.bus import Call, FactCall
 from signalbox_common.contracts.auth import ProjectCreated
 from signalbox_common.contracts.base import Ask, Command, GrantScope, Query, Reply
-from signalbox_common.contracts.events import Event
+from signalbox_common.contracts.events import Event, ProgressEvent
 from signalbox_common.contracts.streams import FACT_CONSUMERS, SERVICE_CALLS, FactConsumer, Topology
 from signalbox_common.db import Transaction
 from signalbox_common.errors import Conflict
@@ -65,6 +66,21 @@ class Recall(Query[Noted]):
 class Conflicting(Conflict):
     code = "lab_conflicting"
     detail = "It cannot be built."
+
+
+class Logged(ProgressEvent):
+    subject = "evt.*.tasks.lab.logged"
+
+    text: str
+
+    def joined(self, following: Self) -> Self:
+        return self.model_copy(update={"text": self.text + following.text})
+
+
+class Counted(ProgressEvent):
+    subject = "evt.*.tasks.lab.counted"
+
+    percent: int
 
 
 class NoteTaken(Event):

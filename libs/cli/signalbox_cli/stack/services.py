@@ -1,6 +1,7 @@
 """The six services, and the role beside the gateway, as programs of the native stack."""
 
 import os
+from collections.abc import Mapping
 
 from signalbox_cli.provision.credentials import service_environment
 from signalbox_cli.stack.home import Home
@@ -9,28 +10,35 @@ from signalbox_cli.stack.program import Program, Sockets, first_lines
 from signalbox_common.programs import PROGRAMS, SERVICES
 
 GATEWAY = SERVICES[0]
-WORKERS, MOST_WORKERS = "SIGNALBOX_GATEWAY_WORKERS", 64
+GATEWAY_WORKERS = "SIGNALBOX_GATEWAY_WORKERS"
+MOST = 64
 
 
-class BadWorkers(ValueError):
+class BadInstances(ValueError):
     """Carries what the person is to be told."""
 
 
-def programs(home: Home, sockets: Sockets, *, gateway_fd: int, gateway_workers: int = 1) -> list[Program]:
+def programs(home: Home, sockets: Sockets, *, gateway_fd: int, instances: Mapping[str, int]) -> list[Program]:
     """Each service with its own credentials, and with none of anybody else's."""
     first = [_program(service, home, sockets, gateway_fd) for service in PROGRAMS]
     more = [
-        _program(GATEWAY, home, sockets, gateway_fd, name=f"{GATEWAY}-{number}")
-        for number in range(2, gateway_workers + 1)
+        _program(service, home, sockets, gateway_fd, name=f"{service}-{number}")
+        for service in PROGRAMS
+        for number in range(2, instances.get(service, 1) + 1)
     ]
     return first + more
 
 
-def gateway_workers() -> int:
-    """How many processes share the port of the gateway: each holds as many connections as it may open."""
-    text = os.environ.get(WORKERS) or "1"
-    if not (text.isdecimal() and 1 <= int(text) <= MOST_WORKERS):
-        raise BadWorkers(f"{WORKERS} is a number from 1 to {MOST_WORKERS}, not {text!r}")
+def wanted_instances() -> dict[str, int]:
+    """How many processes of each program there are to be: those of the gateway share its port."""
+    wanted = {program: _number(f"SIGNALBOX_{program.upper()}_INSTANCES") for program in PROGRAMS}
+    return wanted | {GATEWAY: max(wanted[GATEWAY], _number(GATEWAY_WORKERS))}
+
+
+def _number(setting: str) -> int:
+    text = os.environ.get(setting) or "1"
+    if not (text.isdecimal() and 1 <= int(text) <= MOST):
+        raise BadInstances(f"{setting} is a number from 1 to {MOST}, not {text!r}")
     return int(text)
 
 

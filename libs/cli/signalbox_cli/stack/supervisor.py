@@ -95,11 +95,11 @@ class Supervisor:
         # These import the contracts, in a thread, so that we go on hearing meanwhile.
         await asyncio.to_thread(importlib.import_module, "signalbox_cli.stack.servers")
         from signalbox_cli.stack.servers import MissingServer
-        from signalbox_cli.stack.services import BadWorkers
+        from signalbox_cli.stack.services import BadInstances
 
         try:
             await self._bring_up()
-        except (MissingServer, BadWorkers) as error:
+        except (MissingServer, BadInstances) as error:
             raise StartFailed(str(error)) from None
 
     async def _bring_up(self) -> None:
@@ -107,7 +107,7 @@ class Supervisor:
         from signalbox_cli.stack import services
         from signalbox_cli.stack.servers import Servers
 
-        workers = services.gateway_workers()
+        instances = services.wanted_instances()
         try:
             gateway_fd, port = self._sockets.listen(self._port, self._host)
         except OSError as error:
@@ -129,7 +129,7 @@ class Supervisor:
         await self._all_ready("server")
         await self._provision(secrets, servers)
         for program in services.programs(
-            self.home, self._sockets, gateway_fd=gateway_fd, gateway_workers=workers
+            self.home, self._sockets, gateway_fd=gateway_fd, instances=instances
         ):
             self._add(program, self._forkserver.launch)
         await self._all_ready("service")

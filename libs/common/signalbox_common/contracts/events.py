@@ -3,7 +3,7 @@
 import re
 import uuid
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from signalbox_common.contracts.base import PLATFORM, ContractError, Message, register
 from signalbox_common.programs import OWNERS
@@ -65,6 +65,27 @@ class Event(Message):
     def filter_subject(cls) -> str:
         """What whoever reads it subscribes to."""
         return cls.subject.replace("*", PLATFORM, 1) if cls.of_platform else cls.subject
+
+
+class ProgressEvent(Event):
+    """On the way to a fact: it goes straight into the stream, is forgotten after a day, and may be cut."""
+
+    number: int = 0
+    """Grows by one with each message of one source about one operation."""
+
+    def joined(self, following: Self) -> Self | None:
+        """Both in one, where that says the same; None where they must stay two."""
+        _ = following
+        return None
+
+
+class ProgressOmitted(ProgressEvent):
+    """The byte budget of an operation is spent: what else there was to tell, in all."""
+
+    subject = "evt.*.*.progress.omitted"
+
+    events: int
+    bytes: int
 
 
 class AuditRecorded(Event):
