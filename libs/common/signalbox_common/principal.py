@@ -37,7 +37,11 @@ class Principal:
     scopes: frozenset[str] | None = None
     """What an API token is limited to; None where it is not."""
     verbs: frozenset[str] | None = None
-    """What a delegation is limited to."""
+    """What a delegation is limited to, whatever the scopes of the API token were that it came from."""
+    act: str | None = None
+    """The service that acts for the person, under a delegation."""
+    run: str | None = None
+    """What it does so for."""
     namespace: str | None = None
     """The slug of that project."""
     at_home: bool = False
@@ -87,10 +91,11 @@ def authorize(contract: type[Request[Any]], standing: Standing) -> None:
         role = standing.project_role
         if role is None or not role.includes(contract.least_role):
             raise RoleTooLow(contract.least_role)
-    if standing.scopes is not None and not in_scope(contract.scope(), standing.scopes):
+    if standing.verbs is not None:
+        if contract.verb() not in standing.verbs:
+            raise NotDelegated
+    elif standing.scopes is not None and not in_scope(contract.scope(), standing.scopes):
         raise InsufficientScope(contract.scope())
-    if standing.verbs is not None and contract.verb() not in standing.verbs:
-        raise NotDelegated
 
 
 def in_scope(needed: str, held: frozenset[str]) -> bool:
@@ -150,13 +155,19 @@ def _principal(claims: dict[str, Any]) -> Principal:
         delegation_id=_id(claims, "dlg"),
         scopes=_words(claims, "scp"),
         verbs=_words(claims, "vrb"),
-        namespace=str(claims["nsp"]) if claims.get("nsp") is not None else None,
+        act=_word(claims, "act"),
+        run=_word(claims, "run"),
+        namespace=_word(claims, "nsp"),
         at_home=claims.get("own") is True,
     )
 
 
 def _id(claims: dict[str, Any], name: str) -> uuid.UUID | None:
     return uuid.UUID(claims[name]) if claims.get(name) is not None else None
+
+
+def _word(claims: dict[str, Any], name: str) -> str | None:
+    return str(claims[name]) if claims.get(name) is not None else None
 
 
 def _words(claims: dict[str, Any], name: str) -> frozenset[str] | None:

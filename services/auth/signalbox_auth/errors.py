@@ -275,6 +275,16 @@ class DelegationEnded(Unauthenticated):
     detail = "The delegation has ended."
 
 
+class ProofOutOfReach(Unauthenticated):
+    code = "proof_out_of_reach"
+    detail = "The command that this proof came with was accepted too long ago, or not yet."
+
+
+class DelegationThere(Conflict):
+    code = "delegation_exists"
+    detail = "There is a delegation for this secret already."
+
+
 class DelegationPassedOn(Forbidden):
     code = "not_delegated"
     detail = "A delegation cannot be passed on."

@@ -50,6 +50,7 @@ class AuditedRequest:
             actor=principal.user_id if principal else actor,
             actor_name=principal.username if principal else actor_name,
             credential=principal.credential if principal else None,
+            act=principal.act if principal else None,
             resource=named[:_RESOURCE_LENGTH] if named else None,
             project=self.project or (principal.project_id if principal else None),
             address=h.client.get().address,

@@ -107,6 +107,8 @@ class AuditRecorded(Event):
     actor_name: str | None = None
     credential: str | None = None
     """What spoke for the actor: `session:<id>`, `token:<id>` or `delegation:<id>`."""
+    act: str | None = None
+    """The service that acted for the actor, under a delegation."""
     resource: str | None = None
     project: uuid.UUID | None = None
     address: str | None = None

@@ -10,6 +10,7 @@ from signalbox_common.contracts.auth import (
     GetNamespaces,
     ProjectDeleted,
     ProjectRestored,
+    RenewDelegation,
 )
 from signalbox_common.contracts.base import Command, Request, consumer_of, contracts_of
 from signalbox_common.contracts.events import AuditRecorded, Event
@@ -18,7 +19,7 @@ from signalbox_common.programs import OWNERS
 DAY = 24 * 3600.0
 MIB = 1024 * 1024
 
-GENERATION = 7
+GENERATION = 8
 """Grows whenever provisioning changes; an older program refuses to provision a newer installation."""
 
 KEY_BUCKET = "grant-keys"
@@ -175,7 +176,7 @@ INGEST = Consumer(EXTERNAL.name, "fanout-ingest", EXTERNAL.subjects[0])
 INGEST_LETTERS = f"dlq.{INGEST.name}"
 """Where what is no event goes; below it follows the subject that it came on."""
 
-_DELEGATING = (Delegate, DelegatedGrant, EndDelegation)
+_DELEGATING = (Delegate, DelegatedGrant, RenewDelegation, EndDelegation)
 SERVICE_CALLS: tuple[tuple[str, type[Request[Any]]], ...] = (
     ("catalog", GetNamespaces),
     *((service, contract) for service in ("tasks", "sandbox", "git") for contract in _DELEGATING),

@@ -27,6 +27,10 @@ FIELDS = (
 )
 
 
+ADDED_FIELDS = ("act",)
+"""Sealed only where they say something: lines from before them have the seals that they always had."""
+
+
 class Chain:
     """Seals lines with a key, so that whoever can write to the database cannot make a chain of their own."""
 
@@ -34,7 +38,9 @@ class Chain:
         self._key = derive(secret_key, "audit-chain")
 
     def seal(self, before: bytes, line: dict[str, Any]) -> bytes:
-        text = json.dumps([_plain(line[name]) for name in FIELDS], ensure_ascii=False)
+        sealed = [_plain(line[name]) for name in FIELDS]
+        sealed += [[name, _plain(line[name])] for name in ADDED_FIELDS if line[name] is not None]
+        text = json.dumps(sealed, ensure_ascii=False)
         return hmac.digest(self._key, before + text.encode(), hashlib.sha256)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from signalbox_auth.domain.audit import BEGINNING, FIELDS, Chain
+from signalbox_auth.domain.audit import ADDED_FIELDS, BEGINNING, FIELDS, Chain
 from signalbox_auth.service.anchor import Anchor
 from signalbox_auth.store import audit as rows
 from signalbox_common.bus import Call, FactCall
@@ -100,7 +100,7 @@ class Audit:
             checked = expected - after - 1
             if row.sequence != expected:
                 return _broken(expected, checked, after, "the line is missing")
-            sealed = self._chain.seal(before, {name: getattr(row, name) for name in FIELDS})
+            sealed = self._chain.seal(before, {name: getattr(row, name) for name in (*FIELDS, *ADDED_FIELDS)})
             if not hmac.compare_digest(sealed, bytes(row.hash)):
                 return _broken(expected, checked, after, "the line, or one before it, was changed")
             before = sealed
@@ -113,5 +113,5 @@ def _broken(at: int, checked: int, last: int, reason: str) -> contract.AuditRepo
 
 
 def _entry(row: Row[Any]) -> contract.AuditEntry:
-    values = {name: getattr(row, name) for name in FIELDS}
+    values = {name: getattr(row, name) for name in (*FIELDS, *ADDED_FIELDS)}
     return contract.AuditEntry(**values, hash=bytes(row.hash).hex())

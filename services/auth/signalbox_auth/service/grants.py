@@ -6,6 +6,8 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from signalbox_auth import errors
 from signalbox_auth.domain import tokens as api_tokens
 from signalbox_auth.service.keys import Keys
@@ -31,6 +33,10 @@ log = telemetry.get_logger()
 
 _USE_NOTED_EVERY = timedelta(minutes=1)
 _PREFIX = "sbx_dlg_"
+_IN_THE_STREAM = timedelta(days=7)
+"""As long as a command may wait."""
+_CLOCKS = timedelta(seconds=5)
+"""By which the stream's clock may be ahead of ours."""
 
 
 class Grants:
@@ -71,8 +77,6 @@ class Grants:
         principal = await verifier.verify(query.proof.get_secret_value(), GrantScope.PERSON)
         async with self._database.reading() as connection:
             found = await rows.places(connection, principal.user_id, set(query.namespaces))
-        if principal.delegation_id is not None:
-            found = [place for place in found if place.project_id == principal.project_id]
         return contract.NamespaceAccessList(
             items=tuple(
                 contract.NamespaceAccess(
@@ -174,9 +178,14 @@ class Grants:
         verifier = self._proofs.get(ask.service)
         if verifier is None:
             raise errors.UnknownAudience
-        principal = await verifier.verify(ask.proof.get_secret_value(), GrantScope.PROJECT)
+        if ask.accepted_at is not None and not _IN_THE_STREAM >= _age(ask.accepted_at) >= -_CLOCKS:
+            raise errors.ProofOutOfReach
+        principal = await verifier.verify(
+            ask.proof.get_secret_value(), GrantScope.PROJECT, at=ask.accepted_at
+        )
         self._check_may_delegate(principal, ask.role_needed)
-        secret = _PREFIX + secrets.token_urlsafe(32)
+        secret = _PREFIX + secrets.token_urlsafe(32) if ask.hash is None else ""
+        hashed = _hash(secret) if ask.hash is None else bytes.fromhex(ask.hash)
         delegation = rows.Delegation(
             id=uuid7(),
             service=ask.service,
@@ -192,7 +201,10 @@ class Grants:
 
         async def work(transaction: Transaction) -> contract.Delegation:
             transaction.actor, transaction.actor_name = principal.user_id, principal.username
-            await rows.add_delegation(transaction, delegation, _hash(secret))
+            if not await rows.add_delegation(transaction, delegation, hashed):
+                raise errors.DelegationThere
+            # The proof may be days old: what counts of its person is what is true now.
+            await self._holding(transaction.connection, hashed)
             return contract.Delegation(id=delegation.id, delegation=secret, expires_at=delegation.expires_at)
 
         return await call.once(work)
@@ -203,6 +215,26 @@ class Grants:
             raise errors.DelegationPassedOn
         if principal.project_role is None or not principal.project_role.includes(needed):
             raise errors.RoleTooLow
+
+    async def renew(self, call: Call, ask: contract.RenewDelegation) -> contract.Renewal:
+        transaction, hashed = call.transaction, _hash(ask.delegation.get_secret_value())
+        holder, delegation = await self._holding(transaction.connection, hashed)
+        transaction.actor, transaction.actor_name = holder.user.id, holder.user.username
+        expires_at = max(delegation.expires_at, datetime.now(UTC) + timedelta(hours=ask.hours))
+        if not await rows.renew_delegation(transaction, delegation.id, expires_at):
+            raise errors.DelegationEnded
+        return contract.Renewal(id=delegation.id, expires_at=expires_at)
+
+    @staticmethod
+    async def _holding(connection: AsyncConnection, hashed: bytes) -> tuple[Holder, rows.Delegation]:
+        """Who is acted for, as long as account, API token and role last."""
+        found = await rows.by_delegation(connection, hashed)
+        if found is None:
+            raise errors.DelegationEnded
+        holder, delegation = found
+        if holder.place is None or not holder.place.role.includes(delegation.role_needed):
+            raise errors.DelegationEnded
+        return holder, delegation
 
     async def end(self, call: Call, ask: contract.EndDelegation) -> Empty:
         transaction = call.transaction
@@ -217,12 +249,7 @@ class Grants:
         if query.audience not in OWNERS:
             raise errors.UnknownAudience
         async with self._database.reading() as connection:
-            found = await rows.by_delegation(connection, _hash(query.delegation.get_secret_value()))
-        if found is None:
-            raise errors.DelegationEnded
-        holder, delegation = found
-        if holder.place is None or not holder.place.role.includes(delegation.role_needed):
-            raise errors.DelegationEnded
+            holder, delegation = await self._holding(connection, _hash(query.delegation.get_secret_value()))
         limits = {
             "dlg": str(delegation.id),
             "vrb": list(delegation.verbs),
@@ -230,6 +257,10 @@ class Grants:
             "run": delegation.run,
         }
         return self._sign(holder, query.audience, limits)
+
+
+def _age(moment: datetime) -> timedelta:
+    return datetime.now(UTC) - moment
 
 
 def _hash(secret: str) -> bytes:

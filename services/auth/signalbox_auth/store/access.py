@@ -206,9 +206,11 @@ async def places(connection: AsyncConnection, user_id: uuid.UUID, slugs: Collect
     return [Place(row.project_id, row.slug, ProjectRole(row.role), row.home) for row in rows]
 
 
-async def add_delegation(transaction: Transaction, delegation: Delegation, hashed: bytes) -> None:
-    await transaction.connection.execute(
-        insert(delegations).values(
+async def add_delegation(transaction: Transaction, delegation: Delegation, hashed: bytes) -> bool:
+    """False where there is one for that secret."""
+    added = await transaction.connection.execute(
+        insert(delegations)
+        .values(
             id=delegation.id,
             hash=hashed,
             service=delegation.service,
@@ -222,7 +224,25 @@ async def add_delegation(transaction: Transaction, delegation: Delegation, hashe
             created_at=func.now(),
             expires_at=delegation.expires_at,
         )
+        .on_conflict_do_nothing(index_elements=["hash"])
+        .returning(delegations.c.id)
     )
+    return added.first() is not None
+
+
+async def renew_delegation(transaction: Transaction, delegation: uuid.UUID, expires_at: datetime) -> bool:
+    """False where it has ended meanwhile."""
+    row = await transaction.connection.execute(
+        delegations.update()
+        .where(
+            delegations.c.id == delegation,
+            delegations.c.revoked_at.is_(None),
+            delegations.c.expires_at > func.now(),
+        )
+        .values(expires_at=expires_at)
+        .returning(delegations.c.id)
+    )
+    return row.first() is not None
 
 
 async def end_delegation(transaction: Transaction, hashed: bytes) -> uuid.UUID | None:

@@ -166,6 +166,7 @@ audit = Table(
     _uuid("actor"),
     Column("actor_name", Text),
     Column("credential", Text),
+    Column("act", Text),
     Column("resource", Text),
     _uuid("project"),
     Column("address", Text),

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, StringConstraints
 
-from signalbox_common.contracts.base import Ask, Empty, GrantScope, Query, Reply, Text
+from signalbox_common.contracts.base import Ask, Empty, GrantScope, Moment, Query, Reply, Text
 from signalbox_common.contracts.events import Event
 from signalbox_common.contracts.roles import PlatformRole, ProjectRole
 
@@ -113,7 +113,7 @@ class Delegation(Reply):
 
     id: uuid.UUID
     delegation: str
-    """The secret that stands for it; shown here, and never again."""
+    """The secret that stands for it, shown here and never again; empty where the asker has made it."""
     expires_at: datetime
 
 
@@ -131,15 +131,41 @@ class Delegate(Ask[Delegation]):
         "forbidden": 403,
         "not_delegated": 403,
         "role_too_low": 403,
+        "proof_out_of_reach": 401,
+        "delegation_ended": 401,
+        "delegation_exists": 409,
     }
 
     service: Audience
     proof: Token
+    accepted_at: Moment | None = None
+    """When the stream took the command that the proof came with, at most seven days ago: the proof is judged
+    as of then; role, account and API token are judged as of now."""
+    hash: Annotated[Text, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """SHA-256 of the secret that is to stand for it, made and stored by the asker: no answer can be lost."""
     run: Annotated[Text, StringConstraints(min_length=1, max_length=100)]
     """What it is for: the run, the schedule."""
     verbs: Annotated[tuple[Verb, ...], Field(min_length=1, max_length=50)]
     role_needed: ProjectRole = ProjectRole.DEVELOPER
     """It ends when the person's role falls below this."""
+    hours: int = Field(default=24, ge=1, le=24 * 31)
+
+
+class Renewal(Reply):
+    """How long it goes on now."""
+
+    id: uuid.UUID
+    expires_at: datetime
+
+
+class RenewDelegation(Ask[Renewal]):
+    """It goes on for so many hours from now, while the person still has the role."""
+
+    subject = "ask.auth.v1.renew-delegation"
+    grant = GrantScope.NONE
+    refusals = {"delegation_ended": 401}
+
+    delegation: Annotated[SecretStr, Field(max_length=200)]
     hours: int = Field(default=24, ge=1, le=24 * 31)
 
 

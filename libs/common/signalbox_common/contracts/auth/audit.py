@@ -25,6 +25,8 @@ class AuditEntry(Reply):
     actor: uuid.UUID | None = None
     actor_name: str | None = None
     credential: str | None = None
+    act: str | None = None
+    """The service that acted for the actor, under a delegation."""
     resource: str | None = None
     project: uuid.UUID | None = None
     address: str | None = None
