@@ -17,14 +17,13 @@ from signalbox_common.contracts.base import Request, contracts_of
 from signalbox_common.contracts.streams import (
     INGEST,
     INGEST_LETTERS,
-    SERVICE_CALLS,
     STREAMS,
-    Topology,
     letters_of,
 )
 from signalbox_common.programs import FANOUT, OWNERS, PROGRAMS
 from signalbox_common.testing import eventually
 from tests.support.installation import Installation, matches
+from tests.support.lab import TOPOLOGY
 
 pytestmark = pytest.mark.fresh  # what may be published is stored, purged and acknowledged
 
@@ -32,7 +31,6 @@ PROJECT = "0192f1a0-0000-7000-8000-000000000000"
 
 
 def subjects() -> list[str]:
-    topology = Topology()
     found = set[str]()
     for contract in contracts_of(Request):
         found |= (
@@ -43,7 +41,7 @@ def subjects() -> list[str]:
     for owner in OWNERS:
         found |= {f"evt.{PROJECT}.{owner}.thing.done", f"evt._.{owner}.thing.done", f"rvk._.{owner}.x.y"}
         found |= {f"dlq.cmd.{owner}.v1.x", f"ask.{owner}.v1.unknown", f"qry.{owner}.v1.unknown"}
-    found |= {f"dlq.{fact.name}.x" for fact in topology.facts}
+    found |= {f"dlq.{fact.name}.x" for fact in TOPOLOGY.facts}
     found |= {f"evt.{PROJECT}.ext.thing.done", f"{INGEST_LETTERS}.x", "reply.abc.def"}
     found |= {f"_INBOX.{program}.x" for program in PROGRAMS}
     for stream in (*STREAMS, *(letters_of(owner) for owner in OWNERS)):
@@ -52,7 +50,7 @@ def subjects() -> list[str]:
         for what in ("INFO", "PURGE", "DELETE", "UPDATE", "MSG.GET", "MSG.DELETE"):
             found |= {f"$JS.API.STREAM.{what}.{stream.name}", f"streams.STREAM.{what}.{stream.name}"}
         found |= {f"$JS.API.DIRECT.GET.{stream.name}", f"$JS.API.DIRECT.GET.{stream.name}.evt.x.y"}
-    for consumer in topology.consumers():
+    for consumer in TOPOLOGY.consumers():
         of = f"{consumer.stream}.{consumer.name}"
         found |= {f"$JS.API.CONSUMER.{what}.{of}" for what in ("MSG.NEXT", "INFO", "DELETE", "CREATE")}
         found |= {f"streams.CONSUMER.{what}.{of}" for what in ("INFO", "DELETE", "CREATE")}
@@ -62,7 +60,7 @@ def subjects() -> list[str]:
 
 def may(program: str, subject: str) -> bool:
     """By its permissions."""
-    rights = of_user(program, Topology())
+    rights = of_user(program, TOPOLOGY)
     allowed = any(matches(pattern, subject) for pattern in rights.publish or ())
     return allowed and not any(matches(pattern, subject) for pattern in rights.deny_publish)
 
@@ -73,19 +71,17 @@ def should(program: str, subject: str) -> bool:
     words = rest.split(".")
     of_operators = any(each.operator and matches(each.subject, subject) for each in contracts_of(Request))
     match kind:
-        case "cmd":
-            return program == "gateway" and not of_operators
-        case "ask" | "qry":
+        case "cmd" | "ask" | "qry":
             asked_by_gateway = program == "gateway" and not of_operators
             return asked_by_gateway or any(
-                program == caller and matches(each.subject, subject) for caller, each in SERVICE_CALLS
+                program == caller and matches(each.subject, subject) for caller, each in TOPOLOGY.calls
             )
         case "evt":
             return program == (FANOUT if words[1] == "ext" else words[1])
         case "rvk":
             return program == words[1] == "auth"
         case "dlq":
-            readers = {fact.name: fact.service for fact in Topology().facts} | {INGEST.name: FANOUT}
+            readers = {fact.name: fact.service for fact in TOPOLOGY.facts} | {INGEST.name: FANOUT}
             return program == (words[1] if words[0] == "cmd" else readers.get(words[0]))
         case "ext":
             return program == "gateway"
