@@ -70,9 +70,10 @@ def should(program: str, subject: str) -> bool:
     kind, _, rest = subject.partition(".")
     words = rest.split(".")
     of_operators = any(each.operator and matches(each.subject, subject) for each in contracts_of(Request))
+    of_services = any(each.caller and each.subject == subject for each in contracts_of(Request))
     match kind:
         case "cmd" | "ask" | "qry":
-            asked_by_gateway = program == "gateway" and not of_operators
+            asked_by_gateway = program == "gateway" and not of_operators and not of_services
             return asked_by_gateway or any(
                 program == caller and matches(each.subject, subject) for caller, each in TOPOLOGY.calls
             )

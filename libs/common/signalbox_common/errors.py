@@ -220,6 +220,13 @@ class InsufficientScope(Forbidden):
         super().__init__(f"This token lacks the scope {scope}.")
 
 
+class Reserved(Forbidden):
+    code = "reserved"
+
+    def __init__(self, caller: str) -> None:
+        super().__init__(f"Only the service {caller} asks for this, under a delegation.")
+
+
 class NotDelegated(Forbidden):
     code = "not_delegated"
     detail = "The delegation does not cover this."

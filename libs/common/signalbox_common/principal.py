@@ -13,6 +13,7 @@ from signalbox_common.errors import (
     GrantRevoked,
     InsufficientScope,
     NotDelegated,
+    Reserved,
     RoleTooLow,
     SessionRequired,
     Unauthenticated,
@@ -55,7 +56,9 @@ class Principal:
 
     @property
     def standing(self) -> "Standing":
-        return Standing(self.role, self.project_role, self.session_id is not None, self.scopes, self.verbs)
+        return Standing(
+            self.role, self.project_role, self.session_id is not None, self.scopes, self.verbs, self.act
+        )
 
     @property
     def credential(self) -> str | None:
@@ -79,12 +82,15 @@ class Standing:
     in_person: bool = True
     scopes: frozenset[str] | None = None
     verbs: frozenset[str] | None = None
+    act: str | None = None
 
 
 def authorize(contract: type[Request[Any]], standing: Standing) -> None:
     """Raises Forbidden where the contract asks for more than that."""
     if contract.in_person and not standing.in_person:
         raise SessionRequired
+    if contract.caller is not None and standing.act != contract.caller:
+        raise Reserved(contract.caller)
     if contract.admin and standing.role is not PlatformRole.ADMIN:
         raise AdminRequired
     if contract.grant is GrantScope.PROJECT:

@@ -10,6 +10,7 @@ from signalbox_catalog.service.limiter import ProjectLimiter
 from signalbox_catalog.service.packages import Packages
 from signalbox_catalog.service.projects import Projects
 from signalbox_catalog.service.reading import Reading
+from signalbox_catalog.service.revealing import Revealing
 from signalbox_catalog.service.tidying import Tidying
 from signalbox_catalog.service.trees import Trees
 from signalbox_catalog.service.vault import Vault
@@ -39,6 +40,7 @@ def build(settings: CatalogSettings, *, checkpoint: Checkpoint = no_checkpoint) 
         Changes(app.database, vault, access, limiter),
         Applying(app.database, vault, access, limiter),
     )
+    handlers.register_keys(app.bus, Revealing(app.database, vault, access))
     handlers.register_packages(app.bus, Packages(app.database, bucket, vault, limiter))
     handlers.register_facts(app.bus, Projects())
     tidying = Tidying(

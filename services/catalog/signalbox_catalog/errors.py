@@ -92,6 +92,13 @@ class ResourceNotFound(NotFound):
         super().__init__(f"There is no {what} in the namespace {namespace}.")
 
 
+class KeyNotFound(NotFound):
+    code = "key_not_found"
+
+    def __init__(self, pointer: str) -> None:
+        super().__init__(f"There is no key at {pointer}.")
+
+
 class AlreadyExists(Conflict):
     """A living resource has that name."""
 

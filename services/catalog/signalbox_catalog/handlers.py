@@ -5,6 +5,7 @@ from signalbox_catalog.service.changes import Changes
 from signalbox_catalog.service.packages import Packages
 from signalbox_catalog.service.projects import Projects
 from signalbox_catalog.service.reading import Reading
+from signalbox_catalog.service.revealing import Revealing
 from signalbox_catalog.service.tidying import Tidying
 from signalbox_catalog.service.trees import Trees
 from signalbox_catalog.service.watching import Watching
@@ -32,6 +33,10 @@ def register_changes(bus: ServiceBus, changes: Changes, applying: Applying) -> N
     bus.on_command(contract.RestoreResource, own_transaction=True)(changes.restore)
     bus.on_command(contract.RollBackResource, own_transaction=True)(changes.roll_back)
     bus.on_ask(contract.Apply, own_transaction=True)(applying.apply)
+
+
+def register_keys(bus: ServiceBus, revealing: Revealing) -> None:
+    bus.on_ask(contract.RevealKeys, own_transaction=True)(revealing.reveal)
 
 
 def register_packages(bus: ServiceBus, packages: Packages) -> None:

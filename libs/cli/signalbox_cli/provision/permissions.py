@@ -96,7 +96,7 @@ def _gateway() -> Permissions:
             *_reading(EVENTS),
         ],
         subscribe=["*.reply.*.*", "reply.*.*", "_INBOX.gateway.>", _RESOURCES, *_TOLD_TO_ALL],
-        deny_publish=_of_operators(),
+        deny_publish=[*_of_operators(), *_of_services()],
     )
 
 
@@ -127,6 +127,11 @@ def _reading(stream: Stream) -> list[str]:
 def _of_operators() -> list[str]:
     """What only an operator may ask for."""
     return [contract.subject for contract in contracts_of(Request) if contract.operator]
+
+
+def _of_services() -> list[str]:
+    """What only one service may ask for."""
+    return [contract.subject for contract in contracts_of(Request) if contract.caller is not None]
 
 
 def _checking_tokens() -> list[str]:

@@ -131,6 +131,8 @@ class Request(Message, Generic[R]):
     """Only with a session of one's own: not with an API token, nor under a delegation."""
     operator: ClassVar[bool] = False
     """For the operator's user of the bus only; the gateway may not send it."""
+    caller: ClassVar[str | None] = None
+    """The one service that may send it, for a person and under a delegation; not even the gateway may."""
     area: ClassVar[str | None] = None
     """What an API token's scope calls the things that this is about; the service's name by default."""
     target: ClassVar[str | None] = None

@@ -27,6 +27,8 @@ def refusals_of(contract: type[Request[Any]]) -> Mapping[str, int]:
         found |= _IN_PROJECT
     if contract.in_person:
         found["session_required"] = 403
+    if contract.caller is not None:
+        found["reserved"] = 403
     if contract.admin:
         found["admin_required"] = 403
     if not issubclass(contract, Query):

@@ -13,6 +13,7 @@ from signalbox_common.contracts.auth import (
     RenewDelegation,
 )
 from signalbox_common.contracts.base import Command, Request, consumer_of, contracts_of
+from signalbox_common.contracts.catalog import RevealKeys
 from signalbox_common.contracts.events import AuditRecorded, Event
 from signalbox_common.programs import OWNERS
 
@@ -180,6 +181,7 @@ _DELEGATING = (Delegate, DelegatedGrant, RenewDelegation, EndDelegation)
 SERVICE_CALLS: tuple[tuple[str, type[Request[Any]]], ...] = (
     ("catalog", GetNamespaces),
     *((service, contract) for service in ("tasks", "sandbox", "git") for contract in _DELEGATING),
+    ("tasks", RevealKeys),
 )
 """Which service asks, or commands, which other one; everything else is asked by the gateway."""
 

@@ -2,6 +2,7 @@
 
 from signalbox_common.contracts.catalog.apply import *
 from signalbox_common.contracts.catalog.history import *
+from signalbox_common.contracts.catalog.keys import *
 from signalbox_common.contracts.catalog.kinds import *
 from signalbox_common.contracts.catalog.packages import *
 from signalbox_common.contracts.catalog.resources import *
