@@ -3,9 +3,9 @@
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
-from signalbox_common.contracts.base import GrantScope, Request
+from signalbox_common.contracts.base import GrantScope
 from signalbox_common.contracts.roles import PlatformRole, ProjectRole
 from signalbox_common.errors import (
     AdminRequired,
@@ -85,7 +85,24 @@ class Standing:
     act: str | None = None
 
 
-def authorize(contract: type[Request[Any]], standing: Standing) -> None:
+class Protected(Protocol):
+    """What says itself who may do it: the contract of a message, or a route of the data plane."""
+
+    @property
+    def grant(self) -> GrantScope: ...
+    @property
+    def least_role(self) -> ProjectRole: ...
+    @property
+    def admin(self) -> bool: ...
+    @property
+    def in_person(self) -> bool: ...
+    @property
+    def caller(self) -> str | None: ...
+    def verb(self) -> str: ...
+    def scope(self) -> str: ...
+
+
+def authorize(contract: Protected, standing: Standing) -> None:
     """Raises Forbidden where the contract asks for more than that."""
     if contract.in_person and not standing.in_person:
         raise SessionRequired
@@ -119,6 +136,10 @@ class GrantVerifier:
         self._revoked = revoked
 
     async def verify(self, grant: str | None, scope: GrantScope, *, at: datetime | None = None) -> Principal:
+        return (await self.hold(grant, scope, at=at)).principal
+
+    async def hold(self, grant: str | None, scope: GrantScope, *, at: datetime | None = None) -> "HeldGrant":
+        """For what goes on while the grant may be taken back."""
         if not grant:
             raise Unauthenticated("A grant is needed.")
         try:
@@ -127,25 +148,38 @@ class GrantVerifier:
             # Grants come from auth itself: its key may be on its way here. Never a reason to refuse.
             raise UnknownGrantKey from error
         try:
-            principal = _principal(claims)
             # Grants of the first version carry none, and commands of its time may still wait in the stream.
-            version = int(claims.get("ver", 1))
+            held = HeldGrant(_principal(claims), int(claims.get("ver", 1)), claims["kid"])
         except (KeyError, ValueError, TypeError) as error:
             raise Unauthenticated("The grant is incomplete.") from error
         await self._revoked.known()
-        if self._revoked.covers(
+        if held.covered(self._revoked, at=at):
+            raise GrantRevoked
+        if scope is GrantScope.PROJECT and held.principal.project_id is None:
+            raise Forbidden("A grant for a project is needed.")
+        return held
+
+
+@dataclass(frozen=True)
+class HeldGrant:
+    """Who was let in, and all that they were let in by."""
+
+    principal: Principal
+    version: int
+    kid: str
+
+    def covered(self, revoked: Revocations, *, at: datetime | None = None) -> bool:
+        """Whether anything of that had been taken back at that moment (by now, unless said otherwise)."""
+        principal = self.principal
+        return revoked.covers(
             at=at,
             session=principal.session_id,
             token=principal.token_id,
             delegation=principal.delegation_id,
             user=principal.user_id,
-            version=version,
-            kid=claims["kid"],
-        ):
-            raise GrantRevoked
-        if scope is GrantScope.PROJECT and principal.project_id is None:
-            raise Forbidden("A grant for a project is needed.")
-        return principal
+            version=self.version,
+            kid=self.kid,
+        )
 
 
 def _principal(claims: dict[str, Any]) -> Principal:

@@ -10,6 +10,7 @@ import uvloop
 from signalbox_common import telemetry
 from signalbox_common.bus import Call, ServiceBus
 from signalbox_common.contracts import health as contract
+from signalbox_common.dataplane import DataServer
 from signalbox_common.db import Database, Transaction, is_outage
 from signalbox_common.errors import Unavailable
 from signalbox_common.health import Health, HealthServer
@@ -43,6 +44,7 @@ class Service:
             {"database": self.database.check, "nats": self._check_nats},
             {"keys": self.bus.buckets.keys.degraded, "relay": self.bus.relay.degraded},
         )
+        self.data = DataServer(settings.service, self.bus.grants, self.bus.revoked)
         self.work = Worker(self.database, self.inbox, settings.instance)
         self.health.measure = self.work.measure
         WorkDesk(self.database, self.inbox, self.work).register(self.bus)
@@ -87,6 +89,7 @@ class Service:
                 task.cancel()
             await asyncio.wait([starting, told])
             tidying.cancel()
+            await self.data.stop()
             await self.work.stop(self.settings.shutdown_grace)
             with suppress(Exception):
                 await asyncio.wait_for(self.bus.stop(), self.settings.shutdown_grace + 2)
@@ -100,6 +103,10 @@ class Service:
         await self.bus.connection.connect()
         await self._prepare()
         await self.bus.start()
+        if self.data.has_routes:
+            if self.settings.data_listen is None:
+                raise ValueError("SIGNALBOX_DATA_LISTEN says where the data plane listens, and is not set")
+            await self.data.start(self.settings.data_listen)
         self.work.start()
 
     async def _prepare(self) -> None:

@@ -118,6 +118,10 @@ class OwnerSettings(ServiceSettings):
     db_slow_query: float = 0.25
     """Seconds after which a statement is recorded as slow."""
 
+    data_listen: str | None = None
+    """Where the data plane listens, if this service has routes there: `unix:<path>` or `<host>:<port>`, on a
+    network that neither clients nor sandboxes reach."""
+
     command_workers: int = 4
     """Commands of one verb that one process handles at the same time."""
     command_attempts: int = 6

@@ -43,12 +43,12 @@ class ServiceBus(Bus):
         self._owner = settings
         self._database = database
         self._inbox = inbox
-        self._grants = GrantVerifier(self.keys, self.revoked, settings.service)
+        self.grants = GrantVerifier(self.keys, self.revoked, settings.service)
         self._audit = AuditTrail(database)
         self._requests = RequestServer(
             self.connection,
             settings.service,
-            grants=self._grants,
+            grants=self.grants,
             inbox=inbox,
             audit=self._audit,
             concurrency=settings.request_concurrency,
@@ -83,7 +83,7 @@ class ServiceBus(Bus):
                 self._inbox,
                 contract,
                 handler,
-                grants=self._grants,
+                grants=self.grants,
                 audit=self._audit,
                 own_transaction=own_transaction,
             )

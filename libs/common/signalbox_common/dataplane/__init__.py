@@ -1,0 +1,10 @@
+"""The data plane: bytes over HTTP/1.1, straight to the process that holds them.
+
+Control goes over the bus; what is large, or goes on for long, comes here. Each request shows a grant, which
+is checked as it is for messages, and an open response ends with what it was granted by.
+"""
+
+from signalbox_common.dataplane.client import DataClient
+from signalbox_common.dataplane.server import DataRequest, DataServer
+
+__all__ = ["DataClient", "DataRequest", "DataServer"]
