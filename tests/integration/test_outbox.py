@@ -9,6 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from signalbox_common import outbox
+from signalbox_common.cloudevents import MESSAGE_ID
 from signalbox_common.db import Database
 from signalbox_common.outbox import Relay
 from signalbox_common.testing import eventually
@@ -133,12 +134,17 @@ async def test_a_leader_that_hangs_is_replaced_within_two_seconds(installation: 
 
 
 async def test_one_relay_at_a_time(installation: Installation) -> None:
-    """Two of them, both woken by each commit: every fact goes out once, in order."""
+    """Three of them, all woken by each commit: every fact is in the stream once, in order."""
     database = Database(installation.settings(LabSettings, "tasks"))
     order: list[int] = []
+    stored: set[str] = set()
 
-    async def publish(_subject: str, body: bytes, _headers: dict[str, str]) -> bool:
+    async def publish(_subject: str, body: bytes, headers: dict[str, str]) -> bool:
+        """As the stream does: a machine that stalls for a second makes two of them publish the same."""
         await asyncio.sleep(0)
+        if headers[MESSAGE_ID] in stored:
+            return True
+        stored.add(headers[MESSAGE_ID])
         order.append(int(NoteTaken.model_validate_json(body).text))
         return False
 
@@ -244,4 +250,37 @@ async def test_a_relay_that_cannot_lead_says_so(
         await eventually(well)
     finally:
         await kept_out.relay.stop()
+        await database.close()
+
+
+async def test_a_stream_that_takes_nothing_is_degraded_health(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the lease is had anew each time."""
+    monkeypatch.setattr(outbox, "HINDERED_LONG", 0.5)
+    database = Database(installation.settings(LabSettings, "tasks"))
+    full = True
+
+    async def publish(_subject: str, _body: bytes, _headers: dict[str, str]) -> bool:
+        if full:
+            raise ConnectionError("the stream is full")
+        return False
+
+    relay = Relay(database, publish, "relay-one")
+    await emit(database, "0")
+    relay.start()
+    try:
+
+        async def degraded() -> bool:
+            return "ConnectionError" in (relay.degraded() or "")
+
+        await eventually(degraded)
+        full = False
+
+        async def well() -> bool:
+            return relay.degraded() is None and await relay.backlog() == 0
+
+        await eventually(well)
+    finally:
+        await relay.stop()
         await database.close()

@@ -58,6 +58,7 @@ STANDBY_LOOK = 1.0
 """The same where nothing waits and another relay led last: nobody wakes us for what it leaves."""
 IDLE_LOOK = 5.0
 """The same where we led last: a commit wakes us, unless it was of a process that died over it."""
+STREAM_SILENT = "the stream does not take them"
 HINDERED_LONG = 5.0
 """Seconds after which facts that wait make the service degraded."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
@@ -199,7 +200,7 @@ class Relay:
         self._epoch: int | None = None
         self._newest = 0
         """The last row that somebody else may have published already."""
-        self._hindrance: str | None = None
+        self._hindrance = ""
         self._hindered_since: float | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -230,7 +231,7 @@ class Relay:
         since = self._hindered_since
         if since is None or time.monotonic() - since < HINDERED_LONG:
             return None
-        return self._hindrance or "the database does not answer"
+        return self._hindrance
 
     async def _run(self) -> None:
         pause = _FIRST_PAUSE
@@ -263,18 +264,20 @@ class Relay:
             if not found.leads:
                 return found
             published = []
+            self._hinder(STREAM_SILENT)
             try:
                 await self._publish_in_order(found.rows, published)
             except Exception:
                 # What was confirmed goes first: it need not be published again.
                 await connection.execute(delete(self._table).where(self._table.c.id.in_(published)))
                 raise
+            self._hindered_since = None
             telemetry.PUBLISHED.inc(len(published))
 
     async def _take(self, connection: AsyncConnection, published: list[int]) -> _Round:
         """Deletes what is published, and takes or renews the lease and the next rows, in one statement."""
         asked_at = time.monotonic()
-        self._hindered_since = self._hindered_since or asked_at
+        self._hinder("the database does not answer")
         found = (
             await connection.execute(
                 self._look,
@@ -287,10 +290,10 @@ class Relay:
             self._lease_ends = asked_at + LEASE
             if first.epoch != self._epoch:
                 self._epoch, self._newest = first.epoch, first.newest
-        if first.waits and not leads:
+        if not first.waits:
+            self._hindered_since = None
+        elif not leads:
             self._hinder(f"{first.owner} leads, and facts wait")
-        else:
-            self._hindered_since = self._hindrance = None
         return _Round(found if leads else (), leads, first.owner, first.waits and not leads)
 
     def _hinder(self, reason: str) -> None:
