@@ -46,6 +46,12 @@ _GIVE_BACK = """
         due_at = {schema}.clock() + :after * interval '1 second'
     from {held} returning work.id
 """
+_LEAVE = """
+    update {schema}.work
+    set state = 'waiting', attempts = attempts - 1, lease_owner = null, lease_until = null,
+        due_at = {schema}.clock()
+    where lease_owner = :worker and state = 'running'
+"""
 _FINISH = "delete from {schema}.work using {held} returning work.id"
 _REMOVE = "delete from {schema}.work where id = :id"
 _PUT_BACK = """
@@ -98,6 +104,7 @@ class WorkTable:
         self._hold = prepared(_HOLD)
         self._renew = prepared(_RENEW)
         self._give_back = prepared(_GIVE_BACK)
+        self._leave = prepared(_LEAVE)
         self._finish = prepared(_FINISH)
         self._remove = prepared(_REMOVE)
         self._put_back = prepared(_PUT_BACK)
@@ -138,6 +145,11 @@ class WorkTable:
     async def give_back(self, jobs: Sequence[tuple[int, int]], after: float = 0.0) -> set[int]:
         """As if they had not been tried."""
         return await self._for_all(self._give_back, jobs, after=after)
+
+    async def leave(self) -> None:
+        """Gives back all that this worker holds, also what it was about to claim when it was stopped."""
+        async with self.database.reading() as connection:
+            await connection.execute(self._leave, {"worker": self._worker})
 
     async def finish(self, jobs: Sequence[tuple[int, int]]) -> set[int]:
         """Those whose end was ours to write."""

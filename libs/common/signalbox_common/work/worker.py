@@ -137,17 +137,16 @@ class Worker:
         await background.end(claiming)
         if self._running:
             await asyncio.wait(self._running, timeout=grace)
-        left = dict(self._running)
-        await background.end(*left)
+        await background.end(*self._running)
         await background.end(*others)
+        if not self._tasks:
+            return
         try:
             if self._finished:
                 await self.table.finish([(job.id, job.epoch) for job in self._finished])
-            unended = [(job.id, job.epoch) for job in left.values() if not job.ended]
-            if unended:
-                await self.table.give_back(unended)
-        except Exception as error:  # noqa: BLE001 - their leases end by themselves
-            log.warning("work not given back", jobs=len(left), reason=repr(error)[:300])
+            await self.table.leave()
+        except Exception as error:  # noqa: BLE001 - leases end by themselves
+            log.warning("work not given back", reason=repr(error)[:300])
 
     async def _claim_all(self) -> None:
         kinds = list(self._kinds.values())
