@@ -34,8 +34,13 @@ class AccessResolver:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
 
-    async def resolve(self, call: Call, namespaces: Collection[str]) -> Mapping[str, Access]:
-        """Those that the asker may read, by what they were called; auth is asked where it must be."""
+    async def resolve(
+        self, call: Call, namespaces: Collection[str], *, reading: bool = False
+    ) -> Mapping[str, Access]:
+        """Those that the asker may read, by what they were called; auth is asked where it must be.
+
+        A delegation is for one project: in others it reads as far as its person may, and writes nothing.
+        """
         principal = call.principal
         found: dict[str, Access] = {}
         if principal.project_id is not None and principal.project_role is not None:
@@ -46,7 +51,7 @@ class AccessResolver:
         unknown = sorted({name for name in namespaces if name} - found.keys())
         if len(unknown) > MAX_NAMESPACES:
             raise BadInput(Flaw(f"These are more than {MAX_NAMESPACES} namespaces.", "too_many", "metadata"))
-        if unknown:
+        if unknown and (reading or principal.delegation_id is None):
             question = GetNamespaces(
                 service="catalog", proof=SecretStr(call.grant or ""), namespaces=tuple(unknown)
             )

@@ -22,7 +22,7 @@ class Revealing:
 
     async def reveal(self, call: Call, ask: contract.RevealKeys) -> Outcome[contract.RevealedKeys]:
         kind = kind_called(ask.plural)
-        access = (await self._access.resolve(call, [ask.namespace])).get(ask.namespace)
+        access = (await self._access.resolve(call, [ask.namespace], reading=True)).get(ask.namespace)
         if access is None or not self._may(access):
             # As if there were no such namespace.
             raise not_found(kind, ask.name, Place(call.principal.project(), ask.namespace))

@@ -50,7 +50,7 @@ class Trees:
         if kept is None:
             raise not_found(kind, query.name, place)
         others = {resource.place.namespace for resource in kept.tree.resources.values()} - {place.namespace}
-        opened = await self._access.resolve(call, others)
+        opened = await self._access.resolve(call, others, reading=True)
         readable = frozenset(each.place.project_id for each in opened.values())
         if kept.weight > MAX_BYTES:
             raise TreeTooLarge
