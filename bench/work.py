@@ -42,7 +42,7 @@ async def worker_on(stack_: Stack, *, settle_each: bool) -> AsyncIterator[tuple[
     settings = OwnerSettings(service="tasks")
     database = Database(settings)
     tally = Tally()
-    worker = Worker(database, Inbox(database), "bench")
+    worker = Worker(database, Inbox(database).pending, "bench")
 
     @worker.on("bench", most=100_000, most_in_project=100_000)
     async def nothing(job: Job) -> None:

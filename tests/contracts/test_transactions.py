@@ -12,7 +12,7 @@ from signalbox_catalog import handlers as catalog
 from signalbox_common.bus import ServiceBus
 from signalbox_common.bus.calls import Handler
 from signalbox_common.contracts.base import Ask, Command, Request, contracts_of
-from signalbox_common.inbox import Outcome
+from signalbox_common.outcomes import Outcome
 
 
 class Registry:

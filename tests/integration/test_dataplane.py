@@ -172,6 +172,26 @@ async def test_an_open_response_is_cut_when_its_grant_is_taken_back(scene: Scene
     assert over.value.code == "grant_revoked", "cut, and then not let in again"
 
 
+async def test_what_was_cut_before_it_began_is_refused(scene: Scene) -> None:
+    """The grant is taken back while the handler still thinks."""
+    member = await scene.http.join(scene.owner, scene.project, "developer")
+    thinking = asyncio.Event()
+
+    async def think() -> None:
+        thinking.set()
+        await asyncio.Event().wait()
+
+    scene.lab.before_start = think
+    async with scene.client(await scene.grant(member), fence=1) as client:
+        asking = asyncio.create_task(client.write(START, lambda: pieces(b"{}"), key="never"))
+        await thinking.wait()
+        assert (await scene.http.post("/api/v1/auth/logout", headers=member)).is_success
+        with pytest.raises(SignalboxError) as refused:
+            await asking
+    assert (refused.value.status, refused.value.code) == (401, "grant_revoked")
+    assert scene.lab.started == []
+
+
 async def test_whoever_was_overtaken_is_fenced_off(scene: Scene) -> None:
     grant = await scene.grant()
     for fence, code in ((2, None), (1, "fenced"), (2, None), (None, "fenced")):

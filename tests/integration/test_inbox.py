@@ -11,7 +11,8 @@ from signalbox_common.contracts.events import AuditRecorded
 from signalbox_common.contracts.operations import OperationStatus
 from signalbox_common.db import Database, Transaction
 from signalbox_common.errors import Conflict, SignalboxError
-from signalbox_common.inbox import Inbox, Outcome, RequestKey
+from signalbox_common.inbox import Inbox, RequestKey
+from signalbox_common.outcomes import Outcome
 from tests.support.installation import Installation
 from tests.support.lab import LabSettings, Noted
 

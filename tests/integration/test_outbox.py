@@ -88,16 +88,17 @@ class Rival:
 
     relay: Relay
     published: list[str] = field(default_factory=list)
+    hangs: asyncio.Event = field(default_factory=asyncio.Event)
     goes_on: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 def rival(database: Database, instance: str, *, held: bool = False) -> Rival:
-    """With `held`, it hangs in its first publish: as if it had been stopped there."""
+    """With `held`, it hangs in its first publish until it may go on: as if it had been stopped there."""
 
     async def publish(_subject: str, body: bytes, _headers: dict[str, str]) -> bool:
         if held:
-            found.goes_on.set()
-            await asyncio.Event().wait()
+            found.hangs.set()
+            await found.goes_on.wait()
         found.published.append(NoteTaken.model_validate_json(body).text)
         return False
 
@@ -117,7 +118,7 @@ async def test_a_leader_that_hangs_is_replaced_within_two_seconds(installation: 
     await emit(database, "0", "1")
     hanging.relay.start()
     try:
-        await hanging.goes_on.wait()
+        await hanging.hangs.wait()
         started = time.monotonic()
         other.relay.start()
 
@@ -127,6 +128,16 @@ async def test_a_leader_that_hangs_is_replaced_within_two_seconds(installation: 
         await eventually(gone_out)
         # The lease, one look of those that stand by, and what the machine takes.
         assert time.monotonic() - started < outbox.LEASE + outbox.STANDBY_LOOK + 1.0
+        # Continued, it ends what it was in the middle of, which the stream knows, and nothing else of then.
+        hanging.goes_on.set()
+        await emit(database, "2")
+        other.relay.wake()
+
+        async def goes_on() -> bool:
+            return hanging.published[:1] == ["0"] and "2" in hanging.published + other.published
+
+        await eventually(goes_on)
+        assert "1" not in hanging.published
     finally:
         await hanging.relay.stop()
         await other.relay.stop()

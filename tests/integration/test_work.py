@@ -1,96 +1,27 @@
-"""Work by itself: leases, fencing, fairness, limits, retries, and what stops in the middle."""
+"""Work by itself: leases, fencing, retries, and what stops in the middle."""
 
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import AsyncIterator
 
 import pytest
-from sqlalchemy import text
 
-from signalbox_common.db import Database, Transaction
-from signalbox_common.errors import SignalboxError
-from signalbox_common.inbox import Inbox
+from signalbox_common.errors import WorkUnderWay
 from signalbox_common.testing import eventually
-from signalbox_common.work import Job, Overtaken, Retry, Worker
+from signalbox_common.work import Job, Overtaken, Retry
 from signalbox_common.work.worker import ABANDONED
+from tests.support.crew import KIND, ONE, Crew, crew_of, succeed
 from tests.support.installation import Installation
-from tests.support.lab import Conflicting, LabSettings
+from tests.support.lab import Conflicting
 
 pytestmark = pytest.mark.fresh  # whole tables are counted
-
-ONE, OTHER = uuid.UUID(int=1), uuid.UUID(int=2)
-KIND = "lab"
-LEASE = 0.6
-
-
-async def succeed(_job: Job) -> None:
-    """The least that there is to do."""
-
-
-@dataclass
-class Crew:
-    """Workers of one service on one database, and what they have done."""
-
-    database: Database
-    act: Callable[[Job], Awaitable[None]] = succeed
-    done: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
-    workers: list[Worker] = field(default_factory=list)
-
-    def hire(
-        self, *, lease: float = LEASE, room: int = 100, node: str | None = None, **limits: Any
-    ) -> Worker:
-        name = f"worker-{len(self.workers)}"
-        worker = Worker(self.database, Inbox(self.database), name, node=node, room=room)
-        worker.table.lease, worker.heartbeat = lease, lease / 3
-
-        async def failed(_transaction: Transaction, job: Job, error: SignalboxError) -> None:
-            self.failed.append(f"{job.key}: {error.code}")
-
-        @worker.on(KIND, failed=failed, **limits)
-        async def do(job: Job) -> None:
-            await self.act(job)
-            self.done.append(job.key)
-
-        self.workers.append(worker)
-        return worker
-
-    async def put(self, *keys: str, project: uuid.UUID | None = ONE, **more: Any) -> None:
-        async with self.database.transaction() as transaction:
-            for key in keys:
-                await self.workers[0].put(transaction, KIND, key, project=project, **more)
-
-    async def rows(self, where: str = "true") -> list[Any]:
-        async with self.database.reading() as connection:
-            found = await connection.execute(text(f"select * from tasks.work where {where} order by id"))
-            return list(found.all())
-
-    async def all_done(self) -> None:
-        async def empty() -> bool:
-            return not await self.rows("state <> 'failed'")
-
-        await eventually(empty, within=60, what="all work is done")
-
-    @asynccontextmanager
-    async def at_work(self) -> AsyncIterator[None]:
-        for worker in self.workers:
-            worker.start()
-        try:
-            yield
-        finally:
-            for worker in self.workers:
-                await worker.stop(5.0)
 
 
 @pytest.fixture
 async def crew(installation: Installation) -> AsyncIterator[Crew]:
-    found = Crew(Database(installation.settings(LabSettings, "tasks")))
-    yield found
-    await found.database.close()
+    async with crew_of(installation) as found:
+        yield found
 
 
 async def test_a_key_is_worked_on_once(crew: Crew) -> None:
@@ -100,6 +31,41 @@ async def test_a_key_is_worked_on_once(crew: Crew) -> None:
         await crew.put("b", "c")
         await crew.all_done()
     assert sorted(crew.done) == ["a", "b", "c"]
+
+
+async def test_no_operation_waits_for_work_that_is_anothers(crew: Crew) -> None:
+    """It would be pending for ever: the work ends the operation that it was put there with."""
+    crew.hire()
+    await crew.put("a", command_id=uuid.uuid4())
+    with pytest.raises(WorkUnderWay):
+        await crew.put("a", command_id=uuid.uuid4())
+    await crew.put("a")  # who waits for nothing is content that it is there
+    assert len(await crew.rows()) == 1
+
+
+async def test_what_has_failed_begins_anew_for_whoever_asks_again(crew: Crew) -> None:
+    async def refuse(_job: Job) -> None:
+        raise Conflicting
+
+    crew.act = refuse
+    crew.hire()
+    await crew.put("a", payload={"try": 1}, command_id=uuid.uuid4())
+    async with crew.at_work():
+
+        async def given_up() -> bool:
+            return bool(await crew.rows("state = 'failed'"))
+
+        await eventually(given_up)
+        seen: list[tuple[int, int, object]] = []
+
+        async def do(job: Job) -> None:
+            seen.append((job.epoch, job.attempts, job.payload))
+
+        crew.act = do
+        await crew.put("a", payload={"try": 2})
+        await crew.all_done()
+        assert await crew.rows() == []
+    assert seen == [(2, 1, {"try": 2})], "the epoch goes on growing"
 
 
 async def test_what_was_rolled_back_is_not_worked_on(crew: Crew) -> None:
@@ -294,137 +260,3 @@ async def test_work_waits_for_its_time_and_goes_back_to_wait(crew: Crew) -> None
     waits = [after - before for before, after in zip([started, *turns], turns, strict=False)]
     assert min(waits) >= 0.29
     assert len(turns) == 3
-
-
-async def test_projects_take_turns(crew: Crew) -> None:
-    """One has three hundred waiting, the other thirty that came after them: it is not behind them."""
-    crew.hire(room=4)
-    await crew.put(*(f"one-{number}" for number in range(300)), project=ONE)
-    await crew.put(*(f"other-{number}" for number in range(30)), project=OTHER)
-    async with crew.at_work():
-        await crew.all_done()
-    last_of_other = max(index for index, key in enumerate(crew.done) if key.startswith("other"))
-    assert last_of_other < 2 * 30 * 1.1 + 4
-
-
-async def test_a_long_queue_delays_nobody_else(crew: Crew) -> None:
-    """As against the same with an empty table, measured in the same run."""
-
-    async def first_of_other(key: str) -> float:
-        started = time.monotonic()
-        await crew.put(key, project=OTHER)
-
-        async def there() -> bool:
-            return key in crew.done
-
-        await eventually(there)
-        return time.monotonic() - started
-
-    async def act(job: Job) -> None:
-        if job.project == ONE:
-            await asyncio.sleep(0.01)
-
-    crew.act = act
-    crew.hire(room=50, most_in_project=16)
-    async with crew.at_work():
-        control = min([await first_of_other(f"control-{number}") for number in range(5)])
-        await crew.put(*(f"one-{number}" for number in range(5_000)), project=ONE)
-        delays = [await first_of_other(f"other-{number}") for number in range(10)]
-    assert sorted(delays)[5] <= 0.1 + 10 * control
-
-
-async def test_limits_hold_over_all_workers(crew: Crew) -> None:
-    busy, most, most_in_one = {ONE: 0, OTHER: 0}, 0, 0
-
-    async def act(job: Job) -> None:
-        nonlocal most, most_in_one
-        assert job.project is not None
-        busy[job.project] += 1
-        most, most_in_one = max(most, sum(busy.values())), max(most_in_one, busy[ONE])
-        await asyncio.sleep(0.002)
-        busy[job.project] -= 1
-
-    crew.act = act
-    for _ in range(4):
-        crew.hire(most=5, most_in_project=3, lease=10.0)
-    for project in (ONE, OTHER):
-        await crew.put(*(f"{project}-{number}" for number in range(60)), project=project)
-    async with crew.at_work():
-        await crew.all_done()
-    assert (most, most_in_one) == (5, 3)
-    assert len(crew.done) == 120
-
-
-async def test_work_for_one_node_waits_for_that_node(crew: Crew) -> None:
-    crew.hire(node="here")
-    await crew.put("there", target="there")
-    await crew.put("here", target="here")
-    async with crew.at_work():
-
-        async def mine_is_done() -> bool:
-            return crew.done == ["here"]
-
-        await eventually(mine_is_done)
-
-        async def others_waits() -> bool:
-            return [row.key for row in await crew.rows()] == ["there"]
-
-        await eventually(others_waits)
-        crew.hire(node="there").start()
-        await crew.all_done()
-
-
-@pytest.mark.parametrize("jump", ["1 hour", "-1 hour"])
-async def test_a_clock_that_jumps_ends_nothing(crew: Crew, installation: Installation, jump: str) -> None:
-    """Whoever is at work goes on; what another one claims meanwhile is fenced off, and all is done once."""
-    ended: list[str] = []
-
-    async def act(job: Job) -> None:
-        await asyncio.sleep(0.05)
-        async with job.transaction() as transaction:
-            await job.done(transaction)
-        ended.append(job.key)
-
-    crew.act = act
-    for _ in range(2):
-        crew.hire(room=5)
-    keys = [f"job-{number}" for number in range(40)]
-    await crew.put(*keys)
-    async with crew.at_work():
-
-        async def under_way() -> bool:
-            return len(ended) > 5
-
-        await eventually(under_way)
-        async with installation.sql() as connection:
-            await connection.execute(
-                "create or replace function tasks.clock() returns timestamptz language sql volatile as "
-                f"$$select clock_timestamp() + interval '{jump}'$$"
-            )
-        if jump.startswith("-"):
-            await crew.put("after")
-            keys.append("after")
-            async with crew.database.transaction() as transaction:
-                # What was put before is due by a clock that is an hour ahead now.
-                await transaction.connection.execute(text("update tasks.work set due_at = tasks.clock()"))
-        await crew.all_done()
-    assert sorted(ended) == sorted(keys)
-
-
-async def test_many_ends_are_written_together(crew: Crew) -> None:
-    crew.hire(room=200, most=1000, most_in_project=1000)
-    finishes = 0
-    table = crew.workers[0].table
-    finish = table.finish
-
-    async def counted(jobs: Sequence[tuple[int, int]]) -> set[int]:
-        nonlocal finishes
-        finishes += 1
-        return await finish(jobs)
-
-    table.finish = counted  # type: ignore[method-assign]
-    await crew.put(*(str(number) for number in range(1_000)))
-    async with crew.at_work():
-        await crew.all_done()
-    assert len(crew.done) == 1_000
-    assert finishes < 100

@@ -57,7 +57,7 @@ LONG = pytest.param(Stop(seconds=60.0, lease=15.0), marks=pytest.mark.proof)
 
 async def put(installation: Installation, names: dict[str, UUID]) -> None:
     database = Database(installation.settings(LabSettings, "tasks"))
-    worker = Worker(database, Inbox(database), "putting")
+    worker = Worker(database, Inbox(database).pending, "putting")
     async with database.transaction() as transaction:
         for name, project in names.items():
             await worker.put(transaction, BUILD, name, project=project, payload={"name": name})

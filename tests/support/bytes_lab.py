@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,6 +37,8 @@ class BytesLab:
     folder: Path
     fence: int = 0
     started: list[str] = field(default_factory=list)
+    before_start: Callable[[], Awaitable[None]] | None = None
+    """What a handler waits for that starts something."""
     sent: int = 0
     """Bytes of the stream that is followed."""
 
@@ -86,6 +88,8 @@ class BytesLab:
         return StreamingResponse(for_ever())
 
     async def start(self, request: DataRequest) -> Response:
+        if self.before_start is not None:
+            await self.before_start()
         if request.fence is None or request.fence < self.fence:
             raise Fenced
         self.fence = request.fence

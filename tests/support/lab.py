@@ -16,7 +16,7 @@ from signalbox_common.contracts.events import Event, ProgressEvent
 from signalbox_common.contracts.streams import FACT_CONSUMERS, SERVICE_CALLS, FactConsumer, Topology
 from signalbox_common.db import Transaction
 from signalbox_common.errors import Conflict
-from signalbox_common.inbox import Checkpoint, Outcome, no_checkpoint
+from signalbox_common.outcomes import Checkpoint, Outcome, no_checkpoint
 from signalbox_common.runtime import Service
 from signalbox_common.settings import OwnerSettings
 

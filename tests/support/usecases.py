@@ -18,8 +18,9 @@ from signalbox_common.contracts.base import Failure, Reply, Request
 from signalbox_common.contracts.roles import PlatformRole, ProjectRole
 from signalbox_common.db import Database, Transaction
 from signalbox_common.errors import SignalboxError
-from signalbox_common.inbox import Inbox, Outcome, RequestKey
+from signalbox_common.inbox import Inbox, RequestKey
 from signalbox_common.keys import uuid7
+from signalbox_common.outcomes import Outcome
 from signalbox_common.principal import Principal
 
 R = TypeVar("R", bound=Reply)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from signalbox_common import outbox
 from signalbox_common.bus import Call
-from signalbox_common.inbox import Checkpoint, Deferred, no_checkpoint
+from signalbox_common.outcomes import Checkpoint, Deferred, no_checkpoint
 from signalbox_common.runtime import Service, run
 from signalbox_common.work import Job
 from tests.support.lab import Build, LabSettings, Noted, NoteTaken

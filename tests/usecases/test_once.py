@@ -6,7 +6,7 @@ from signalbox_auth.service.projects import Projects
 from signalbox_common.bus import Call
 from signalbox_common.bus.calls import Handled
 from signalbox_common.contracts import auth as contract
-from signalbox_common.inbox import Outcome
+from signalbox_common.outcomes import Outcome
 from tests.support.usecases import Scene, principal
 from tests.usecases.people import person, project
 

@@ -82,6 +82,21 @@ def test_credentials_are_made_once_and_completed(tmp_path: Path) -> None:
     assert len(set(everything)) == len(everything) == 3 * len(USERS)
 
 
+def test_a_file_of_an_earlier_version_is_read_and_completed(tmp_path: Path) -> None:
+    """Publishers can be named before the next start has made what has come since."""
+    path = tmp_path / "secrets.json"
+    first = Credentials.load_or_make(path)
+    stored = json.loads(path.read_text())
+    del stored["root_key"]
+    path.write_text(json.dumps(stored))
+    earlier = Credentials.read(path)
+    assert earlier.passwords == first.passwords
+    earlier.save(path)
+    completed = Credentials.load_or_make(path)
+    assert completed.root_key not in ("", first.root_key)
+    assert Credentials.read(path) == completed
+
+
 def test_a_service_is_told_its_own_secrets_only(tmp_path: Path) -> None:
     credentials = Credentials.load_or_make(tmp_path / "secrets.json")
     write_service_files(tmp_path, credentials, ENDPOINTS)

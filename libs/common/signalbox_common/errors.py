@@ -169,6 +169,11 @@ class CommandUnconfirmed(OutcomeUnknown):
     detail = "The command may have been accepted, or not."
 
 
+class WorkUnderWay(Conflict):
+    code = "work_under_way"
+    detail = "The same is being done already; ask again when that has ended."
+
+
 class WorkFailed(SignalboxError):
     """Work that went on after its answer, and came to no good end."""
 

@@ -5,7 +5,6 @@ import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -14,6 +13,7 @@ from starlette.routing import Route
 
 from signalbox_common import __version__, telemetry
 from signalbox_common.contracts.health import HealthReport
+from signalbox_common.http import HttpServer
 from signalbox_common.settings import ServiceSettings
 
 Check = Callable[[], Awaitable[None]]
@@ -71,19 +71,7 @@ async def _outcome(check: Check) -> str:
     return "ok"
 
 
-class _PromptServer(uvicorn.Server):
-    """Is told when to end, where uvicorn looks ten times a second: a tenth of what an idle service takes."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.told = asyncio.Event()
-
-    async def main_loop(self) -> None:
-        await self.on_tick(0)
-        await self.told.wait()
-
-
-class HealthServer:
+class HealthServer(HttpServer):
     """`/health` (alive), `/health/ready` (and of use), `/metrics`."""
 
     def __init__(self, settings: ServiceSettings, health: Health) -> None:
@@ -103,31 +91,7 @@ class HealthServer:
         app = Starlette(
             routes=[Route("/health", alive), Route("/health/ready", ready), Route("/metrics", metrics)]
         )
-        config = uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            date_header=False,  # it would be that of the start
-            lifespan="off",
-            timeout_graceful_shutdown=1,
-        )
-        self._server = _PromptServer(config)
-        self._socket = _listen(settings)
-        self._task: asyncio.Task[None] | None = None
-
-    @property
-    def port(self) -> int:
-        return int(self._socket.getsockname()[1])
-
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._server._serve([self._socket]))  # noqa: SLF001 - `serve` would take over our signals
-
-    async def stop(self) -> None:
-        self._server.should_exit = True
-        self._server.told.set()
-        if self._task is not None:
-            with suppress(asyncio.CancelledError):
-                await self._task
+        super().__init__(app, _listen(settings))
 
 
 def _listen(settings: ServiceSettings) -> socket.socket:

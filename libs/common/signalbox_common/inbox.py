@@ -3,12 +3,9 @@
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import partial
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol
 
 from sqlalchemy import (
-    ARRAY,
     Column,
     DateTime,
     LargeBinary,
@@ -17,10 +14,8 @@ from sqlalchemy import (
     Text,
     bindparam,
     delete,
-    func,
     select,
     text,
-    update,
 )
 from sqlalchemy.dialects.postgresql import UUID, insert
 
@@ -31,16 +26,8 @@ from signalbox_common.contracts.operations import OperationReport, OperationStat
 from signalbox_common.db import Database, Transaction
 from signalbox_common.deliveries import Deliveries
 from signalbox_common.errors import AlreadyDone, IdempotencyKeyReused, SignalboxError
-
-R = TypeVar("R", bound=Reply)
-
-
-@dataclass(frozen=True)
-class Deferred:
-    """Returned by a use case whose work goes on: the operation stays pending until somebody settles it."""
-
-    resource: str | None = None
-
+from signalbox_common.outcomes import Checkpoint, Deferred, Outcome, R, no_checkpoint
+from signalbox_common.pending import PendingOperations
 
 Work = Callable[[Transaction], Awaitable[R | Deferred]]
 
@@ -55,14 +42,7 @@ class Audit(Protocol):
         """What can be said before it is known how it ends."""
 
 
-Checkpoint = Callable[[str], Awaitable[None]]
-"""Called at the named steps of a request's way; fault tests stop the process there."""
-
-Answer = Callable[[str, "Outcome[Any]"], Awaitable[None]]
 KEPT_DAYS = 45
-WAITING = 8
-"""Subjects that wait for the answer of one operation; those before have given up long ago."""
-
 # In the order of the ids: two transactions that see the same facts then wait for each other only one way.
 _SEE = """
     insert into {schema}.seen_facts (handler, event_id, seen_at)
@@ -71,15 +51,6 @@ _SEE = """
     on conflict do nothing
     returning event_id
 """
-_WAIT = """
-    update {schema}.inbox
-    set reply_to = case
-        when cast(:reply_to as text) is null then reply_to
-        else (array_append(reply_to, :reply_to))[greatest(1, cardinality(reply_to) + 2 - {waiting}):]
-    end
-    where command_id = :command_id and status = 'pending'
-    returning command_id
-"""
 _ANSWER = """
     with answering as (
         update {schema}.inbox
@@ -87,33 +58,6 @@ _ANSWER = """
         where command_id = :command_id
     )
 """
-
-
-async def _nobody(_reply_to: str, _outcome: "Outcome[Any]") -> None:
-    """Where nothing is served, nobody waits."""
-
-
-async def no_checkpoint(_step: str) -> None:
-    """Nothing happens between the steps."""
-
-
-@dataclass(frozen=True)
-class Outcome(Generic[R]):
-    """The encoded answer of a request, as it was stored or as it goes out."""
-
-    body: bytes
-    failed: bool = False
-    replayed: bool = False
-    pending: bool = False
-    """There is no answer yet: it goes to whoever waits when the operation is settled."""
-
-    @staticmethod
-    def of(reply: R) -> "Outcome[R]":
-        return Outcome(reply.encode())
-
-    @staticmethod
-    def failure(error: SignalboxError, *, replayed: bool = False) -> "Outcome[Any]":
-        return Outcome(error.failure().encode(), failed=True, replayed=replayed)
 
 
 @dataclass(frozen=True)
@@ -145,6 +89,7 @@ class Inbox:
         self._database = database
         self.checkpoint = checkpoint
         self.deliveries = Deliveries(database)
+        self.pending = PendingOperations(database, checkpoint)
         metadata = MetaData(schema=database.schema)
         self._inbox = Table(
             "inbox",
@@ -158,11 +103,7 @@ class Inbox:
             Column("reply", LargeBinary),
             Column("resource", Text),
             Column("finished_at", DateTime(timezone=True)),
-            Column("reply_to", ARRAY(Text)),
-            Column("audit", LargeBinary),
         )
-        self.answer: Answer = _nobody
-        """How an answer is sent to a subject that waits for it."""
         self._facts = Table(
             "seen_facts",
             metadata,
@@ -178,7 +119,6 @@ class Inbox:
             .on_conflict_do_nothing()
             .returning(self._inbox.c.command_id)
         )
-        self._wait = text(_WAIT.format(schema=database.schema, waiting=WAITING))
         self._see = text(_SEE.format(schema=database.schema))
 
     async def once(
@@ -216,8 +156,11 @@ class Inbox:
         self, transaction: Transaction, key: RequestKey, reply: R | Deferred, audit: Audit
     ) -> Outcome[R]:
         if isinstance(reply, Deferred):
-            await self._defer(transaction, key, reply, audit)
-            return Outcome(b"", pending=True)
+            if not key.remembered:
+                raise TypeError(f"{key.subject} is not remembered, and cannot be answered later")
+            entry = audit.entry(transaction, reply.resource)
+            await self.pending.defer(transaction, key.command_id, reply, reply_to=key.reply_to, entry=entry)
+            return Outcome.later()
         outcome = Outcome.of(reply)
         resource = _resource(reply)
         audit.note(transaction, None, resource)
@@ -252,7 +195,7 @@ class Inbox:
             return  # the facts are written before the commit
         answer = {
             "command_id": key.command_id,
-            "status": OperationStatus.FAILED if outcome.failed else OperationStatus.SUCCEEDED,
+            "status": outcome.status,
             "reply": outcome.body if key.keep_reply or outcome.failed else None,
             "resource": resource,
         }
@@ -291,82 +234,12 @@ class Inbox:
         if row.digest != key.digest or row.subject != key.subject:
             return Outcome.failure(IdempotencyKeyReused(), replayed=True)
         if row.status == OperationStatus.PENDING:
-            return await self._wait_too(transaction, key)
+            if await self.pending.join(transaction, key.command_id, key.reply_to):
+                return Outcome.later()
+            return await self._replay(transaction, key)
         if row.reply is None:
             return Outcome.failure(AlreadyDone(resource=row.resource), replayed=True)
         return Outcome(bytes(row.reply), failed=row.status == OperationStatus.FAILED, replayed=True)
-
-    # -- operations that end later -------------------------------------------------------------------
-
-    async def _defer(
-        self, transaction: Transaction, key: RequestKey, deferred: Deferred, audit: Audit
-    ) -> None:
-        if not key.remembered:
-            raise TypeError(f"{key.subject} is not remembered, and cannot be answered later")
-        entry = audit.entry(transaction, deferred.resource)
-        await transaction.connection.execute(
-            update(self._inbox)
-            .where(self._inbox.c.command_id == key.command_id)
-            .values(
-                resource=deferred.resource,
-                reply_to=[key.reply_to] if key.reply_to else [],
-                audit=entry.encode() if entry is not None else None,
-            )
-        )
-
-    async def _wait_too(self, transaction: Transaction, key: RequestKey) -> Outcome[Any]:
-        """A repeat of what is still pending waits, too; settled meanwhile, it is answered at once."""
-        joined = await transaction.connection.execute(
-            self._wait, {"command_id": key.command_id, "reply_to": key.reply_to}
-        )
-        if joined.first() is not None:
-            return Outcome(b"", pending=True)
-        return await self._replay(transaction, key)
-
-    async def settle(
-        self,
-        transaction: Transaction,
-        command_id: uuid.UUID,
-        outcome: Outcome[Any],
-        *,
-        resource: str | None = None,
-    ) -> bool:
-        """Ends a pending operation with the transaction that commits its result, once.
-
-        Whoever waits is answered after the commit; who does not hear it finds it at the operation.
-        """
-        settled = (
-            await transaction.connection.execute(
-                update(self._inbox)
-                .where(
-                    self._inbox.c.command_id == command_id, self._inbox.c.status == OperationStatus.PENDING
-                )
-                .values(
-                    status=OperationStatus.FAILED if outcome.failed else OperationStatus.SUCCEEDED,
-                    reply=outcome.body,
-                    resource=func.coalesce(resource, self._inbox.c.resource),
-                    finished_at=func.now(),
-                )
-                .returning(self._inbox.c.reply_to, self._inbox.c.audit, self._inbox.c.resource)
-            )
-        ).first()
-        if settled is None:
-            return False
-        if settled.audit is not None:
-            entry = AuditRecorded.model_validate_json(settled.audit)
-            ended: dict[str, Any] = {"at": datetime.now(UTC), "resource": settled.resource or entry.resource}
-            if outcome.failed:
-                code = Failure.model_validate_json(outcome.body).code
-                ended |= {"outcome": "refused", "code": code}
-            entry = entry.model_copy(update=ended)
-            outbox.emit(transaction, self._database.schema, entry, project=None)
-        transaction.after_commit.append(partial(self._tell, tuple(settled.reply_to or ()), outcome))
-        return True
-
-    async def _tell(self, waiting: Sequence[str], outcome: Outcome[Any]) -> None:
-        await self.checkpoint("settled")
-        for reply_to in waiting:
-            await self.answer(reply_to, outcome)
 
     async def first_sights(
         self, transaction: Transaction, handler: str, event_ids: Sequence[uuid.UUID]

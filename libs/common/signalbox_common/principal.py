@@ -41,8 +41,6 @@ class Principal:
     """What a delegation is limited to, whatever the scopes of the API token were that it came from."""
     act: str | None = None
     """The service that acts for the person, under a delegation."""
-    run: str | None = None
-    """What it does so for."""
     namespace: str | None = None
     """The slug of that project."""
     at_home: bool = False
@@ -196,7 +194,6 @@ def _principal(claims: dict[str, Any]) -> Principal:
         scopes=_words(claims, "scp"),
         verbs=_words(claims, "vrb"),
         act=_word(claims, "act"),
-        run=_word(claims, "run"),
         namespace=_word(claims, "nsp"),
         at_home=claims.get("own") is True,
     )

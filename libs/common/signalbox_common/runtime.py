@@ -14,7 +14,8 @@ from signalbox_common.dataplane import DataServer
 from signalbox_common.db import Database, Transaction, is_outage
 from signalbox_common.errors import Unavailable
 from signalbox_common.health import Health, HealthServer
-from signalbox_common.inbox import Checkpoint, Inbox, no_checkpoint
+from signalbox_common.inbox import Inbox
+from signalbox_common.outcomes import Checkpoint, no_checkpoint
 from signalbox_common.settings import OwnerSettings
 from signalbox_common.work import Worker
 from signalbox_common.work.operators import WorkDesk
@@ -45,9 +46,9 @@ class Service:
             {"keys": self.bus.buckets.keys.degraded, "relay": self.bus.relay.degraded},
         )
         self.data = DataServer(settings.service, self.bus.grants, self.bus.revoked)
-        self.work = Worker(self.database, self.inbox, settings.instance)
+        self.work = Worker(self.database, self.inbox.pending, settings.instance)
         self.health.measure = self.work.measure
-        WorkDesk(self.database, self.inbox, self.work).register(self.bus)
+        WorkDesk(self.database, self.work).register(self.bus)
         self.prepare: Callable[[], Awaitable[None]] = _nothing
         """What must be done, with database and bus at hand, before the first message is taken."""
         self.finish: Callable[[], Awaitable[None]] = _nothing

@@ -21,8 +21,8 @@ from signalbox_auth.settings import AuthSettings
 from signalbox_auth.store import access, attempts, devices, sessions
 from signalbox_common.db import Transaction
 from signalbox_common.entries import RootKey
-from signalbox_common.inbox import Checkpoint, no_checkpoint
 from signalbox_common.keys import Sealer
+from signalbox_common.outcomes import Checkpoint, no_checkpoint
 from signalbox_common.runtime import Service, run
 from signalbox_common.secrets import KeyFile, LocalSecrets
 

@@ -18,7 +18,7 @@ from signalbox_catalog.service.watching import Watching
 from signalbox_catalog.settings import CatalogSettings
 from signalbox_common.bus.objects import Bucket
 from signalbox_common.contracts.streams import PACKAGES
-from signalbox_common.inbox import Checkpoint, no_checkpoint
+from signalbox_common.outcomes import Checkpoint, no_checkpoint
 from signalbox_common.runtime import Service, run
 from signalbox_common.secrets import KeyFile, LocalSecrets
 

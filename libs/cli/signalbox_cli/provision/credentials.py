@@ -73,10 +73,11 @@ class Credentials:
 
     secret_key: str
     admin_password: str
-    root_key: str
-    """Signs the entries of the buckets; auth alone gets it, its public half everybody."""
     passwords: dict[str, dict[str, str]]
     """By server and user."""
+    root_key: str = ""
+    """Signs the entries of the buckets; auth alone gets it, its public half everybody. Empty only in the file
+    of an earlier version, until `load_or_make` adds to it."""
     publishers: dict[str, Publisher] = field(default_factory=dict)
     """By name."""
 

@@ -12,7 +12,8 @@ from signalbox_common.contracts.base import Reply, Request
 from signalbox_common.contracts.events import AuditRecorded
 from signalbox_common.db import Transaction
 from signalbox_common.errors import SignalboxError, Unauthenticated
-from signalbox_common.inbox import Deferred, Inbox, Outcome, R, RequestKey, Work
+from signalbox_common.inbox import Inbox, RequestKey, Work
+from signalbox_common.outcomes import Deferred, Outcome, R
 from signalbox_common.principal import Principal
 
 

@@ -15,7 +15,8 @@ from signalbox_common.bus.durable import Delivery, DurableConsumer, PermanentFai
 from signalbox_common.contracts.base import Command, GrantScope, consumer_of
 from signalbox_common.contracts.streams import COMMANDS
 from signalbox_common.errors import SignalboxError
-from signalbox_common.inbox import Inbox, Outcome, RequestKey
+from signalbox_common.inbox import Inbox, RequestKey
+from signalbox_common.outcomes import Outcome
 from signalbox_common.principal import GrantVerifier, Principal, authorize
 from signalbox_common.settings import OwnerSettings
 

@@ -20,8 +20,9 @@ from signalbox_common.contracts.operations import Redrive, RedriveResult
 from signalbox_common.contracts.streams import COMMANDS, letters_of
 from signalbox_common.deliveries import StreamMessage
 from signalbox_common.errors import NotFound, StillFailing
-from signalbox_common.inbox import Inbox, Outcome
+from signalbox_common.inbox import Inbox
 from signalbox_common.keys import is_canonical_uuid
+from signalbox_common.outcomes import Outcome
 from signalbox_common.settings import OwnerSettings
 
 _PATIENCE, _PAUSE = 1.0, 0.05

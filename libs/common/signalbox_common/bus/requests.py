@@ -30,8 +30,9 @@ from signalbox_common.errors import (
     Unavailable,
     invalid,
 )
-from signalbox_common.inbox import Deferred, Inbox, Outcome, RequestKey
+from signalbox_common.inbox import Inbox, RequestKey
 from signalbox_common.keys import is_canonical_uuid
+from signalbox_common.outcomes import Deferred, Outcome
 from signalbox_common.principal import GrantVerifier, Principal, authorize
 
 log = telemetry.get_logger()

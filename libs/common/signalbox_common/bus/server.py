@@ -58,7 +58,7 @@ class ServiceBus(Bus):
         self.relay = Relay(database, self.store_event, settings.instance)
         self.connection.on_reconnect.add(self.relay.wake)  # it may have waited for NATS alone
         database.after_emit = self.relay.wake
-        inbox.answer = partial(answer, self.connection)
+        inbox.pending.answer = partial(answer, self.connection)
         self._requests.add(GetOperation, self._operation)
 
     # -- what handlers register with ---------------------------------------------------------------

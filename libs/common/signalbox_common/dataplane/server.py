@@ -4,22 +4,21 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from signalbox_common import background, telemetry
 from signalbox_common.contracts.auth import AccessRevoked
 from signalbox_common.contracts.dataplane import FENCE, DataRoute
-from signalbox_common.errors import Invalid, SignalboxError, Unauthenticated, Unavailable
+from signalbox_common.errors import GrantRevoked, Invalid, SignalboxError, Unauthenticated, Unavailable
+from signalbox_common.http import HttpServer
 from signalbox_common.principal import GrantVerifier, HeldGrant, Principal, authorize
 from signalbox_common.revoked import Revocations
 
@@ -28,7 +27,7 @@ log = telemetry.get_logger()
 UNCHECKED_FOR = 10.0
 """Seconds without word of revocations after which open responses are ended."""
 _CHECK_EVERY = 0.5
-_MAX_FENCE = 2**63
+_MOST = 2**63
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class DataRequest:
     def offset(self, name: str = "from") -> int:
         """Where to begin, of a body that is asked for from some place on."""
         text = self.query.get(name, "0")
-        if not text.isdecimal() or int(text) >= _MAX_FENCE:
+        if not text.isdecimal() or int(text) >= _MOST:
             raise Invalid(f"{name} is a number of bytes.")
         return int(text)
 
@@ -80,10 +79,8 @@ class DataServer:
         self._revoked = revoked
         self._routes: list[Route] = []
         self._open: set[_Open] = set()
-        self._server: uvicorn.Server | None = None
-        self._serving: asyncio.Task[None] | None = None
+        self._server: HttpServer | None = None
         self._checking: asyncio.Task[None] | None = None
-        self._socket: socket.socket | None = None
 
     def on(self, route: DataRoute) -> Callable[[DataHandler], DataHandler]:
         if route.service != self._service:
@@ -101,37 +98,25 @@ class DataServer:
 
     async def start(self, listen: str) -> None:
         """On `unix:<path>` or `<host>:<port>`."""
-        self._socket = _listening(listen)
-        config = uvicorn.Config(
-            Starlette(routes=self._routes),
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            server_header=False,
-            timeout_graceful_shutdown=1,
-        )
-        self._server = uvicorn.Server(config)
-        self._serving = asyncio.create_task(self._server._serve([self._socket]), name="data plane")  # noqa: SLF001 - `serve` would take over our signals
+        self._server = HttpServer(Starlette(routes=self._routes), _listening(listen))
+        self._server.start()
         self._checking = asyncio.create_task(self._check(), name="open responses")
         self._revoked.listeners.add(self._on_revoked)
 
     async def stop(self) -> None:
         self._revoked.listeners.discard(self._on_revoked)
         await background.end(self._checking)
-        if self._server is not None:
-            self._server.should_exit = True
         for each in list(self._open):
             each.task.cancel()
-        if self._serving is not None:
-            with suppress(asyncio.CancelledError):
-                await self._serving
+        if self._server is not None:
+            await self._server.stop()
 
     @property
     def port(self) -> int:
         """Where it listens on a network."""
-        if self._socket is None:
+        if self._server is None:
             raise RuntimeError("start comes first")
-        return int(self._socket.getsockname()[1])
+        return self._server.port
 
     async def serve(
         self, route: DataRoute, handler: DataHandler, scope: Scope, receive: Receive, send: Send
@@ -142,7 +127,14 @@ class DataServer:
         except SignalboxError as error:
             await _refusal(error)(scope, receive, send)
             return
-        task = asyncio.create_task(self._respond(handler, held, request, send))
+        begun = False
+
+        async def sending(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        task = asyncio.create_task(self._respond(handler, held, request, sending))
         opened = _Open(held, task)
         self._open.add(opened)
         if held.covered(self._revoked):  # since it was looked at; from now on nothing is missed
@@ -152,9 +144,11 @@ class DataServer:
         except asyncio.CancelledError:
             own = asyncio.current_task()
             if own is not None and own.cancelling():
-                task.cancel()
+                await background.end(task)
                 raise
-            # Cut: the response stays without its end, so that nobody takes it for whole.
+            # Cut: what has begun stays without its end, so that nobody takes it for whole.
+            if not begun:
+                await _refusal(GrantRevoked())(scope, receive, send)
         finally:
             self._open.discard(opened)
 
@@ -211,7 +205,7 @@ def _fence_of(request: Request) -> int | None:
     text = request.headers.get(FENCE)
     if text is None:
         return None
-    if not text.isdecimal() or int(text) >= _MAX_FENCE:
+    if not text.isdecimal() or int(text) >= _MOST:
         raise Invalid(f"{FENCE} is a number.")
     return int(text)
 

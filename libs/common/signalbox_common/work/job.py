@@ -10,7 +10,7 @@ from typing import Any
 from signalbox_common.contracts.base import Reply
 from signalbox_common.db import Transaction
 from signalbox_common.errors import SignalboxError
-from signalbox_common.inbox import Outcome
+from signalbox_common.outcomes import Outcome
 from signalbox_common.work.table import WorkTable
 
 
@@ -85,4 +85,4 @@ class Job:
             Outcome.failure(answer) if isinstance(answer, SignalboxError) else Outcome.of(answer)
         )
         resource = answer.resource if isinstance(answer, SignalboxError) else None
-        await self.table.inbox.settle(transaction, self.command_id, outcome, resource=resource)
+        await self.table.pending.settle(transaction, self.command_id, outcome, resource=resource)

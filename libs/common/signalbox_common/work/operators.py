@@ -9,7 +9,7 @@ from signalbox_common.contracts import work as contract
 from signalbox_common.contracts.base import Empty
 from signalbox_common.db import Database
 from signalbox_common.errors import Conflict, NotFound, SignalboxError
-from signalbox_common.inbox import Inbox, Outcome
+from signalbox_common.outcomes import Outcome
 from signalbox_common.work.table import NO_PROJECT
 from signalbox_common.work.worker import Worker
 
@@ -30,9 +30,8 @@ class WorkDropped(SignalboxError):
 class WorkDesk:
     """Answers operators for one service."""
 
-    def __init__(self, database: Database, inbox: Inbox, worker: Worker) -> None:
+    def __init__(self, database: Database, worker: Worker) -> None:
         self._database = database
-        self._inbox = inbox
         self._worker = worker
         table = f"{database.schema}.work"
         columns = ", ".join(_COLUMNS)
@@ -80,7 +79,9 @@ class WorkDesk:
         if row is None:
             raise _unknown(ask.id)
         if row.command_id is not None:
-            await self._inbox.settle(call.transaction, row.command_id, Outcome.failure(WorkDropped()))
+            await self._worker.table.pending.settle(
+                call.transaction, row.command_id, Outcome.failure(WorkDropped())
+            )
         return Empty()
 
 

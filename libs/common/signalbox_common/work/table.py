@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Row, TextClause, text
 
 from signalbox_common.db import Database, Transaction
-from signalbox_common.inbox import Inbox
+from signalbox_common.pending import PendingOperations
 
 LEASE = 15.0
 """Seconds that a claim, or a heartbeat, holds a row for."""
@@ -20,7 +20,11 @@ _PUT = """
         (kind, key, project, due_at, target, command_id, actor, operation, payload, created_at)
     values (:kind, :key, :project, {schema}.clock() + :due_in * interval '1 second', :target, :command_id,
             :actor, :operation, cast(:payload as jsonb), {schema}.clock())
-    on conflict (kind, key) do nothing
+    on conflict (kind, key) do update
+    set state = 'waiting', due_at = excluded.due_at, target = excluded.target, attempts = 0, error = null,
+        command_id = excluded.command_id, actor = excluded.actor, operation = excluded.operation,
+        payload = excluded.payload
+    where work.state = 'failed'
     returning id
 """
 _CLAIM = """
@@ -88,10 +92,10 @@ class WorkTable:
     """`work` of one service."""
 
     def __init__(
-        self, database: Database, inbox: Inbox, worker: str, node: str, lease: float = LEASE
+        self, database: Database, pending: PendingOperations, worker: str, node: str, lease: float = LEASE
     ) -> None:
         self.database = database
-        self.inbox = inbox
+        self.pending = pending
         self.lease = lease
         self._worker = worker
         self._node = node
@@ -113,7 +117,7 @@ class WorkTable:
         self._counts = prepared(_COUNTS)
 
     async def put(self, transaction: Transaction, values: dict[str, Any]) -> bool:
-        """False where a row of that kind and key is there already."""
+        """False where work of that kind and key waits, or is done at the moment; failed, it begins anew."""
         return (await transaction.connection.execute(self._put, values)).first() is not None
 
     async def claim(

@@ -10,8 +10,8 @@ from typing import Any
 
 from signalbox_common import background, telemetry
 from signalbox_common.db import Database, Transaction, is_contention, is_outage
-from signalbox_common.errors import SignalboxError, Unavailable, WorkFailed
-from signalbox_common.inbox import Inbox
+from signalbox_common.errors import SignalboxError, Unavailable, WorkFailed, WorkUnderWay
+from signalbox_common.pending import PendingOperations
 from signalbox_common.work.job import Job, Overtaken
 from signalbox_common.work.kinds import FailureHandler, JobHandler, Kind, Retry, nothing_more
 from signalbox_common.work.table import NO_PROJECT, WorkTable
@@ -37,13 +37,13 @@ class Worker:
     def __init__(
         self,
         database: Database,
-        inbox: Inbox,
+        pending: PendingOperations,
         instance: str,
         *,
         node: str | None = None,
         room: int = ROOM,
     ) -> None:
-        self.table = WorkTable(database, inbox, instance, node or instance)
+        self.table = WorkTable(database, pending, instance, node or instance)
         self._room = room
         self.heartbeat = HEARTBEAT
         self._kinds: dict[str, Kind] = {}
@@ -87,10 +87,11 @@ class Worker:
     ) -> bool:
         """Work to be done once this transaction has committed; False where that key has some already.
 
-        It holds no secrets: they would lie in the table.
+        With an operation that is to end with it, that is a conflict: nobody would ever answer. It holds no
+        secrets: they would lie in the table.
         """
         self.wake_after(transaction)
-        return await self.table.put(
+        added = await self.table.put(
             transaction,
             {
                 "kind": kind,
@@ -104,6 +105,9 @@ class Worker:
                 "payload": json.dumps(payload or {}),
             },
         )
+        if not added and command_id is not None:
+            raise WorkUnderWay
+        return added
 
     def wake_after(self, transaction: Transaction) -> None:
         """It has put something there, or made room."""

@@ -14,7 +14,7 @@ from signalbox_common.contracts import auth as contract
 from signalbox_common.contracts.base import Empty
 from signalbox_common.db import Database, Transaction
 from signalbox_common.errors import SignalboxError
-from signalbox_common.inbox import Outcome
+from signalbox_common.outcomes import Outcome
 
 _TRIES = 5
 _SLOWER_BY = timedelta(seconds=5)

@@ -22,8 +22,8 @@ from signalbox_common.contracts import auth as contract
 from signalbox_common.contracts.base import Empty, GrantScope
 from signalbox_common.contracts.events import AuditRecorded
 from signalbox_common.db import Database, Transaction
-from signalbox_common.inbox import Outcome
 from signalbox_common.keys import uuid7
+from signalbox_common.outcomes import Outcome
 from signalbox_common.principal import GrantVerifier, Principal
 from signalbox_common.programs import OWNERS
 from signalbox_common.revoked import Revocations

@@ -16,8 +16,8 @@ from signalbox_common.bus.buckets import SignedBucket
 from signalbox_common.contracts import auth as contract
 from signalbox_common.db import Database, Transaction
 from signalbox_common.entries import RootKey
-from signalbox_common.inbox import Outcome
 from signalbox_common.keys import Sealer
+from signalbox_common.outcomes import Outcome
 from signalbox_common.secrets import SecretStore
 from signalbox_common.tokens import PublishedKey, SigningKey
 

@@ -3,7 +3,7 @@
 from signalbox_common.bus import Call
 from signalbox_common.contracts import auth as contract
 from signalbox_common.db import Transaction
-from signalbox_common.inbox import Outcome
+from signalbox_common.outcomes import Outcome
 from signalbox_common.secrets import SecretStore
 
 

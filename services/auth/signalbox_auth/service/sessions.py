@@ -18,8 +18,8 @@ from signalbox_common.bus.headers import Client
 from signalbox_common.contracts import auth as contract
 from signalbox_common.contracts.base import Empty
 from signalbox_common.db import Database, Transaction
-from signalbox_common.inbox import Outcome
 from signalbox_common.keys import uuid7
+from signalbox_common.outcomes import Outcome
 from signalbox_common.tokens import ACCESS, ACCESS_AUDIENCE
 
 

@@ -21,7 +21,7 @@ from signalbox_common.contracts import auth as contract
 from signalbox_common.contracts.base import Empty
 from signalbox_common.contracts.roles import PlatformRole
 from signalbox_common.db import Database, Transaction
-from signalbox_common.inbox import Outcome
+from signalbox_common.outcomes import Outcome
 from signalbox_common.paging import cut, id_cursor, read_id_cursor
 
 log = telemetry.get_logger()

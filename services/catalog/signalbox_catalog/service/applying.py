@@ -24,7 +24,7 @@ from signalbox_common.contracts import catalog as contract
 from signalbox_common.contracts.catalog import ApplyAction
 from signalbox_common.contracts.roles import ProjectRole
 from signalbox_common.db import Database, Transaction
-from signalbox_common.inbox import Outcome
+from signalbox_common.outcomes import Outcome
 from signalbox_manifests import Document, Flaw, ManifestError, read
 
 AT_ONCE = 2

@@ -33,7 +33,7 @@ from signalbox_common.contracts import catalog as contract
 from signalbox_common.contracts.base import Empty
 from signalbox_common.db import Database, Transaction
 from signalbox_common.errors import SignalboxError
-from signalbox_common.inbox import Outcome
+from signalbox_common.outcomes import Outcome
 from signalbox_manifests import Document, Flaw
 
 TRIES = 60

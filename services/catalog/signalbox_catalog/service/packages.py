@@ -21,7 +21,7 @@ from signalbox_common.bus import Call
 from signalbox_common.bus.objects import Bucket, ObjectNotFound
 from signalbox_common.contracts import catalog as contract
 from signalbox_common.db import Database, Transaction
-from signalbox_common.inbox import Outcome
+from signalbox_common.outcomes import Outcome
 from signalbox_manifests import Flaw
 
 AT_ONCE = 2

@@ -9,7 +9,7 @@ from signalbox_catalog.store import resources
 from signalbox_common.bus import Call
 from signalbox_common.contracts import catalog as contract
 from signalbox_common.db import Database, Transaction
-from signalbox_common.inbox import Outcome
+from signalbox_common.outcomes import Outcome
 
 
 class Revealing:

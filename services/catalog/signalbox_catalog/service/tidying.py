@@ -12,7 +12,7 @@ from signalbox_common.contracts import auth
 from signalbox_common.contracts import catalog as contract
 from signalbox_common.db import Database, Transaction
 from signalbox_common.errors import Unavailable
-from signalbox_common.inbox import Outcome
+from signalbox_common.outcomes import Outcome
 from signalbox_common.secrets import SecretStore
 
 log = telemetry.get_logger()

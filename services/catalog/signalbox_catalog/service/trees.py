@@ -16,7 +16,7 @@ from signalbox_catalog.store.trees import Tree
 from signalbox_common.bus import Call
 from signalbox_common.contracts import catalog as contract
 from signalbox_common.db import Database
-from signalbox_common.inbox import Outcome
+from signalbox_common.outcomes import Outcome
 from signalbox_manifests import API_VERSION
 
 CACHED = 200
