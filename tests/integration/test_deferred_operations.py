@@ -99,6 +99,37 @@ async def test_nobody_waits_for_work_that_failed_for_good(installation: Installa
         await eventually(audited)
 
 
+async def test_an_operation_is_answered_once(installation: Installation, tmp_path: Path) -> None:
+    """What is said first counts, whatever the end of the work says."""
+
+    async def answer_early(step: str, job: Job) -> None:
+        if step == "built":
+            async with job.transaction() as transaction:
+                await job.settle(transaction, Noted(id="early", handled=0))
+
+    command_id = uuid.uuid4()
+    workshop = Workshop(World(tmp_path / "world"), answer_early)
+    async with installation.bus() as bus, running(workshop.service(installation.lab())):
+        for _ in range(2):
+            answer = await build(bus, "house", command_id)
+            assert answer is not None
+            assert answer.value() == Noted(id="early", handled=0)
+
+        async def all_done() -> bool:
+            return await installation.count("tasks.work") == 0
+
+        await eventually(all_done)
+        again = await build(bus, "house", command_id)
+        assert again is not None
+        assert again.value() == Noted(id="early", handled=0)
+
+        async def told() -> bool:
+            return await installation.count("tasks.outbox") == 0
+
+        await eventually(told)
+        assert len(await installation.messages("EVENTS", "evt._.tasks.audit.recorded")) == 1
+
+
 @pytest.mark.parametrize(
     "step",
     ["received", "in_transaction", "committed", "begun", "looked", "built", "ending", "settled"],

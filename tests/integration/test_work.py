@@ -78,13 +78,15 @@ async def test_what_was_rolled_back_is_not_worked_on(crew: Crew) -> None:
     assert crew.done == ["after"]
 
 
-async def test_whoever_was_overtaken_writes_nothing(crew: Crew) -> None:
+@pytest.mark.parametrize("when", ["while the other is at work", "after it has ended"])
+async def test_whoever_was_overtaken_writes_nothing(crew: Crew, when: str) -> None:
     """The first holds its row without a heartbeat, as if it had been stopped, and then goes on."""
-    goes_on, tried = asyncio.Event(), list[int | str]()
+    goes_on, ends, tried = asyncio.Event(), asyncio.Event(), list[int | str]()
 
     async def act(job: Job) -> None:
         tried.append(job.epoch)
         if job.epoch > 1:
+            await ends.wait()
             return
         await goes_on.wait()
         with pytest.raises(Overtaken):
@@ -92,6 +94,9 @@ async def test_whoever_was_overtaken_writes_nothing(crew: Crew) -> None:
         with pytest.raises(Overtaken):
             async with job.transaction():
                 raise AssertionError("it may not write")
+        mine = [(job.id, job.epoch)]
+        for write in (job.table.renew, job.table.give_back, job.table.finish):
+            assert await write(mine) == set()
         tried.append("overtaken")
         raise Overtaken
 
@@ -105,15 +110,23 @@ async def test_whoever_was_overtaken_writes_nothing(crew: Crew) -> None:
             return tried == [1]
 
         await eventually(begun)
-        other = crew.hire()
-        other.start()
-        await crew.all_done()
+        crew.hire().start()
+
+        async def taken_over() -> bool:
+            return tried == [1, 2]
+
+        await eventually(taken_over)
+        if when == "after it has ended":
+            ends.set()
+            await crew.all_done()
         goes_on.set()
 
         async def ended() -> bool:
             return "overtaken" in tried
 
         await eventually(ended)
+        ends.set()
+        await crew.all_done()
     assert tried == [1, 2, "overtaken"]
     assert crew.done == ["one"]
 
