@@ -159,6 +159,15 @@ ROWS = (
     #
     in_project("GET /api/v1/info", "viewer", "200", None),  # what a token may do is for its holder to see
     of_member("GET /api/v1/operations/{operation_id}", "200", NO_OPERATION),
+    # Whoever may ask for the same; it was to add a member, and has ended.
+    Row(
+        "POST /api/v1/operations/{operation_id}/cancel",
+        "maintainer",
+        "409 already_ended",
+        low=TOO_LOW,
+        stranger=NO_OPERATION,
+        admin=NO_OPERATION,
+    ),
     replace(
         of_member("GET /api/v1/operations/{operation_id}/events", "200", NO_OPERATION),
         narrow=NO_SCOPE,

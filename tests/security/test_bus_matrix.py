@@ -13,6 +13,7 @@ from nats.aio.msg import Msg
 
 from signalbox_cli.provision.accounts import account_of
 from signalbox_cli.provision.permissions import ADMIN, of_user
+from signalbox_common.bus.wakeups import ALL, look_subject
 from signalbox_common.contracts.base import Request, contracts_of
 from signalbox_common.contracts.streams import (
     INGEST,
@@ -41,6 +42,7 @@ def subjects() -> list[str]:
     for owner in OWNERS:
         found |= {f"evt.{PROJECT}.{owner}.thing.done", f"evt._.{owner}.thing.done", f"rvk._.{owner}.x.y"}
         found |= {f"dlq.cmd.{owner}.v1.x", f"ask.{owner}.v1.unknown", f"qry.{owner}.v1.unknown"}
+        found |= {look_subject(owner, ALL), look_subject(owner, "abcdef123456")}
     found |= {f"dlq.{fact.name}.x" for fact in TOPOLOGY.facts}
     found |= {f"evt.{PROJECT}.ext.thing.done", f"{INGEST_LETTERS}.x", "reply.abc.def"}
     found |= {f"_INBOX.{program}.x" for program in PROGRAMS}
@@ -88,6 +90,8 @@ def should(program: str, subject: str) -> bool:
             return program == "gateway"
         case "reply":
             return program in OWNERS
+        case "node":
+            return program == words[0]
         case "$KV":
             return program == "auth"
         case "$O":
@@ -101,7 +105,7 @@ def should(program: str, subject: str) -> bool:
 def heard_by(program: str) -> Iterator[str]:
     yield ">" if program == ADMIN else f"_INBOX.{program}.>"
     if program in OWNERS:
-        yield from (f"ask.{program}.>", f"qry.{program}.>")
+        yield from (f"ask.{program}.>", f"qry.{program}.>", look_subject(program, "*"))
     if program == "gateway":
         yield from ("*.reply.*.*", "reply.*.*")
 

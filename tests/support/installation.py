@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import asyncpg
 import httpx
 import nats
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from nats.aio.client import Client
 from pydantic import SecretStr
 
@@ -99,12 +99,17 @@ class Installation:
     def running_catalog(self) -> AbstractAsyncContextManager[Service]:
         return self.shared("catalog", lambda: running(self.catalog()))
 
-    def gateway(self, **changes: Any) -> AbstractAsyncContextManager["Http"]:
-        return self._gateway(**changes) if changes else self.shared("gateway", self._gateway)
+    def gateway(self, *routes: APIRouter, **changes: Any) -> AbstractAsyncContextManager["Http"]:
+        """With more routes, or other settings, it is one of the test's own."""
+        own = routes or changes
+        return self._gateway(*routes, **changes) if own else self.shared("gateway", self._gateway)
 
-    def served_gateway(self, **changes: Any) -> AbstractAsyncContextManager[tuple["Http", str]]:
+    def served_gateway(
+        self, *routes: APIRouter, **changes: Any
+    ) -> AbstractAsyncContextManager[tuple["Http", str]]:
         """Behind a real port, for what an in-process client cannot do; with its address."""
-        return self._served(**changes) if changes else self.shared("served gateway", self._served)
+        own = routes or changes
+        return self._served(*routes, **changes) if own else self.shared("served gateway", self._served)
 
     def shared(
         self, name: str, start: Callable[[], AbstractAsyncContextManager[T]]
@@ -129,8 +134,10 @@ class Installation:
         }
 
     @asynccontextmanager
-    async def _gateway(self, **changes: Any) -> AsyncIterator["Http"]:
+    async def _gateway(self, *routes: APIRouter, **changes: Any) -> AsyncIterator["Http"]:
         app = build_gateway(self.settings(GatewaySettings, **changes))
+        for router in routes:
+            app.include_router(router)
         async with (
             lifespan(app),
             httpx.AsyncClient(
@@ -140,9 +147,11 @@ class Installation:
             yield Http(client, app.state.clients)
 
     @asynccontextmanager
-    async def _served(self, **changes: Any) -> AsyncIterator[tuple["Http", str]]:
+    async def _served(self, *routes: APIRouter, **changes: Any) -> AsyncIterator[tuple["Http", str]]:
         settings = self.settings(GatewaySettings, **changes)
         app = build_gateway(settings)
+        for router in routes:
+            app.include_router(router)
         server = gateway_server(app, settings)
         # Named as TCP, or asyncio would leave its small delays in.
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)

@@ -13,6 +13,7 @@ from signalbox_common.bus import Call, FactCall
 from signalbox_common.contracts.auth import ProjectCreated
 from signalbox_common.contracts.base import Ask, Command, GrantScope, Query, Reply
 from signalbox_common.contracts.events import Event, ProgressEvent
+from signalbox_common.contracts.roles import ProjectRole
 from signalbox_common.contracts.streams import FACT_CONSUMERS, SERVICE_CALLS, FactConsumer, Topology
 from signalbox_common.db import Transaction
 from signalbox_common.errors import Conflict
@@ -48,6 +49,30 @@ class Build(Command[Noted]):
     target = "name"
 
     name: str
+
+
+class Order(Command[Noted]):
+    """The same in a project, for whom may work there."""
+
+    subject = "cmd.tasks.v1.lab-order"
+    grant = GrantScope.PROJECT
+    least_role = ProjectRole.DEVELOPER
+    target = "name"
+
+    name: str
+    firm: bool = False
+    """Whether it cannot be cancelled."""
+
+
+class Jot(Command[Noted]):
+    """In a project, and answered at once."""
+
+    subject = "cmd.tasks.v1.lab-jot"
+    grant = GrantScope.PROJECT
+    least_role = ProjectRole.DEVELOPER
+    target = "text"
+
+    text: str
 
 
 class Whisper(Ask[Noted]):
@@ -131,6 +156,10 @@ class Lab:
 
         @app.bus.on_command(OtherNote)
         async def on_other(call: Call, command: OtherNote) -> Noted:
+            return await note(call.transaction, command.text)
+
+        @app.bus.on_command(Jot)
+        async def on_jot(call: Call, command: Jot) -> Noted:
             return await note(call.transaction, command.text)
 
         @app.bus.on_ask(Whisper, own_transaction=True)

@@ -15,12 +15,13 @@ from pathlib import Path
 
 from signalbox_common import outbox
 from signalbox_common.bus import Call
+from signalbox_common.db import Transaction
 from signalbox_common.outcomes import Checkpoint, Deferred, no_checkpoint
 from signalbox_common.runtime import Service, run
 from signalbox_common.work import Job
-from tests.support.lab import Build, LabSettings, Noted, NoteTaken
+from tests.support.lab import Build, LabSettings, Noted, NoteTaken, Order
 
-BUILD = "build"
+BUILD, FIRM = "build", "firm"
 
 
 @dataclass
@@ -95,7 +96,23 @@ class Workshop:
             )
             return Deferred(command.name)
 
-        @app.work.on(BUILD, most=self.most, most_in_project=self.most)
+        @app.bus.on_command(Order)
+        async def order(call: Call, command: Order) -> Deferred:
+            await app.work.put(
+                call.transaction,
+                FIRM if command.firm else BUILD,
+                command.name,
+                project=call.principal.project(),
+                command_id=call.command_id,
+                payload={"name": command.name},
+            )
+            return Deferred(command.name)
+
+        async def cancelled(transaction: Transaction, job: Job) -> None:
+            outbox.emit(transaction, settings.service, NoteTaken(text=f"no {job.key}"), project=None)
+
+        @app.work.on(FIRM)
+        @app.work.on(BUILD, most=self.most, most_in_project=self.most, cancelled=cancelled)
         async def do_build(job: Job) -> None:
             name = job.payload["name"]
             self.started.append(name)

@@ -60,7 +60,7 @@ def _needs(contract: type[Request[Any]]) -> Document:
     if contract.grant is GrantScope.PROJECT:
         needs["role"] = str(contract.least_role)
     if contract.grant is not GrantScope.NONE:
-        needs["scope"] = contract.scope()
+        needs["scope"] = contract.scope() or "that of what it is about"
     return needs | {name: True for name in ("admin", "in_person", "operator") if getattr(contract, name)}
 
 

@@ -182,6 +182,26 @@ class WorkFailed(SignalboxError):
     final = True
 
 
+class OperationNotFound(NotFound):
+    code = "operation_not_found"
+    detail = "There is no such operation."
+
+
+class AlreadyEnded(Conflict):
+    code = "already_ended"
+    detail = "It has ended already."
+
+
+class NotCancellable(Conflict):
+    code = "not_cancellable"
+    detail = "This cannot be cancelled, or not yet."
+
+
+class Cancelled(Conflict):
+    code = "cancelled"
+    detail = "It was cancelled before it was done."
+
+
 class AlreadyDone(Conflict):
     """Whoever asks again does not get the first answer: it held secrets, and was not kept."""
 

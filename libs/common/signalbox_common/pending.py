@@ -31,6 +31,9 @@ _JOIN = """
     where command_id = :command_id and status = 'pending'
     returning command_id
 """
+_ASKED = """
+    select subject, user_id, project_id, status from {schema}.inbox where command_id = :command_id for update
+"""
 _SETTLE = """
     update {schema}.inbox
     set status = :status, reply = :reply, resource = coalesce(:resource, resource), finished_at = now()
@@ -56,6 +59,7 @@ class PendingOperations:
             return text(statement.format(schema=database.schema, waiting=WAITING))
 
         self._defer, self._join, self._settle = map(prepared, (_DEFER, _JOIN, _SETTLE))
+        self._asked = prepared(_ASKED)
 
     async def defer(
         self,
@@ -81,6 +85,11 @@ class PendingOperations:
             self._join, {"command_id": command_id, "reply_to": reply_to}
         )
         return joined.first() is not None
+
+    async def asked(self, transaction: Transaction, command_id: uuid.UUID) -> Row[Any] | None:
+        """Who asked for it, and how far it is; stays so to the end of the transaction."""
+        found = await transaction.connection.execute(self._asked, {"command_id": command_id})
+        return found.first()
 
     async def settle(
         self,

@@ -97,7 +97,7 @@ class Protected(Protocol):
     @property
     def caller(self) -> str | None: ...
     def verb(self) -> str: ...
-    def scope(self) -> str: ...
+    def scope(self) -> str | None: ...
 
 
 def authorize(contract: Protected, standing: Standing) -> None:
@@ -115,8 +115,10 @@ def authorize(contract: Protected, standing: Standing) -> None:
     if standing.verbs is not None:
         if contract.verb() not in standing.verbs:
             raise NotDelegated
-    elif standing.scopes is not None and not in_scope(contract.scope(), standing.scopes):
-        raise InsufficientScope(contract.scope())
+        return
+    needed = contract.scope()
+    if standing.scopes is not None and needed is not None and not in_scope(needed, standing.scopes):
+        raise InsufficientScope(needed)
 
 
 def in_scope(needed: str, held: frozenset[str]) -> bool:

@@ -18,6 +18,7 @@ from signalbox_common.inbox import Inbox
 from signalbox_common.outcomes import Checkpoint, no_checkpoint
 from signalbox_common.settings import OwnerSettings
 from signalbox_common.work import Worker
+from signalbox_common.work.cancelling import Cancelling
 from signalbox_common.work.operators import WorkDesk
 
 log = telemetry.get_logger()
@@ -47,8 +48,11 @@ class Service:
         )
         self.data = DataServer(settings.service, self.bus.grants, self.bus.revoked)
         self.work = Worker(self.database, self.inbox.pending, settings.instance)
+        self.work.tell = self.bus.wakeups.tell
+        self.bus.wakeups.listener = self.work.look
         self.health.measure = self.work.measure
         WorkDesk(self.database, self.work).register(self.bus)
+        Cancelling(self.work).register(self.bus)
         self.prepare: Callable[[], Awaitable[None]] = _nothing
         """What must be done, with database and bus at hand, before the first message is taken."""
         self.finish: Callable[[], Awaitable[None]] = _nothing
@@ -108,6 +112,7 @@ class Service:
             if self.settings.data_listen is None:
                 raise ValueError("SIGNALBOX_DATA_LISTEN says where the data plane listens, and is not set")
             await self.data.start(self.settings.data_listen)
+        await self.bus.wakeups.start(*self.work.names)
         self.work.start()
 
     async def _prepare(self) -> None:

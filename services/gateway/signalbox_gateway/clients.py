@@ -16,11 +16,16 @@ from signalbox_common.contracts.auth import Identify
 from signalbox_common.contracts.auth import Identity as WhoItIs
 from signalbox_common.contracts.base import Ask, Command, GrantScope, Query, Reply
 from signalbox_common.contracts.base import Request as MessageToOwner
-from signalbox_common.contracts.operations import GetOperation, OperationReport, OperationStatus
+from signalbox_common.contracts.operations import (
+    CancelOperation,
+    GetOperation,
+    OperationReport,
+    OperationStatus,
+)
 from signalbox_common.contracts.streams import PACKAGES
-from signalbox_common.errors import SignalboxError, Unavailable
+from signalbox_common.errors import NotCancellable, OperationNotFound, SignalboxError, Unavailable
 from signalbox_common.keys import CommandIds, OperationIds, OperationRef, uuid7
-from signalbox_gateway.errors import BadIdempotencyKey, OperationNotFound, ProjectNotFound
+from signalbox_gateway.errors import BadIdempotencyKey, ProjectNotFound
 from signalbox_gateway.identity import Asker, Identity
 from signalbox_gateway.refusals import declared_by
 
@@ -91,14 +96,16 @@ class Clients:
         asker: Asker | None = None,
         *,
         project: uuid.UUID | None = None,
+        service: str | None = None,
     ) -> Answer[R]:
+        """`service` is for what every owner answers."""
         incoming = RequestContext.of(request, with_key=ask.once)
         sending = self._sending(incoming, ask, asker, project, once=ask.once)
 
         async def send(grant: str | None) -> Answer[R]:
-            return await self.bus.ask(ask, replace(sending, grant=grant))
+            return await self.bus.ask(ask, replace(sending, grant=grant), service=service)
 
-        return await self._granted(asker, ask, project, send)
+        return await self._granted(asker, ask, project, send, service=service)
 
     async def _granted(
         self,
@@ -106,21 +113,24 @@ class Clients:
         message: MessageToOwner[Any],
         project: uuid.UUID | None,
         send: Callable[[str | None], Awaitable[T]],
+        *,
+        service: str | None = None,
     ) -> T:
         """Sends with the grant that is at hand, or with a new one where the owner knows that it is old."""
         contract = type(message)
         if asker is None or message.grant is GrantScope.NONE:
             with declared_by(contract):
                 return await send(None)
-        purpose = None if isinstance(message, Query) else message.verb()
-        grant = await self.identity.grant(asker, message.owner(), project, purpose=purpose)
+        owner = service or message.owner()
+        purpose = None if isinstance(message, Query) else message.verb(service)
+        grant = await self.identity.grant(asker, owner, project, purpose=purpose)
         try:
             with declared_by(contract):
                 return await send(grant.grant)
         except SignalboxError as error:
             if error.code not in _OLD_GRANT:
                 raise
-        grant = await self.identity.grant(asker, message.owner(), project, fresh=True)
+        grant = await self.identity.grant(asker, owner, project, fresh=True)
         with declared_by(contract):
             return await send(grant.grant)
 
@@ -165,10 +175,8 @@ class Clients:
 
     async def operation(self, asker: Asker, operation_id: str) -> dict[str, object]:
         """What became of a command; to everybody else than its sender's project it does not exist."""
-        ref = self.operation_ids.read(operation_id)
+        ref = self._ref(operation_id)
         missing = OperationNotFound()
-        if ref is None:
-            raise missing
         if ref.user_id != asker.user_id:
             if ref.project_id is None:
                 raise missing
@@ -186,6 +194,29 @@ class Clients:
         except Unavailable:
             report = OperationReport(status=OperationStatus.PENDING, command=ref.command)
         return operation_body(operation_id, ref.command, report.status, ref.created_at, report)
+
+    async def cancel(self, request: Request, asker: Asker, operation_id: str) -> dict[str, object]:
+        """Ends a command that is not done yet; the operation as it is then."""
+        ref = self._ref(operation_id)
+        if ref.project_id is None:  # nothing that goes on is outside a project
+            if ref.user_id != asker.user_id:
+                raise OperationNotFound
+            raise NotCancellable
+        ask = CancelOperation(command_id=ref.command_id)
+        try:
+            answer = await self.ask(request, ask, asker, project=ref.project_id, service=ref.service)
+        except SignalboxError as error:
+            if error.code == ProjectNotFound.code:
+                raise OperationNotFound from error
+            raise
+        report = answer.value()
+        return operation_body(operation_id, ref.command, report.status, ref.created_at, report)
+
+    def _ref(self, operation_id: str) -> OperationRef:
+        ref = self.operation_ids.read(operation_id)
+        if ref is None:
+            raise OperationNotFound
+        return ref
 
     def _sending(
         self,

@@ -51,11 +51,6 @@ class ProjectNotFound(NotFound):
     detail = "There is no such project."
 
 
-class OperationNotFound(NotFound):
-    code = "operation_not_found"
-    detail = "There is no such operation."
-
-
 class BadIdempotencyKey(Invalid):
     code = "bad_idempotency_key"
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from signalbox_common.bus.connection import STREAMS_API
+from signalbox_common.bus.wakeups import look_subject
 from signalbox_common.contracts.auth import ListKeys
 from signalbox_common.contracts.base import Request, contracts_of
 from signalbox_common.contracts.streams import (
@@ -147,6 +148,7 @@ def _owner(service: str, topology: Topology) -> Permissions:
         "reply.*.*",
         f"evt.*.{service}.>",
         f"dlq.cmd.{service}.>",
+        look_subject(service, "*"),
         *_checking_tokens(),
         *(contract.subject for caller, contract in topology.calls if caller == service),
     ]
@@ -168,6 +170,7 @@ def _owner(service: str, topology: Topology) -> Permissions:
             f"_INBOX.{service}.>",
             f"ask.{service}.>",
             f"qry.{service}.>",
+            look_subject(service, "*"),
             *_TOLD_TO_ALL,
         ],
     )

@@ -154,14 +154,14 @@ class Bus:
         except TimeoutError as error:
             raise Unavailable("The service did not answer in time.") from error
 
-    async def ask(self, ask: Ask[R], sending: Envelope) -> Answer[R]:
+    async def ask(self, ask: Ask[R], sending: Envelope, *, service: str | None = None) -> Answer[R]:
         """Asks for a change that must not be stored on the way: done at once, or not known."""
         headers = h.outgoing(sending.grant) | {
             h.COMMAND_ID: str(sending.command_id),
             h.DIGEST: sending.digest,
         }
         try:
-            return await self._request(ask, ask.subject_for(), headers, ask.patience)
+            return await self._request(ask, ask.subject_for(service), headers, ask.patience)
         except TimeoutError as error:
             raise OutcomeUnknown from error
 

@@ -14,6 +14,7 @@ from signalbox_common.bus.durable import DurableConsumer
 from signalbox_common.bus.facts import FactConsumer, one_by_one
 from signalbox_common.bus.redrive import RedriveConsumer
 from signalbox_common.bus.requests import RequestServer
+from signalbox_common.bus.wakeups import WakeUps
 from signalbox_common.contracts.base import Ask, Command, Query, consumer_of
 from signalbox_common.contracts.operations import GetOperation, OperationReport, OperationStatus
 from signalbox_common.contracts.streams import COMMANDS
@@ -55,6 +56,7 @@ class ServiceBus(Bus):
         )
         self._durable: dict[str, CommandConsumer | FactConsumer] = {}
         self._consumers: list[DurableConsumer] = []
+        self.wakeups = WakeUps(self.connection, settings)
         self.relay = Relay(database, self.store_event, settings.instance)
         self.connection.on_reconnect.add(self.relay.wake)  # it may have waited for NATS alone
         database.after_emit = self.relay.wake

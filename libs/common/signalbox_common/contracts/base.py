@@ -184,9 +184,13 @@ class Request(Message, Generic[R]):
         return f"{service or cls.owner()}.{cls.subject.rpartition('.')[2]}"
 
     @classmethod
-    def scope(cls) -> str:
-        """The scope that an API token needs for it: `projects:read`, `projects:write`."""
-        return f"{cls.area or cls.owner()}:{'read' if cls.kind == 'qry' else 'write'}"
+    def scope(cls) -> str | None:
+        """The scope that an API token needs for it: `projects:read`, `projects:write`.
+
+        None where every owner answers it: only a handler can tell what it is about.
+        """
+        area = cls.area or cls.owner()
+        return f"{area}:{'read' if cls.kind == 'qry' else 'write'}" if area != "*" else None
 
 
 class Command(Request[R], Generic[R]):

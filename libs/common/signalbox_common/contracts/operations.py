@@ -1,12 +1,14 @@
 """What becomes of a command, as its owner knows it, and how an operator hands it over again."""
 
 import uuid
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
+from typing import ClassVar
 
 from pydantic import Field
 
-from signalbox_common.contracts.base import Command, Failure, GrantScope, Query, Reply
+from signalbox_common.contracts.base import Ask, Command, Failure, GrantScope, Query, Reply
 
 
 class OperationStatus(StrEnum):
@@ -36,6 +38,22 @@ class GetOperation(Query[OperationReport]):
     command: str
     accepted_before: datetime
     """When the gateway handed the command over, by its own clock."""
+
+
+class CancelOperation(Ask[OperationReport]):
+    """Ends a pending operation, where its owner allows it. For who asked for it, or maintainers of its
+    project, as long as they may ask for the same."""
+
+    subject = "ask.*.v1.cancel-operation"
+    grant = GrantScope.PROJECT
+    target = "command_id"
+    refusals: ClassVar[Mapping[str, int]] = {
+        "operation_not_found": 404,
+        "already_ended": 409,
+        "not_cancellable": 409,
+    }
+
+    command_id: uuid.UUID
 
 
 class RedriveResult(Reply):

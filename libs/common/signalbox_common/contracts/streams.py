@@ -20,7 +20,7 @@ from signalbox_common.programs import OWNERS
 DAY = 24 * 3600.0
 MIB = 1024 * 1024
 
-GENERATION = 8
+GENERATION = 9
 """Grows whenever provisioning changes; an older program refuses to provision a newer installation."""
 
 KEY_BUCKET = "grant-keys"

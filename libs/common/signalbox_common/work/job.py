@@ -7,11 +7,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlalchemy import Row
+
 from signalbox_common.contracts.base import Reply
 from signalbox_common.db import Transaction
 from signalbox_common.errors import SignalboxError
 from signalbox_common.outcomes import Outcome
-from signalbox_common.work.table import WorkTable
+from signalbox_common.work.table import NO_PROJECT, WorkTable
 
 
 class Overtaken(Exception):
@@ -40,6 +42,23 @@ class Job:
     ended: bool = False
     """Whether the handler has said what becomes of the row."""
     settled: bool = False
+
+    @staticmethod
+    def of(row: Row[Any], table: WorkTable, lease_ends: float) -> "Job":
+        return Job(
+            id=row.id,
+            kind=row.kind,
+            key=row.key,
+            project=row.project if row.project != NO_PROJECT else None,
+            payload=row.payload,
+            attempts=row.attempts,
+            epoch=row.epoch,
+            command_id=row.command_id,
+            actor=row.actor,
+            operation=row.operation,
+            table=table,
+            lease_ends=lease_ends,
+        )
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:

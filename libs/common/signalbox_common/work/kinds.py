@@ -32,6 +32,10 @@ class Retry:
         return self.pauses[attempts - 1] * random.uniform(1 - _SPREAD, 1 + _SPREAD)  # noqa: S311 - spreads, hides nothing
 
 
+CancelHandler = Callable[[Transaction, Job], Awaitable[None]]
+"""Commits, with the end of the job, that it is not wanted; what was made outside, other work takes away."""
+
+
 async def nothing_more(_transaction: Transaction, _job: Job, _error: SignalboxError) -> None:
     """Most work has only its row and its operation to say that it failed."""
 
@@ -46,3 +50,5 @@ class Kind:
     most_in_project: int = 16
     retry: Retry = Retry()
     failed: FailureHandler = nothing_more
+    cancelled: CancelHandler | None = None
+    """None where whoever asked has to wait for the end."""

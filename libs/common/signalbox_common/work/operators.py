@@ -44,7 +44,7 @@ class WorkDesk:
             f"update {table} set state = 'waiting', attempts = 0, error = null, "  # noqa: S608
             f"due_at = {database.schema}.clock() where id = :id and state <> 'running' returning {columns}"
         )
-        self._drop = text(f"delete from {table} where id = :id returning command_id")  # noqa: S608
+        self._drop = text(f"delete from {table} where id = :id returning command_id, lease_owner")  # noqa: S608
 
     def register(self, bus: ServiceBus) -> None:
         bus.on_query(contract.ListWork)(self.page)
@@ -71,13 +71,14 @@ class WorkDesk:
         if row is None:
             known = (await connection.execute(self._one, {"id": ask.id})).first()
             raise _unknown(ask.id) if known is None else WorkRunning()
-        self._worker.wake_after(call.transaction)
+        self._worker.wake_after(call.transaction, row.target)
         return _entry(row)
 
     async def drop(self, call: Call, ask: contract.DropWork) -> Empty:
         row = (await call.transaction.connection.execute(self._drop, {"id": ask.id})).first()
         if row is None:
             raise _unknown(ask.id)
+        self._worker.stop_after(call.transaction, row.lease_owner)
         if row.command_id is not None:
             await self._worker.table.pending.settle(
                 call.transaction, row.command_id, Outcome.failure(WorkDropped())

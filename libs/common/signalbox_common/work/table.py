@@ -57,6 +57,7 @@ _LEAVE = """
     where lease_owner = :worker and state = 'running'
 """
 _FINISH = "delete from {schema}.work using {held} returning work.id"
+_WAITED_FOR = "select * from {schema}.work where command_id = :command_id for update"
 _REMOVE = "delete from {schema}.work where id = :id"
 _PUT_BACK = """
     update {schema}.work
@@ -110,6 +111,7 @@ class WorkTable:
         self._give_back = prepared(_GIVE_BACK)
         self._leave = prepared(_LEAVE)
         self._finish = prepared(_FINISH)
+        self._waited_for = prepared(_WAITED_FOR)
         self._remove = prepared(_REMOVE)
         self._put_back = prepared(_PUT_BACK)
         self._fail = prepared(_FAIL)
@@ -158,6 +160,11 @@ class WorkTable:
     async def finish(self, jobs: Sequence[tuple[int, int]]) -> set[int]:
         """Those whose end was ours to write."""
         return await self._for_all(self._finish, jobs)
+
+    async def waited_for(self, transaction: Transaction, command_id: uuid.UUID) -> Row[Any] | None:
+        """The row that an operation ends with, locked to the end of the transaction."""
+        found = await transaction.connection.execute(self._waited_for, {"command_id": command_id})
+        return found.first()
 
     async def remove(self, transaction: Transaction, job: int) -> None:
         await transaction.connection.execute(self._remove, {"id": job})

@@ -5,15 +5,18 @@ import json
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from signalbox_common import background, telemetry
+from signalbox_common.bus.wakeups import ALL
 from signalbox_common.db import Database, Transaction, is_contention, is_outage
 from signalbox_common.errors import SignalboxError, Unavailable, WorkFailed, WorkUnderWay
 from signalbox_common.pending import PendingOperations
 from signalbox_common.work.job import Job, Overtaken
-from signalbox_common.work.kinds import FailureHandler, JobHandler, Kind, Retry, nothing_more
+from signalbox_common.work.kinds import CancelHandler, FailureHandler, JobHandler, Kind, Retry, nothing_more
 from signalbox_common.work.table import NO_PROJECT, WorkTable
 
 log = telemetry.get_logger()
@@ -22,13 +25,20 @@ ROOM = 100
 """Jobs that one process has in hand."""
 HEARTBEAT = 5.0
 POLL = 5.0
-"""Seconds after which a worker looks by itself: it is woken by what its own process commits."""
+"""Seconds after which a worker looks by itself: wake-ups may be lost."""
 HELD_BACK_LOOK = 1.0
-"""The same where something is due that a limit holds back: what ends in another process wakes nobody here."""
+"""The same where something is due that a limit holds back, or for which there is no room here."""
 OUTAGE_PAUSE = 1.0
 ABANDONED = 10
 """Claims beyond its tries of which no worker lived, or was quick enough, to say how they ended."""
 _ERROR_LENGTH = 8_000
+
+Tell = Callable[[str], Awaitable[None]]
+"""Wakes the instance, or the node, of that name."""
+
+
+async def _alone(_name: str) -> None:
+    """Where nothing is served, there is nobody to wake."""
 
 
 class Worker:
@@ -43,7 +53,11 @@ class Worker:
         node: str | None = None,
         room: int = ROOM,
     ) -> None:
-        self.table = WorkTable(database, pending, instance, node or instance)
+        node = node or instance
+        self.table = WorkTable(database, pending, instance, node)
+        self.names = (instance, node)
+        """What it is woken by."""
+        self.tell: Tell = _alone
         self._room = room
         self.heartbeat = HEARTBEAT
         self._kinds: dict[str, Kind] = {}
@@ -53,6 +67,9 @@ class Worker:
         self._running: dict[asyncio.Task[None], Job] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._held_back = False
+        self._others_know = False
+        """That there is more to do than this worker can take on at the moment."""
+        self._renewing = asyncio.Event()
 
     # -- what services use ---------------------------------------------------------------------------
 
@@ -64,11 +81,12 @@ class Worker:
         most_in_project: int = Kind.most_in_project,
         retry: Retry = Kind.retry,
         failed: FailureHandler = nothing_more,
+        cancelled: CancelHandler | None = None,
     ) -> Callable[[JobHandler], JobHandler]:
         """Registers who does one kind of work; who returns has done it, who raises is called again."""
 
         def register(handler: JobHandler) -> JobHandler:
-            self._kinds[kind] = Kind(kind, handler, most, most_in_project, retry, failed)
+            self._kinds[kind] = Kind(kind, handler, most, most_in_project, retry, failed, cancelled)
             return handler
 
         return register
@@ -90,7 +108,7 @@ class Worker:
         With an operation that is to end with it, that is a conflict: nobody would ever answer. It holds no
         secrets: they would lie in the table.
         """
-        self.wake_after(transaction)
+        self.wake_after(transaction, target)
         added = await self.table.put(
             transaction,
             {
@@ -109,12 +127,36 @@ class Worker:
             raise WorkUnderWay
         return added
 
-    def wake_after(self, transaction: Transaction) -> None:
-        """It has put something there, or made room."""
-        transaction.after_commit.append(self._look)
+    def wake_after(self, transaction: Transaction, target: str | None = None) -> None:
+        """It has put something there, or made room; for the node called so, where that alone can do it."""
+        here = target is None or target in self.names
+        transaction.after_commit.append(self._look if here else partial(self.tell, str(target)))
 
     async def _look(self) -> None:
         self._wake.set()
+
+    def stop_after(self, transaction: Transaction, owner: str | None) -> None:
+        """It has taken a row away from who works on it, if anybody does."""
+        if owner is not None:
+            transaction.after_commit.append(partial(self._stop_at, owner))
+
+    async def _stop_at(self, owner: str) -> None:
+        if owner in self.names:
+            self.look(owner)
+        else:
+            await self.tell(owner)
+
+    def look(self, name: str) -> None:
+        """Somebody else says so; whoever is called by name looks at what it holds, too."""
+        self._wake.set()
+        if name == ALL:
+            self._others_know = True
+        else:
+            self._renewing.set()
+
+    def kind(self, name: str) -> Kind | None:
+        """None where nobody here does such work any more."""
+        return self._kinds.get(name)
 
     async def measure(self) -> None:
         """Sets the gauges to what there is now."""
@@ -167,13 +209,14 @@ class Worker:
                 try:
                     rows, lease_ends = await self.table.claim(names, most, in_project, room)
                     for row in rows:
-                        self._begin(_job(row, self.table, lease_ends))
+                        self._begin(Job.of(row, self.table, lease_ends))
                     if len(rows) == room:
                         continue
                     pause = await self._pause()
                 except Exception as error:  # noqa: BLE001 - tried again: whatever it was, the work is still there
                     log.warning("work not claimed", reason=repr(error)[:300])
                     pause = OUTAGE_PAUSE
+            await self._tell_others()
             await self._sleep(pause)
 
     async def _pause(self) -> float:
@@ -182,12 +225,14 @@ class Worker:
         longest = HELD_BACK_LOOK if self._held_back else POLL
         return longest if next_in is None else max(0.0, min(longest, next_in))
 
+    async def _tell_others(self) -> None:
+        """Once, where more is due than this worker can take on: others may, now or when theirs has ended."""
+        if self._held_back and not self._others_know:
+            await self.tell(ALL)
+        self._others_know = self._held_back
+
     async def _sleep(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
+        await _set_within(self._wake, seconds)
 
     def _begin(self, job: Job) -> None:
         task = asyncio.create_task(self._run(job), name=f"{job.kind} {job.key}")
@@ -280,7 +325,8 @@ class Worker:
 
     async def _beat(self) -> None:
         while True:
-            await asyncio.sleep(self.heartbeat)
+            await _set_within(self._renewing, self.heartbeat)
+            self._renewing.clear()
             held = [job for job in (*self._running.values(), *self._finished) if not job.ended]
             if not held:
                 continue
@@ -304,21 +350,11 @@ class Worker:
                 task.cancel()
 
 
-def _job(row: Any, table: WorkTable, lease_ends: float) -> Job:
-    return Job(
-        id=row.id,
-        kind=row.kind,
-        key=row.key,
-        project=row.project if row.project != NO_PROJECT else None,
-        payload=row.payload,
-        attempts=row.attempts,
-        epoch=row.epoch,
-        command_id=row.command_id,
-        actor=row.actor,
-        operation=row.operation,
-        table=table,
-        lease_ends=lease_ends,
-    )
+async def _set_within(event: asyncio.Event, seconds: float) -> None:
+    """Returns then at the latest."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 def _stack(error: Exception) -> str:

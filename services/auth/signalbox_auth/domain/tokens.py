@@ -57,7 +57,8 @@ def _checksum(random: str) -> str:
 
 def checked_scopes(scopes: tuple[str, ...]) -> tuple[str, ...]:
     """The scopes without repeats, each of an area that some contract is in."""
-    areas = {contract.area or contract.owner() for contract in contracts_of(Request)} | {EVENTS_AREA}
+    needed = (contract.scope() for contract in contracts_of(Request))
+    areas = {scope.partition(":")[0] for scope in needed if scope is not None} | {EVENTS_AREA}
     for scope in scopes:
         area = scope.partition(":")[0]
         if scope != "*" and area not in areas:

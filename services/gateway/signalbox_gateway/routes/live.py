@@ -14,10 +14,10 @@ from starlette.responses import JSONResponse, Response
 
 from signalbox_common.contracts.base import FieldError, GrantScope
 from signalbox_common.contracts.roles import ProjectRole
-from signalbox_common.errors import SignalboxError
+from signalbox_common.errors import OperationNotFound, SignalboxError
 from signalbox_common.keys import uuid7
 from signalbox_gateway.clients import RequestContext
-from signalbox_gateway.errors import BadEventTypes, OperationNotFound, PositionExpired, UntellableEvent
+from signalbox_gateway.errors import BadEventTypes, PositionExpired, UntellableEvent
 from signalbox_gateway.external import STRUCTURED, BadEvent, Reader
 from signalbox_gateway.identity import Asker, CurrentAsker, Identity, current_asker
 from signalbox_gateway.live.access import WRITE, own_projects, require_access

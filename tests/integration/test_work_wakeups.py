@@ -1,0 +1,114 @@
+"""Instances of one service wake each other: none of these waits for a poll."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+
+from signalbox_common.runtime import Service
+from signalbox_common.testing import eventually, running
+from signalbox_common.work import Job, worker
+from tests.support.crew import ONE
+from tests.support.installation import Installation
+
+pytestmark = pytest.mark.fresh  # whole tables are counted
+
+Act = Callable[[str, Job], Awaitable[None]]
+
+
+@pytest.fixture(autouse=True)
+def _nobody_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("POLL", "HELD_BACK_LOOK"):
+        monkeypatch.setattr(worker, name, 3600.0)
+
+
+@asynccontextmanager
+async def instances(
+    installation: Installation, act: Act, *, most: int = 64, room: int = 100
+) -> AsyncIterator[list[Service]]:
+    """Two of them, each with a name by which its work knows it."""
+    async with AsyncExitStack() as stack:
+        found = []
+        for name in ("first000", "second00"):
+            service = Service(installation.lab(instance=name))
+            service.work._room = room
+
+            @service.work.on("lab", most=most, most_in_project=most)
+            async def do(job: Job, name: str = name) -> None:
+                await act(name, job)
+
+            found.append(await stack.enter_async_context(running(service)))
+        yield found
+
+
+async def put(service: Service, *keys: str, target: str | None = None) -> None:
+    async with service.database.transaction() as transaction:
+        for key in keys:
+            await service.work.put(transaction, "lab", key, project=ONE, target=target)
+
+
+async def all_done(installation: Installation) -> None:
+    async def empty() -> bool:
+        return await installation.count("tasks.work") == 0
+
+    await eventually(empty)
+
+
+async def test_the_one_that_alone_can_do_it_is_woken(installation: Installation) -> None:
+    done = []
+
+    async def act(name: str, job: Job) -> None:
+        done.append((name, job.key))
+
+    async with instances(installation, act) as (first, _):
+        for number in range(10):
+            await put(first, f"job-{number}", target="second00")
+            await all_done(installation)
+    assert done == [("second00", f"job-{number}") for number in range(10)]
+
+
+async def test_others_take_what_there_is_no_room_for_here(installation: Installation) -> None:
+    goes_on, seen = asyncio.Event(), set[str]()
+
+    async def act(name: str, _job: Job) -> None:
+        seen.add(name)
+        await goes_on.wait()
+
+    async with instances(installation, act, room=2) as (first, _):
+        await put(first, "one", "two", "three")
+
+        async def all_begun() -> bool:
+            return await installation.count("tasks.work", "state = 'running'") == 3
+
+        await eventually(all_begun)
+        goes_on.set()
+        await all_done(installation)
+    assert seen == {"first000", "second00"}
+
+
+async def test_whoever_ends_something_makes_room_for_all(installation: Installation) -> None:
+    """A limit over both holds the second one back; the first, which ends its own, does it then."""
+    goes_on, begun = asyncio.Event(), list[str]()
+
+    async def act(_name: str, job: Job) -> None:
+        begun.append(job.key)
+        if job.key == "first":
+            await goes_on.wait()
+
+    async with instances(installation, act, most=1) as (first, second):
+        await put(first, "first")
+
+        async def one_begun() -> bool:
+            return begun == ["first"]
+
+        await eventually(one_begun)
+        await put(second, "second")
+
+        async def held_back() -> bool:
+            return first.work._held_back and second.work._held_back
+
+        await eventually(held_back)
+        goes_on.set()
+        await all_done(installation)
+    assert begun == ["first", "second"]
