@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from signalbox_common.contracts.catalog import RotateCatalogSecrets
+from signalbox_common.contracts.rotation import RotateSecrets
 from signalbox_common.testing import eventually, running
 from tests.support.catalog import KINDS, YAML, Catalog, catalog_of
 from tests.support.factories import OURS, document, text_of
@@ -310,7 +310,7 @@ async def test_a_new_key_for_the_store(installation: Installation, catalog: Cata
         await catalog.create("models", f"m{number}", model(f"key-of-number-{number}"))
     async with installation.sql() as connection:
         before = {row[0] for row in await connection.fetch("select distinct kek from catalog.secrets")}
-    rotated = await installation.operator(RotateCatalogSecrets())
+    rotated = await installation.operator(RotateSecrets(), "catalog")
     assert rotated.rewrapped == 5
     async with installation.sql() as connection:
         after = {row[0] for row in await connection.fetch("select distinct kek from catalog.secrets")}

@@ -20,6 +20,7 @@ from signalbox_common.dataplane import DataClient, DataServer
 from signalbox_common.errors import SignalboxError
 from signalbox_common.keys import uuid7
 from signalbox_common.principal import GrantVerifier
+from signalbox_common.space import DiskSpace
 from signalbox_common.testing import eventually
 from tests.support.bytes_lab import CHUNK, FOLLOW, PUT, READ, START, BytesLab
 from tests.support.installation import Http, Installation
@@ -61,6 +62,13 @@ class Scene:
         return DataClient(address or self.socket, same, fence=fence)
 
 
+def server_of(lab: BytesLab, tasks: Bus) -> DataServer:
+    grants = GrantVerifier(tasks.keys, tasks.revoked, "tasks")
+    server = DataServer("tasks", grants, tasks.revoked, DiskSpace(lab.folder, 0.0))
+    lab.register(server)
+    return server
+
+
 @pytest.fixture
 async def scene(installation: Installation, tmp_path: Path) -> AsyncIterator[Scene]:
     async with (
@@ -71,8 +79,7 @@ async def scene(installation: Installation, tmp_path: Path) -> AsyncIterator[Sce
     ):
         lab = BytesLab(tmp_path / "files")
         lab.folder.mkdir()
-        server = DataServer("tasks", GrantVerifier(tasks.keys, tasks.revoked, "tasks"), tasks.revoked)
-        lab.register(server)
+        server = server_of(lab, tasks)
         socket = f"unix:{tmp_path / 'run' / 'tasks.sock'}"
         await server.start(socket)
         owner = await http.sign_up()
@@ -231,10 +238,7 @@ async def test_cut_and_gone_on_without_a_byte_lost_or_doubled(scene: Scene, cuts
     content = some_bytes(size)
     name = hashlib.sha256(content).hexdigest()
     (scene.folder() / name).write_bytes(content)
-    listening = DataServer(
-        "tasks", GrantVerifier(scene.tasks.keys, scene.tasks.revoked, "tasks"), scene.tasks.revoked
-    )
-    scene.lab.register(listening)
+    listening = server_of(scene.lab, scene.tasks)
     await listening.start("127.0.0.1:0")
     try:
         async with relay(f"127.0.0.1:{listening.port}") as between:

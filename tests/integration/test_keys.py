@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from signalbox_common.contracts.auth import RotateKeys, RotateSecrets
+from signalbox_common.contracts.auth import RotateKeys
+from signalbox_common.contracts.rotation import RotateSecrets
 from signalbox_common.keys import Sealer
 from tests.support.installation import PASSWORD, Http, Installation
 from tests.support.pace import promptly
@@ -91,10 +92,10 @@ async def test_keys_survive_restarts_and_the_rotation_of_the_secret_store(
     async with installation.gateway() as http:
         async with installation.running_auth():
             me = await http.sign_up()
-            rotated = await installation.operator(RotateSecrets())
+            rotated = await installation.operator(RotateSecrets(), "auth")
             assert rotated.rewrapped == 2
             await installation.operator(RotateKeys())
-            again = await installation.operator(RotateSecrets())
+            again = await installation.operator(RotateSecrets(), "auth")
             assert again.rewrapped == 2, "what never signs again is not kept"
         async with installation.running_auth():
             assert (await http.get(ME, headers=me)).status_code == 200

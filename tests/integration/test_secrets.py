@@ -12,7 +12,6 @@ from signalbox_common.errors import Invalid
 from signalbox_common.secrets import (
     SecretNotFound,
     SecretStore,
-    create_secret_tables,
     local,
 )
 from signalbox_common.secrets.base import MAX_VALUE
@@ -25,11 +24,6 @@ pytestmark = pytest.mark.fresh  # whole streams and tables are counted
 
 @pytest.fixture
 async def kept(installation: Installation, tmp_path: Path) -> AsyncIterator[Local]:
-    statements = ["set role signalbox_tasks_owner"]
-    create_secret_tables(statements.append, "tasks")
-    async with installation.sql() as connection:
-        for statement in statements:
-            await connection.execute(statement)
     database = Database(installation.settings(LabSettings, "tasks"))
     yield Local(installation, database, tmp_path / "secrets" / "keys.json")
     await database.close()

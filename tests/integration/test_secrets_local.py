@@ -23,7 +23,6 @@ from signalbox_common.secrets import (
     SecretStore,
     SecretStoreUnavailable,
     SecretUnreadable,
-    create_secret_tables,
     local,
 )
 from signalbox_common.secrets.envelope import Key
@@ -83,11 +82,6 @@ class Meddled(KeyFile):
 
 @pytest.fixture
 async def kept(installation: Installation, tmp_path: Path) -> AsyncIterator[Local]:
-    statements = ["set role signalbox_tasks_owner"]
-    create_secret_tables(statements.append, "tasks")
-    async with installation.sql() as connection:
-        for statement in statements:
-            await connection.execute(statement)
     database = Database(installation.settings(LabSettings, "tasks"))
     yield Local(installation, database, tmp_path / "secrets" / "keys.json")
     await database.close()

@@ -98,6 +98,7 @@ class Workshop:
 
         @app.bus.on_command(Order)
         async def order(call: Call, command: Order) -> Deferred:
+            app.space.require()
             await app.work.put(
                 call.transaction,
                 FIRM if command.firm else BUILD,

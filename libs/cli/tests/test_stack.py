@@ -27,7 +27,7 @@ from signalbox_cli.stack.modules import MODULES
 from signalbox_cli.stack.processes import execute
 from signalbox_cli.stack.program import Program
 from signalbox_cli.stack.servers import Nats
-from signalbox_common.programs import PROGRAMS
+from signalbox_common.programs import OWNERS, PROGRAMS
 
 ENDPOINTS = Endpoints(postgres="db:5432", redis="cache:6379", nats="bus:4222")
 
@@ -101,8 +101,10 @@ def test_a_service_is_told_its_own_secrets_only(tmp_path: Path) -> None:
     credentials = Credentials.load_or_make(tmp_path / "secrets.json")
     write_service_files(tmp_path, credentials, ENDPOINTS)
     assert "DATABASE_URL_FILE" not in service_environment(tmp_path, "gateway")
-    assert "SECRET_KEY_FILE" not in service_environment(tmp_path, "tasks")
     own = service_environment(tmp_path, "tasks")
+    keys = {service: credentials.secret_key_of(service) for service in PROGRAMS}
+    assert Path(own["SECRET_KEY_FILE"]).read_text() == keys["tasks"]
+    assert len({keys[service] for service in OWNERS}) == len(OWNERS), "each has one of its own"
     text = "".join(Path(file).read_text() for file in own.values())
     for server, users in credentials.passwords.items():
         for user, password in users.items():

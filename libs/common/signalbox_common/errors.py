@@ -27,6 +27,8 @@ class SignalboxError(Exception):
     retry_after: int | None = None
     keeps_changes = False
     """Whether what was changed before the refusal stays changed: a refusal may itself have effects."""
+    said_at_once = False
+    """Whether a command that meets it is answered with it, and forgotten; others wait for better times."""
     about: str | None = None
     """What the request turned out to be about; for the audit log alone."""
 
@@ -216,6 +218,16 @@ class StillFailing(SignalboxError):
 
     def __init__(self, error: Exception) -> None:
         super().__init__(f"{type(error).__name__}: {error}"[:500])
+
+
+class DiskFull(SignalboxError):
+    """Asked again when there is space, it is done."""
+
+    status = 507
+    code = "disk_full"
+    detail = "There is not enough space left on the disk for this."
+    retry_after = 30
+    said_at_once = True
 
 
 # -- who may do what -------------------------------------------------------------------------------

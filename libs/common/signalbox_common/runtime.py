@@ -16,7 +16,10 @@ from signalbox_common.errors import Unavailable
 from signalbox_common.health import Health, HealthServer
 from signalbox_common.inbox import Inbox
 from signalbox_common.outcomes import Checkpoint, no_checkpoint
-from signalbox_common.settings import OwnerSettings
+from signalbox_common.secrets import KeyFile, LocalSecrets
+from signalbox_common.secrets.desk import SecretsDesk
+from signalbox_common.settings import OwnerSettings, SecretStoreSettings
+from signalbox_common.space import DiskSpace
 from signalbox_common.work import Worker
 from signalbox_common.work.cancelling import Cancelling
 from signalbox_common.work.operators import WorkDesk
@@ -41,12 +44,17 @@ class Service:
         self.database = Database(settings)
         self.inbox = Inbox(self.database, checkpoint)
         self.bus = ServiceBus(settings, self.database, self.inbox)
+        self.space = DiskSpace(settings.disk_path, settings.disk_least_free)
         self.health = Health(
             settings,
             {"database": self.database.check, "nats": self._check_nats},
-            {"keys": self.bus.buckets.keys.degraded, "relay": self.bus.relay.degraded},
+            {
+                "keys": self.bus.buckets.keys.degraded,
+                "relay": self.bus.relay.degraded,
+                "disk": self.space.degraded,
+            },
         )
-        self.data = DataServer(settings.service, self.bus.grants, self.bus.revoked)
+        self.data = DataServer(settings.service, self.bus.grants, self.bus.revoked, self.space)
         self.work = Worker(self.database, self.inbox.pending, settings.instance)
         self.work.tell = self.bus.wakeups.tell
         self.bus.wakeups.listener = self.work.look
@@ -64,6 +72,16 @@ class Service:
         @self.bus.on_query(contract.Health)
         async def health(_call: Call, _query: contract.Health) -> contract.HealthReport:
             return await self.health.report()
+
+    def keep_secrets(self, settings: SecretStoreSettings) -> LocalSecrets:
+        """The secret store of this service, with a key file of its own; it does not start without it."""
+        secret_key = settings.secret_key.get_secret_value()
+        store = LocalSecrets(
+            self.database, KeyFile(settings.secrets_dir / f"{settings.service}.keys", secret_key)
+        )
+        self.health.checks["secrets"] = self.prepare = store.check
+        SecretsDesk(store).register(self.bus)
+        return store
 
     async def _check_nats(self) -> None:
         if not self.bus.connection.is_up:

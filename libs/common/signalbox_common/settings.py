@@ -122,6 +122,11 @@ class OwnerSettings(ServiceSettings):
     """Where the data plane listens, if this service has routes there: `unix:<path>` or `<host>:<port>`, on a
     network that neither clients nor sandboxes reach."""
 
+    disk_path: Path = Path()
+    """A folder on the disk that this service fills."""
+    disk_least_free: float = Field(default=0.05, ge=0, le=1)
+    """The part of it that stays free: whatever needs space is refused below that."""
+
     command_workers: int = 4
     """Commands of one verb that one process handles at the same time."""
     command_attempts: int = 6
@@ -130,3 +135,12 @@ class OwnerSettings(ServiceSettings):
     retry_max: float = 30.0
     request_concurrency: int = 64
     """Asks and queries that one process handles at the same time."""
+
+
+class SecretStoreSettings(OwnerSettings):
+    """What a service that keeps secrets needs to know beside that."""
+
+    secret_key: SecretStr = Field(default=SecretStr(DEVELOPMENT_SECRET), validation_alias="SECRET_KEY")
+    """Wraps the keys of the secret store; what else is derived from it, each service says."""
+    secrets_dir: Path = Path(".signalbox/secrets")
+    """Where the file lies that holds the keys of the local secret store."""

@@ -13,7 +13,6 @@ from signalbox_auth.service.grants import Grants
 from signalbox_auth.service.keys import Keys
 from signalbox_auth.service.members import Members
 from signalbox_auth.service.projects import Projects
-from signalbox_auth.service.secrets import Secrets
 from signalbox_auth.service.sessions import Lives, Sessions
 from signalbox_auth.service.tokens import Tokens
 from signalbox_auth.service.users import Users
@@ -24,14 +23,12 @@ from signalbox_common.entries import RootKey
 from signalbox_common.keys import Sealer
 from signalbox_common.outcomes import Checkpoint, no_checkpoint
 from signalbox_common.runtime import Service, run
-from signalbox_common.secrets import KeyFile, LocalSecrets
 
 
 def build(settings: AuthSettings, *, checkpoint: Checkpoint = no_checkpoint) -> Service:
     app = Service(settings, checkpoint=checkpoint)
     secret_key = settings.secret_key.get_secret_value()
-    store = LocalSecrets(app.database, KeyFile(settings.secrets_dir / "auth.keys", secret_key))
-    app.health.checks["secrets"] = store.check
+    store = app.keep_secrets(settings)
     passwords = Passwords(settings)
     root, buckets = RootKey.parse(settings.root_key.get_secret_value()), app.bus.buckets
     keys = Keys(app.database, store, buckets.keys, root, Sealer(secret_key, "auth/signing-keys"))
@@ -45,7 +42,7 @@ def build(settings: AuthSettings, *, checkpoint: Checkpoint = no_checkpoint) -> 
     anchor = Anchor(app.database, buckets.audit, root)
     app.health.degraded_by |= {"audit": anchor.degraded, "signing-keys": keys.degraded}
     audit = Audit(app.database, Chain(secret_key), anchor)
-    handlers.register_operation(app.bus, keys, Secrets(store), audit)
+    handlers.register_operation(app.bus, keys, audit)
 
     async def prepare() -> None:
         await store.check()

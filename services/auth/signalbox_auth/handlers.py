@@ -6,7 +6,6 @@ from signalbox_auth.service.grants import Grants
 from signalbox_auth.service.keys import Keys
 from signalbox_auth.service.members import Members
 from signalbox_auth.service.projects import Projects
-from signalbox_auth.service.secrets import Secrets
 from signalbox_auth.service.sessions import Sessions
 from signalbox_auth.service.tokens import Tokens
 from signalbox_auth.service.users import Users
@@ -76,10 +75,9 @@ def register_projects(bus: ServiceBus, projects: Projects, members: Members) -> 
     bus.on_command(contract.DeleteServiceAccount)(members.delete_account)
 
 
-def register_operation(bus: ServiceBus, keys: Keys, secrets: Secrets, audit: Audit) -> None:
+def register_operation(bus: ServiceBus, keys: Keys, audit: Audit) -> None:
     bus.on_query(contract.ListKeys)(keys.page)
     bus.on_ask(contract.RotateKeys, own_transaction=True)(keys.rotate)
-    bus.on_ask(contract.RotateSecrets, own_transaction=True)(secrets.rotate)
 
     bus.on_facts(AUDIT, linger=AUDIT_LINGER)(audit.record)
     bus.on_query(contract.ListAudit)(audit.page)

@@ -1,23 +1,18 @@
 """The environment of the auth service."""
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr
 
 from signalbox_common.entries import RootKey
-from signalbox_common.settings import DEVELOPMENT_SECRET, OwnerSettings
+from signalbox_common.settings import DEVELOPMENT_SECRET, SecretStoreSettings
 from signalbox_common.tokens import LONGEST_LIFE
 
 
-class AuthSettings(OwnerSettings):
+class AuthSettings(SecretStoreSettings):
     service: Literal["auth"] = "auth"
-    secret_key: SecretStr = Field(default=SecretStr(DEVELOPMENT_SECRET), validation_alias="SECRET_KEY")
-    """Wraps the keys of the secret store, derives refresh tokens, seals the audit log."""
     root_key: SecretStr = Field(default_factory=lambda: SecretStr(RootKey.derived(DEVELOPMENT_SECRET).seed))
     """Signs what everybody believes of the buckets: the signing keys, and how far the audit log has come."""
-    secrets_dir: Path = Path(".signalbox/secrets")
-    """Where the file lies that holds the keys of the local secret store."""
     admin_password: SecretStr | None = None
     """The password that the first admin gets when there is none yet."""
     registration: Literal["open", "closed"] = "open"

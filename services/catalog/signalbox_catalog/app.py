@@ -20,14 +20,12 @@ from signalbox_common.bus.objects import Bucket
 from signalbox_common.contracts.streams import PACKAGES
 from signalbox_common.outcomes import Checkpoint, no_checkpoint
 from signalbox_common.runtime import Service, run
-from signalbox_common.secrets import KeyFile, LocalSecrets
 
 
 def build(settings: CatalogSettings, *, checkpoint: Checkpoint = no_checkpoint) -> Service:
     app = Service(settings, checkpoint=checkpoint)
     secret_key = settings.secret_key.get_secret_value()
-    store = LocalSecrets(app.database, KeyFile(settings.secrets_dir / "catalog.keys", secret_key))
-    app.health.checks["secrets"] = store.check
+    store = app.keep_secrets(settings)
     bucket = Bucket(app.bus.connection, PACKAGES)
     vault = Vault(store, secret_key)
     access = AccessResolver(app.bus)
@@ -50,8 +48,6 @@ def build(settings: CatalogSettings, *, checkpoint: Checkpoint = no_checkpoint) 
         deleted_kept=timedelta(days=settings.deleted_kept_days),
         history_kept=timedelta(days=settings.history_kept_days),
     )
-    handlers.register_operation(app.bus, tidying)
-    app.prepare = store.check
     app.tidy = tidying.tidy
     return app
 

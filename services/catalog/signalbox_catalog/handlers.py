@@ -6,7 +6,6 @@ from signalbox_catalog.service.packages import Packages
 from signalbox_catalog.service.projects import Projects
 from signalbox_catalog.service.reading import Reading
 from signalbox_catalog.service.revealing import Revealing
-from signalbox_catalog.service.tidying import Tidying
 from signalbox_catalog.service.trees import Trees
 from signalbox_catalog.service.watching import Watching
 from signalbox_common.bus import ServiceBus
@@ -47,7 +46,3 @@ def register_packages(bus: ServiceBus, packages: Packages) -> None:
 def register_facts(bus: ServiceBus, projects: Projects) -> None:
     bus.on_fact(PROJECT_GONE)(projects.gone)
     bus.on_fact(PROJECT_BACK)(projects.back)
-
-
-def register_operation(bus: ServiceBus, tidying: Tidying) -> None:
-    bus.on_ask(contract.RotateCatalogSecrets, own_transaction=True)(tidying.rotate)

@@ -5,7 +5,9 @@ from signalbox_git.settings import GitSettings
 
 
 def build(settings: GitSettings) -> Service:
-    return Service(settings)
+    app = Service(settings)
+    app.keep_secrets(settings)
+    return app
 
 
 def main() -> None:

@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from signalbox_common.settings import OwnerSettings
+from signalbox_common.settings import SecretStoreSettings
 
 
-class GitSettings(OwnerSettings):
+class GitSettings(SecretStoreSettings):
     service: Literal["git"] = "git"

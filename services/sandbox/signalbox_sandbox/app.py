@@ -5,7 +5,9 @@ from signalbox_sandbox.settings import SandboxSettings
 
 
 def build(settings: SandboxSettings) -> Service:
-    return Service(settings)
+    app = Service(settings)
+    app.keep_secrets(settings)
+    return app
 
 
 def main() -> None:

@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from signalbox_common.settings import OwnerSettings
+from signalbox_common.settings import SecretStoreSettings
 
 
-class SandboxSettings(OwnerSettings):
+class SandboxSettings(SecretStoreSettings):
     service: Literal["sandbox"] = "sandbox"

@@ -5,7 +5,9 @@ from signalbox_tasks.settings import TasksSettings
 
 
 def build(settings: TasksSettings) -> Service:
-    return Service(settings)
+    app = Service(settings)
+    app.keep_secrets(settings)
+    return app
 
 
 def main() -> None:

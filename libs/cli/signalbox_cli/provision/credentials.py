@@ -39,7 +39,7 @@ from signalbox_common.programs import FANOUT, PROGRAMS
 
 DATABASE = "signalbox"
 KNOWS_SECRET_KEY = frozenset({"gateway", FANOUT, "auth"})
-HAS_OWN_SECRET_KEY = frozenset({"catalog"})
+HAS_OWN_SECRET_KEY = frozenset({"catalog", "tasks", "sandbox", "git"})
 """Services that get a key of their own, which tells nothing about the one of the installation."""
 
 

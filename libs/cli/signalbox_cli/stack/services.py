@@ -54,6 +54,7 @@ def _program(
         **dict.fromkeys(("DATABASE_URL", "REDIS_URL", "NATS_URL", "SECRET_KEY", "SIGNALBOX_TOKEN"), ""),
         **service_environment(home.credentials, service),
         "SIGNALBOX_SECRETS_DIR": str(home.secrets),
+        "SIGNALBOX_DISK_PATH": str(home.path),
         "SIGNALBOX_DATA_LISTEN": f"unix:{home.path / 'run' / (name or service)}.sock",
     }
 

@@ -74,6 +74,8 @@ class CommandConsumer(DurableConsumer):
                 return await call.take_effect(self._handler, command)
             outcome = await self._handler(call, command)
         except SignalboxError as error:
+            if error.said_at_once:
+                return Outcome.failure(error)
             if not error.final:
                 raise
             return await self._refuse(asked, delivery, delivery.message.command_id, error)

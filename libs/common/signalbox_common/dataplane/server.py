@@ -21,6 +21,7 @@ from signalbox_common.errors import GrantRevoked, Invalid, SignalboxError, Unaut
 from signalbox_common.http import HttpServer
 from signalbox_common.principal import GrantVerifier, HeldGrant, Principal, authorize
 from signalbox_common.revoked import Revocations
+from signalbox_common.space import DiskSpace
 
 log = telemetry.get_logger()
 
@@ -28,6 +29,8 @@ UNCHECKED_FOR = 10.0
 """Seconds without word of revocations after which open responses are ended."""
 _CHECK_EVERY = 0.5
 _MOST = 2**63
+_SPACE_STEP = 1024 * 1024
+"""Bytes of a body between two looks at the disk."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,20 @@ class DataRequest:
     fence: int | None
     """The epoch of whoever sends it: who has a lower one than was seen is too late."""
     _request: Request
+    _space: DiskSpace
 
     async def body(self) -> AsyncIterator[bytes]:
-        """As it comes, no faster than it is taken; raises Unavailable where it ends too early."""
+        """As it comes, no faster than it is taken; raises Unavailable where it ends too early.
+
+        What is put somewhere ends with DiskFull where there is no space for more.
+        """
+        unchecked = 0
         try:
             async for chunk in self._request.stream():
+                unchecked += len(chunk)
+                if unchecked > _SPACE_STEP and self._request.method == "PUT":
+                    self._space.require()
+                    unchecked = 0
                 if chunk:
                     yield chunk
         except ClientDisconnect as error:
@@ -73,8 +85,9 @@ class _Open:
 class DataServer:
     """Routes are added before it starts; whatever is open when a grant is taken back is cut."""
 
-    def __init__(self, service: str, grants: GrantVerifier, revoked: Revocations) -> None:
+    def __init__(self, service: str, grants: GrantVerifier, revoked: Revocations, space: DiskSpace) -> None:
         self._service = service
+        self._space = space
         self._grants = grants
         self._revoked = revoked
         self._routes: list[Route] = []
@@ -161,6 +174,7 @@ class DataServer:
                     query=dict(request.query_params),
                     fence=_fence_of(request),
                     _request=request,
+                    _space=self._space,
                 )
             )
         except SignalboxError as error:
@@ -176,6 +190,8 @@ class DataServer:
             raise Unauthenticated("A grant is needed.")
         held = await self._grants.hold(grant.strip(), route.grant)
         authorize(route, held.principal.standing)
+        if route.method == "PUT":
+            self._space.require()
         return held
 
     def _on_revoked(self, _what: AccessRevoked) -> None:

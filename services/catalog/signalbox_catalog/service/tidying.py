@@ -1,4 +1,4 @@
-"""What the catalog forgets, once an hour, and the new keys that its operator makes."""
+"""What the catalog forgets, once an hour."""
 
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -6,13 +6,9 @@ from datetime import UTC, datetime, timedelta
 from signalbox_catalog.service.vault import PREFIX
 from signalbox_catalog.store import facts, namespaces, resources, revisions, usage
 from signalbox_common import telemetry
-from signalbox_common.bus import Call
 from signalbox_common.bus.objects import Bucket
-from signalbox_common.contracts import auth
-from signalbox_common.contracts import catalog as contract
 from signalbox_common.db import Database, Transaction
 from signalbox_common.errors import Unavailable
-from signalbox_common.outcomes import Outcome
 from signalbox_common.secrets import SecretStore
 
 log = telemetry.get_logger()
@@ -67,15 +63,6 @@ class Tidying:
                     await self._bucket.delete(stored.name)
         except Unavailable as error:
             log.warning("packages are cleared away an hour later", reason=error.detail)
-
-    async def rotate(self, call: Call, _ask: contract.RotateCatalogSecrets) -> Outcome[auth.RotationReport]:
-        """May stop anywhere: what was not wrapped again yet can still be read, and is wrapped next time."""
-        rotated = await self._store.rotate()
-
-        async def work(_transaction: Transaction) -> auth.RotationReport:
-            return auth.RotationReport(key_id=rotated.key_id, rewrapped=rotated.rewrapped)
-
-        return await call.once(work)
 
 
 def _made_at(bundle: str) -> datetime:

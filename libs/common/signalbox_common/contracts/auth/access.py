@@ -219,19 +219,6 @@ class RotateKeys(Ask[Keys]):
     distrust_old: bool = False
 
 
-class RotationReport(Reply):
-    key_id: str
-    rewrapped: int
-
-
-class RotateSecrets(Ask[RotationReport]):
-    """A new key for the secret store of this service; every secret is wrapped with it."""
-
-    subject = "ask.auth.v1.rotate-secrets"
-    grant = GrantScope.NONE
-    operator = True
-
-
 class AccessRevoked(Event):
     """What is not good any more, from the moment that the stream took this.
 

@@ -6,6 +6,5 @@ from signalbox_common.contracts.catalog.keys import *
 from signalbox_common.contracts.catalog.kinds import *
 from signalbox_common.contracts.catalog.packages import *
 from signalbox_common.contracts.catalog.resources import *
-from signalbox_common.contracts.catalog.secrets import *
 from signalbox_common.contracts.catalog.trees import *
 from signalbox_common.contracts.catalog.watch import *
