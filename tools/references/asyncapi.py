@@ -27,7 +27,7 @@ def asyncapi(service: str) -> Document:
         if issubclass(contract, Request) and service in OWNERS and contract.owner() in (service, "*"):
             channels[name] = _request(service, contract)
             operations[name] = _operation("receive", contract)
-        elif issubclass(contract, Request) and service == "gateway" and contract.owner() != "*":
+        elif issubclass(contract, Request) and service == "gateway" and _sent_by_gateway(contract):
             channels[name] = {"$ref": f"{contract.owner()}.json#/channels/{name}"}
             operations[name] = {"action": "send", "channel": {"$ref": f"#/channels/{name}"}}
         elif issubclass(contract, Event) and service in OWNERS and contract.service() in (service, "*"):
@@ -41,6 +41,11 @@ def asyncapi(service: str) -> Document:
         "channels": channels,
         "operations": operations,
     }
+
+
+def _sent_by_gateway(contract: type[Request[Any]]) -> bool:
+    """Not what operators or one service alone may send; and what every owner answers stands with each."""
+    return contract.owner() != "*" and not contract.operator and contract.caller is None
 
 
 def _request(service: str, contract: type[Request[Any]]) -> Document:

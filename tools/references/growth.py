@@ -62,10 +62,12 @@ def _of_bus(old: Documents, new: Documents) -> Iterator[str]:
         now = new.get(file, {})
         for name, channel in before.get("channels", {}).items():
             where = f"{file.stem}: {name}"
-            other = now.get("channels", {}).get(name)
+            if "$ref" in channel:
+                continue  # what it sends to others is no promise
+            other = _same_channel(name, channel, now.get("channels", {}))
             if other is None:
                 yield f"{where} is gone"
-            elif "$ref" not in channel:
+            else:
                 action = before["operations"].get(name, {}).get("action")
                 yield from _of_channel(
                     where, Place(old, file, channel), Place(new, file, other), received=action == "receive"
@@ -73,6 +75,12 @@ def _of_bus(old: Documents, new: Documents) -> Iterator[str]:
         for name in before.get("consumers", {}):
             if name not in now.get("consumers", {}):
                 yield f"topology: the consumer {name} is gone"
+
+
+def _same_channel(name: str, channel: Schema, now: dict[str, Schema]) -> Schema | None:
+    """Whoever uses it knows its address; what we call it is our own affair."""
+    here = (other for other in now.values() if other.get("address") == channel["address"])
+    return now.get(name) or next(here, None)
 
 
 def _of_channel(where: str, old: Place, new: Place, *, received: bool) -> Iterator[str]:
@@ -83,8 +91,9 @@ def _of_channel(where: str, old: Place, new: Place, *, received: bool) -> Iterat
         if old.schema.get("x-needs", {}).get(need) != value:
             yield f"{where} needs another {need}"
     request = next(iter(old.schema["messages"]))
-    for name, message in old.schema["messages"].items():
-        other = new.schema["messages"].get(name)
+    # A request and its reply, or an event, each in this order.
+    others = [*new.schema["messages"].values(), None]
+    for (name, message), other in zip(old.schema["messages"].items(), others, strict=False):
         if other is None:
             yield f"{where} does not carry {name} any more"
         else:
