@@ -17,6 +17,7 @@ CHUNK = 256 * 1024
 READ = DataRoute("GET", "/files/{name}", "tasks.read-file", least_role=ProjectRole.VIEWER)
 PUT = DataRoute("PUT", "/changes/{sha256}", "tasks.put-changes")
 FOLLOW = DataRoute("GET", "/follow", "tasks.follow")
+IDLE = DataRoute("GET", "/idle", "tasks.idle")
 START = DataRoute("PUT", "/processes/{key}", "tasks.execute")
 
 
@@ -41,11 +42,14 @@ class BytesLab:
     """What a handler waits for that starts something."""
     sent: int = 0
     """Bytes of the stream that is followed."""
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+    """Somebody who had followed what is idle is gone."""
 
     def register(self, server: DataServer) -> None:
         server.on(READ)(self.read)
         server.on(PUT)(self.put)
         server.on(FOLLOW)(self.follow)
+        server.on(IDLE)(self.idle)
         server.on(START)(self.start)
 
     async def read(self, request: DataRequest) -> Response:
@@ -86,6 +90,16 @@ class BytesLab:
                 await asyncio.sleep(0)
 
         return StreamingResponse(for_ever())
+
+    async def idle(self, _request: DataRequest) -> Response:
+        async def one() -> AsyncIterator[bytes]:
+            try:
+                yield b"first"
+                await asyncio.Event().wait()
+            finally:
+                self.left.set()
+
+        return StreamingResponse(one())
 
     async def start(self, request: DataRequest) -> Response:
         if self.before_start is not None:

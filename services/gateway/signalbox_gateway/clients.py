@@ -25,6 +25,7 @@ from signalbox_common.contracts.operations import (
 from signalbox_common.contracts.streams import PACKAGES
 from signalbox_common.errors import NotCancellable, OperationNotFound, SignalboxError, Unavailable
 from signalbox_common.keys import CommandIds, OperationIds, OperationRef, uuid7
+from signalbox_gateway.bytes_proxy import BytesProxy
 from signalbox_gateway.errors import BadIdempotencyKey, ProjectNotFound
 from signalbox_gateway.identity import Asker, Identity
 from signalbox_gateway.refusals import declared_by
@@ -61,6 +62,7 @@ class Clients:
     def __init__(self, bus: Bus, secret_key: str, *, command_patience: float) -> None:
         self.bus = bus
         self.identity = Identity(bus)
+        self.bytes = BytesProxy(self.identity)
         self.packages = Bucket(bus.connection, PACKAGES)
         self._command_ids = CommandIds(secret_key)
         self.operation_ids = OperationIds(secret_key)

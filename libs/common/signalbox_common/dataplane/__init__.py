@@ -4,7 +4,7 @@ Control goes over the bus; what is large, or goes on for long, comes here. Each 
 is checked as it is for messages, and an open response ends with what it was granted by.
 """
 
-from signalbox_common.dataplane.client import DataClient
+from signalbox_common.dataplane.client import Body, DataClient
 from signalbox_common.dataplane.server import DataRequest, DataServer
 
-__all__ = ["DataClient", "DataRequest", "DataServer"]
+__all__ = ["Body", "DataClient", "DataRequest", "DataServer"]

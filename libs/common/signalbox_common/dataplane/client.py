@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from types import TracebackType
 from typing import Self
 from urllib.parse import quote
@@ -16,7 +17,6 @@ from signalbox_common.errors import SignalboxError, Unavailable
 
 log = telemetry.get_logger()
 
-CHUNK = 256 * 1024
 PATIENCE = httpx.Timeout(10.0, read=60.0)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 TRIES = 8
@@ -26,6 +26,10 @@ Grant = Callable[[], Awaitable[str]]
 """A grant for the service that is asked, good for the next minute."""
 Source = Callable[[], AsyncIterator[bytes]]
 """A body, from its beginning each time."""
+
+
+Open = Callable[[dict[str, str]], AbstractAsyncContextManager[httpx.Response]]
+"""Asks with this query."""
 
 
 class DataClient:
@@ -52,22 +56,21 @@ class DataClient:
 
     async def read(self, route: DataRoute, offset: int = 0, /, **names: str) -> AsyncGenerator[bytes, None]:
         """All bytes from there on, each once and in order, however often the connection is cut."""
-        pause, tries = _FIRST_PAUSE, 0
-        while True:
-            try:
-                async with self._open(route, names, {"from": str(offset)}) as response:
-                    async for chunk in response.aiter_raw(CHUNK):
-                        offset += len(chunk)
-                        pause, tries = _FIRST_PAUSE, 0
-                        yield chunk
-                    return
-            except httpx.TransportError as error:
-                tries += 1
-                if tries >= TRIES:
-                    raise Unavailable("The data plane does not answer.") from error
-                log.debug("goes on reading", offset=offset, reason=repr(error)[:200])
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
+        async with self.body(route, offset, **names) as body:
+            async for chunk in body:
+                yield chunk
+
+    def body(self, route: DataRoute, offset: int = 0, /, **names: str) -> "Body":
+        """The same for those who want to know that it has begun before its first byte is there."""
+        return Body(partial(self._open, route, names), offset)
+
+    async def pass_on(self, route: DataRoute, body: AsyncIterator[bytes], /, **names: str) -> bytes:
+        """The answer; for a body that cannot be had again, so it is sent once."""
+        try:
+            async with self._open(route, names, {}, body) as response:
+                return await response.aread()
+        except httpx.TransportError as error:
+            raise Unavailable("The data plane does not answer.") from error
 
     async def write(self, route: DataRoute, source: Source, /, **names: str) -> bytes:
         """The answer; begins anew where the connection was cut: what is written is known by its name."""
@@ -102,6 +105,62 @@ class DataClient:
             if response.is_error:
                 raise SignalboxError.of(_failure(await response.aread(), response.status_code))
             yield response
+
+
+class Body:
+    """Bytes from an offset on; goes on where it was cut."""
+
+    def __init__(self, open_: Open, offset: int) -> None:
+        self.offset = offset
+        """Of the next byte."""
+        self.left: int | None = None
+        """How many bytes there were to come when it began, where that was said."""
+        self._open = open_
+        self._stack = AsyncExitStack()
+        self._response: httpx.Response | None = None
+        self._pause, self._tries = _FIRST_PAUSE, 0
+
+    async def __aenter__(self) -> Self:
+        await self._begin()
+        length = self._response.headers.get("content-length") if self._response is not None else None
+        self.left = int(length) if length is not None else None
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        while self._response is not None:
+            try:
+                async for chunk in self._response.aiter_raw():  # as they come: none waits for others
+                    self.offset += len(chunk)
+                    self._pause, self._tries = _FIRST_PAUSE, 0
+                    yield chunk
+                return
+            except httpx.TransportError as error:
+                await self._stack.aclose()
+                await self._later(error)
+                await self._begin()
+
+    async def _begin(self) -> None:
+        while True:
+            try:
+                opened = self._open({"from": str(self.offset)})
+                self._response = await self._stack.enter_async_context(opened)
+            except httpx.TransportError as error:
+                await self._later(error)
+            else:
+                return
+
+    async def _later(self, error: httpx.TransportError) -> None:
+        self._tries += 1
+        if self._tries >= TRIES:
+            raise Unavailable("The data plane does not answer.") from error
+        log.debug("goes on reading", offset=self.offset, reason=repr(error)[:200])
+        await asyncio.sleep(self._pause)
+        self._pause = min(self._pause * 2, _LONGEST_PAUSE)
 
 
 def _failure(body: bytes, status: int) -> Failure:

@@ -1,0 +1,216 @@
+"""Bytes between people and the services that hold them: as they are, as server-sent events, by WebSocket."""
+
+import asyncio
+import base64
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request, WebSocket
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect
+
+from signalbox_common import background
+from signalbox_common.contracts.dataplane import DataRoute
+from signalbox_common.dataplane import Body, DataClient
+from signalbox_common.errors import Invalid, SignalboxError
+from signalbox_gateway.identity import Asker, Identity
+
+KEEPALIVE_EVERY = 15.0
+NOT_AUTHENTICATED, REFUSED, TRY_LATER, ENDED = 4401, 4403, 1013, 1000
+_KEEPALIVE = b":\n\n"
+_MOST = 2**63
+
+
+@dataclass(frozen=True)
+class Place:
+    """What is asked for: a route of a service, at the address of the instance that holds it."""
+
+    route: DataRoute
+    address: str
+    project: uuid.UUID
+    names: dict[str, str]
+
+
+class BytesProxy:
+    """Everything that it opens is opened with a grant for who asks; their service checks and cuts it."""
+
+    def __init__(self, identity: Identity) -> None:
+        self._identity = identity
+
+    async def upload(self, request: Request, asker: Asker, place: Place) -> Response:
+        """The body goes on as it comes, no faster than it is taken."""
+        async with self._client(asker, place) as client:
+            answer = await client.pass_on(place.route, _chunks(request), **place.names)
+        return Response(answer, media_type="application/json")
+
+    async def download(self, asker: Asker, place: Place, offset: int = 0) -> Response:
+        """From an offset on; who is cut asks for the rest from the next byte on."""
+        opened = await _Opened.of(self._client(asker, place), place, offset)
+        headers = {
+            # As they are: compressing what is streamed would hold it up.
+            "Content-Encoding": "identity",
+            "Content-Disposition": "attachment",
+            **({"Content-Length": str(opened.body.left)} if opened.body.left is not None else {}),
+        }
+        return _StreamedBody(opened, opened.chunks(), "application/octet-stream", headers)
+
+    async def events(self, request: Request, asker: Asker, place: Place, offset: int = 0) -> Response:
+        """Each with the offset after it as its id, so that a browser that connects again misses nothing."""
+        said = request.headers.get("last-event-id")
+        opened = await _Opened.of(self._client(asker, place), place, offset_of(said) if said else offset)
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return _StreamedBody(opened, _events(opened), "text/event-stream", headers)
+
+    async def socket(self, socket: WebSocket, asker: Asker, place: Place, offset: int = 0) -> None:
+        """Binary messages as they come; of an accepted WebSocket, which is closed at the end."""
+        try:
+            opened = await _Opened.of(self._client(asker, place), place, offset)
+        except SignalboxError as error:
+            await socket.close(*_close_of(error))
+            return
+        await _while_there(_send(socket, opened), _until_it_leaves(socket), opened)
+
+    def _client(self, asker: Asker, place: Place) -> DataClient:
+        async def grant() -> str:
+            service = place.route.service
+            found = await self._identity.grant(asker, service, place.project, purpose=place.route.does)
+            return found.grant
+
+        return DataClient(place.address, grant)
+
+
+class _Opened:
+    """A body that has begun, and what is closed with it."""
+
+    def __init__(self, client: DataClient, body: Body) -> None:
+        self.body = body
+        self._client = client
+
+    @staticmethod
+    async def of(client: DataClient, place: Place, offset: int) -> "_Opened":
+        """Raises what its service refuses with, before anything is sent to who asks."""
+        body = client.body(place.route, offset, **place.names)
+        try:
+            await body.__aenter__()
+        except BaseException:
+            await client.__aexit__(None, None, None)
+            raise
+        return _Opened(client, body)
+
+    async def close(self) -> None:
+        await self.body.__aexit__(None, None, None)
+        await self._client.__aexit__(None, None, None)
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        async for chunk in self.body:
+            yield chunk
+
+
+class _StreamedBody(Response):
+    """Ends with its client, also while there is nothing to send."""
+
+    def __init__(
+        self,
+        opened: _Opened,
+        chunks: AsyncGenerator[bytes, None],
+        media_type: str,
+        headers: Mapping[str, str],
+    ) -> None:
+        super().__init__(media_type=media_type, headers=dict(headers))
+        if "Content-Length" not in headers:
+            del self.headers["content-length"]
+        self._opened = opened
+        self._chunks = chunks
+
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        async def left() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+        await _while_there(self._stream(send), left(), self._opened)
+
+    async def _stream(self, send: Send) -> None:
+        """What is cut stays without its end, so that nobody takes it for whole."""
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        async for chunk in self._chunks:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _while_there(
+    sending: Coroutine[Any, Any, None], leaving: Coroutine[Any, Any, None], opened: _Opened
+) -> None:
+    """Until all is sent, or nobody is there who would take it."""
+    tasks = [asyncio.create_task(sending), asyncio.create_task(leaving)]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if tasks[0].done():
+            tasks[0].result()
+    finally:
+        await background.end(*tasks)
+        await opened.close()
+
+
+def offset_of(text: str) -> int:
+    if not text.isdecimal() or int(text) >= _MOST:
+        raise Invalid("An offset is a number of bytes.")
+    return int(text)
+
+
+async def _chunks(request: Request) -> AsyncIterator[bytes]:
+    async for chunk in request.stream():
+        if chunk:
+            yield chunk
+
+
+async def _events(opened: _Opened) -> AsyncGenerator[bytes, None]:
+    chunks = opened.chunks()
+    following: asyncio.Task[bytes | None] = asyncio.create_task(_next(chunks))
+    try:
+        while True:
+            await asyncio.wait([following], timeout=KEEPALIVE_EVERY)
+            if not following.done():
+                yield _KEEPALIVE
+                continue
+            chunk = following.result()
+            if chunk is None:
+                yield b"event: end\ndata: {}\n\n"
+                return
+            yield b"id: %d\nevent: bytes\ndata: %b\n\n" % (opened.body.offset, base64.b64encode(chunk))
+            following = asyncio.create_task(_next(chunks))
+    except SignalboxError as error:
+        yield b"event: error\ndata: %b\n\n" % error.failure().encode()
+    finally:
+        await background.end(following)
+
+
+async def _next(chunks: AsyncGenerator[bytes, None]) -> bytes | None:
+    """None at the end."""
+    return await anext(chunks, None)
+
+
+async def _send(socket: WebSocket, opened: _Opened) -> None:
+    try:
+        async for chunk in opened.chunks():
+            await socket.send_bytes(chunk)
+    except SignalboxError as error:
+        await socket.close(*_close_of(error))
+    else:
+        await socket.close(ENDED)
+
+
+async def _until_it_leaves(socket: WebSocket) -> None:
+    try:
+        while True:
+            await socket.receive_bytes()
+    except WebSocketDisconnect:
+        return
+
+
+def _close_of(error: SignalboxError) -> tuple[int, str]:
+    if error.status == 401:
+        return NOT_AUTHENTICATED, error.code
+    return (REFUSED if error.status < 500 else TRY_LATER), error.code
