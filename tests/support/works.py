@@ -19,7 +19,7 @@ from signalbox_common.db import Transaction
 from signalbox_common.outcomes import Checkpoint, Deferred, no_checkpoint
 from signalbox_common.runtime import Service, run
 from signalbox_common.work import Job
-from tests.support.lab import Build, LabSettings, Noted, NoteTaken, Order
+from tests.support.lab import Build, Jot, LabSettings, Noted, NoteTaken, Order
 
 BUILD, FIRM = "build", "firm"
 
@@ -108,6 +108,11 @@ class Workshop:
                 payload={"name": command.name},
             )
             return Deferred(command.name)
+
+        @app.bus.on_command(Jot)
+        async def jot(call: Call, command: Jot) -> Noted:
+            outbox.emit(call.transaction, settings.service, NoteTaken(text=command.text), project=None)
+            return Noted(id=command.text, handled=1)
 
         async def cancelled(transaction: Transaction, job: Job) -> None:
             outbox.emit(transaction, settings.service, NoteTaken(text=f"no {job.key}"), project=None)
