@@ -8,7 +8,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
+from signalbox_common.bus import Envelope
+from signalbox_common.contracts.auth import GetGrant
+from signalbox_common.contracts.operations import CancelOperation
+from signalbox_common.errors import SignalboxError
 from signalbox_common.testing import eventually, running
 from signalbox_common.work import Job
 from signalbox_gateway.clients import OPERATION_HEADER
@@ -143,6 +148,29 @@ async def test_nobody_else_may(site: Site) -> None:
     assert (await site.cancel(theirs, maintainer)).status_code == 200
     unknown = await site.cancel("op_nonsense")
     assert (unknown.status_code, unknown.json()["code"]) == (404, "operation_not_found")
+
+
+async def test_a_grant_for_another_project_ends_nothing(site: Site, installation: Installation) -> None:
+    """Not even for who asked for it."""
+    operation = await site.order("house")
+    await site.workshop.begun.wait()
+    ref = site.http.clients.operation_ids.read(operation)
+    assert ref is not None
+    token = SecretStr(site.owner["Authorization"].removeprefix("Bearer "))
+    async with installation.bus() as bus:
+        for project, code in (
+            (await site.http.project(site.owner), "operation_not_found"),
+            (site.project, None),
+        ):
+            asked = GetGrant(token=token, audience="tasks", project=uuid.UUID(project))
+            sending = Envelope(uuid.uuid4(), "digest", (await bus.query(asked)).value().grant)
+            cancel = CancelOperation(command_id=ref.command_id)
+            try:
+                await bus.ask(cancel, sending, service="tasks")
+                assert code is None
+            except SignalboxError as error:
+                if error.code != code:
+                    raise
 
 
 @pytest.mark.parametrize(

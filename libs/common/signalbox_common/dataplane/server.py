@@ -148,7 +148,6 @@ class DataServer:
             await send(message)
 
         task = asyncio.create_task(self._respond(handler, held, request, sending))
-        leaving = asyncio.create_task(_left(receive, task)) if route.method == "GET" else None
         opened = _Open(held, task)
         self._open.add(opened)
         if held.covered(self._revoked):  # since it was looked at; from now on nothing is missed
@@ -165,7 +164,6 @@ class DataServer:
                 await _refusal(GrantRevoked())(scope, receive, send)
         finally:
             self._open.discard(opened)
-            await background.end(leaving)
 
     async def _respond(self, handler: DataHandler, held: HeldGrant, request: Request, send: Send) -> None:
         try:
@@ -217,13 +215,6 @@ class _RouteApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._server.serve(self._route, self._handler, scope, receive, send)
-
-
-async def _left(receive: Receive, task: "asyncio.Task[Any]") -> None:
-    """Ends what is asked for by somebody who has left, also while there is nothing to send."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    task.cancel()
 
 
 def _fence_of(request: Request) -> int | None:
