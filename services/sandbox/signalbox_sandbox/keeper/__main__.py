@@ -1,0 +1,33 @@
+"""`python -m signalbox_sandbox.keeper`: the role, with what its environment says."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+# Every keeper is a copy of this process: what nobody uses in one is left out, and a fork takes half as long.
+sys.modules["ssl"] = None  # type: ignore[assignment]  # as if there was none, which asyncio puts up with
+
+from signalbox_sandbox.keeper.role import Base, KeeperRole  # noqa: E402 - as above
+
+DEFAULT_UID = "64000"
+
+
+def main() -> None:
+    folder = os.environ["SIGNALBOX_SANDBOXES"]
+    uid = os.environ.get("SIGNALBOX_SANDBOX_UID") or DEFAULT_UID
+    made = subprocess.run(
+        [sys.executable, "-m", "signalbox_sandbox.keeper.base", folder, uid],
+        stdout=subprocess.PIPE,
+        check=False,
+    )
+    if made.returncode != 0:
+        sys.exit(made.returncode)
+    said = json.loads(made.stdout)
+    base = Base(Path(folder).resolve(), said["uid"], said["bwrap"], Path(said["etc"]))
+    KeeperRole(base).serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,222 @@
+"""The resident of a sandbox: the one process of ours in it, which starts what it is asked to.
+
+It is forked, not executed: the keeper's own child joins the namespaces, gives up all that it could do there,
+and only then takes orders. No program inside is older than that.
+"""
+
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from signalbox_sandbox.keeper import box, libc, seccomp
+
+LONGEST = 128 * 1024
+"""Bytes of one message to or from it."""
+MARK = "SIGNALBOX_PROCESS"
+"""In the environment of each process and, unless they hide it, of all that it starts."""
+_KILL_ROUNDS = 20
+_DEFAULT = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT)
+"""What Python has set otherwise."""
+_NOT_STARTED = 70
+
+
+class Newcomer:
+    """A child of the keeper that waits to be let in: forked while bubblewrap is still at work."""
+
+    def __init__(self) -> None:
+        self.conversation, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._pid = os.fork()
+        if self._pid == 0:
+            try:
+                self.conversation.close()
+                _join(theirs)
+            finally:
+                os._exit(_NOT_STARTED)
+        theirs.close()
+
+    def let_in(self, namespaces: Sequence[int]) -> socket.socket:
+        """The keeper's end of their conversation, once the resident takes orders."""
+        socket.send_fds(self.conversation, [b"join"], list(namespaces))
+        _, status = os.waitpid(self._pid, 0)
+        if status != 0 or self.conversation.recv(16) != b"ready":
+            self.conversation.close()
+            raise box.StartFailed("the sandbox could not be joined")
+        return self.conversation
+
+    def turn_away(self) -> None:
+        self.conversation.close()
+
+
+def _join(orders: socket.socket) -> None:
+    libc.close_all_but(orders.fileno())
+    libc.hide_from_others()
+    _, namespaces = libc.receive(orders, LONGEST, len(box.JOINED))
+    for namespace in namespaces:
+        libc.join(namespace)
+    if os.fork() == 0:  # only a child is in the namespace of processes
+        _live(orders)
+    os._exit(0)
+
+
+def _live(orders: socket.socket) -> None:
+    """Until the keeper is gone, and all else inside with it."""
+    os.setsid()
+    libc.close_all_but(orders.fileno())
+    null = os.open("/dev/null", os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(null, standard)
+    os.close(null)
+    libc.hide_from_others()  # again: another user namespace has changed it
+    os.chdir("/")
+    os.umask(0o022)
+    libc.drop_privileges()
+    libc.filter_calls(seccomp.RULES)
+    orders.send(b"ready")
+    Resident(orders).serve()
+
+
+class Resident:
+    def __init__(self, orders: socket.socket) -> None:
+        self._orders = orders
+        self._children: set[int] = set()
+
+    def serve(self) -> None:
+        woken, wake = os.pipe()
+        os.set_blocking(wake, False)
+        os.set_blocking(woken, False)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        poll = select.poll()
+        poll.register(self._orders, select.POLLIN)
+        poll.register(woken, select.POLLIN)
+        while True:
+            for descriptor, _ in poll.poll():
+                if descriptor == woken:
+                    with suppress(BlockingIOError):
+                        os.read(woken, 4096)
+                    self._reap()
+                elif not self._take_order():
+                    return
+
+    def _take_order(self) -> bool:
+        """False where the keeper has gone."""
+        data, descriptors = libc.receive(self._orders, LONGEST, 3)
+        if not data:
+            return False
+        order = json.loads(data)
+        passed: list[int] = []
+        try:
+            answer, passed = self._do(order, descriptors)
+        except (OSError, ValueError) as error:
+            answer = {"error": str(error), "errno": getattr(error, "errno", None)}
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+        self._tell({"order": order["order"], **answer}, passed)
+        return True
+
+    def _do(self, order: dict[str, Any], descriptors: list[int]) -> tuple[dict[str, Any], list[int]]:
+        match order["do"]:
+            case "start":
+                return self._start(order, descriptors)
+            case "signal":
+                os.killpg(order["pid"], order["signal"])
+            case "end":
+                self._end(order["pid"], order["mark"])
+            case other:
+                raise ValueError(f"{other!r} is nothing that is done here")
+        return {}, []
+
+    def _start(self, order: dict[str, Any], descriptors: list[int]) -> tuple[dict[str, Any], list[int]]:
+        environment = {**box.ENVIRONMENT, **order["env"], MARK: order["mark"]}
+        os.chdir(order["cwd"])
+        try:
+            program = shutil.which(order["argv"][0], path=environment.get("PATH", ""))
+            if program is None:
+                raise FileNotFoundError(2, "there is no such program", order["argv"][0])
+            if not order["pty"]:
+                passed: list[int] = []
+                actions: list[tuple[Any, ...]] = [
+                    (os.POSIX_SPAWN_DUP2, each, number) for number, each in enumerate(descriptors)
+                ]
+            else:
+                master, slave = os.openpty()
+                passed = [master]
+                # A terminal that the leader of a session opens becomes its own.
+                actions = [(os.POSIX_SPAWN_OPEN, 0, os.ttyname(slave), os.O_RDWR, 0)]
+                actions += [(os.POSIX_SPAWN_DUP2, 0, 1), (os.POSIX_SPAWN_DUP2, 0, 2)]
+                os.close(slave)
+            try:
+                pid = os.posix_spawn(
+                    program,
+                    order["argv"],
+                    environment,
+                    file_actions=actions,
+                    setsid=True,
+                    setsigmask=(),
+                    setsigdef=_DEFAULT,
+                )
+            except OSError:
+                for each in passed:
+                    os.close(each)
+                raise
+        finally:
+            os.chdir("/")
+        self._children.add(pid)
+        return {"pid": pid}, passed
+
+    def _reap(self) -> None:
+        with suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    return
+                self._children.discard(pid)
+                self._tell({"ended": pid, "status": status}, [])
+
+    def _end(self, leader: int, mark: str) -> None:
+        """All that belongs to a process, as long as anything does: what is killed cannot start more."""
+        for _ in range(_KILL_ROUNDS):
+            found = _belonging(leader, f"{MARK}={mark}".encode())
+            if not found:
+                return
+            for number in (signal.SIGSTOP, signal.SIGKILL):
+                for pid in found:
+                    with suppress(ProcessLookupError, PermissionError):
+                        os.kill(pid, number)
+            self._reap()
+
+    def _tell(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        try:
+            socket.send_fds(self._orders, [json.dumps(message).encode()], descriptors)
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+
+def _belonging(leader: int, mark: bytes) -> list[int]:
+    """Who descends from it, is in its session, or carries its mark; not those that are only to be reaped."""
+    parents: dict[int, int] = {}
+    found = set[int]()
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdecimal():
+            continue
+        pid = int(folder.name)
+        with suppress(OSError, ValueError):
+            state, parent, _, session = (folder / "stat").read_bytes().rpartition(b")")[2].split()[:4]
+            if state in (b"Z", b"X"):
+                continue
+            parents[pid] = int(parent)
+            if int(session) == leader or mark in (folder / "environ").read_bytes().split(b"\0"):
+                found.add(pid)
+    found |= {leader} & parents.keys()
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return sorted(found - {1, os.getpid()})

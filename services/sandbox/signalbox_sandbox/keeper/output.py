@@ -1,0 +1,104 @@
+"""What one process has said: the newest of it, addressed by offset, for any number of readers."""
+
+import asyncio
+from bisect import bisect_right
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from signalbox_sandbox.keeper.wire import Frame, Kind
+
+KEPT = 8 * 1024 * 1024
+_CHUNK = 64 * 1024
+"""Bytes of one stream that lie together."""
+_SLACK = 16
+"""This part of what is kept goes at once, so that not every byte moves all others."""
+
+
+@dataclass
+class _Chunk:
+    kind: Kind
+    offset: int
+    content: bytearray
+
+    @property
+    def end(self) -> int:
+        return self.offset + len(self.content)
+
+
+class Output:
+    """Bytes of all its streams under one count; with `hold`, nothing goes before it was confirmed."""
+
+    def __init__(self, *, hold: bool = False, kept: int = KEPT) -> None:
+        self.hold = hold
+        self.begin = self.end = self.confirmed = 0
+        self._kept = kept
+        self._chunks: list[_Chunk] = []
+        self._last: bytes | None = None
+        self._changed = asyncio.Event()
+
+    @property
+    def room(self) -> int:
+        """Bytes that may be added: where there are none, nobody reads, and the program waits."""
+        return max(0, self._kept - (self.end - self.confirmed)) if self.hold else self._kept
+
+    @property
+    def ended(self) -> bool:
+        return self._last is not None
+
+    def add(self, kind: Kind, content: bytes) -> None:
+        last = self._chunks[-1] if self._chunks else None
+        if last is not None and last.kind is kind and len(last.content) + len(content) <= _CHUNK:
+            last.content += content
+        else:
+            self._chunks.append(_Chunk(kind, self.end, bytearray(content)))
+        self.end += len(content)
+        if self.end - self.begin > self._kept + self._kept // _SLACK:
+            self._let_go()
+        self._wake()
+
+    def finish(self, said: bytes) -> None:
+        self._last = said
+        self._wake()
+
+    def confirm(self, offset: int) -> None:
+        """Somebody has all before it; this does not go back."""
+        self.confirmed = max(self.confirmed, min(offset, self.end))
+
+    async def frames(self, offset: int, *, follow: bool) -> AsyncGenerator[Frame, None]:
+        """From there on; what is not kept any more is one gap."""
+        while True:
+            changed = self._changed
+            if offset < self.begin:
+                yield Frame(Kind.GAP, offset, (self.begin - offset).to_bytes(8, "big"))
+                offset = self.begin
+            elif (frame := self._from(offset)) is not None:
+                yield frame
+                offset += len(frame.content)
+            elif self._last is not None:
+                yield Frame(Kind.END, self.end, self._last)
+                return
+            elif follow:
+                await changed.wait()
+            else:
+                return
+
+    def _from(self, offset: int) -> Frame | None:
+        if offset >= self.end:
+            return None
+        chunk = self._chunks[bisect_right(self._chunks, offset, key=lambda chunk: chunk.offset) - 1]
+        return Frame(chunk.kind, offset, bytes(memoryview(chunk.content)[offset - chunk.offset :]))
+
+    def _let_go(self) -> None:
+        """Whole chunks, the oldest first."""
+        gone = 0
+        while gone < len(self._chunks) and self.end - self._chunks[gone].end >= self._kept:
+            if self.hold and self._chunks[gone].end > self.confirmed:
+                break
+            gone += 1
+        if gone:
+            self.begin = self._chunks[gone - 1].end
+            del self._chunks[:gone]
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()

@@ -1,0 +1,198 @@
+"""The role `keeper` of a node: imported once, and forked for each sandbox; its own death ends none."""
+
+import asyncio
+import concurrent.futures.thread  # noqa: F401 - a keeper may not be able to read it later
+import fcntl
+import gc
+import json
+import os
+import re
+import selectors
+import signal
+import socket
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+from signalbox_sandbox.keeper import box, inside, libc, wire
+from signalbox_sandbox.keeper.keeper import Keeper
+
+SOCKET = "role.sock"
+KEEPER_SOCKET, LOCK, ENDED, LABEL = "keeper.sock", "lock", "ended.json", "label.json"
+BACKLOG = 128
+_REQUEST_WITHIN = 5.0
+_IDENTIFIER = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+
+
+class Base(NamedTuple):
+    """The folder of all sandboxes of a node, and what they are made with."""
+
+    folder: Path
+    uid: int
+    """That they run under outside."""
+    bwrap: str
+    etc: Path
+
+
+class KeeperRole:
+    def __init__(self, base: Base) -> None:
+        self._base = base
+        self._listener = _listen(base.folder, SOCKET)
+
+    def serve(self) -> None:
+        """Until it is told to end; keepers go on."""
+        woken, wake = os.pipe()
+        for descriptor in (woken, wake):
+            os.set_blocking(descriptor, False)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        told = False
+
+        def on_signal(number: int, _frame: object) -> None:
+            nonlocal told
+            told = told or number != signal.SIGCHLD
+
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, on_signal)
+        libc.call_oneself("signalbox-keeper")
+        gc.collect()
+        gc.freeze()  # what is there now is looked at by no keeper, and so shared by all
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._listener, selectors.EVENT_READ)
+            selector.register(woken, selectors.EVENT_READ)
+            while not told:
+                for key, _ in selector.select():
+                    if key.fileobj is self._listener:
+                        self._accept()
+                    else:
+                        with suppress(BlockingIOError):
+                            os.read(woken, 4096)
+                        _reap()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        connection, _ = self._listener.accept()
+        with connection:
+            connection.settimeout(_REQUEST_WITHIN)
+            try:
+                request = json.loads(_line(connection))
+                self._prepare(request)
+            except (OSError, ValueError, KeyError) as error:
+                with suppress(OSError):
+                    connection.sendall(wire.encode({"error": "failed", "detail": repr(error)}))
+                return
+            if os.fork() == 0:
+                _keep(self._base, request, connection)
+
+    def _prepare(self, request: dict[str, Any]) -> None:
+        """All else in it is made by its keeper, which is nobody of power."""
+        if not _IDENTIFIER.fullmatch(request["id"]):
+            raise ValueError("an identifier has up to 64 small letters, digits and dashes")
+        folder = self._base.folder / request["id"]
+        folder.mkdir(exist_ok=True, mode=0o700)
+        if os.geteuid() == 0:
+            os.chown(folder, self._base.uid, self._base.uid, follow_symlinks=False)
+
+
+def _line(connection: socket.socket) -> bytes:
+    data = b""
+    while not data.endswith(b"\n"):
+        more = connection.recv(wire.LONGEST_LINE)
+        if not more or len(data) > wire.LONGEST_LINE:
+            raise ValueError("the request has no end")
+        data += more
+    return data
+
+
+def _reap() -> None:
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+# -- in the keeper -----------------------------------------------------------------------------------------
+
+
+def _keep(base: Base, request: dict[str, Any], connection: socket.socket) -> NoReturn:
+    """Never returns to what the role was doing."""
+    try:
+        os.setsid()
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        libc.close_all_but(connection.fileno())
+        libc.adopt_orphans()
+        if os.geteuid() == 0:
+            os.setgroups([])
+            os.setresgid(base.uid, base.uid, base.uid)
+            os.setresuid(base.uid, base.uid, base.uid)
+        libc.hide_from_others()
+        _live(base, request, connection)
+    except BaseException as error:  # noqa: BLE001 - nobody above would hear of it
+        traceback.print_exc()
+        with suppress(OSError):
+            connection.sendall(wire.encode({"error": "not_started", "detail": str(error)}))
+    finally:
+        os._exit(0)
+
+
+def _live(base: Base, request: dict[str, Any], connection: socket.socket) -> None:
+    folder = base.folder / request["id"]
+    lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        connection.sendall(wire.encode({"error": "kept_already", "detail": "It has a keeper."}))
+        return
+    (folder / ENDED).unlink(missing_ok=True)
+    for name in ("home", "workspace", "overlay"):
+        (folder / name).mkdir(exist_ok=True, mode=0o700)
+    (folder / LABEL).write_text(
+        json.dumps({"id": request["id"], "epoch": request["epoch"]}), encoding="utf-8"
+    )
+    lower = request.get("lower")
+    plan = box.Plan(folder, lower=Path(lower) if lower else None, hostname=request.get("hostname", "sandbox"))
+
+    async def keep() -> str:
+        started = box.Box(base.bwrap, plan, base.etc)
+        # All this takes as long as bubblewrap does, and goes on beside it.
+        newcomer = inside.Newcomer()
+        listener = _listen(folder, KEEPER_SOCKET)
+        try:
+            started.settle()
+            namespaces = started.namespaces()
+            resident = newcomer.let_in(namespaces)
+        except BaseException:
+            newcomer.turn_away()
+            started.end()
+            raise
+        for descriptor in namespaces:
+            os.close(descriptor)
+        keeper = Keeper(started, resident, epoch=request["epoch"], lifetime=request["lifetime"])
+
+        def ready() -> None:
+            connection.sendall(wire.encode({"pid": os.getpid()}))
+            connection.close()
+
+        return await keeper.run(listener, ready=ready)
+
+    why = asyncio.run(keep())
+    draft = folder / f"{ENDED}.new"
+    draft.write_text(json.dumps({"epoch": request["epoch"], "reason": why}), encoding="utf-8")
+    draft.replace(folder / ENDED)
+
+
+def _listen(folder: Path, name: str) -> socket.socket:
+    """By a path that is short, however long the one of the folder is."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    at = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    before = os.umask(0o177)
+    try:
+        path = Path(f"/proc/self/fd/{at}", name)
+        path.unlink(missing_ok=True)
+        listener.bind(str(path))
+    finally:
+        os.umask(before)
+        os.close(at)
+    listener.listen(BACKLOG)
+    return listener

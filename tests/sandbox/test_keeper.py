@@ -1,0 +1,406 @@
+"""What keeps a sandbox: its programs go on, their output stays, and its end comes, whoever dies."""
+
+import asyncio
+import hashlib
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from signalbox_common.testing import eventually
+from signalbox_sandbox.keeper.output import KEPT
+from signalbox_sandbox.keeper.wire import Kind
+from signalbox_sandbox.keepers import KeeperRefused
+from tests.support.node import LIFETIME, Node, Sandbox, killed
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture(scope="module")
+async def sandbox(node: Node) -> Sandbox:
+    return await node.keep()
+
+
+# -- programs ----------------------------------------------------------------------------------------------
+
+
+async def test_a_program_runs_to_its_end(sandbox: Sandbox) -> None:
+    ran = await sandbox.sh("echo out; echo err >&2; pwd; exit 7")
+    assert (ran.stdout, ran.stderr) == ("out\n/workspace\n", "err\n")
+    assert ran.end == {"state": "ended", "exitCode": 7, "signal": None, "reason": "exited"}
+    ended = await sandbox.sh("kill -TERM $$")
+    assert (ended.code, ended.end["signal"]) == (None, signal.SIGTERM)
+
+
+async def test_it_gets_what_it_is_given(sandbox: Sandbox) -> None:
+    ran = await sandbox.sh('echo "$NAME $HOME"; pwd', env={"NAME": "a b\nc"}, cwd="/tmp")
+    assert ran.stdout == "a b\nc /home/user\n/tmp\n"
+    unset = await sandbox.run("env")
+    assert {line.partition("=")[0] for line in unset.stdout.splitlines()} == {
+        *("HOME", "LANG", "PATH", "TERM", "USER", "SIGNALBOX_PROCESS")
+    }
+
+
+@pytest.mark.parametrize(
+    ("argv", "more", "why"),
+    [
+        (["no-such-program"], {}, "no such program"),
+        (["/etc/passwd"], {}, "no such program"),
+        (["true"], {"cwd": "/nowhere"}, "No such file"),
+        (["true"], {"env": {"PATH": "/nowhere"}}, "no such program"),
+        (["true", "x" * 200_000], {}, "at most"),
+    ],
+)
+async def test_what_cannot_be_started_is_said(
+    sandbox: Sandbox, argv: list[str], more: dict[str, object], why: str
+) -> None:
+    with pytest.raises(KeeperRefused, match=why):
+        await sandbox.client.start(f"bad-{random.random()}", argv, **more)
+
+
+async def test_asked_for_twice_it_is_started_once(sandbox: Sandbox) -> None:
+    asked = ["sh", "-c", "echo once >> /workspace/count"]
+    answers = await asyncio.gather(*(sandbox.client.start("once", asked) for _ in range(10)))
+    assert len({answer["pid"] for answer in answers}) == 1
+    await sandbox.told("once")
+    assert (await sandbox.sh("cat count")).stdout == "once\n"
+    again = await sandbox.client.start("once", asked)
+    assert again["state"] == "ended"
+    with pytest.raises(KeeperRefused) as other:
+        await sandbox.client.start("once", ["true"])
+    assert other.value.code == "key_taken"
+
+
+async def test_input_carries_its_offset(sandbox: Sandbox) -> None:
+    client = sandbox.client
+    await client.start("cat", ["cat"], stdin=True)
+    assert await client.write("cat", 0, b"hello ") == 6
+    assert await client.write("cat", 0, b"hello wor") == 9, "what it had is left out"
+    assert await client.write("cat", 3, b"lo ") == 9
+    with pytest.raises(KeeperRefused) as gap:
+        await client.write("cat", 20, b"!")
+    assert gap.value.code == "input_gap"
+    assert await client.write("cat", 9, b"ld", close=True) == 11
+    assert (await sandbox.told("cat")).stdout == "hello world"
+    with pytest.raises(KeeperRefused) as closed:
+        await client.write("cat", 11, b"more")
+    assert closed.value.code == "input_closed"
+
+
+async def test_input_waits_for_who_is_slow_to_take_it(sandbox: Sandbox) -> None:
+    content = random.Random(4).randbytes(4 * MIB)
+    script = (
+        "import sys,hashlib,time; time.sleep(.2); print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())"
+    )
+    await sandbox.client.start("digest", ["python3", "-c", script], stdin=True)
+    assert await sandbox.client.write("digest", 0, content, close=True) == len(content)
+    assert (await sandbox.told("digest")).stdout.strip() == hashlib.sha256(content).hexdigest()
+
+
+async def test_no_input_unless_asked_for(sandbox: Sandbox) -> None:
+    assert (await sandbox.run("cat")).end["exitCode"] == 0
+
+
+async def test_a_terminal(sandbox: Sandbox) -> None:
+    client = sandbox.client
+    await client.start("shell", ["sh"], pty={"rows": 30, "cols": 100}, stdin=True)
+
+    async def shows(text: bytes) -> None:
+        said = b""
+        async for frame in client.output("shell"):
+            assert frame.kind is Kind.PTY
+            said += frame.content
+            if text in said:
+                return
+
+    at = await client.write("shell", 0, b"tty; stty size\n")
+    await asyncio.wait_for(shows(b"/dev/pts/"), 20)
+    await asyncio.wait_for(shows(b"30 100"), 20)
+    await client.ask("resize", key="shell", rows=40, cols=120)
+    at = await client.write("shell", at, b"stty size; sleep 8100\n")
+    await asyncio.wait_for(shows(b"40 120"), 20)
+
+    async def sleeps() -> bool:
+        return "\nsleep 8100\n" in (await sandbox.sh("ps ax -o args")).stdout
+
+    await eventually(sleeps)
+    at = await client.write("shell", at, b"\x03")  # a person's Ctrl-C ends the sleep, and not the shell
+    await asyncio.wait_for(shows(b"^C\r\n$ "), 20)
+    at = await client.write("shell", at, b"echo still $((40+2))\n")
+    await asyncio.wait_for(shows(b"still 42"), 20)
+    await client.write("shell", at, b"", close=True)
+    assert (await sandbox.told("shell")).code == 0
+
+
+async def test_signals_reach_all_that_it_runs(sandbox: Sandbox) -> None:
+    await sandbox.client.start(
+        "waits", ["sh", "-c", "trap 'echo told; exit 3' TERM; echo up; sleep 1000 & wait"]
+    )
+
+    async def up() -> bool:
+        return bool([f async for f in sandbox.client.output("waits", follow=False)])
+
+    await eventually(up)
+    await sandbox.client.ask("signal", key="waits", signal=signal.SIGTERM)
+    ran = await sandbox.told("waits")
+    assert (ran.stdout, ran.code) == ("up\ntold\n", 3)
+    with pytest.raises(KeeperRefused) as ended:
+        await sandbox.client.ask("signal", key="waits", signal=signal.SIGTERM)
+    assert ended.value.code == "ended"
+
+
+async def test_a_timeout_ends_the_whole_tree(sandbox: Sandbox) -> None:
+    """Children, those in sessions of their own, and daemons whose parents have ended."""
+    script = "sleep 7001 & setsid sleep 7002 & (setsid sh -c 'sleep 7003 & sleep 7004' &) ; sleep 7005"
+    ran = await sandbox.sh(script, timeout=0.5)
+    assert (ran.end["signal"], ran.end["reason"]) == (signal.SIGKILL, "timeout")
+
+    async def none_left() -> bool:
+        return "sleep 700" not in (await sandbox.sh("ps ax -o args")).stdout
+
+    await eventually(none_left)
+
+
+async def test_a_daemon_holds_up_nobody(sandbox: Sandbox) -> None:
+    """It goes on when its command has ended, and may write what nobody reads."""
+    ran = await sandbox.sh("(sleep 0.4; yes | head -c 1000000; echo done > /workspace/daemon) & echo started")
+    assert (ran.stdout, ran.code) == ("started\n", 0)
+
+    async def done() -> bool:
+        return (await sandbox.sh("cat /workspace/daemon")).stdout == "done\n"
+
+    await eventually(done)
+
+
+# -- output ------------------------------------------------------------------------------------------------
+
+
+async def test_what_nobody_reads_in_time_is_a_gap(sandbox: Sandbox) -> None:
+    size = 3 * KEPT
+    await sandbox.client.start("much", ["sh", "-c", f"head -c {size} /dev/zero; echo end"])
+
+    async def ended() -> bool:
+        processes = (await sandbox.client.ask("processes"))["processes"]
+        return any(each["key"] == "much" and each["state"] == "ended" for each in processes)
+
+    await eventually(ended)
+    frames = [frame async for frame in sandbox.client.output("much")]
+    assert frames[0].kind is Kind.GAP
+    gap = int.from_bytes(frames[0].content, "big")
+    rest = b"".join(frame.content for frame in frames[1:-1])
+    assert gap + len(rest) == size + 4
+    assert rest.endswith(b"\x00end\n")
+
+
+async def test_a_program_that_is_held_waits_for_its_reader(sandbox: Sandbox) -> None:
+    size = 3 * KEPT
+    script = f"import os; os.write(2, b'up'); print('x' * {size}, end='')"
+    await sandbox.client.start("held", ["python3", "-c", script], hold=True)
+
+    async def full() -> bool:
+        (held,) = [e for e in (await sandbox.client.ask("processes"))["processes"] if e["key"] == "held"]
+        return bool(held["end"] == KEPT)
+
+    await eventually(full)
+    taken = 0
+    async for frame in sandbox.client.output("held"):
+        assert frame.kind is not Kind.GAP
+        if frame.kind is Kind.END:
+            break
+        taken += len(frame.content)
+        await sandbox.client.ask("confirm", key="held", offset=taken)
+    assert taken == size + 2
+
+
+@pytest.mark.parametrize(
+    ("size", "kills"), [(100 * MIB, 5), pytest.param(1024 * MIB, 50, marks=pytest.mark.proof)]
+)
+async def test_no_byte_is_lost_when_who_reads_is_killed(
+    sandbox: Sandbox, tmp_path: Path, size: int, kills: int
+) -> None:
+    """Whoever comes next goes on from what was kept, with the same process."""
+    key = f"long-{size}"
+    script = (
+        "import hashlib, random, sys; r = random.Random(5); d = hashlib.sha256(); left = int(sys.argv[1])\n"
+        "while left:\n"
+        "    b = r.randbytes(min(left, 65536)); d.update(b); left -= len(b); sys.stdout.buffer.write(b)\n"
+        "sys.stdout.flush(); print(d.hexdigest(), file=sys.stderr)"
+    )
+    await sandbox.client.start(key, ["python3", "-c", script, str(size)], hold=True)
+    kept = tmp_path / "kept"
+    reader = [sys.executable, "-m", "tests.support.output_reader", str(sandbox.folder), key, str(kept)]
+    made, reattached = 0, list[float]()
+    while True:
+        process = await asyncio.create_subprocess_exec(*reader, stdout=asyncio.subprocess.PIPE)
+        assert process.stdout is not None
+        first = await process.stdout.readline()
+        if made:
+            reattached.append(float(first))
+        if made < kills:
+            at = kept.stat().st_size
+
+            async def read_on(at: int = at, process: asyncio.subprocess.Process = process) -> bool:
+                return kept.stat().st_size > at + size // (2 * kills) or process.returncode is not None
+
+            await eventually(read_on)
+            process.kill()
+            made += 1
+            await process.wait()
+            continue
+        assert await asyncio.wait_for(process.wait(), 120) == 0
+        break
+    digest = hashlib.sha256(kept.read_bytes()).hexdigest()
+    assert kept.stat().st_size == size
+    assert kept.with_suffix(".err").read_text().strip() == digest
+    print(
+        f"\n{size // MIB} MiB through {made} SIGKILLs of their reader: none lost; attached again in "
+        f"{1000 * sorted(reattached)[len(reattached) // 2]:.0f} ms"
+    )
+
+
+# -- life and death ----------------------------------------------------------------------------------------
+
+
+async def test_the_death_of_the_role_ends_nobody(node: Node) -> None:
+    sandbox = await node.keep()
+    await sandbox.client.start("goes-on", ["sh", "-c", "sleep 0.5; echo still here"])
+    node.kill()
+    try:
+        assert (await sandbox.told("goes-on")).stdout == "still here\n"
+        assert (await sandbox.sh("echo new")).stdout == "new\n"
+    finally:
+        await node.start()
+    with pytest.raises(KeeperRefused) as twice:
+        await node.keepers.keep(sandbox.id, epoch=2, lifetime=LIFETIME)
+    assert twice.value.code == "kept_already"
+    assert (await node.keep()).id != sandbox.id
+
+
+async def test_a_deadline_is_kept_with_nobody_there(node: Node) -> None:
+    sandbox = await node.keep(lifetime=1.0)
+    await sandbox.client.start("for-ever", ["sh", "-c", "setsid sleep 1000 & sleep 1000"])
+    began = time.monotonic()
+    inside = [process for process in node.processes() if process.pid == await sandbox.keeper()]
+    assert inside
+    node.kill()
+    try:
+        await sandbox.gone()
+        assert time.monotonic() - began < 3.0
+    finally:
+        await node.start()
+    ended = json.loads((sandbox.folder / "ended.json").read_text())
+    assert ended == {"epoch": 1, "reason": "deadline"}
+    (label,) = [label for label in node.keepers.labels() if label.id == sandbox.id]
+    assert label.ended == "deadline"
+
+
+async def test_a_deadline_can_be_moved(node: Node) -> None:
+    sandbox = await node.keep(lifetime=0.7)
+    await sandbox.client.ask("set-deadline", seconds=100.0)
+    assert (await sandbox.sh("sleep 1; echo still")).stdout == "still\n"
+    assert 90 < (await sandbox.client.ask("status"))["secondsLeft"] < 100
+    await sandbox.client.ask("set-deadline", seconds=0.0)
+    await sandbox.gone()
+
+
+@pytest.mark.parametrize("victim", ["keeper", "bwrap", "inside", "resident"])
+async def test_with_any_of_its_own_goes_all_of_it(node: Node, victim: str) -> None:
+    """And nothing of any other sandbox."""
+    other = await node.keep()
+    sandbox = await node.keep()
+    keeper = psutil.Process(await sandbox.keeper())
+    await sandbox.client.start("sleeper", ["sh", "-c", "setsid sleep 4711 & sleep 4711"])
+    tree = [keeper, *keeper.children(recursive=True)]
+    match victim:
+        case "keeper":
+            await killed(keeper.pid)
+        case "bwrap":
+            (bwrap,) = [each for each in keeper.children() if each.name() == "bwrap"]
+            await killed(bwrap.pid)
+        case "inside":
+            with pytest.raises(Exception):  # noqa: B017 - whatever is cut off
+                await sandbox.sh("kill -9 2; sleep 20")
+        case "resident":
+            with pytest.raises(Exception):  # noqa: B017 - as above
+                await sandbox.sh("kill -9 3; sleep 20")
+    await sandbox.gone()
+
+    async def all_gone() -> bool:
+        return not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in tree)
+
+    await eventually(all_gone)
+    assert (await other.sh("echo fine")).stdout == "fine\n"
+    if victim != "keeper":
+        ended = json.loads((sandbox.folder / "ended.json").read_text())
+        assert ended["reason"] in ("failed", "resident_lost")
+    await other.client.ask("end")
+    await other.gone()
+
+
+async def test_files_outlive_their_keeper(node: Node) -> None:
+    sandbox = await node.keep()
+    await sandbox.sh("echo kept > file; echo home > ~/file; echo gone > /tmp/file")
+    await killed(await sandbox.keeper())
+    client = await node.keepers.keep(sandbox.id, epoch=2, lifetime=LIFETIME)
+    again = Sandbox(sandbox.id, client, sandbox.folder)
+    assert (await again.sh("cat file ~/file; cat /tmp/file")).stdout == "kept\nhome\n"
+    assert (await client.ask("status"))["epoch"] == 2
+
+
+async def test_a_tree_below_is_never_changed(node: Node) -> None:
+    lower = node.folder / "tree"
+    lower.mkdir()
+    (lower / "read.me").write_text("as it was\n")
+    (lower / "gone").write_text("x")
+    if os.geteuid() == 0:
+        for path in (lower, *lower.iterdir()):
+            os.chown(path, 64_000, 64_000)
+    one, other = await node.keep(lower=lower), await node.keep(lower=lower)
+    await one.sh("echo changed >> read.me; rm gone; echo new > new")
+    assert (await one.sh("cat read.me; ls")).stdout == "as it was\nchanged\nnew\nread.me\n"
+    assert (await other.sh("cat read.me; ls")).stdout == "as it was\ngone\nread.me\n"
+    assert (lower / "read.me").read_text() == "as it was\n"
+
+
+async def test_whoever_comes_later_fences_off_who_was_before(sandbox: Sandbox) -> None:
+    await sandbox.client.ask("status", fence=7)
+    with pytest.raises(KeeperRefused) as fenced:
+        await sandbox.client.ask("status", fence=6)
+    assert fenced.value.code == "fenced"
+    await sandbox.client.ask("status", fence=7)
+    await sandbox.client.ask("status")
+
+
+async def test_what_it_is_told_wrongly_ends_nothing(sandbox: Sandbox) -> None:
+    for request in ({"do": "nothing-known"}, {"do": "start"}, {"do": "start", "key": "k", "asked": {}}):
+        with pytest.raises(KeeperRefused):
+            await sandbox.client.ask(**request)
+    with pytest.raises(KeeperRefused):
+        await sandbox.client.ask("confirm", key="unknown", offset=0)
+    assert (await sandbox.sh("echo fine")).stdout == "fine\n"
+
+
+@pytest.mark.parametrize(("cycles", "kills"), [(20, 4), pytest.param(1_000, 100, marks=pytest.mark.proof)])
+async def test_nothing_is_left(node: Node, cycles: int, kills: int) -> None:
+    before = len(node.processes())
+    mounts = len(Path("/proc/self/mountinfo").read_text().splitlines())
+    for number in range(cycles):
+        sandbox = await node.keep()
+        assert (await sandbox.sh("echo $((6*7))")).stdout == "42\n"
+        if number % (cycles // kills) == 0:
+            await killed(await sandbox.keeper())
+        else:
+            await sandbox.client.ask("end")
+        await sandbox.gone()
+
+    async def as_before() -> bool:
+        return len(node.processes()) == before
+
+    await eventually(as_before, what="every process is gone")
+    assert len(Path("/proc/self/mountinfo").read_text().splitlines()) == mounts

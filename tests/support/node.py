@@ -1,0 +1,154 @@
+"""A node without its service: the role `keeper` as a process, and sandboxes that tests keep there."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from signalbox_common.testing import eventually
+from signalbox_sandbox.keeper.wire import Kind
+from signalbox_sandbox.keepers import KeeperClient, KeeperGone, Keepers
+from tests.support.run import new_folder
+
+LIFETIME = 600.0
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What came of a program."""
+
+    stdout: str
+    stderr: str
+    end: dict[str, Any]
+
+    @property
+    def code(self) -> int | None:
+        code: int | None = self.end["exitCode"]
+        return code
+
+
+@dataclass
+class Sandbox:
+    id: str
+    client: KeeperClient
+    folder: Path
+    _number: int = field(default=0)
+
+    async def run(self, *argv: str, **more: Any) -> Ran:
+        """To its end."""
+        self._number += 1
+        key = f"run-{self._number}"
+        await self.client.start(key, list(argv), **more)
+        return await self.told(key)
+
+    async def sh(self, script: str, **more: Any) -> Ran:
+        return await self.run("/bin/sh", "-c", script, **more)
+
+    async def told(self, key: str) -> Ran:
+        said: dict[Kind, bytes] = dict.fromkeys(Kind, b"")
+        async for frame in self.client.output(key):
+            said[frame.kind] += frame.content
+        end = json.loads(said[Kind.END])
+        out = said[Kind.STDOUT] or said[Kind.PTY]
+        return Ran(out.decode(errors="replace"), said[Kind.STDERR].decode(errors="replace"), end)
+
+    async def keeper(self) -> int:
+        return int((await self.client.ask("status"))["pid"])
+
+    async def gone(self) -> None:
+        """Nobody keeps it any more."""
+
+        async def looked() -> bool:
+            try:
+                await self.client.ask("status")
+            except KeeperGone:
+                return True
+            return False
+
+        await eventually(looked, what="the keeper has ended")
+
+
+class Node:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.keepers = Keepers(folder)
+        self._role: subprocess.Popen[bytes] | None = None
+        self._log = folder.with_suffix(".log")
+
+    @staticmethod
+    def new() -> "Node":
+        folder = new_folder("node")
+        folder.chmod(0o755)  # sandboxes run as another user
+        return Node(folder / "sandboxes")
+
+    async def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._role = subprocess.Popen(
+                [sys.executable, "-m", "signalbox_sandbox.keeper"],
+                env={**os.environ, "SIGNALBOX_SANDBOXES": str(self.folder)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+        async def listens() -> bool:
+            assert self._role is not None
+            assert self._role.poll() is None, self._log.read_text()
+            return (self.folder / "role.sock").exists()
+
+        await eventually(listens, what="the role listens")
+
+    def kill(self) -> None:
+        assert self._role is not None
+        self._role.kill()
+        self._role.wait()
+        (self.folder / "role.sock").unlink(missing_ok=True)
+
+    async def stop(self) -> None:
+        for label in self.keepers.labels():
+            with suppress(KeeperGone):
+                await self.keepers.of(label.id).ask("end")
+        self.kill()
+        await eventually(self.is_empty, what="nothing is left of the sandboxes")
+        shutil.rmtree(self.folder)
+
+    async def keep(self, **more: Any) -> Sandbox:
+        identifier = uuid.uuid4().hex[:12]
+        given = {"epoch": 1, "lifetime": LIFETIME} | more
+        client = await self.keepers.keep(identifier, **given)
+        return Sandbox(identifier, client, self.folder / identifier)
+
+    async def is_empty(self) -> bool:
+        return not self.processes()
+
+    def processes(self) -> list[psutil.Process]:
+        """All that belongs to sandboxes of this node, the role left out."""
+        found = []
+        mark = f"SIGNALBOX_SANDBOXES={self.folder}".encode()
+        for process in psutil.process_iter():
+            with suppress(OSError, psutil.Error):
+                if self._role is not None and process.pid == self._role.pid:
+                    continue
+                environment = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
+                command = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+                if mark in environment or str(self.folder).encode() in command:
+                    found.append(process)
+        return found
+
+
+async def killed(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+
+    async def gone() -> bool:
+        return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+    await eventually(gone)
