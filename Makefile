@@ -75,6 +75,10 @@ bench-work: setup ## Measure work that goes on, beside other systems on the same
 	@.venv-others/bin/python -m pip install --quiet --disable-pip-version-check -r bench/others/requirements.txt
 	@$(BIN)/python -m bench.work --others .venv-others $(BENCH_ARGS)
 
+.PHONY: bench-sandbox
+bench-sandbox: setup ## Measure what a sandbox costs at its node, beside bubblewrap alone
+	@$(BIN)/python -m bench.sandbox $(BENCH_ARGS)
+
 .PHONY: bench-live
 bench-live: setup ## Measure what it costs to tell many clients what happens
 	@$(BIN)/python -m bench.live

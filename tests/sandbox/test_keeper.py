@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import os
+import pwd
 import random
 import signal
 import sys
@@ -17,7 +18,7 @@ from signalbox_common.testing import eventually
 from signalbox_sandbox.keeper.output import KEPT
 from signalbox_sandbox.keeper.wire import Kind
 from signalbox_sandbox.keepers import KeeperRefused
-from tests.support.node import LIFETIME, Node, Sandbox, killed
+from tests.support.node import LIFETIME, Node, Sandbox, is_gone, killed
 
 MIB = 1024 * 1024
 
@@ -169,13 +170,16 @@ async def test_a_timeout_ends_the_whole_tree(sandbox: Sandbox) -> None:
 
 async def test_a_daemon_holds_up_nobody(sandbox: Sandbox) -> None:
     """It goes on when its command has ended, and may write what nobody reads."""
-    ran = await sandbox.sh("(sleep 0.4; yes | head -c 1000000; echo done > /workspace/daemon) & echo started")
+    script = "(sleep 0.4; yes | head -c 1000000; echo done > /workspace/daemon) & echo started"
+    await sandbox.client.start("leaves-one", ["sh", "-c", script])
+    ran = await sandbox.told("leaves-one")
     assert (ran.stdout, ran.code) == ("started\n", 0)
 
     async def done() -> bool:
         return (await sandbox.sh("cat /workspace/daemon")).stdout == "done\n"
 
     await eventually(done)
+    assert (await sandbox.told("leaves-one")).stdout == "started\n", "what was told stays so"
 
 
 # -- output ------------------------------------------------------------------------------------------------
@@ -332,7 +336,7 @@ async def test_with_any_of_its_own_goes_all_of_it(node: Node, victim: str) -> No
     await sandbox.gone()
 
     async def all_gone() -> bool:
-        return not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in tree)
+        return all(is_gone(process.pid) for process in tree)
 
     await eventually(all_gone)
     assert (await other.sh("echo fine")).stdout == "fine\n"
@@ -384,6 +388,31 @@ async def test_what_it_is_told_wrongly_ends_nothing(sandbox: Sandbox) -> None:
     with pytest.raises(KeeperRefused):
         await sandbox.client.ask("confirm", key="unknown", offset=0)
     assert (await sandbox.sh("echo fine")).stdout == "fine\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="all of these tests run as an ordinary user")
+async def test_an_ordinary_user_needs_no_more() -> None:
+    """Nor does it take on another uid."""
+    node = Node.new("nobody")
+    await node.start()
+    try:
+        nobody = pwd.getpwnam("nobody")
+        lower = node.folder / "tree"
+        lower.mkdir(mode=0o755)
+        (lower / "file").write_text("below\n")
+        for path in (lower, lower / "file"):
+            os.chown(path, nobody.pw_uid, nobody.pw_gid)  # of another group it could not be copied up
+        sandbox = await node.keep(lower=lower)
+        ran = await sandbox.sh(
+            "id -u; cat file; echo above > file; cat file; grep Seccomp: /proc/self/status"
+        )
+        assert ran.stdout.split() == ["1000", "below", "above", "Seccomp:", "2"], ran.stderr
+        assert (lower / "file").read_text() == "below\n"
+        keeper = psutil.Process(await sandbox.keeper())
+        for process in (keeper, *keeper.children(recursive=True)):
+            assert process.username() == "nobody"
+    finally:
+        await node.stop()
 
 
 @pytest.mark.parametrize(("cycles", "kills"), [(20, 4), pytest.param(1_000, 100, marks=pytest.mark.proof)])

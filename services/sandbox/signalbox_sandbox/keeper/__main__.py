@@ -6,10 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-# Every keeper is a copy of this process: what nobody uses in one is left out, and a fork takes half as long.
-sys.modules["ssl"] = None  # type: ignore[assignment]  # as if there was none, which asyncio puts up with
-
-from signalbox_sandbox.keeper.role import Base, KeeperRole  # noqa: E402 - as above
+from signalbox_sandbox.keeper.role import Base, KeeperRole
 
 DEFAULT_UID = "64000"
 

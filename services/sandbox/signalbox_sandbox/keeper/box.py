@@ -7,8 +7,8 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from signalbox_sandbox.keeper import seccomp
 
@@ -45,8 +45,7 @@ class StartFailed(Exception):
     """Says what bubblewrap said."""
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """What a sandbox is to be, as its service says it."""
 
     folder: Path
@@ -62,9 +61,9 @@ class Box:
         """Begins it; `settle` comes next."""
         self._told, tell = os.pipe()
         rules = _as_file(seccomp.RULES)
-        options = [*_options(plan, etc), "--info-fd", str(tell), "--seccomp", str(rules)]
+        wanted = [*options(plan, etc), "--info-fd", str(tell), "--seccomp", str(rules)]
         # Not as arguments: everybody inside can read those, and they name folders outside.
-        given = _as_file("".join(f"{option}\0" for option in options).encode())
+        given = _as_file("".join(f"{option}\0" for option in wanted).encode())
         self.process = subprocess.Popen(
             ["bwrap", "--args", str(given), "--", _HOLDER],
             executable=bwrap,
@@ -131,7 +130,8 @@ def _problem(process: "subprocess.Popen[bytes]") -> str | None:
     return "bubblewrap ended"
 
 
-def _options(plan: Plan, etc: Path) -> list[str]:
+def options(plan: Plan, etc: Path) -> list[str]:
+    """As bubblewrap takes them."""
     workspace = plan.folder / "workspace"
     if plan.lower is None:
         mounted = ["--bind", str(workspace), WORKSPACE]

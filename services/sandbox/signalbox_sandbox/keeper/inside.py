@@ -7,7 +7,6 @@ and only then takes orders. No program inside is older than that.
 import json
 import os
 import select
-import shutil
 import signal
 import socket
 from collections.abc import Sequence
@@ -138,9 +137,7 @@ class Resident:
         environment = {**box.ENVIRONMENT, **order["env"], MARK: order["mark"]}
         os.chdir(order["cwd"])
         try:
-            program = shutil.which(order["argv"][0], path=environment.get("PATH", ""))
-            if program is None:
-                raise FileNotFoundError(2, "there is no such program", order["argv"][0])
+            program = _found(order["argv"][0], environment.get("PATH", ""))
             if not order["pty"]:
                 passed: list[int] = []
                 actions: list[tuple[Any, ...]] = [
@@ -199,6 +196,14 @@ class Resident:
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
+
+
+def _found(name: str, path: str) -> str:
+    folders = [""] if "/" in name else path.split(":")
+    for found in (str(Path(folder, name)) for folder in folders):
+        if os.access(found, os.X_OK) and not Path(found).is_dir():
+            return found
+    raise FileNotFoundError(2, "there is no such program", name)
 
 
 def _belonging(leader: int, mark: bytes) -> list[int]:

@@ -1,6 +1,5 @@
 """The keeper's side of its conversation with the resident."""
 
-import asyncio
 import json
 import os
 import socket
@@ -9,50 +8,57 @@ from typing import Any
 
 from signalbox_sandbox.keeper import libc
 from signalbox_sandbox.keeper.inside import LONGEST
+from signalbox_sandbox.keeper.loop import Loop, Timer
 from signalbox_sandbox.keeper.refused import Refused
 
 PATIENCE = 10.0
 """Seconds for an answer: whoever inside has stopped the resident gets none."""
 
+Answer = dict[str, Any]
+Then = Callable[[Answer, list[int]], None]
+"""Takes the answer, and descriptors that came with it."""
+
 
 class Orders:
     def __init__(
-        self, resident: socket.socket, *, ended: Callable[[int, int], None], gone: Callable[[], None]
+        self,
+        loop: Loop,
+        resident: socket.socket,
+        *,
+        ended: Callable[[int, int], None],
+        gone: Callable[[], None],
     ) -> None:
+        self._loop = loop
         self._resident = resident
         self._ended = ended
         self._gone = gone
-        self._loop = asyncio.get_running_loop()
-        self._waiting: dict[int, asyncio.Future[tuple[dict[str, Any], list[int]]]] = {}
+        self._waiting: dict[int, tuple[Then, Timer]] = {}
         self._number = 0
+        resident.settimeout(0)
+        loop.on_readable(resident.fileno(), self._hear)
 
-    def start(self) -> None:
-        self._resident.settimeout(0)
-        self._loop.add_reader(self._resident, self._hear)
-
-    def stop(self) -> None:
-        self._loop.remove_reader(self._resident)
-        self._resident.close()
-
-    async def ask(
-        self, order: dict[str, Any], descriptors: Sequence[int] = ()
-    ) -> tuple[dict[str, Any], list[int]]:
-        """The answer, and descriptors that came with it."""
+    def give(self, order: Answer, then: Then, descriptors: Sequence[int] = ()) -> None:
+        """An error is an answer, too: `error` says what it was."""
         self._number += 1
         number = self._number
         data = json.dumps({**order, "order": number}).encode()
         if len(data) > LONGEST:
             raise Refused("too_large", f"Arguments and environment have at most {LONGEST} bytes together.")
-        answered: asyncio.Future[tuple[dict[str, Any], list[int]]] = self._loop.create_future()
-        self._waiting[number] = answered
         try:
             socket.send_fds(self._resident, [data], list(descriptors))
-            async with asyncio.timeout(PATIENCE):
-                return await answered
-        except (TimeoutError, BlockingIOError) as error:
+        except OSError as error:
             raise Refused("no_answer", "The sandbox does not answer.") from error
-        finally:
-            del self._waiting[number]
+        timer = self._loop.after(PATIENCE, lambda: self._answer(number, {"error": "no answer"}, []))
+        self._waiting[number] = (then, timer)
+
+    def _answer(self, number: int, answer: Answer, descriptors: list[int]) -> None:
+        then, timer = self._waiting.pop(number, (None, None))
+        if then is None or timer is None:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            return
+        timer.cancel()
+        then(answer, descriptors)
 
     def _hear(self) -> None:
         try:
@@ -62,16 +68,11 @@ class Orders:
         except OSError:
             data, descriptors = b"", []
         if not data:
-            self._loop.remove_reader(self._resident)
+            self._loop.forget(self._resident.fileno())
             self._gone()
             return
         message = json.loads(data)
-        if "order" not in message:
+        if "order" in message:
+            self._answer(message["order"], message, descriptors)
+        else:
             self._ended(message["ended"], message["status"])
-            return
-        waiting = self._waiting.get(message["order"])
-        if waiting is None or waiting.done():
-            for descriptor in descriptors:
-                os.close(descriptor)
-            return
-        waiting.set_result((message, descriptors))

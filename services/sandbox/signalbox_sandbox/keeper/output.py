@@ -1,9 +1,7 @@
 """What one process has said: the newest of it, addressed by offset, for any number of readers."""
 
-import asyncio
 from bisect import bisect_right
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from signalbox_sandbox.keeper.wire import Frame, Kind
 
@@ -14,11 +12,13 @@ _SLACK = 16
 """This part of what is kept goes at once, so that not every byte moves all others."""
 
 
-@dataclass
 class _Chunk:
-    kind: Kind
-    offset: int
-    content: bytearray
+    __slots__ = ("content", "kind", "offset")
+
+    def __init__(self, kind: Kind, offset: int, content: bytearray) -> None:
+        self.kind = kind
+        self.offset = offset
+        self.content = content
 
     @property
     def end(self) -> int:
@@ -31,10 +31,11 @@ class Output:
     def __init__(self, *, hold: bool = False, kept: int = KEPT) -> None:
         self.hold = hold
         self.begin = self.end = self.confirmed = 0
+        self.readers: set[Callable[[], None]] = set()
+        """Called whenever there is more."""
         self._kept = kept
         self._chunks: list[_Chunk] = []
         self._last: bytes | None = None
-        self._changed = asyncio.Event()
 
     @property
     def room(self) -> int:
@@ -54,39 +55,24 @@ class Output:
         self.end += len(content)
         if self.end - self.begin > self._kept + self._kept // _SLACK:
             self._let_go()
-        self._wake()
+        self._tell()
 
     def finish(self, said: bytes) -> None:
         self._last = said
-        self._wake()
+        self._tell()
 
     def confirm(self, offset: int) -> None:
         """Somebody has all before it; this does not go back."""
         self.confirmed = max(self.confirmed, min(offset, self.end))
 
-    async def frames(self, offset: int, *, follow: bool) -> AsyncGenerator[Frame, None]:
-        """From there on; what is not kept any more is one gap."""
-        while True:
-            changed = self._changed
-            if offset < self.begin:
-                yield Frame(Kind.GAP, offset, (self.begin - offset).to_bytes(8, "big"))
-                offset = self.begin
-            elif (frame := self._from(offset)) is not None:
-                yield frame
-                offset += len(frame.content)
-            elif self._last is not None:
-                yield Frame(Kind.END, self.end, self._last)
-                return
-            elif follow:
-                await changed.wait()
-            else:
-                return
-
-    def _from(self, offset: int) -> Frame | None:
-        if offset >= self.end:
-            return None
-        chunk = self._chunks[bisect_right(self._chunks, offset, key=lambda chunk: chunk.offset) - 1]
-        return Frame(chunk.kind, offset, bytes(memoryview(chunk.content)[offset - chunk.offset :]))
+    def after(self, offset: int) -> Frame | None:
+        """What comes next there; what is not kept any more is one gap, and None is to come."""
+        if offset < self.begin:
+            return Frame(Kind.GAP, offset, (self.begin - offset).to_bytes(8, "big"))
+        if offset < self.end:
+            chunk = self._chunks[bisect_right(self._chunks, offset, key=lambda chunk: chunk.offset) - 1]
+            return Frame(chunk.kind, offset, bytes(memoryview(chunk.content)[offset - chunk.offset :]))
+        return Frame(Kind.END, self.end, self._last) if self._last is not None else None
 
     def _let_go(self) -> None:
         """Whole chunks, the oldest first."""
@@ -99,6 +85,13 @@ class Output:
             self.begin = self._chunks[gone - 1].end
             del self._chunks[:gone]
 
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
+    def _tell(self) -> None:
+        for reader in tuple(self.readers):
+            reader()
+
+
+def following(frame: Frame) -> int:
+    """The offset behind a frame."""
+    if frame.kind is Kind.GAP:
+        return frame.offset + int.from_bytes(frame.content, "big")
+    return frame.offset if frame.kind is Kind.END else frame.offset + len(frame.content)

@@ -1,19 +1,20 @@
 """The programs of one sandbox: started once, read, written to, and ended with all that they started."""
 
-import asyncio
 import fcntl
 import json
 import os
 import struct
 import termios
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from signalbox_sandbox.keeper.box import WORKSPACE
-from signalbox_sandbox.keeper.orders import Orders
+from signalbox_sandbox.keeper.loop import Loop, Timer
+from signalbox_sandbox.keeper.orders import Answer, Orders
 from signalbox_sandbox.keeper.output import Output
 from signalbox_sandbox.keeper.refused import Refused
 from signalbox_sandbox.keeper.wire import Kind
@@ -27,27 +28,32 @@ LINGER = 0.1
 _STREAMS = (Kind.STDOUT, Kind.STDERR)
 _SET_PIPE_SIZE = 1031
 
+Then = Callable[["Process | Refused"], None]
 
-@dataclass(eq=False)
+
 class Process:
-    key: str
-    asked: dict[str, Any]
-    """What it was started with: asked for again otherwise, it is a conflict."""
-    output: Output
-    pid: int = 0
-    started_at: float = field(default_factory=time.time)
-    streams: dict[int, Kind] = field(default_factory=dict)
-    """Descriptors that are read, until they end."""
-    paused: set[int] = field(default_factory=set)
-    """Those of them that nobody reads, as there is no room."""
-    stdin: int | None = None
-    terminal: int | None = None
-    taken: int = 0
-    """Bytes of its input that it was given."""
-    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    status: int | None = None
-    reason: str = "exited"
-    timer: asyncio.TimerHandle | None = None
+    def __init__(self, key: str, asked: dict[str, Any]) -> None:
+        self.key = key
+        self.asked = asked
+        """What it was started with: asked for again otherwise, it is a conflict."""
+        self.output = Output(hold=bool(asked.get("hold")))
+        self.pid = 0
+        self.started_at = time.time()
+        self.streams: dict[int, Kind] = {}
+        """Descriptors that are read, until they end."""
+        self.paused: set[int] = set()
+        """Those of them that nobody reads, as there is no room."""
+        self.stdin: int | None = None
+        self.terminal: int | None = None
+        self.taken = 0
+        """Bytes of its input that it was given."""
+        self.writers: deque[Callable[[], None]] = deque()
+        """Who has input for it: the first one writes, and goes when it is done."""
+        self.waiting: list[Then] = []
+        """Who asked for it while it is being started."""
+        self.status: int | None = None
+        self.reason = "exited"
+        self.timer: Timer | None = None
 
     @property
     def described(self) -> dict[str, Any]:
@@ -77,25 +83,21 @@ class Process:
 
 
 class Processes:
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
         self._all: dict[str, Process] = {}
         self._running: dict[int, Process] = {}
-        self._early: dict[int, int] = {}
-        """Those that ended before it was heard that they had been started, with their status."""
-        self._starting = asyncio.Lock()
-        self._ending: set[asyncio.Task[Any]] = set()
         self.orders: Orders
 
     def get(self, key: str) -> Process:
         process = self._all.get(key)
-        if process is None:
+        if process is None or not process.pid:
             raise Refused("unknown_process", "There is no such process.")
         return process
 
     @property
     def described(self) -> list[dict[str, Any]]:
-        return [process.described for process in self._all.values()]
+        return [process.described for process in self._all.values() if process.pid]
 
     @property
     def running(self) -> int:
@@ -103,23 +105,21 @@ class Processes:
 
     # -- start and end -----------------------------------------------------------------------------------
 
-    async def start(self, key: str, asked: dict[str, Any]) -> Process:
+    def start(self, key: str, asked: dict[str, Any], then: Then) -> None:
         """Asked for twice under one key, it is started once."""
-        async with self._starting:
-            process = self._all.get(key)
-            if process is not None:
-                if process.asked != asked:
-                    raise Refused("key_taken", "Another process was started under this key.")
-                return process
+        process = self._all.get(key)
+        if process is None:
             if len(self._all) >= MOST:
                 self._forget_one()
-            process = Process(key, asked, Output(hold=bool(asked.get("hold"))))
-            await self._launch(process)
+            process = Process(key, asked)
+            self._launch(process)
             self._all[key] = process
-            self._running[process.pid] = process
-            if (status := self._early.pop(process.pid, None)) is not None:
-                self.ended(process.pid, status)
-            return process
+        elif process.asked != asked:
+            raise Refused("key_taken", "Another process was started under this key.")
+        if process.pid:
+            then(process)
+        else:
+            process.waiting.append(then)
 
     def _forget_one(self) -> None:
         for key, process in self._all.items():
@@ -128,70 +128,78 @@ class Processes:
                 return
         raise Refused("too_many_processes", f"At most {MOST} processes run in a sandbox.")
 
-    async def _launch(self, process: Process) -> None:
+    def _launch(self, process: Process) -> None:
         asked = process.asked
-        terminal = asked.get("pty")
         order = {
             "do": "start",
             "argv": asked["argv"],
             "env": asked.get("env", {}),
             "cwd": asked.get("cwd") or WORKSPACE,
-            "pty": terminal is not None,
+            "pty": asked.get("pty") is not None,
             "mark": process.key,
         }
-        ours, theirs = _pipes() if terminal is None else ([], [])
+        ours, theirs = _pipes() if not order["pty"] else ([], [])
         try:
-            answer, passed = await self.orders.ask(order, theirs)
+            self.orders.give(order, partial(self._launched, process, ours), theirs)
+        except Refused:
+            _close(ours)
+            raise
         finally:
             _close(theirs)
+
+    def _launched(self, process: Process, ours: list[int], answer: Answer, passed: list[int]) -> None:
+        waiting, process.waiting = process.waiting, []
         if "error" in answer:
             _close(ours)
-            raise Refused("not_started", answer["error"])
+            del self._all[process.key]
+            for then in waiting:
+                then(Refused("not_started", answer["error"]))
+            return
         process.pid = answer["pid"]
-        if terminal is None:
+        self._running[process.pid] = process
+        asked = process.asked
+        if passed:
+            process.stdin = process.terminal = passed[0]
+            process.streams = {passed[0]: Kind.PTY}
+            resize(process, asked["pty"]["rows"], asked["pty"]["cols"])
+        else:
             process.stdin, *read = ours
             process.streams = dict(zip(read, _STREAMS, strict=True))
             if not asked.get("stdin"):
                 self._close_input(process)
-        else:
-            process.stdin = process.terminal = passed[0]
-            process.streams = {passed[0]: Kind.PTY}
-            resize(process, terminal["rows"], terminal["cols"])
-        for descriptor in {*process.streams, process.stdin} - {None}:
-            os.set_blocking(descriptor, False)
+        if process.stdin is not None:
+            os.set_blocking(process.stdin, False)
         for descriptor in process.streams:
-            self._loop.add_reader(descriptor, self._read, process, descriptor)
+            os.set_blocking(descriptor, False)
+            self._loop.on_readable(descriptor, partial(self._read, process, descriptor))
         if asked.get("timeout"):
-            process.timer = self._loop.call_later(asked["timeout"], self._time_out, process)
+            process.timer = self._loop.after(asked["timeout"], partial(self._time_out, process))
+        for then in waiting:
+            then(process)
 
     def _time_out(self, process: Process) -> None:
         process.reason = "timeout"
-        task = self._loop.create_task(self.end(process))
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
-
-    async def end(self, process: Process) -> None:
-        """With all that it has started, daemons included."""
         with suppress(Refused):  # a sandbox that does not answer ends as a whole
-            await self.orders.ask({"do": "end", "pid": process.pid, "mark": process.key})
+            self.end(process, lambda _answer, _passed: None)
 
-    async def signal(self, process: Process, number: int) -> None:
+    def end(self, process: Process, then: Callable[[Answer, list[int]], None]) -> None:
+        """With all that it has started, daemons included."""
+        self.orders.give({"do": "end", "pid": process.pid, "mark": process.key}, then)
+
+    def signal(self, process: Process, number: int, then: Callable[[Answer, list[int]], None]) -> None:
         if process.status is not None:
             raise Refused("ended", "The process has ended.")
-        answer, _ = await self.orders.ask({"do": "signal", "pid": process.pid, "signal": number})
-        if "error" in answer:
-            raise Refused("failed", answer["error"])
+        self.orders.give({"do": "signal", "pid": process.pid, "signal": number}, then)
 
     def ended(self, pid: int, status: int) -> None:
-        """As the resident says."""
+        """As the resident says: it answers that one was started before it says that it has ended."""
         process = self._running.pop(pid, None)
         if process is None:
-            self._early[pid] = status
-            return
+            return  # a daemon whose parents have ended
         process.status = status
         if process.timer is not None:
             process.timer.cancel()
-        self._loop.call_later(LINGER, self._give_up_streams, process)
+        self._loop.after(LINGER, partial(self._give_up_streams, process))
         self._settle(process)
 
     # -- output ------------------------------------------------------------------------------------------
@@ -199,7 +207,7 @@ class Processes:
     def _read(self, process: Process, descriptor: int) -> None:
         room = process.output.room
         if room <= 0:
-            self._loop.remove_reader(descriptor)
+            self._loop.on_readable(descriptor, None)
             process.paused.add(descriptor)
             return
         try:
@@ -208,16 +216,20 @@ class Processes:
             return
         except OSError:  # a terminal that nobody has open any more
             data = b""
-        if data:
-            if not process.output.ended:
-                process.output.add(process.streams[descriptor], data)
-            return  # else it is of a daemon that nobody listens to, and which must not be held up
-        self._loop.remove_reader(descriptor)
+        if not data:
+            self._drop(process, descriptor)
+            self._settle(process)
+        elif not process.output.ended:
+            process.output.add(process.streams[descriptor], data)
+        # else it is of a daemon that nobody listens to, and which must not be held up
+
+    def _drop(self, process: Process, descriptor: int) -> None:
         del process.streams[descriptor]
+        self._loop.forget(descriptor)
+        os.close(descriptor)
         if descriptor == process.stdin:
             process.stdin = process.terminal = None
-        os.close(descriptor)
-        self._settle(process)
+            self._next_writer(process)
 
     def _settle(self, process: Process) -> None:
         """It is over when it has ended and all that it said was read."""
@@ -229,7 +241,7 @@ class Processes:
         if process.output.ended:
             return
         if process.paused:
-            self._loop.call_later(LINGER, self._give_up_streams, process)
+            self._loop.after(LINGER, partial(self._give_up_streams, process))
             return
         for descriptor, kind in process.streams.items():
             with suppress(OSError):
@@ -246,65 +258,50 @@ class Processes:
         if process.output.room > 0:
             paused, process.paused = process.paused & process.streams.keys(), set()
             for descriptor in paused:
-                self._loop.add_reader(descriptor, self._read, process, descriptor)
+                self._loop.on_readable(descriptor, partial(self._read, process, descriptor))
 
     # -- input -------------------------------------------------------------------------------------------
 
-    async def write(self, process: Process, offset: int, pieces: AsyncIterator[bytes]) -> None:
-        """What it was given before is left out, so that a repeat adds nothing."""
-        async with process.writing:
-            if offset > process.taken:
-                raise Refused("input_gap", f"It has {process.taken} bytes of its input; there is a gap.")
-            async for piece in pieces:
-                fresh = piece[max(0, process.taken - offset) :]
-                offset += len(piece)
-                while fresh:
-                    written = await self._write_some(process, fresh)
-                    process.taken += written
-                    fresh = fresh[written:]
-
-    async def _write_some(self, process: Process, data: bytes) -> int:
-        while process.stdin is not None:
-            try:
-                return os.write(process.stdin, data)
-            except BlockingIOError:
-                await self._writable(process)
-            except OSError:  # it does not want any more
-                self._close_input(process)
-        raise Refused("input_closed", "The process takes no input any more.")
-
-    async def _writable(self, process: Process) -> None:
-        """Or over, whichever comes first."""
-        descriptor = process.stdin
-        if descriptor is None:
-            return
-        # As it stays for as long as it is awaited, even where its process ends and it is closed meanwhile.
-        own = os.dup(descriptor)
-        ready: asyncio.Future[None] = self._loop.create_future()
-        self._loop.add_writer(own, _tell, ready)
+    def write(self, process: Process, data: bytes) -> int:
+        """How much of it was taken; none where it has to wait."""
+        if process.stdin is None:
+            raise Refused("input_closed", "The process takes no input any more.")
         try:
-            await ready
-        finally:
-            self._loop.remove_writer(own)
-            os.close(own)
+            written = os.write(process.stdin, data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:  # it does not want any more
+            self._close_input(process)
+            raise Refused("input_closed", "The process takes no input any more.") from error
+        process.taken += written
+        return written
 
-    async def close_input(self, process: Process) -> None:
-        async with process.writing:
-            if process.terminal is not None:
-                await self._write_some(process, b"\x04")  # what a person types there
-            else:
-                self._close_input(process)
+    def when_writable(self, process: Process, callback: Callable[[], None] | None) -> None:
+        """Or over."""
+        if process.stdin is not None:
+            self._loop.on_writable(process.stdin, callback)
+        elif callback is not None:
+            callback()
 
-    @staticmethod
-    def _close_input(process: Process) -> None:
+    def end_input(self, process: Process) -> None:
+        if process.terminal is not None:
+            self.write(process, b"\x04")  # what a person types there
+            process.taken -= 1
+        else:
+            self._close_input(process)
+
+    def _close_input(self, process: Process) -> None:
         if process.stdin is not None and process.terminal is None:
+            self._loop.forget(process.stdin)
             os.close(process.stdin)
             process.stdin = None
+            self._next_writer(process)
 
-
-def _tell(waiting: "asyncio.Future[None]") -> None:
-    if not waiting.done():
-        waiting.set_result(None)
+    @staticmethod
+    def _next_writer(process: Process) -> None:
+        """Whoever still waits is to hear that there is nobody to write to."""
+        if process.writers:
+            process.writers[0]()
 
 
 def resize(process: Process, rows: int, columns: int) -> None:

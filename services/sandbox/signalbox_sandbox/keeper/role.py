@@ -1,7 +1,5 @@
 """The role `keeper` of a node: imported once, and forked for each sandbox; its own death ends none."""
 
-import asyncio
-import concurrent.futures.thread  # noqa: F401 - a keeper may not be able to read it later
 import fcntl
 import gc
 import json
@@ -10,8 +8,9 @@ import re
 import selectors
 import signal
 import socket
-import traceback
+import sys
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -19,9 +18,11 @@ from signalbox_sandbox.keeper import box, inside, libc, wire
 from signalbox_sandbox.keeper.keeper import Keeper
 
 SOCKET = "role.sock"
-KEEPER_SOCKET, LOCK, ENDED, LABEL = "keeper.sock", "lock", "ended.json", "label.json"
+KEEPER_SOCKET, ENDED, LABEL = "keeper.sock", "ended.json", "label.json"
 BACKLOG = 128
 _REQUEST_WITHIN = 5.0
+_SPARE, _SPARES = ".spare-", 64
+"""Folders that are made while nobody asks: on a slow disk that takes as long as all the rest of a sandbox."""
 _IDENTIFIER = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
@@ -39,6 +40,11 @@ class KeeperRole:
     def __init__(self, base: Base) -> None:
         self._base = base
         self._listener = _listen(base.folder, SOCKET)
+        self._spares: list[Path] = []
+        self._numbers = count()
+        for left in base.folder.glob(f"{_SPARE}*"):  # by one that was killed
+            for path in (*left.iterdir(), left):
+                path.rmdir() if path.is_dir() else path.unlink()
 
     def serve(self) -> None:
         """Until it is told to end; keepers go on."""
@@ -61,7 +67,10 @@ class KeeperRole:
             selector.register(self._listener, selectors.EVENT_READ)
             selector.register(woken, selectors.EVENT_READ)
             while not told:
-                for key, _ in selector.select():
+                ready = selector.select(0 if len(self._spares) < _SPARES else None)
+                if not ready:
+                    self._spares.append(self._make_spare())
+                for key, _ in ready:
                     if key.fileobj is self._listener:
                         self._accept()
                     else:
@@ -85,13 +94,27 @@ class KeeperRole:
                 _keep(self._base, request, connection)
 
     def _prepare(self, request: dict[str, Any]) -> None:
-        """All else in it is made by its keeper, which is nobody of power."""
+        """A folder of its own, unless it has one."""
         if not _IDENTIFIER.fullmatch(request["id"]):
             raise ValueError("an identifier has up to 64 small letters, digits and dashes")
         folder = self._base.folder / request["id"]
-        folder.mkdir(exist_ok=True, mode=0o700)
+        if folder.exists():
+            return
+        spare = self._spares.pop() if self._spares else self._make_spare()
+        spare.rename(folder)
+
+    def _make_spare(self) -> Path:
+        """All that a sandbox has on the disk before it begins, its label empty."""
+        folder = self._base.folder / f"{_SPARE}{os.getpid()}-{next(self._numbers)}"
+        paths = [folder, *(folder / inner for inner in ("home", "workspace", "overlay"))]
+        for path in paths:
+            path.mkdir(mode=0o700)
+        paths.append(folder / LABEL)
+        paths[-1].touch(mode=0o600)
         if os.geteuid() == 0:
-            os.chown(folder, self._base.uid, self._base.uid, follow_symlinks=False)
+            for path in paths:
+                os.chown(path, self._base.uid, self._base.uid, follow_symlinks=False)
+        return folder
 
 
 def _line(connection: socket.socket) -> bytes:
@@ -129,7 +152,7 @@ def _keep(base: Base, request: dict[str, Any], connection: socket.socket) -> NoR
         libc.hide_from_others()
         _live(base, request, connection)
     except BaseException as error:  # noqa: BLE001 - nobody above would hear of it
-        traceback.print_exc()
+        print(f"no keeper for {request['id']}: {error!r}", file=sys.stderr, flush=True)
         with suppress(OSError):
             connection.sendall(wire.encode({"error": "not_started", "detail": str(error)}))
     finally:
@@ -138,45 +161,37 @@ def _keep(base: Base, request: dict[str, Any], connection: socket.socket) -> NoR
 
 def _live(base: Base, request: dict[str, Any], connection: socket.socket) -> None:
     folder = base.folder / request["id"]
-    lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    label = os.open(folder / LABEL, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(label, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         connection.sendall(wire.encode({"error": "kept_already", "detail": "It has a keeper."}))
         return
+    said = json.dumps({"id": request["id"], "epoch": request["epoch"]}).encode()
+    os.pwrite(label, said, 0)
+    os.ftruncate(label, len(said))
     (folder / ENDED).unlink(missing_ok=True)
-    for name in ("home", "workspace", "overlay"):
-        (folder / name).mkdir(exist_ok=True, mode=0o700)
-    (folder / LABEL).write_text(
-        json.dumps({"id": request["id"], "epoch": request["epoch"]}), encoding="utf-8"
-    )
     lower = request.get("lower")
     plan = box.Plan(folder, lower=Path(lower) if lower else None, hostname=request.get("hostname", "sandbox"))
 
-    async def keep() -> str:
-        started = box.Box(base.bwrap, plan, base.etc)
-        # All this takes as long as bubblewrap does, and goes on beside it.
-        newcomer = inside.Newcomer()
-        listener = _listen(folder, KEEPER_SOCKET)
-        try:
-            started.settle()
-            namespaces = started.namespaces()
-            resident = newcomer.let_in(namespaces)
-        except BaseException:
-            newcomer.turn_away()
-            started.end()
-            raise
-        for descriptor in namespaces:
-            os.close(descriptor)
-        keeper = Keeper(started, resident, epoch=request["epoch"], lifetime=request["lifetime"])
-
-        def ready() -> None:
-            connection.sendall(wire.encode({"pid": os.getpid()}))
-            connection.close()
-
-        return await keeper.run(listener, ready=ready)
-
-    why = asyncio.run(keep())
+    started = box.Box(base.bwrap, plan, base.etc)
+    # All this takes as long as bubblewrap does, and goes on beside it.
+    newcomer = inside.Newcomer()
+    listener = _listen(folder, KEEPER_SOCKET)
+    try:
+        started.settle()
+        namespaces = started.namespaces()
+        resident = newcomer.let_in(namespaces)
+    except BaseException:
+        newcomer.turn_away()
+        started.end()
+        raise
+    for descriptor in namespaces:
+        os.close(descriptor)
+    keeper = Keeper(started, resident, listener, epoch=request["epoch"], lifetime=request["lifetime"])
+    connection.sendall(wire.encode({"pid": os.getpid()}))
+    connection.close()
+    why = keeper.run()
     draft = folder / f"{ENDED}.new"
     draft.write_text(json.dumps({"epoch": request["epoch"], "reason": why}), encoding="utf-8")
     draft.replace(folder / ENDED)

@@ -5,13 +5,12 @@ the read-only root. Named is what reaches past those, or into parts of the kerne
 """
 
 import errno
-import platform
+import os
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Denied:
+class Denied(NamedTuple):
     """One system call, by its number on each architecture (None where there is none)."""
 
     name: str
@@ -130,7 +129,7 @@ _NUMBER, _ARCHITECTURE, _FIRST, _SECOND = 0, 4, 16, 24
 
 def program(machine: str | None = None) -> bytes:
     """As the kernel takes it; raises KeyError on a machine that nobody has looked at."""
-    machine = machine or platform.machine()
+    machine = machine or os.uname().machine
     lines = [
         _line(_LOAD, _ARCHITECTURE),
         _line(_JUMP_EQUAL, _ARCHITECTURES[machine], true=1),

@@ -1,6 +1,5 @@
 """What a keeper and its service say to each other: lines of JSON, and frames of output."""
 
-import asyncio
 import json
 import struct
 from enum import IntEnum
@@ -52,12 +51,3 @@ class FrameReader:
 
 def encode(message: dict[str, Any]) -> bytes:
     return json.dumps(message, separators=(",", ":")).encode() + b"\n"
-
-
-async def read(reader: asyncio.StreamReader) -> dict[str, Any] | None:
-    """None where the other side has ended."""
-    line = await reader.readline()
-    if not line.endswith(b"\n"):
-        return None
-    message: dict[str, Any] = json.loads(line)
-    return message
