@@ -7,9 +7,12 @@ import os
 import pwd
 import random
 import signal
+import socket
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -17,7 +20,7 @@ import pytest
 from signalbox_common.testing import eventually
 from signalbox_sandbox.keeper.output import KEPT
 from signalbox_sandbox.keeper.wire import Kind
-from signalbox_sandbox.keepers import KeeperRefused
+from signalbox_sandbox.keepers import KeeperGone, KeeperRefused
 from tests.support.node import LIFETIME, Node, Sandbox, is_gone, killed
 
 MIB = 1024 * 1024
@@ -347,6 +350,40 @@ async def test_with_any_of_its_own_goes_all_of_it(node: Node, victim: str) -> No
     await other.gone()
 
 
+async def test_what_cannot_begin_leaves_nothing(node: Node) -> None:
+    before = {process.pid for process in node.processes()}
+    with pytest.raises(KeeperRefused, match="nowhere"):
+        await node.keep(lower=Path("/nowhere/at/all"))
+
+    async def as_before() -> bool:
+        return {process.pid for process in node.processes()} <= before
+
+    await eventually(as_before)
+    for wrong in ("../up", "UPPER", "", "x" * 65):
+        with pytest.raises(KeeperRefused):
+            await node.keepers.keep(wrong, epoch=1, lifetime=LIFETIME)
+    assert not (node.folder.parent / "up").exists()
+
+
+async def test_who_asked_for_it_and_died_finds_it_by_its_label(node: Node) -> None:
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.connect(str(node.folder / "role.sock"))
+        asking.sendall(json.dumps({"id": "orphan", "epoch": 3, "lifetime": LIFETIME}).encode() + b"\n")
+
+    async def labelled() -> bool:
+        return any((label.id, label.epoch) == ("orphan", 3) for label in node.keepers.labels())
+
+    await eventually(labelled)
+    found = Sandbox("orphan", node.keepers.of("orphan"), node.folder / "orphan")
+
+    async def answers() -> bool:
+        with suppress(KeeperGone):
+            return (await found.sh("echo here")).stdout == "here\n"
+        return False
+
+    await eventually(answers)
+
+
 async def test_files_outlive_their_keeper(node: Node) -> None:
     sandbox = await node.keep()
     await sandbox.sh("echo kept > file; echo home > ~/file; echo gone > /tmp/file")
@@ -382,7 +419,24 @@ async def test_whoever_comes_later_fences_off_who_was_before(sandbox: Sandbox) -
 
 
 async def test_what_it_is_told_wrongly_ends_nothing(sandbox: Sandbox) -> None:
-    for request in ({"do": "nothing-known"}, {"do": "start"}, {"do": "start", "key": "k", "asked": {}}):
+    asked = {"argv": ["true"]}
+    wrong: tuple[dict[str, Any], ...] = (
+        {"do": "nothing-known"},
+        {"do": "start"},
+        {"do": "start", "key": "k", "asked": {}},
+        {"do": "start", "key": "k", "asked": {"argv": []}},
+        {"do": "start", "key": "k", "asked": {"argv": [1, 2]}},
+        {"do": "start", "key": "k", "asked": {"argv": ["true", "\0"]}},
+        {"do": "start", "key": "k", "asked": asked | {"env": {"A": 1}}},
+        {"do": "start", "key": "k", "asked": asked | {"timeout": "soon"}},
+        {"do": "start", "key": "k", "asked": asked | {"pty": {"rows": -1, "cols": 70_000}}},
+        {"do": "start", "key": "k", "asked": asked | {"pty": {"rows": "many"}}},
+        {"do": "input", "key": "unknown", "offset": 0, "size": 0},
+        {"do": "resize", "key": "unknown", "rows": 1, "cols": 1},
+        {"do": "signal", "key": "once", "signal": 9_999},
+        {"do": "set-deadline", "seconds": "never"},
+    )
+    for request in wrong:
         with pytest.raises(KeeperRefused):
             await sandbox.client.ask(**request)
     with pytest.raises(KeeperRefused):

@@ -84,7 +84,6 @@ class Box:
         with os.fdopen(self._told, "rb") as information:
             said = information.read()
         if (problem := _problem(self.process)) is not None:
-            self.process.kill()
             raise StartFailed(problem)
         self._init = int(json.loads(said)["child-pid"])
         children = Path(f"/proc/{self._init}/task/{self._init}/children").read_bytes()
@@ -107,10 +106,10 @@ class Box:
         Bubblewrap goes last: it waits for the first process inside, and that one for all others, of which
         those that have joined are children of ours.
         """
-        if os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-            # It is not yet waited for, so these are still the ones.
-            os.kill(self._init or self.process.pid, signal.SIGKILL)
         with suppress(ChildProcessError):
+            if os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                # It is not yet waited for, so these are still the ones.
+                os.kill(self._init or self.process.pid, signal.SIGKILL)
             while os.waitpid(-1, 0)[0]:
                 pass
         self.process.returncode = -signal.SIGKILL

@@ -57,6 +57,8 @@ def _join(orders: socket.socket) -> None:
     libc.close_all_but(orders.fileno())
     libc.hide_from_others()
     _, namespaces = libc.receive(orders, LONGEST, len(box.JOINED))
+    if len(namespaces) != len(box.JOINED):
+        os._exit(_NOT_STARTED)  # it was turned away
     for namespace in namespaces:
         libc.join(namespace)
     if os.fork() == 0:  # only a child is in the namespace of processes
@@ -113,7 +115,7 @@ class Resident:
         passed: list[int] = []
         try:
             answer, passed = self._do(order, descriptors)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError, LookupError) as error:
             answer = {"error": str(error), "errno": getattr(error, "errno", None)}
         finally:
             for descriptor in descriptors:
@@ -126,6 +128,8 @@ class Resident:
             case "start":
                 return self._start(order, descriptors)
             case "signal":
+                if order["pid"] not in self._children:  # its number may be another one's by now
+                    raise ProcessLookupError("the process has ended")
                 os.killpg(order["pid"], order["signal"])
             case "end":
                 self._end(order["pid"], order["mark"])

@@ -5,6 +5,7 @@
 
 import heapq
 import selectors
+import sys
 import time
 from collections.abc import Callable
 from itertools import count
@@ -47,7 +48,7 @@ class Loop:
                     # What was called before may have ended this one's interest, or its descriptor.
                     callback = self._callbacks.get(key.fd, {}).get(event) if events & event else None
                     if callback is not None:
-                        callback()
+                        _guarded(callback)
             self._ring()
 
     def on_readable(self, descriptor: int, callback: Callback | None) -> None:
@@ -95,4 +96,12 @@ class Loop:
         while self._timers and self._timers[0][0] <= now:
             timer = heapq.heappop(self._timers)[2]
             if timer.callback is not None:
-                timer.callback()
+                _guarded(timer.callback)
+
+
+def _guarded(callback: Callback) -> None:
+    """What fails here must not end all that is kept."""
+    try:
+        callback()
+    except Exception as error:  # noqa: BLE001 - whatever it was, its sandbox goes on
+        print(f"in a keeper: {error!r}", file=sys.stderr, flush=True)

@@ -53,6 +53,8 @@ class Process:
         """Who asked for it while it is being started."""
         self.status: int | None = None
         self.reason = "exited"
+        self.timeout = 0.0
+        """Seconds until it is ended with all that it has started; none where there are none."""
         self.timer: Timer | None = None
 
     @property
@@ -130,6 +132,9 @@ class Processes:
 
     def _launch(self, process: Process) -> None:
         asked = process.asked
+        if asked.get("pty") is not None:
+            _size(asked["pty"]["rows"], asked["pty"]["cols"])  # said wrongly, nothing is started
+        process.timeout = float(asked.get("timeout") or 0)
         order = {
             "do": "start",
             "argv": asked["argv"],
@@ -172,8 +177,8 @@ class Processes:
         for descriptor in process.streams:
             os.set_blocking(descriptor, False)
             self._loop.on_readable(descriptor, partial(self._read, process, descriptor))
-        if asked.get("timeout"):
-            process.timer = self._loop.after(asked["timeout"], partial(self._time_out, process))
+        if process.timeout > 0:
+            process.timer = self._loop.after(process.timeout, partial(self._time_out, process))
         for then in waiting:
             then(process)
 
@@ -307,7 +312,15 @@ class Processes:
 def resize(process: Process, rows: int, columns: int) -> None:
     if process.terminal is None:
         raise Refused("no_terminal", "The process has no terminal.")
-    fcntl.ioctl(process.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    fcntl.ioctl(process.terminal, termios.TIOCSWINSZ, _size(rows, columns))
+
+
+def _size(rows: int, columns: int) -> bytes:
+    """Of a terminal, as the kernel takes it."""
+    try:
+        return struct.pack("HHHH", rows, columns, 0, 0)
+    except struct.error as error:
+        raise Refused("malformed", "A terminal has 0 to 65535 rows and columns.") from error
 
 
 def _close(descriptors: Iterable[int]) -> None:

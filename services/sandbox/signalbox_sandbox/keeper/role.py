@@ -189,8 +189,8 @@ def _live(base: Base, request: dict[str, Any], connection: socket.socket) -> Non
     for descriptor in namespaces:
         os.close(descriptor)
     keeper = Keeper(started, resident, listener, epoch=request["epoch"], lifetime=request["lifetime"])
-    connection.sendall(wire.encode({"pid": os.getpid()}))
-    connection.close()
+    with connection, suppress(OSError):  # who has asked finds it by its label, if not by this answer
+        connection.sendall(wire.encode({"pid": os.getpid()}))
     why = keeper.run()
     draft = folder / f"{ENDED}.new"
     draft.write_text(json.dumps({"epoch": request["epoch"], "reason": why}), encoding="utf-8")
