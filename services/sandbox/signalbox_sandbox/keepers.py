@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,10 +79,17 @@ class Keepers:
         self._folder = folder
 
     async def keep(
-        self, identifier: str, *, epoch: int, lifetime: float, lower: Path | None = None
+        self,
+        identifier: str,
+        *,
+        epoch: int,
+        lifetime: float,
+        lower: Path | None = None,
+        limits: Mapping[str, int | None] | None = None,
     ) -> KeeperClient:
         """A new sandbox; returns when it takes orders."""
         request: dict[str, Any] = {"id": identifier, "epoch": epoch, "lifetime": lifetime}
+        request["limits"] = dict(limits or {})
         if lower is not None:
             request["lower"] = str(lower)
         async with _Line.to(self._folder, SOCKET) as line:

@@ -9,12 +9,12 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from signalbox_sandbox.keeper import box, libc, seccomp
+from signalbox_sandbox.keeper import box, libc, limits, seccomp
 
 LONGEST = 128 * 1024
 """Bytes of one message to or from it."""
@@ -40,9 +40,9 @@ class Newcomer:
                 os._exit(_NOT_STARTED)
         theirs.close()
 
-    def let_in(self, namespaces: Sequence[int]) -> socket.socket:
+    def let_in(self, namespaces: Sequence[int], limited: Mapping[str, int | None]) -> socket.socket:
         """The keeper's end of their conversation, once the resident takes orders."""
-        socket.send_fds(self.conversation, [b"join"], list(namespaces))
+        socket.send_fds(self.conversation, [json.dumps(limited).encode()], list(namespaces))
         _, status = os.waitpid(self._pid, 0)
         if status != 0 or self.conversation.recv(16) != b"ready":
             self.conversation.close()
@@ -56,17 +56,17 @@ class Newcomer:
 def _join(orders: socket.socket) -> None:
     libc.close_all_but(orders.fileno())
     libc.hide_from_others()
-    _, namespaces = libc.receive(orders, LONGEST, len(box.JOINED))
+    said, namespaces = libc.receive(orders, LONGEST, len(box.JOINED))
     if len(namespaces) != len(box.JOINED):
         os._exit(_NOT_STARTED)  # it was turned away
     for namespace in namespaces:
         libc.join(namespace)
     if os.fork() == 0:  # only a child is in the namespace of processes
-        _live(orders)
+        _live(orders, json.loads(said))
     os._exit(0)
 
 
-def _live(orders: socket.socket) -> None:
+def _live(orders: socket.socket, limited: Mapping[str, int | None]) -> None:
     """Until the keeper is gone, and all else inside with it."""
     os.setsid()
     libc.close_all_but(orders.fileno())
@@ -77,6 +77,7 @@ def _live(orders: socket.socket) -> None:
     libc.hide_from_others()  # again: another user namespace has changed it
     os.chdir("/")
     os.umask(0o022)
+    limits.apply(limited)
     libc.drop_privileges()
     libc.filter_calls(seccomp.RULES)
     orders.send(b"ready")

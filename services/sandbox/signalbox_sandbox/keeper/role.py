@@ -14,7 +14,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from signalbox_sandbox.keeper import box, inside, libc, wire
+from signalbox_sandbox.keeper import box, inside, libc, limits, wire
 from signalbox_sandbox.keeper.keeper import Keeper
 
 SOCKET = "role.sock"
@@ -85,8 +85,9 @@ class KeeperRole:
             connection.settimeout(_REQUEST_WITHIN)
             try:
                 request = json.loads(_line(connection))
+                request["limits"] = limits.checked(request.get("limits", {}))
                 self._prepare(request)
-            except (OSError, ValueError, KeyError) as error:
+            except (OSError, ValueError, TypeError, KeyError) as error:
                 with suppress(OSError):
                     connection.sendall(wire.encode({"error": "failed", "detail": repr(error)}))
                 return
@@ -181,7 +182,7 @@ def _live(base: Base, request: dict[str, Any], connection: socket.socket) -> Non
     try:
         started.settle()
         namespaces = started.namespaces()
-        resident = newcomer.let_in(namespaces)
+        resident = newcomer.let_in(namespaces, request["limits"])
     except BaseException:
         newcomer.turn_away()
         started.end()
