@@ -120,13 +120,13 @@ def _problem(process: "subprocess.Popen[bytes]") -> str | None:
     stdin, stdout, stderr = process.stdin, process.stdout, process.stderr
     if stdin is None or stdout is None or stderr is None:
         raise TypeError("it was started without pipes")
-    with stdout, stderr, suppress(BrokenPipeError):
-        stdin.write(b"x")
-        stdin.flush()
+    with stdout, stderr:
+        with suppress(BrokenPipeError):
+            stdin.write(b"x")
+            stdin.flush()
         if stdout.read(1) == b"x":
             return None
         return stderr.read(4096).decode(errors="replace").strip() or "bubblewrap ended"
-    return "bubblewrap ended"
 
 
 def options(plan: Plan, etc: Path) -> list[str]:
