@@ -47,6 +47,8 @@ from signalbox_common.keys import uuid7
 
 log = telemetry.get_logger()
 
+REMEMBERED = 10_000
+"""Rows of which a relay knows that it has published them itself."""
 BATCH = 200
 """Rows that are read, and published, at a time."""
 _AUDIT = AuditRecorded.subject.removeprefix("evt.*.*")
@@ -200,6 +202,8 @@ class Relay:
         self._epoch: int | None = None
         self._newest = 0
         """The last row that somebody else may have published already."""
+        self._ours: dict[int, None] = {}
+        """Rows that were published here, the newest of them, in order."""
         self._hindrance = ""
         self._hindered_since: float | None = None
         self._task: asyncio.Task[None] | None = None
@@ -314,16 +318,23 @@ class Relay:
                 if time.monotonic() >= self._lease_ends:
                     return
                 duplicate = await self._publish(row.subject, row.body, row.headers)
-                if duplicate and row.id > self._newest:
-                    # Nobody can have published this row before us.
+                if duplicate and row.id > self._newest and row.id not in self._ours:
+                    # Nobody can have published this row before.
                     telemetry.SURPRISING_DUPLICATES.inc()
                     log.error("the stream called a new event a duplicate", event_id=str(row.event_id))
                 published.append(row.id)
+                self._remember(row.id)
 
         ended = await asyncio.gather(*map(one_after_the_other, waiting.values()), return_exceptions=True)
         for error in ended:
             if isinstance(error, BaseException):
                 raise error
+
+    def _remember(self, row_id: int) -> None:
+        """What a crash of the database brings back is no surprise, also where it went by unseen."""
+        self._ours[row_id] = None
+        if len(self._ours) > REMEMBERED:
+            del self._ours[next(iter(self._ours))]
 
 
 def _entity_of(row: Row[Any]) -> str:

@@ -21,8 +21,8 @@ LONGEST = 128 * 1024
 MARK = "SIGNALBOX_PROCESS"
 """In the environment of each process and, unless they hide it, of all that it starts."""
 _KILL_ROUNDS = 20
-_DEFAULT = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT)
-"""What Python has set otherwise."""
+_DEFAULT = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+"""Whoever has started us may have set them otherwise, as Python does."""
 _NOT_STARTED = 70
 
 
