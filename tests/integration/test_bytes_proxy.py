@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import hashlib
-import random
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from signalbox_common.testing import eventually
 from tests.support.bytes_lab import CHUNK
 from tests.support.bytes_routes import bytes_routes
-from tests.support.bytes_scene import Scene, scene_of
+from tests.support.bytes_scene import Scene, scene_of, some_bytes
 from tests.support.installation import Http, Installation
 
 MIB = 1024 * 1024
@@ -65,10 +64,6 @@ async def edge(installation: Installation, tmp_path: Path) -> AsyncIterator[Edge
         installation.served_gateway(bytes_routes(scene.socket), max_body=16 * MIB) as (http, address),
     ):
         yield Edge(scene, http, address)
-
-
-def some_bytes(size: int) -> bytes:
-    return random.Random(size).randbytes(size)
 
 
 async def events_of(response: httpx.Response) -> AsyncIterator[dict[str, str]]:
@@ -140,6 +135,8 @@ async def test_a_socket_gets_it_all(edge: Edge) -> None:
     content = some_bytes(3 * MIB + 1)
     told = b""
     async with edge.socket(edge.file(content)) as socket:
+        await socket.send("whatever it says")
+        await socket.send(b"as well")
         with suppress(ConnectionClosed):
             while True:
                 told += await socket.recv(decode=False)

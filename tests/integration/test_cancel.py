@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -14,11 +15,13 @@ from signalbox_common.bus import Envelope
 from signalbox_common.contracts.auth import GetGrant
 from signalbox_common.contracts.operations import CancelOperation
 from signalbox_common.errors import SignalboxError
+from signalbox_common.keys import OperationRef
 from signalbox_common.testing import eventually, running
 from signalbox_common.work import Job
 from signalbox_gateway.clients import OPERATION_HEADER
 from tests.support import lab_routes
 from tests.support.installation import Http, Installation
+from tests.support.lab import Order
 from tests.support.works import Workshop, World
 
 pytestmark = pytest.mark.fresh  # whole streams are looked through
@@ -39,7 +42,11 @@ class Site:
     async def order(self, name: str, who: dict[str, str] | None = None, **more: bool) -> str:
         """Its operation, of which nobody waits for the answer any more."""
         path = f"/api/v1/lab/{self.project}/orders"
-        answer = await self.http.post(path, json={"name": name, **more}, headers=who or self.owner)
+        patience, self.http.clients.patience = self.http.clients.patience, 0.2
+        try:
+            answer = await self.http.post(path, json={"name": name, **more}, headers=who or self.owner)
+        finally:
+            self.http.clients.patience = patience
         assert answer.status_code == 202, answer.text
         return answer.headers[OPERATION_HEADER]
 
@@ -66,7 +73,7 @@ async def site(installation: Installation, tmp_path: Path) -> AsyncIterator[Site
     workshop = Workshop(World(tmp_path / "world"), at)
     async with (
         installation.running_auth(),
-        installation.gateway(lab_routes.routes, command_patience=0.2) as http,
+        installation.gateway(lab_routes.routes, command_patience=20.0) as http,
         running(workshop.service(installation.lab(), lease=3600.0)),  # no heartbeat is waited for
     ):
         owner = await http.sign_up()
@@ -100,11 +107,9 @@ async def test_whoever_asked_may_end_it(site: Site, installation: Installation) 
 
 
 async def test_the_answer_goes_to_who_waits(site: Site) -> None:
-    site.http.clients._patience = 20.0
     path = f"/api/v1/lab/{site.project}/orders"
     waiting = asyncio.create_task(site.http.post(path, json={"name": "house"}, headers=site.owner))
     await site.workshop.begun.wait()
-    site.http.clients._patience = 0.2
     other = await site.order("shed")
     assert (await site.cancel(other)).status_code == 200
     assert not waiting.done()
@@ -171,6 +176,24 @@ async def test_a_grant_for_another_project_ends_nothing(site: Site, installation
             except SignalboxError as error:
                 if error.code != code:
                     raise
+
+
+async def test_what_has_not_been_handled_yet_is_no_less_theirs(site: Site) -> None:
+    """It is pending for who asks about it, so it is not unknown to who would cancel it."""
+    me = await site.http.me(site.owner)
+    waits = OperationRef(
+        uuid.uuid4(), uuid.UUID(me["id"]), uuid.UUID(site.project), Order.subject, datetime.now(UTC)
+    )
+    operation = site.http.clients.operation_ids.mint(waits)
+    assert await site.status(operation) == "pending"
+    refused = await site.cancel(operation)
+    assert (refused.status_code, refused.json()["code"]) == (409, "not_cancellable")
+    stranger = await site.http.sign_up()
+    created = await site.http.post("/api/v1/projects", json={"name": "x"}, headers=site.owner)
+    for who, status, code in ((site.owner, 409, "not_cancellable"), (stranger, 404, "operation_not_found")):
+        refused = await site.cancel(created.headers[OPERATION_HEADER], who)
+        assert (refused.status_code, refused.json()["code"]) == (status, code)
+    assert (await site.cancel(operation, stranger)).status_code == 404
 
 
 @pytest.mark.parametrize(

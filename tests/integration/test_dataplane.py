@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import random
 import resource
 import time
 from collections.abc import AsyncIterator
@@ -19,7 +18,7 @@ from signalbox_common.errors import SignalboxError
 from signalbox_common.keys import uuid7
 from signalbox_common.testing import eventually
 from tests.support.bytes_lab import CHUNK, FOLLOW, PUT, READ, START
-from tests.support.bytes_scene import Scene, scene_of, server_of
+from tests.support.bytes_scene import Scene, pieces, scene_of, server_of, some_bytes
 from tests.support.installation import Installation
 from tests.support.pace import promptly
 from tests.support.relay import relay
@@ -33,17 +32,8 @@ async def scene(installation: Installation, tmp_path: Path) -> AsyncIterator[Sce
         yield found
 
 
-def some_bytes(size: int) -> bytes:
-    return random.Random(size).randbytes(size)
-
-
 async def whole(client: DataClient, route: DataRoute, **names: str) -> bytes:
     return b"".join([chunk async for chunk in client.read(route, **names)])
-
-
-async def pieces(content: bytes) -> AsyncIterator[bytes]:
-    for begin in range(0, len(content), CHUNK):
-        yield content[begin : begin + CHUNK]
 
 
 async def test_bytes_go_in_and_come_out(scene: Scene) -> None:

@@ -17,7 +17,8 @@ from signalbox_common.dataplane import DataClient
 from signalbox_common.errors import SignalboxError
 from signalbox_gateway.clients import OPERATION_HEADER
 from tests.support import full_disk, lab_routes
-from tests.support.bytes_lab import CHUNK, PUT, READ
+from tests.support.bytes_lab import PUT, READ
+from tests.support.bytes_scene import pieces
 from tests.support.installation import Http, Installation
 from tests.support.lab import Build
 from tests.support.processes import Running
@@ -56,13 +57,9 @@ class Small:
             asked = auth.GetGrant(token=token, audience="tasks", project=uuid.UUID(self.project))
             return (await self.bus.query(asked)).value().grant
 
-        async def pieces() -> AsyncIterator[bytes]:
-            for begin in range(0, len(content), CHUNK):
-                yield content[begin : begin + CHUNK]
-
         name = hashlib.sha256(content).hexdigest()
         async with DataClient(f"unix:{self.folder / 'data.sock'}", grant) as client:
-            await client.write(PUT, pieces, sha256=name)
+            await client.write(PUT, lambda: pieces(content), sha256=name)
             return b"".join([chunk async for chunk in client.read(READ, name=name)])
 
     async def fill(self) -> int:

@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass, field
 
 import pytest
+from prometheus_client import registry
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -292,6 +293,52 @@ async def test_a_stream_that_takes_nothing_is_degraded_health(
             return relay.degraded() is None and await relay.backlog() == 0
 
         await eventually(well)
+    finally:
+        await relay.stop()
+        await database.close()
+
+
+async def test_only_what_nobody_has_published_is_a_surprise(installation: Installation) -> None:
+    """A crash of the database between two looks brings rows back, and need not be noticed."""
+    database = Database(installation.settings(LabSettings, "tasks"))
+    published: list[str] = []
+
+    async def publish(_subject: str, body: bytes, _headers: dict[str, str]) -> bool:
+        what = NoteTaken.model_validate_json(body).text
+        known = what in published or what == "called known"
+        published.append(what)
+        if what == "comes back" and not known:
+            async with installation.sql() as connection:
+                await connection.execute("create table tasks.kept as select * from tasks.outbox")
+        return known
+
+    def surprises() -> float:
+        return registry.REGISTRY.get_sample_value("signalbox_outbox_surprising_duplicates_total") or 0.0
+
+    before = surprises()
+    relay = Relay(database, publish, "relay-one")
+    relay.start()
+
+    async def empty() -> bool:
+        return await relay.backlog() == 0
+
+    try:
+        for text_ in ("first", "comes back"):
+            await emit(database, text_)
+            relay.wake()
+            await eventually(empty)
+        async with installation.sql() as connection:
+            await connection.execute(
+                "insert into tasks.outbox overriding system value select * from tasks.kept"
+            )
+        relay.wake()
+        await eventually(empty)
+        assert published == ["first", "comes back", "comes back"]
+        assert surprises() == before
+        await emit(database, "called known")
+        relay.wake()
+        await eventually(empty)
+        assert surprises() == before + 1
     finally:
         await relay.stop()
         await database.close()

@@ -19,12 +19,12 @@ pytestmark = [pytest.mark.fresh, pytest.mark.proof]
 ROUNDS = 300
 
 
-async def median(step: Callable[[int], Awaitable[None]]) -> list[float]:
+async def timed(step: Callable[[], Awaitable[None]]) -> list[float]:
     """Milliseconds, in order."""
     took = []
-    for number in range(ROUNDS):
+    for _ in range(ROUNDS):
         began = time.perf_counter()
-        await step(number)
+        await step()
         took.append(1000 * (time.perf_counter() - began))
     return sorted(took)
 
@@ -72,6 +72,6 @@ async def test_the_first_byte(installation: Installation, tmp_path: Path) -> Non
             async def same(client: DataClient = client) -> None:
                 assert b"".join([chunk async for chunk in client.read(READ, name="small")]) == b"x"
 
-            took = await median(lambda _: same())
+            took = await timed(same)
     print(f"\nfirst byte: p50 {took[len(took) // 2]:.2f} ms, p90 {took[len(took) * 9 // 10]:.2f} ms")
     assert took[len(took) // 2] < 100

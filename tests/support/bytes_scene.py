@@ -1,5 +1,6 @@
 """A lab service on the data plane, and people who may ask it for bytes."""
 
+import random
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +14,7 @@ from signalbox_common.contracts import auth
 from signalbox_common.dataplane import DataClient, DataServer
 from signalbox_common.principal import GrantVerifier
 from signalbox_common.space import DiskSpace
-from tests.support.bytes_lab import BytesLab
+from tests.support.bytes_lab import CHUNK, BytesLab
 from tests.support.installation import Http, Installation
 
 
@@ -74,3 +75,13 @@ async def scene_of(installation: Installation, tmp_path: Path) -> AsyncIterator[
             yield Scene(lab, server, socket, http, gateway, tasks, owner, await http.project(owner))
         finally:
             await server.stop()
+
+
+def some_bytes(size: int) -> bytes:
+    """The same for the same size."""
+    return random.Random(size).randbytes(size)
+
+
+async def pieces(content: bytes) -> AsyncIterator[bytes]:
+    for begin in range(0, len(content), CHUNK):
+        yield content[begin : begin + CHUNK]

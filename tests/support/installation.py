@@ -75,7 +75,7 @@ class Installation:
         if kind is AuthSettings:
             given["root_key"] = SecretStr(self.root.seed)
         if "secret_key" in kind.model_fields:
-            given["secret_key"] = SecretStr(credentials.secret_key_of(name) or "")
+            given["secret_key"] = SecretStr(credentials.secret_key_of(name))
         if kind is AuthSettings:
             given |= {"argon2_memory_kib": 64, "argon2_time": 1}  # the machine is for other things
         if "secrets_dir" in kind.model_fields:
@@ -123,7 +123,7 @@ class Installation:
             "NATS_URL": credentials.nats_url(endpoints, service),
             "REDIS_URL": credentials.redis_url(endpoints, service),
             "DATABASE_URL": credentials.database_url(endpoints, service, self.database),
-            "SECRET_KEY": credentials.secret_key_of(service) or "",
+            "SECRET_KEY": credentials.secret_key_of(service),
             "SIGNALBOX_TRUST_ANCHOR": self.root.anchor,
             "SIGNALBOX_ROOT_KEY": self.root.seed if service == "auth" else "",
             "SIGNALBOX_LOG_LEVEL": "info",

@@ -20,7 +20,7 @@ def model(key: Any, **env: Any) -> dict[str, Any]:
 
 
 def secret_key_of(installation: Installation) -> str:
-    return installation.servers.credentials.secret_key_of("catalog") or ""
+    return installation.servers.credentials.secret_key_of("catalog")
 
 
 def vault_of(installation: Installation, service: Service) -> Vault:

@@ -6,17 +6,17 @@ from pydantic import BaseModel
 
 from signalbox_common import __version__
 from signalbox_common.contracts.streams import EXTERNAL, INGEST_LETTERS
+from signalbox_gateway import closing
 from signalbox_gateway.external import MAX_DATA
-from signalbox_gateway.live import websocket
 from signalbox_gateway.live.protocol import FROM_CLIENT, FROM_SERVER, ListedEvent
 from signalbox_gateway.live.subscription import MAX_SUBSCRIPTIONS
 
 _CLOSES = {
-    websocket.NOT_AUTHENTICATED: "no token, or one that is not good any more; the reason says which",
-    websocket.TOKEN_EXPIRED: "the token has ended and no newer one came in time",
-    websocket.TOO_SLOW: "the client did not take what it was sent: come again with `resumeFrom`",
-    websocket.TRY_LATER: "something that is needed is away at the moment",
-    websocket.UNSUPPORTED: "messages are text, not binary",
+    closing.NOT_AUTHENTICATED: "no token, or one that is not good any more; the reason says which",
+    closing.TOKEN_EXPIRED: "the token has ended and no newer one came in time",
+    closing.TOO_SLOW: "the client did not take what it was sent: come again with `resumeFrom`",
+    closing.TRY_LATER: "something that is needed is away at the moment",
+    closing.UNSUPPORTED: "messages are text, not binary",
     1009: "a message of more than 64 KiB",
     1011: "no answer to a ping within 30 s",
     1012: "the server stops: come again with `resumeFrom`",

@@ -27,8 +27,8 @@ class SignalboxError(Exception):
     retry_after: int | None = None
     keeps_changes = False
     """Whether what was changed before the refusal stays changed: a refusal may itself have effects."""
-    said_at_once = False
-    """Whether a command that meets it is answered with it, and forgotten; others wait for better times."""
+    forgotten = False
+    """Whether a command that meets it is answered, and heard again when it comes again."""
     about: str | None = None
     """What the request turned out to be about; for the audit log alone."""
 
@@ -88,6 +88,7 @@ class Unauthenticated(SignalboxError):
     status = 401
     code = "unauthenticated"
     detail = "A valid access token is needed."
+    forgotten = True  # whoever comes again with a better grant is to be heard
 
 
 class Forbidden(SignalboxError):
@@ -227,7 +228,7 @@ class DiskFull(SignalboxError):
     code = "disk_full"
     detail = "There is not enough space left on the disk for this."
     retry_after = 30
-    said_at_once = True
+    forgotten = True
 
 
 # -- who may do what -------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +15,13 @@ from starlette.websockets import WebSocketDisconnect
 
 from signalbox_common import background
 from signalbox_common.contracts.dataplane import DataRoute
-from signalbox_common.dataplane import Body, DataClient
-from signalbox_common.errors import Invalid, SignalboxError
+from signalbox_common.dataplane import Body, DataClient, number_of
+from signalbox_common.errors import SignalboxError
+from signalbox_gateway.closing import ENDED, NOT_AUTHENTICATED, REFUSED, TRY_LATER
 from signalbox_gateway.identity import Asker, Identity
 
 KEEPALIVE_EVERY = 15.0
-NOT_AUTHENTICATED, REFUSED, TRY_LATER, ENDED = 4401, 4403, 1013, 1000
 _KEEPALIVE = b":\n\n"
-_MOST = 2**63
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,13 @@ class BytesProxy:
             "Content-Disposition": "attachment",
             **({"Content-Length": str(opened.body.left)} if opened.body.left is not None else {}),
         }
-        return _StreamedBody(opened, opened.chunks(), "application/octet-stream", headers)
+        return _StreamedBody(opened, aiter(opened.body), "application/octet-stream", headers)
 
     async def events(self, request: Request, asker: Asker, place: Place, offset: int = 0) -> Response:
         """Each with the offset after it as its id, so that a browser that connects again misses nothing."""
         said = request.headers.get("last-event-id")
-        opened = await _Opened.of(self._client(asker, place), place, offset_of(said) if said else offset)
+        offset = number_of(said, "Last-Event-ID") if said else offset
+        opened = await _Opened.of(self._client(asker, place), place, offset)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return _StreamedBody(opened, _events(opened), "text/event-stream", headers)
 
@@ -71,7 +72,7 @@ class BytesProxy:
         except SignalboxError as error:
             await socket.close(*_close_of(error))
             return
-        await _while_there(_send(socket, opened), _until_it_leaves(socket), opened)
+        await _while_there(_send(socket, opened), socket.receive, opened)
 
     def _client(self, asker: Asker, place: Place) -> DataClient:
         async def grant() -> str:
@@ -85,28 +86,17 @@ class BytesProxy:
 class _Opened:
     """A body that has begun, and what is closed with it."""
 
-    def __init__(self, client: DataClient, body: Body) -> None:
+    def __init__(self, body: Body, stack: AsyncExitStack) -> None:
         self.body = body
-        self._client = client
+        self.close = stack.aclose
 
     @staticmethod
     async def of(client: DataClient, place: Place, offset: int) -> "_Opened":
         """Raises what its service refuses with, before anything is sent to who asks."""
-        body = client.body(place.route, offset, **place.names)
-        try:
-            await body.__aenter__()
-        except BaseException:
-            await client.__aexit__(None, None, None)
-            raise
-        return _Opened(client, body)
-
-    async def close(self) -> None:
-        await self.body.__aexit__(None, None, None)
-        await self._client.__aexit__(None, None, None)
-
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        async for chunk in self.body:
-            yield chunk
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(client)
+            body = await stack.enter_async_context(client.body(place.route, offset, **place.names))
+            return _Opened(body, stack.pop_all())
 
 
 class _StreamedBody(Response):
@@ -115,7 +105,7 @@ class _StreamedBody(Response):
     def __init__(
         self,
         opened: _Opened,
-        chunks: AsyncGenerator[bytes, None],
+        chunks: AsyncIterator[bytes],
         media_type: str,
         headers: Mapping[str, str],
     ) -> None:
@@ -126,11 +116,7 @@ class _StreamedBody(Response):
         self._chunks = chunks
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
-        async def left() -> None:
-            while (await receive())["type"] != "http.disconnect":
-                pass
-
-        await _while_there(self._stream(send), left(), self._opened)
+        await _while_there(self._stream(send), receive, self._opened)
 
     async def _stream(self, send: Send) -> None:
         """What is cut stays without its end, so that nobody takes it for whole."""
@@ -140,11 +126,14 @@ class _StreamedBody(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _while_there(
-    sending: Coroutine[Any, Any, None], leaving: Coroutine[Any, Any, None], opened: _Opened
-) -> None:
-    """Until all is sent, or nobody is there who would take it."""
-    tasks = [asyncio.create_task(sending), asyncio.create_task(leaving)]
+async def _while_there(sending: Coroutine[Any, Any, None], receive: Receive, opened: _Opened) -> None:
+    """Until all is sent, or nobody is there who would take it; what else they say is not heard."""
+
+    async def until_it_leaves() -> None:
+        while (await receive())["type"] not in ("http.disconnect", "websocket.disconnect"):
+            pass
+
+    tasks = [asyncio.create_task(sending), asyncio.create_task(until_it_leaves())]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if tasks[0].done():
@@ -154,12 +143,6 @@ async def _while_there(
         await opened.close()
 
 
-def offset_of(text: str) -> int:
-    if not text.isdecimal() or int(text) >= _MOST:
-        raise Invalid("An offset is a number of bytes.")
-    return int(text)
-
-
 async def _chunks(request: Request) -> AsyncIterator[bytes]:
     async for chunk in request.stream():
         if chunk:
@@ -167,7 +150,7 @@ async def _chunks(request: Request) -> AsyncIterator[bytes]:
 
 
 async def _events(opened: _Opened) -> AsyncGenerator[bytes, None]:
-    chunks = opened.chunks()
+    chunks = aiter(opened.body)
     following: asyncio.Task[bytes | None] = asyncio.create_task(_next(chunks))
     try:
         while True:
@@ -187,27 +170,21 @@ async def _events(opened: _Opened) -> AsyncGenerator[bytes, None]:
         await background.end(following)
 
 
-async def _next(chunks: AsyncGenerator[bytes, None]) -> bytes | None:
+async def _next(chunks: AsyncIterator[bytes]) -> bytes | None:
     """None at the end."""
     return await anext(chunks, None)
 
 
 async def _send(socket: WebSocket, opened: _Opened) -> None:
     try:
-        async for chunk in opened.chunks():
+        async for chunk in opened.body:
             await socket.send_bytes(chunk)
     except SignalboxError as error:
         await socket.close(*_close_of(error))
-    else:
-        await socket.close(ENDED)
-
-
-async def _until_it_leaves(socket: WebSocket) -> None:
-    try:
-        while True:
-            await socket.receive_bytes()
     except WebSocketDisconnect:
         return
+    else:
+        await socket.close(ENDED)
 
 
 def _close_of(error: SignalboxError) -> tuple[int, str]:

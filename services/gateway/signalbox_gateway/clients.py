@@ -66,7 +66,8 @@ class Clients:
         self.packages = Bucket(bus.connection, PACKAGES)
         self._command_ids = CommandIds(secret_key)
         self.operation_ids = OperationIds(secret_key)
-        self._patience = command_patience
+        self.patience = command_patience
+        """Seconds for the answer of a command."""
 
     async def query(
         self, asker: Asker | None, query: Query[R], *, project: uuid.UUID | None = None
@@ -157,7 +158,7 @@ class Clients:
 
         async def send(grant: str | None) -> Answer[R] | None:
             complete = replace(sending, grant=grant, operation=operation_id)
-            return await self.bus.send(command, complete, patience=self._patience)
+            return await self.bus.send(command, complete, patience=self.patience)
 
         try:
             answer = await self._granted(asker, command, project, send)
@@ -210,6 +211,8 @@ class Clients:
         except SignalboxError as error:
             if error.code == ProjectNotFound.code:
                 raise OperationNotFound from error
+            if error.code == OperationNotFound.code and ref.user_id == asker.user_id:
+                raise NotCancellable from error  # it is theirs, and still on its way
             raise
         report = answer.value()
         return operation_body(operation_id, ref.command, report.status, ref.created_at, report)

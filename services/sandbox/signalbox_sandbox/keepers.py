@@ -139,16 +139,18 @@ class _Line:
             yield line
 
     async def ask(self, request: dict[str, Any], data: bytes = b"") -> dict[str, Any]:
-        async with asyncio.timeout(_PATIENCE):
-            try:
+        try:
+            async with asyncio.timeout(_PATIENCE):
                 await self._loop.sock_sendall(self._connection, wire.encode(request) + data)
-            except OSError as error:
-                raise KeeperGone(str(self._folder)) from error
-            while b"\n" not in self._rest:
-                more = await self._receive()
-                if not more:
-                    raise KeeperGone("it ended in the middle of an answer")
-                self._rest += more
+                while b"\n" not in self._rest:
+                    more = await self._receive()
+                    if not more:
+                        raise KeeperGone("it ended in the middle of an answer")
+                    self._rest += more
+        except TimeoutError as error:
+            raise KeeperRefused("no_answer", "Its keeper does not answer, or not yet.") from error
+        except OSError as error:
+            raise KeeperGone(str(self._folder)) from error
         said, _, self._rest = self._rest.partition(b"\n")
         answer: dict[str, Any] = json.loads(said)
         if "error" in answer:

@@ -39,8 +39,7 @@ from signalbox_common.programs import FANOUT, PROGRAMS
 
 DATABASE = "signalbox"
 KNOWS_SECRET_KEY = frozenset({"gateway", FANOUT, "auth"})
-HAS_OWN_SECRET_KEY = frozenset({"catalog", "tasks", "sandbox", "git"})
-"""Services that get a key of their own, which tells nothing about the one of the installation."""
+"""Who gets the key of the installation; all others have one of their own, which tells nothing about it."""
 
 
 @dataclass(frozen=True)
@@ -115,15 +114,11 @@ class Credentials:
     def save(self, path: Path, mode: int = 0o600) -> None:
         write_secret(path, json.dumps(asdict(self), indent=2), mode)
 
-    def secret_key_of(self, service: str) -> str | None:
+    def secret_key_of(self, service: str) -> str:
         """What a service gets as its `SECRET_KEY`."""
         if service in KNOWS_SECRET_KEY:
             return self.secret_key
-        return (
-            derive(self.secret_key, f"secret-key-of/{service}").hex()
-            if service in HAS_OWN_SECRET_KEY
-            else None
-        )
+        return derive(self.secret_key, f"secret-key-of/{service}").hex()
 
     def nats_url(self, endpoints: Endpoints, user: str) -> str:
         return _url("nats", endpoints.nats, user, self.passwords["nats"][user])
@@ -227,8 +222,7 @@ def write_service_files(
         write_secret(own / "redis-url", credentials.redis_url(endpoints, service), mode)
         if service not in ("gateway", FANOUT):
             write_secret(own / "database-url", credentials.database_url(endpoints, service), mode)
-        if (secret_key := credentials.secret_key_of(service)) is not None:
-            write_secret(own / "secret-key", secret_key, mode)
+        write_secret(own / "secret-key", credentials.secret_key_of(service), mode)
     write_secret(directory / "auth" / "admin-password", credentials.admin_password, mode)
     write_secret(directory / "auth" / "root-key", credentials.root_key, mode)
 

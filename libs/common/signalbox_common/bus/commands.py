@@ -74,23 +74,16 @@ class CommandConsumer(DurableConsumer):
                 return await call.take_effect(self._handler, command)
             outcome = await self._handler(call, command)
         except SignalboxError as error:
-            if error.said_at_once:
-                return Outcome.failure(error)
-            if not error.final:
+            if not error.final and not error.forgotten:
                 raise
-            return await self._refuse(asked, delivery, delivery.message.command_id, error)
+            if error.forgotten:
+                if error.final:
+                    await self._audit.refused(asked, error)
+                return Outcome.failure(error)
+            return await self._call(asked, delivery, delivery.message.command_id).refuse(error)
         if not isinstance(outcome, Outcome):
             raise TypeError(f"{self.subject} is answered outside its transaction")
         return outcome
-
-    async def _refuse(
-        self, asked: AuditedRequest, delivery: Delivery, command_id: uuid.UUID, refusal: SignalboxError
-    ) -> Outcome[Any]:
-        if refusal.status == 401:
-            # Whoever comes again with a better grant is to be heard.
-            await self._audit.refused(asked, refusal)
-            return Outcome.failure(refusal)
-        return await self._call(asked, delivery, command_id).refuse(refusal)
 
     async def _principal(self, delivery: Delivery) -> Principal | None:
         if self.contract.grant is GrantScope.NONE:

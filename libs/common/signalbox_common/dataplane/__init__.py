@@ -5,6 +5,7 @@ is checked as it is for messages, and an open response ends with what it was gra
 """
 
 from signalbox_common.dataplane.client import Body, DataClient
+from signalbox_common.dataplane.numbers import number_of
 from signalbox_common.dataplane.server import DataRequest, DataServer
 
-__all__ = ["Body", "DataClient", "DataRequest", "DataServer"]
+__all__ = ["Body", "DataClient", "DataRequest", "DataServer", "number_of"]

@@ -17,7 +17,8 @@ from starlette.types import Message, Receive, Scope, Send
 from signalbox_common import background, telemetry
 from signalbox_common.contracts.auth import AccessRevoked
 from signalbox_common.contracts.dataplane import FENCE, DataRoute
-from signalbox_common.errors import GrantRevoked, Invalid, SignalboxError, Unauthenticated, Unavailable
+from signalbox_common.dataplane.numbers import number_of
+from signalbox_common.errors import GrantRevoked, SignalboxError, Unauthenticated, Unavailable
 from signalbox_common.http import HttpServer
 from signalbox_common.principal import GrantVerifier, HeldGrant, Principal, authorize
 from signalbox_common.revoked import Revocations
@@ -28,7 +29,6 @@ log = telemetry.get_logger()
 UNCHECKED_FOR = 10.0
 """Seconds without word of revocations after which open responses are ended."""
 _CHECK_EVERY = 0.5
-_MOST = 2**63
 _SPACE_STEP = 1024 * 1024
 """Bytes of a body between two looks at the disk."""
 
@@ -65,10 +65,7 @@ class DataRequest:
 
     def offset(self, name: str = "from") -> int:
         """Where to begin, of a body that is asked for from some place on."""
-        text = self.query.get(name, "0")
-        if not text.isdecimal() or int(text) >= _MOST:
-            raise Invalid(f"{name} is a number of bytes.")
-        return int(text)
+        return number_of(self.query.get(name, "0"), name)
 
 
 DataHandler = Callable[[DataRequest], Awaitable[Response]]
@@ -166,13 +163,14 @@ class DataServer:
             self._open.discard(opened)
 
     async def _respond(self, handler: DataHandler, held: HeldGrant, request: Request, send: Send) -> None:
+        fence = request.headers.get(FENCE)
         try:
             response = await handler(
                 DataRequest(
                     principal=held.principal,
                     path=dict(request.path_params),
                     query=dict(request.query_params),
-                    fence=_fence_of(request),
+                    fence=number_of(fence, FENCE) if fence is not None else None,
                     _request=request,
                     _space=self._space,
                 )
@@ -215,15 +213,6 @@ class _RouteApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._server.serve(self._route, self._handler, scope, receive, send)
-
-
-def _fence_of(request: Request) -> int | None:
-    text = request.headers.get(FENCE)
-    if text is None:
-        return None
-    if not text.isdecimal() or int(text) >= _MOST:
-        raise Invalid(f"{FENCE} is a number.")
-    return int(text)
 
 
 def _refusal(error: SignalboxError) -> Response:

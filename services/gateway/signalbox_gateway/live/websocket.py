@@ -13,6 +13,7 @@ from starlette.websockets import WebSocketDisconnect
 from signalbox_common import background
 from signalbox_common.errors import SignalboxError
 from signalbox_gateway import cookies
+from signalbox_gateway.closing import NOT_AUTHENTICATED, TOKEN_EXPIRED, TOO_SLOW, TRY_LATER, UNSUPPORTED
 from signalbox_gateway.errors import OriginMissing
 from signalbox_gateway.identity import Asker, Identity
 from signalbox_gateway.live.access import EndReason, OpenConnection
@@ -26,7 +27,6 @@ routes = APIRouter()
 
 AUTH_WITHIN = 10.0
 """Seconds for the `auth` message of a client that has shown nothing yet."""
-NOT_AUTHENTICATED, TOKEN_EXPIRED, TOO_SLOW, TRY_LATER, UNSUPPORTED = 4401, 4408, 4413, 1013, 1003
 _CLOSES = {EndReason.REVOKED: NOT_AUTHENTICATED, EndReason.UNCHECKED: TRY_LATER}
 _LONGEST = 24 * 3600.0
 

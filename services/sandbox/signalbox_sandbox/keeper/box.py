@@ -15,6 +15,7 @@ from signalbox_sandbox.keeper import seccomp
 UID = 1000
 """Of programs inside."""
 WORKSPACE = "/workspace"
+_HOSTNAME = "sandbox"
 _TMP = "/tmp"  # noqa: S108 - inside, and of each its own
 _TMP_SIZE = 64 * 1024 * 1024
 HOME = "/home/user"
@@ -51,7 +52,6 @@ class Plan(NamedTuple):
     folder: Path
     lower: Path | None = None
     """The tree that its workspace begins with, if there is one."""
-    hostname: str = "sandbox"
 
 
 class Box:
@@ -140,7 +140,7 @@ def options(plan: Plan, etc: Path) -> list[str]:
     return [
         *("--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"),
         *("--unshare-cgroup", "--disable-userns", "--die-with-parent", "--new-session"),
-        *("--uid", str(UID), "--gid", str(UID), "--cap-drop", "ALL", "--hostname", plan.hostname),
+        *("--uid", str(UID), "--gid", str(UID), "--cap-drop", "ALL", "--hostname", _HOSTNAME),
         *("--clearenv", *_settings(ENVIRONMENT)),
         *("--ro-bind", "/usr", "/usr", *_system_links()),
         *("--ro-bind", str(etc), "/etc", "--proc", "/proc", "--dev", "/dev", *_masks()),

@@ -20,6 +20,13 @@ Request = dict[str, Any]
 Serve = Callable[["Connection", Request], None]
 
 
+def count_of(value: object) -> int:
+    """Bytes, as somebody says them."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"{value!r} is no number of bytes")
+    return value
+
+
 class Connection:
     """Requests come one after the other: the next is looked at when the one before was answered."""
 
@@ -178,8 +185,8 @@ class _Input:
         self._processes = processes
         self._refused = process if isinstance(process, Refused) else None
         self._process = process if isinstance(process, Process) else None
-        self._offset = request["offset"]
-        self._left = request["size"]
+        self._offset = count_of(request["offset"])
+        self._left = count_of(request["size"])
         self._close = bool(request.get("close"))
         self._fresh = b""
         if self._process is not None:

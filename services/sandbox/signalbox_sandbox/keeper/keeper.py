@@ -8,12 +8,13 @@ from functools import partial
 from typing import Any
 
 from signalbox_sandbox.keeper.box import Box
-from signalbox_sandbox.keeper.connection import Connection, Request
+from signalbox_sandbox.keeper.connection import Connection, Request, count_of
 from signalbox_sandbox.keeper.loop import Loop, Timer
 from signalbox_sandbox.keeper.orders import Answer, Orders
 from signalbox_sandbox.keeper.processes import Process, Processes, resize
 from signalbox_sandbox.keeper.refused import Refused
 
+ACCEPT_PAUSE = 0.5
 _MALFORMED = (LookupError, TypeError, ValueError, AttributeError)
 
 
@@ -38,13 +39,18 @@ class Keeper:
         self._fence = 0
         self._deadline: Timer | None = None
         self._set_deadline(lifetime)
-        self._actions: dict[str, Callable[[Request], dict[str, Any]]] = {
+        self._actions: dict[str, Callable[[Connection, Request], None]] = {
             "status": self._status,
-            "processes": lambda _request: {"processes": self._processes.described},
-            "confirm": self._confirm,
-            "resize": self._resize,
             "set-deadline": self._extend,
             "end": self._end,
+            "processes": self._list,
+            "start": self._start,
+            "output": self._output,
+            "confirm": self._confirm,
+            "input": self._input,
+            "signal": self._signal,
+            "resize": self._resize,
+            "end-process": self._end_process,
         }
 
     def run(self) -> str:
@@ -52,7 +58,7 @@ class Keeper:
         watched = os.pidfd_open(self._box.process.pid)
         self._loop.on_readable(watched, partial(self._finish, "failed"))
         self._listener.settimeout(0)
-        self._loop.on_readable(self._listener.fileno(), self._accept)
+        self._listen()
         try:
             self._loop.run()
         finally:
@@ -67,48 +73,27 @@ class Keeper:
     def _accept(self) -> None:
         try:
             connection, _ = self._listener.accept()
-        except OSError:  # it has left already, or there are too many
+        except OSError:  # there are too many open: it is tried again when some may be closed
+            self._loop.on_readable(self._listener.fileno(), None)
+            self._loop.after(ACCEPT_PAUSE, self._listen)
             return
         Connection(self._loop, connection, self._serve)
+
+    def _listen(self) -> None:
+        self._loop.on_readable(self._listener.fileno(), self._accept)
 
     # -- what it is asked --------------------------------------------------------------------------------
 
     def _serve(self, connection: Connection, request: Request) -> None:
         try:
             self._check_fence(request)
-            self._do(connection, request)
+            self._actions[request["do"]](connection, request)
         except Refused as refused:
             connection.answer(_refusal(refused))
         except OSError as error:
             connection.answer({"error": "failed", "detail": error.strerror or str(error)})
         except _MALFORMED as error:
             connection.answer({"error": "malformed", "detail": repr(error)})
-
-    def _do(self, connection: Connection, request: Request) -> None:
-        def then(answer: Answer, _passed: list[int]) -> None:
-            failed = {"error": "failed", "detail": answer.get("error")}
-            connection.answer(failed if "error" in answer else {})
-
-        match request["do"]:
-            case "start":
-                self._processes.start(request["key"], request["asked"], partial(_started, connection))
-            case "output":
-                process = self._processes.get(request["key"])
-                connection.tell(process, request.get("from", 0), follow=request.get("follow", False))
-            case "input":
-                connection.take(self._processes, self._known(request["key"]), request)
-            case "signal":
-                self._processes.signal(self._processes.get(request["key"]), request["signal"], then)
-            case "end-process":
-                self._processes.end(self._processes.get(request["key"]), then)
-            case other:
-                connection.answer(self._actions[other](request))
-
-    def _known(self, key: str) -> Process | Refused:
-        try:
-            return self._processes.get(key)
-        except Refused as refused:
-            return refused
 
     def _check_fence(self, request: Request) -> None:
         """Who comes for an earlier epoch of the run than somebody before is too late."""
@@ -119,17 +104,20 @@ class Keeper:
             raise Refused("fenced", "Somebody later is at work here.")
         self._fence = fence
 
-    def _status(self, _request: Request) -> dict[str, Any]:
-        return {
-            "epoch": self._epoch,
-            "pid": os.getpid(),
-            "secondsLeft": max(0.0, self._deadline.due - time.monotonic()) if self._deadline else 0.0,
-            "running": self._processes.running,
-        }
+    def _status(self, connection: Connection, _request: Request) -> None:
+        left = max(0.0, self._deadline.due - time.monotonic()) if self._deadline is not None else 0.0
+        connection.answer(
+            {
+                "epoch": self._epoch,
+                "pid": os.getpid(),
+                "secondsLeft": left,
+                "running": self._processes.running,
+            }
+        )
 
-    def _extend(self, request: Request) -> dict[str, Any]:
+    def _extend(self, connection: Connection, request: Request) -> None:
         self._set_deadline(request["seconds"])
-        return {}
+        connection.answer({})
 
     def _set_deadline(self, seconds: float) -> None:
         timer = self._loop.after(seconds, partial(self._finish, "deadline"))
@@ -137,22 +125,50 @@ class Keeper:
             self._deadline.cancel()
         self._deadline = timer
 
-    def _end(self, request: Request) -> dict[str, Any]:
+    def _end(self, connection: Connection, request: Request) -> None:
         self._finish(request.get("reason", "destroyed"))
-        return {}
+        connection.answer({})
 
-    def _confirm(self, request: Request) -> dict[str, Any]:
+    def _list(self, connection: Connection, _request: Request) -> None:
+        connection.answer({"processes": self._processes.described})
+
+    def _start(self, connection: Connection, request: Request) -> None:
+        self._processes.start(request["key"], request["asked"], partial(_started, connection))
+
+    def _output(self, connection: Connection, request: Request) -> None:
         process = self._processes.get(request["key"])
-        self._processes.confirm(process, request["offset"])
-        return {"confirmed": process.output.confirmed}
+        connection.tell(process, count_of(request.get("from", 0)), follow=request.get("follow", False))
 
-    def _resize(self, request: Request) -> dict[str, Any]:
+    def _confirm(self, connection: Connection, request: Request) -> None:
+        process = self._processes.get(request["key"])
+        self._processes.confirm(process, count_of(request["offset"]))
+        connection.answer({"confirmed": process.output.confirmed})
+
+    def _input(self, connection: Connection, request: Request) -> None:
+        try:
+            process: Process | Refused = self._processes.get(request["key"])
+        except Refused as refused:
+            process = refused  # what follows is still to be read
+        connection.take(self._processes, process, request)
+
+    def _signal(self, connection: Connection, request: Request) -> None:
+        process = self._processes.get(request["key"])
+        self._processes.signal(process, request["signal"], partial(_done, connection))
+
+    def _resize(self, connection: Connection, request: Request) -> None:
         resize(self._processes.get(request["key"]), request["rows"], request["cols"])
-        return {}
+        connection.answer({})
+
+    def _end_process(self, connection: Connection, request: Request) -> None:
+        self._processes.end(self._processes.get(request["key"]), partial(_done, connection))
 
 
 def _started(connection: Connection, process: Process | Refused) -> None:
     connection.answer(_refusal(process) if isinstance(process, Refused) else process.described)
+
+
+def _done(connection: Connection, answer: Answer, _passed: list[int]) -> None:
+    connection.answer({"error": "failed", "detail": answer["error"]} if "error" in answer else {})
 
 
 def _refusal(refused: Refused) -> dict[str, Any]:

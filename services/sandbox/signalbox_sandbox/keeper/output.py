@@ -75,11 +75,9 @@ class Output:
         return Frame(Kind.END, self.end, self._last) if self._last is not None else None
 
     def _let_go(self) -> None:
-        """Whole chunks, the oldest first."""
+        """Whole chunks, the oldest first; with `hold` these were confirmed: `room` lets in no more."""
         gone = 0
         while gone < len(self._chunks) and self.end - self._chunks[gone].end >= self._kept:
-            if self.hold and self._chunks[gone].end > self.confirmed:
-                break
             gone += 1
         if gone:
             self.begin = self._chunks[gone - 1].end

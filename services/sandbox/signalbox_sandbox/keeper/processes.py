@@ -249,8 +249,9 @@ class Processes:
             self._loop.after(LINGER, partial(self._give_up_streams, process))
             return
         for descriptor, kind in process.streams.items():
+            # Once: no more than that lay in it then, and who writes on and on must not hold up all else.
             with suppress(OSError):
-                while process.output.room > 0 and (data := os.read(descriptor, READ)):
+                if data := os.read(descriptor, min(READ, process.output.room)):
                     process.output.add(kind, data)
         self._finish(process)
 

@@ -21,6 +21,8 @@ SOCKET = "role.sock"
 KEEPER_SOCKET, ENDED, LABEL = "keeper.sock", "ended.json", "label.json"
 BACKLOG = 128
 _REQUEST_WITHIN = 5.0
+START_WITHIN = 20
+"""Seconds for a sandbox to begin; a start that hangs would have no deadline."""
 _SPARE, _SPARES = ".spare-", 64
 """Folders that are made while nobody asks: on a slow disk that takes as long as all the rest of a sandbox."""
 _IDENTIFIER = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
@@ -41,6 +43,7 @@ class KeeperRole:
         self._base = base
         self._listener = _listen(base.folder, SOCKET)
         self._spares: list[Path] = []
+        self._makes_spares = True
         self._numbers = count()
         for left in base.folder.glob(f"{_SPARE}*"):  # by one that was killed
             for path in (*left.iterdir(), left):
@@ -67,9 +70,9 @@ class KeeperRole:
             selector.register(self._listener, selectors.EVENT_READ)
             selector.register(woken, selectors.EVENT_READ)
             while not told:
-                ready = selector.select(0 if len(self._spares) < _SPARES else None)
+                ready = selector.select(0 if self._makes_spares else None)
                 if not ready:
-                    self._spares.append(self._make_spare())
+                    self._add_spare()
                 for key, _ in ready:
                     if key.fileobj is self._listener:
                         self._accept()
@@ -103,6 +106,17 @@ class KeeperRole:
             return
         spare = self._spares.pop() if self._spares else self._make_spare()
         spare.rename(folder)
+        self._makes_spares = True
+
+    def _add_spare(self) -> None:
+        """Until there are enough, or no room for one: the next that is asked for says so, or finds some."""
+        try:
+            self._spares.append(self._make_spare())
+        except OSError as error:
+            print(f"no folder made ahead: {error}", file=sys.stderr, flush=True)
+            self._makes_spares = False
+        else:
+            self._makes_spares = len(self._spares) < _SPARES
 
     def _make_spare(self) -> Path:
         """All that a sandbox has on the disk before it begins, its label empty."""
@@ -172,10 +186,20 @@ def _live(base: Base, request: dict[str, Any], connection: socket.socket) -> Non
     os.pwrite(label, said, 0)
     os.ftruncate(label, len(said))
     (folder / ENDED).unlink(missing_ok=True)
-    lower = request.get("lower")
-    plan = box.Plan(folder, lower=Path(lower) if lower else None, hostname=request.get("hostname", "sandbox"))
+    why = "not_started"
+    try:
+        why = _run(base, folder, request, connection)
+    finally:
+        draft = folder / f"{ENDED}.new"
+        draft.write_text(json.dumps({"epoch": request["epoch"], "reason": why}), encoding="utf-8")
+        draft.replace(folder / ENDED)
 
-    started = box.Box(base.bwrap, plan, base.etc)
+
+def _run(base: Base, folder: Path, request: dict[str, Any], connection: socket.socket) -> str:
+    """Returns why the sandbox has ended; raises where it has not begun."""
+    signal.alarm(START_WITHIN)  # ends us, and all that we have started, where that hangs
+    lower = request.get("lower")
+    started = box.Box(base.bwrap, box.Plan(folder, Path(lower) if lower else None), base.etc)
     # All this takes as long as bubblewrap does, and goes on beside it.
     newcomer = inside.Newcomer()
     listener = _listen(folder, KEEPER_SOCKET)
@@ -189,13 +213,11 @@ def _live(base: Base, request: dict[str, Any], connection: socket.socket) -> Non
         raise
     for descriptor in namespaces:
         os.close(descriptor)
+    signal.alarm(0)
     keeper = Keeper(started, resident, listener, epoch=request["epoch"], lifetime=request["lifetime"])
     with connection, suppress(OSError):  # who has asked finds it by its label, if not by this answer
         connection.sendall(wire.encode({"pid": os.getpid()}))
-    why = keeper.run()
-    draft = folder / f"{ENDED}.new"
-    draft.write_text(json.dumps({"epoch": request["epoch"], "reason": why}), encoding="utf-8")
-    draft.replace(folder / ENDED)
+    return keeper.run()
 
 
 def _listen(folder: Path, name: str) -> socket.socket:
