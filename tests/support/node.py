@@ -5,6 +5,7 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import uuid
@@ -118,7 +119,10 @@ class Node:
         async def listens() -> bool:
             assert self._role is not None
             assert self._role.poll() is None, self._log.read_text()
-            return (self.folder / "role.sock").exists()
+            with socket.socket(socket.AF_UNIX) as connection, suppress(OSError):
+                connection.connect(str(self.folder / "role.sock"))
+                return True
+            return False
 
         await eventually(listens, what="the role listens")
 
