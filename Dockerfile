@@ -16,13 +16,14 @@ RUN --mount=type=cache,target=/root/.cache/uv \
 
 FROM python:3.11-slim-bookworm AS runtime
 # The standard library comes without bytecode, and a container that cannot write would compile it at each start.
-# /credentials is where `signalbox credentials` writes, /secrets where services keep the keys of their secrets: a new
-# volume there takes over its owner.
+# /credentials is where `signalbox credentials` writes, /secrets where services keep the keys of their secrets,
+# /sandboxes where those are kept: a new volume there takes over its owner.
 RUN python -m compileall -q -x '/(site-packages|tests?)/' /usr/local/lib/python3.11 \
     && groupadd --gid 10001 signalbox \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin signalbox \
     && install --directory --owner 10001 --group 10001 /credentials \
-    && install --directory --owner 10001 --group 10001 --mode 0700 /secrets
+    && install --directory --owner 10001 --group 10001 --mode 0700 /secrets \
+    && install --directory --owner 10001 --group 10001 --mode 0711 /sandboxes
 COPY --from=builder /app/.venv /app/.venv
 ARG SERVICE
 # Arguments, not environment: they are for the two steps below. uv itself stays behind in the builder.

@@ -14,9 +14,9 @@ import psutil
 
 from bench.report import Figure, Report, Target, at_least, at_most, console
 from bench.servers import ROOT
+from signalbox_common.dataplane.frames import FrameKind
 from signalbox_sandbox.keeper import box
-from signalbox_sandbox.keeper.wire import Kind
-from signalbox_sandbox.keepers import KeeperClient
+from signalbox_sandbox.runtime.keepers import KeeperClient
 from tests.support.node import Node, Sandbox
 
 RESULTS = ROOT / "bench/results/sandbox.json"
@@ -106,8 +106,8 @@ async def output_rate(client: KeeperClient) -> float:
     script = f"import os\nb = bytes(65536)\nfor _ in range({GIGABYTE // 65536}): os.write(1, b)"
     await client.start("much", ["python3", "-c", script], hold=True)
     began, taken, confirmed = time.perf_counter(), 0, 0
-    async for frame in client.output("much"):
-        if frame.kind is Kind.STDOUT:
+    async for frame in client.frames("much"):
+        if frame.kind is FrameKind.STDOUT:
             taken += len(frame.content)
         if taken - confirmed > 2 * 1024 * 1024:
             await client.ask("confirm", key="much", offset=taken)

@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         used = getattr(item, "fixturenames", ())
         if "stack" in used:
             item.add_marker(pytest.mark.xdist_group("stack"))  # they share one
-        elif "installation" in used:
+        elif "installation" in used or "shared_installation" in used:
             item.add_marker(pytest.mark.xdist_group(item.path.stem))  # as above
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from signalbox_sandbox.keepers import KeeperGone
+from signalbox_sandbox.runtime.keepers import KeeperGone
 from tests.support.node import Node, Sandbox
 
 HEADER = """

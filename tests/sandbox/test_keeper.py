@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from signalbox_common.testing import eventually
-from signalbox_sandbox.keepers import KeeperGone, KeeperRefused
+from signalbox_sandbox.runtime.keepers import KeeperGone, KeeperRefused
 from tests.support.node import LIFETIME, Node, Sandbox, is_gone, killed
 
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from signalbox_sandbox.keepers import KeeperGone, KeeperRefused
+from signalbox_sandbox.runtime.keepers import KeeperGone, KeeperRefused
 from tests.support.node import Node, Sandbox
 
 FORKS = """

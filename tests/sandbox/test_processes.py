@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from signalbox_common.dataplane.frames import FrameKind
 from signalbox_common.testing import eventually
 from signalbox_sandbox.keeper.output import KEPT
-from signalbox_sandbox.keeper.wire import Kind
-from signalbox_sandbox.keepers import KeeperRefused
+from signalbox_sandbox.runtime.keepers import KeeperRefused
 from tests.support.node import Node, Sandbox
 
 MIB = 1024 * 1024
@@ -107,8 +107,8 @@ async def test_a_terminal(sandbox: Sandbox) -> None:
 
     async def shows(text: bytes) -> None:
         said = b""
-        async for frame in client.output("shell"):
-            assert frame.kind is Kind.PTY
+        async for frame in client.frames("shell"):
+            assert frame.kind is FrameKind.PTY
             said += frame.content
             if text in said:
                 return
@@ -138,7 +138,7 @@ async def test_signals_reach_all_that_it_runs(sandbox: Sandbox) -> None:
     )
 
     async def up() -> bool:
-        return bool([f async for f in sandbox.client.output("waits", follow=False)])
+        return bool([f async for f in sandbox.client.frames("waits", follow=False)])
 
     await eventually(up)
     await sandbox.client.ask("signal", key="waits", signal=signal.SIGTERM)
@@ -198,8 +198,8 @@ async def test_what_nobody_reads_in_time_is_a_gap(sandbox: Sandbox) -> None:
         return any(each["key"] == "much" and each["state"] == "ended" for each in processes)
 
     await eventually(ended)
-    frames = [frame async for frame in sandbox.client.output("much")]
-    assert frames[0].kind is Kind.GAP
+    frames = [frame async for frame in sandbox.client.frames("much")]
+    assert frames[0].kind is FrameKind.GAP
     gap = int.from_bytes(frames[0].content, "big")
     rest = b"".join(frame.content for frame in frames[1:-1])
     assert gap + len(rest) == size + 4
@@ -217,9 +217,9 @@ async def test_a_program_that_is_held_waits_for_its_reader(sandbox: Sandbox) -> 
 
     await eventually(full)
     taken = 0
-    async for frame in sandbox.client.output("held"):
-        assert frame.kind is not Kind.GAP
-        if frame.kind is Kind.END:
+    async for frame in sandbox.client.frames("held"):
+        assert frame.kind is not FrameKind.GAP
+        if frame.kind is FrameKind.END:
             break
         taken += len(frame.content)
         await sandbox.client.ask("confirm", key="held", offset=taken)

@@ -24,12 +24,15 @@ UNAUTHENTICATED, EXPIRED, ENDED = "401 unauthenticated", "401 token_expired", "4
 NO_SCOPE, IN_PERSON = "403 insufficient_scope", "403 session_required"
 TOO_LOW, ADMINS_ONLY = "403 role_too_low", "403 admin_required"
 NO_PROJECT, NO_OPERATION = "404 project_not_found", "404 operation_not_found"
+NO_SANDBOX = "404 sandbox_not_found"
 NO_SESSION, NO_TOKEN = "404 session_not_found", "404 token_not_found"
 
 BELOW = {"owner": "maintainer", "maintainer": "developer", "developer": "viewer", "admin": "somebody"}
 """Whose role is the one below."""
 
 ACCOUNT = "/api/v1/projects/{project_id}/service-accounts/{account_id}"
+SANDBOX = "/api/v1/sandboxes/{sandbox_id}"
+PROCESS = f"{SANDBOX}/processes/{{key}}"
 KIND = "/api/v1/kinds/{plural}"
 ONE = f"{KIND}/{{name}}"
 PACKAGE = "/api/v1/kinds/skills/{name}/package"
@@ -82,6 +85,12 @@ def in_project(route: str, right: str, answer: str, narrow: str | None = NO_SCOP
     """For members with that role at least; to everybody else there is no such project."""
     low = TOO_LOW if right in BELOW else None
     return Row(route, right, answer, narrow=narrow, low=low, stranger=NO_PROJECT, admin=NO_PROJECT)
+
+
+def in_sandbox(route: str, right: str, answer: str) -> Row:
+    """As in its project; to everybody else there is no such sandbox."""
+    low = TOO_LOW if right in BELOW else None
+    return Row(route, right, answer, low=low, stranger=NO_SANDBOX, admin=NO_SANDBOX)
 
 
 def of_member(route: str, answer: str, others: str) -> Row:
@@ -156,6 +165,34 @@ ROWS = (
     in_project("POST /api/v1/apply", "developer", "200"),
     in_project(f"DELETE {ONE}", "developer", "204"),
     in_project(f"POST {ONE}/restore", "developer", "200"),
+    #
+    in_project("POST /api/v1/sandboxes", "developer", "201"),
+    in_project("GET /api/v1/sandboxes", "viewer", "200"),
+    in_project("POST /api/v1/projects/{project_id}/sandboxes", "developer", "201"),
+    in_project("GET /api/v1/projects/{project_id}/sandboxes", "viewer", "200"),
+    in_sandbox(f"GET {SANDBOX}", "viewer", "200"),
+    in_sandbox(f"POST {SANDBOX}/exec", "developer", "200"),
+    in_sandbox(f"POST {SANDBOX}/processes", "developer", "201"),
+    in_sandbox(f"GET {SANDBOX}/processes", "viewer", "200"),
+    in_sandbox(f"GET {PROCESS}", "viewer", "200"),
+    in_sandbox(f"POST {PROCESS}/signal", "developer", "204"),
+    in_sandbox(f"GET {PROCESS}/output", "viewer", "200"),
+    Row(
+        f"WS {SANDBOX}/terminal",
+        "developer",
+        "ready",
+        anonymous="4401 unauthenticated",
+        expired="4401 token_expired",
+        ended="4401 session_ended",
+        narrow="4403 insufficient_scope",
+        low="4403 role_too_low",
+        stranger="4403 sandbox_not_found",
+        admin="4403 sandbox_not_found",
+    ),
+    in_sandbox(f"PUT {SANDBOX}/timeout", "developer", "200"),
+    in_sandbox(f"POST {SANDBOX}/pause", "developer", "200"),
+    in_sandbox(f"POST {SANDBOX}/resume", "developer", "200"),
+    in_sandbox(f"DELETE {SANDBOX}", "developer", "200"),
     #
     in_project("GET /api/v1/info", "viewer", "200", None),  # what a token may do is for its holder to see
     of_member("GET /api/v1/operations/{operation_id}", "200", NO_OPERATION),
@@ -243,6 +280,8 @@ NEW_USER = {"username": "new-{number}", "email": "new-{number}@example.com", "pa
 NEW_PASSWORD = {"currentPassword": "{password}", "newPassword": "{password} and more"}
 MEMBER = {"user_id": "member_id"}
 
+WAITING = Words(path={"key": "waits"})
+
 WORDS = {
     "POST /api/v1/auth/register": Words(NEW_USER),
     "POST /api/v1/auth/login": Words({"username": "{username}", "password": "{password}"}),
@@ -267,6 +306,15 @@ WORDS = {
     "POST /api/v1/projects/{project_id}/restore": Words(about={"project_id": "deleted_id"}),
     "GET /api/v1/sse": Words(query={"project": "{project_id}"}),
     "POST /api/v1/projects/{project_id}/events": Words({"type": "ext.ci.finished"}),
+    "POST /api/v1/sandboxes": Words({"projectId": "{project_id}"}),
+    "GET /api/v1/sandboxes": Words(query={"projectId": "{project_id}"}),
+    "POST /api/v1/projects/{project_id}/sandboxes": Words({}),
+    f"POST {SANDBOX}/exec": Words({"command": "true"}),
+    f"POST {SANDBOX}/processes": Words({"command": "true"}),
+    f"PUT {SANDBOX}/timeout": Words({"timeout": 600}),
+    f"GET {PROCESS}": WAITING,
+    f"GET {PROCESS}/output": WAITING,
+    f"POST {PROCESS}/signal": replace(WAITING, body={"signal": 15}),
     f"GET {KIND}/schema": Words(path=A_GHOST),
     f"GET {KIND}": Words(query=IN_NAMESPACE, path=A_GHOST),
     f"GET {ONE}": OF_GHOST,

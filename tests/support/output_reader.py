@@ -9,8 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from signalbox_sandbox.keeper.wire import Kind
-from signalbox_sandbox.keepers import KeeperClient
+from signalbox_common.dataplane.frames import FrameKind
+from signalbox_sandbox.runtime.keepers import KeeperClient
 
 CONFIRM_EVERY = 1024 * 1024
 
@@ -22,15 +22,15 @@ async def main() -> None:
         offset = file.tell() + errors.tell()
         confirmed = offset
         first = True
-        async for frame in client.output(key, offset):
+        async for frame in client.frames(key, offset):
             if first:
                 print(time.monotonic() - began, flush=True)
                 first = False
-            if frame.kind is Kind.END:
+            if frame.kind is FrameKind.END:
                 return
-            assert frame.kind is not Kind.GAP, "something was lost"
+            assert frame.kind is not FrameKind.GAP, "something was lost"
             assert frame.offset == offset
-            os.write(file.fileno() if frame.kind is Kind.STDOUT else errors.fileno(), frame.content)
+            os.write(file.fileno() if frame.kind is FrameKind.STDOUT else errors.fileno(), frame.content)
             offset += len(frame.content)
             if offset - confirmed >= CONFIRM_EVERY:
                 await client.ask("confirm", key=key, offset=offset)

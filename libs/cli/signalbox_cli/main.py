@@ -16,6 +16,7 @@ from signalbox_cli.commands import (
     kinds,
     manifests,
     resources,
+    sandboxes,
     secrets,
     skills,
     stack,
@@ -63,6 +64,7 @@ for command in _OF_RESOURCES:
     app.command(rich_help_panel=RESOURCES)(command)
 app.command("api-resources", hidden=True)(kinds.kinds)  # as kubectl calls it
 app.add_typer(skills.app, name="skill", rich_help_panel=RESOURCES)
+app.add_typer(sandboxes.app, name="sandbox")
 for name, group in {"dlq": dlq, "work": work, "keys": keys, "secrets": secrets, "audit": audit}.items():
     app.add_typer(group.app, name=name)
 app.add_typer(events.publisher, name="publisher")

@@ -36,6 +36,11 @@ def uuid7() -> uuid.UUID:
     return uuid.UUID(bytes=millis.to_bytes(6, "big") + bytes(tail))
 
 
+def made_at(identifier: uuid.UUID) -> float:
+    """The time in one that is ordered by time, in seconds."""
+    return (identifier.int >> 80) / 1000
+
+
 def is_canonical_uuid(text: str) -> bool:
     try:
         return str(uuid.UUID(text)) == text

@@ -38,7 +38,9 @@ class Service:
         settings: OwnerSettings,
         *,
         checkpoint: Checkpoint = no_checkpoint,
+        node: str | None = None,
     ) -> None:
+        """`node` is what several instances share that work may be for."""
         telemetry.configure(settings.service, settings.instance, settings.log_level, settings.otel_endpoint)
         self.settings = settings
         self.database = Database(settings)
@@ -55,7 +57,7 @@ class Service:
             },
         )
         self.data = DataServer(settings.service, self.bus.grants, self.bus.revoked, self.space)
-        self.work = Worker(self.database, self.inbox.pending, settings.instance)
+        self.work = Worker(self.database, self.inbox.pending, settings.instance, node=node)
         self.work.tell = self.bus.wakeups.tell
         self.bus.wakeups.listener = self.work.look
         self.health.measure = self.work.measure

@@ -45,6 +45,7 @@ from signalbox_gateway.routes import (
     operations,
     packages,
     projects,
+    sandboxes,
     sessions,
     tokens,
     users,
@@ -70,6 +71,7 @@ ROUTES = (
     packages,  # before kinds: `skills` is one of them
     kinds,
     apply,
+    sandboxes,
     operations,
     live,
 )

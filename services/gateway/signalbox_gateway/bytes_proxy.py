@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -17,10 +17,11 @@ from signalbox_common import background
 from signalbox_common.contracts.dataplane import DataRoute
 from signalbox_common.dataplane import Body, DataClient, number_of
 from signalbox_common.errors import SignalboxError
-from signalbox_gateway.closing import ENDED, NOT_AUTHENTICATED, REFUSED, TRY_LATER
+from signalbox_gateway.closing import ENDED, close_of
 from signalbox_gateway.identity import Asker, Identity
 
 KEEPALIVE_EVERY = 15.0
+EVENT_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _KEEPALIVE = b":\n\n"
 
 
@@ -55,32 +56,36 @@ class BytesProxy:
             "Content-Disposition": "attachment",
             **({"Content-Length": str(opened.body.left)} if opened.body.left is not None else {}),
         }
-        return _StreamedBody(opened, aiter(opened.body), "application/octet-stream", headers)
+        return StreamedBody(aiter(opened.body), opened.close, "application/octet-stream", headers)
 
     async def events(self, request: Request, asker: Asker, place: Place, offset: int = 0) -> Response:
         """Each with the offset after it as its id, so that a browser that connects again misses nothing."""
         said = request.headers.get("last-event-id")
         offset = number_of(said, "Last-Event-ID") if said else offset
         opened = await _Opened.of(self._client(asker, place), place, offset)
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return _StreamedBody(opened, _events(opened), "text/event-stream", headers)
+        return StreamedBody(_events(opened), opened.close, "text/event-stream", EVENT_HEADERS)
 
     async def socket(self, socket: WebSocket, asker: Asker, place: Place, offset: int = 0) -> None:
         """Binary messages as they come; of an accepted WebSocket, which is closed at the end."""
         try:
             opened = await _Opened.of(self._client(asker, place), place, offset)
         except SignalboxError as error:
-            await socket.close(*_close_of(error))
+            await socket.close(*close_of(error))
             return
-        await _while_there(_send(socket, opened), socket.receive, opened)
+        await _while_there(_send(socket, opened), socket.receive, opened.close)
 
     def _client(self, asker: Asker, place: Place) -> DataClient:
-        async def grant() -> str:
-            service = place.route.service
-            found = await self._identity.grant(asker, service, place.project, purpose=place.route.does)
-            return found.grant
+        return self.client(asker, place.route.service, place.address, place.project, place.route.does)
 
-        return DataClient(place.address, grant)
+    def client(
+        self, asker: Asker, service: str, address: str, project: uuid.UUID, purpose: str
+    ) -> DataClient:
+        """Of the data plane there, in the name of who asks."""
+
+        async def grant() -> str:
+            return (await self._identity.grant(asker, service, project, purpose=purpose)).grant
+
+        return DataClient(address, grant)
 
 
 class _Opened:
@@ -99,24 +104,24 @@ class _Opened:
             return _Opened(body, stack.pop_all())
 
 
-class _StreamedBody(Response):
+class StreamedBody(Response):
     """Ends with its client, also while there is nothing to send."""
 
     def __init__(
         self,
-        opened: _Opened,
         chunks: AsyncIterator[bytes],
+        close: Callable[[], Awaitable[None]],
         media_type: str,
         headers: Mapping[str, str],
     ) -> None:
         super().__init__(media_type=media_type, headers=dict(headers))
         if "Content-Length" not in headers:
             del self.headers["content-length"]
-        self._opened = opened
         self._chunks = chunks
+        self._close = close
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
-        await _while_there(self._stream(send), receive, self._opened)
+        await _while_there(self._stream(send), receive, self._close)
 
     async def _stream(self, send: Send) -> None:
         """What is cut stays without its end, so that nobody takes it for whole."""
@@ -126,7 +131,9 @@ class _StreamedBody(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _while_there(sending: Coroutine[Any, Any, None], receive: Receive, opened: _Opened) -> None:
+async def _while_there(
+    sending: Coroutine[Any, Any, None], receive: Receive, close: Callable[[], Awaitable[None]]
+) -> None:
     """Until all is sent, or nobody is there who would take it; what else they say is not heard."""
 
     async def until_it_leaves() -> None:
@@ -140,7 +147,7 @@ async def _while_there(sending: Coroutine[Any, Any, None], receive: Receive, ope
             tasks[0].result()
     finally:
         await background.end(*tasks)
-        await opened.close()
+        await close()
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:
@@ -180,14 +187,8 @@ async def _send(socket: WebSocket, opened: _Opened) -> None:
         async for chunk in opened.body:
             await socket.send_bytes(chunk)
     except SignalboxError as error:
-        await socket.close(*_close_of(error))
+        await socket.close(*close_of(error))
     except WebSocketDisconnect:
         return
     else:
         await socket.close(ENDED)
-
-
-def _close_of(error: SignalboxError) -> tuple[int, str]:
-    if error.status == 401:
-        return NOT_AUTHENTICATED, error.code
-    return (REFUSED if error.status < 500 else TRY_LATER), error.code

@@ -22,12 +22,13 @@ from signalbox_common.contracts.operations import (
     OperationReport,
     OperationStatus,
 )
+from signalbox_common.contracts.sandbox import FindSandbox
 from signalbox_common.contracts.streams import PACKAGES
 from signalbox_common.errors import NotCancellable, OperationNotFound, SignalboxError, Unavailable
 from signalbox_common.keys import CommandIds, OperationIds, OperationRef, uuid7
 from signalbox_gateway.bytes_proxy import BytesProxy
 from signalbox_gateway.errors import BadIdempotencyKey, ProjectNotFound
-from signalbox_gateway.identity import Asker, Identity
+from signalbox_gateway.identity import Asker, Identity, TtlCache
 from signalbox_gateway.refusals import declared_by
 
 R = TypeVar("R", bound=Reply)
@@ -63,6 +64,7 @@ class Clients:
         self.bus = bus
         self.identity = Identity(bus)
         self.bytes = BytesProxy(self.identity)
+        self._sandboxes: TtlCache[uuid.UUID] = TtlCache()
         self.packages = Bucket(bus.connection, PACKAGES)
         self._command_ids = CommandIds(secret_key)
         self.operation_ids = OperationIds(secret_key)
@@ -91,6 +93,22 @@ class Clients:
         if grant.project is None:
             raise ProjectNotFound
         return grant.project
+
+    async def project_of_sandbox(self, sandbox: uuid.UUID) -> uuid.UUID:
+        """That never changes, and says nothing to those who have no grant for it."""
+        known = self._sandboxes.get(sandbox)
+        if known is None:
+            known = (await self.query(None, FindSandbox(sandbox=sandbox))).value().project
+            self._sandboxes.put(sandbox, known, float("inf"))
+        return known
+
+    def command_id(self, asker: Asker, incoming: RequestContext) -> uuid.UUID:
+        """A new one, or under an `Idempotency-Key` the same for each repeat."""
+        if incoming.idempotency_key is None:
+            return uuid7()
+        return self._command_ids.for_key(
+            str(asker.user_id), incoming.method, incoming.path, incoming.idempotency_key
+        )
 
     async def ask(
         self,

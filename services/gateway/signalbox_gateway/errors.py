@@ -111,6 +111,11 @@ class BadResourceVersion(Invalid):
     detail = "A resourceVersion is one that was answered before."
 
 
+class SandboxNotFound(NotFound):
+    code = "sandbox_not_found"
+    detail = "There is no such sandbox."
+
+
 class BadEventTypes(Invalid):
     code = "bad_types"
 

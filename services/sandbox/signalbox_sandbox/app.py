@@ -1,12 +1,65 @@
 """Composition root of the sandbox service."""
 
 from signalbox_common.runtime import Service, run
+from signalbox_sandbox import handlers
+from signalbox_sandbox.data_routes import ProcessRoutes
+from signalbox_sandbox.runtime.bubblewrap import BubblewrapRuntime
+from signalbox_sandbox.service import Sandboxes
 from signalbox_sandbox.settings import SandboxSettings
+from signalbox_sandbox.work.node import Node
+from signalbox_sandbox.work.observer import Observer
+from signalbox_sandbox.work.reconciler import Reconciler
+from signalbox_sandbox.work.tidying import Tidying
 
 
 def build(settings: SandboxSettings) -> Service:
-    app = Service(settings)
-    app.keep_secrets(settings)
+    name = settings.node_name()
+    app = Service(settings, node=name)
+    secrets = app.keep_secrets(settings)
+    runtime = BubblewrapRuntime(settings.sandboxes)
+    sandboxes = Sandboxes(app.database, app.work, secrets, app.space, settings.secret_key.get_secret_value())
+    handlers.register(app.bus, sandboxes)
+    ProcessRoutes(app.database, runtime).register(app.data)
+    reconciler = Reconciler(
+        app.work,
+        app.inbox.pending,
+        runtime,
+        secrets,
+        sandboxes.news,
+        node=name,
+        wait=settings.sandbox_wait,
+    )
+    node = Node(
+        app.database,
+        app.work,
+        runtime,
+        reconciler,
+        name=name,
+        instance=settings.instance,
+        url=settings.data_address(),
+        capacity=settings.sandbox_capacity,
+    )
+    observer = Observer(app.database, app.work, sandboxes.news, node=name)
+    tidying = Tidying(
+        app.database,
+        app.work,
+        secrets,
+        kept_days=settings.sandbox_kept_days,
+        paused_kept_days=settings.paused_kept_days,
+    )
+
+    async def prepare() -> None:
+        await secrets.check()
+        await node.start()
+        observer.start()
+        runtime.remove_leftovers()
+
+    async def finish() -> None:
+        await observer.stop()
+        await node.stop()
+        await runtime.stop()
+
+    app.prepare, app.finish, app.tidy = prepare, finish, tidying.tidy
     return app
 
 

@@ -4,8 +4,9 @@ from random import Random
 
 import pytest
 
+from signalbox_common.dataplane.frames import FrameReader
 from signalbox_sandbox.keeper.output import Output, following
-from signalbox_sandbox.keeper.wire import Frame, FrameReader, Kind
+from signalbox_sandbox.keeper.wire import Frame, Kind
 
 KEPT = 64 * 1024
 
@@ -101,4 +102,6 @@ def test_frames_are_read_however_they_are_cut(size: int) -> None:
     ]
     data = b"".join(frame.encode() for frame in sent)
     reader = FrameReader()
-    assert [f for at in range(0, len(data), size) for f in reader.feed(data[at : at + size])] == sent
+    read = [f for at in range(0, len(data), size) for f in reader.feed(data[at : at + size])]
+    assert [tuple(frame) for frame in read] == [tuple(frame) for frame in sent]
+    assert [frame.following for frame in read] == [following(frame) for frame in sent]

@@ -14,7 +14,7 @@ import typer
 from rich.table import Table
 
 from signalbox_cli.commands.common import HomeOption, JsonOption, console, errors, fail
-from signalbox_cli.stack import leftovers
+from signalbox_cli.stack import leftovers, sandboxes
 from signalbox_cli.stack.home import AlreadyRunning, Home
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def down(home: HomeOption = None) -> None:
     if pid is not None:
         _end_supervisor(place, pid)
         console.print("stopped; the data is kept")
-    left = leftovers.end(place)
+    left = sandboxes.end_all(place) + leftovers.end(place)
     if pid is None:
         console.print(
             f"cleaned up {left} processes of a stack that was killed" if left else "nothing was running"

@@ -61,7 +61,7 @@ async def execute(program: Program, log: Path) -> Process:
             stdout=output,
             stderr=output,
             cwd=program.cwd,
-            env={**os.environ, **program.env},
+            env=program.env if program.bare else {**os.environ, **program.env},
             start_new_session=True,
             **options,
         )

@@ -25,6 +25,8 @@ class Program:
     module: str | None = None
     """What is forked instead."""
     env: dict[str, str] = field(default_factory=dict)
+    bare: bool = False
+    """Whether it has no more in its environment than that, and nothing of ours."""
     cwd: Path | None = None
     user: str | None = None
     """Run as this user; only root can."""

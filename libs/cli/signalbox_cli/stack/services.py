@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 
 from signalbox_cli.provision.credentials import service_environment
+from signalbox_cli.stack import sandboxes
 from signalbox_cli.stack.home import Home
 from signalbox_cli.stack.modules import MODULES
 from signalbox_cli.stack.program import Program, Sockets, first_lines
@@ -26,7 +27,7 @@ def programs(home: Home, sockets: Sockets, *, gateway_fd: int, instances: Mappin
         for service in PROGRAMS
         for number in range(2, instances.get(service, 1) + 1)
     ]
-    return first + more
+    return [sandboxes.program(home), *first, *more]
 
 
 def wanted_instances() -> dict[str, int]:
@@ -56,6 +57,7 @@ def _program(
         "SIGNALBOX_SECRETS_DIR": str(home.secrets),
         "SIGNALBOX_DISK_PATH": str(home.path),
         "SIGNALBOX_DATA_LISTEN": f"unix:{home.path / 'run' / (name or service)}.sock",
+        "SIGNALBOX_SANDBOXES": str(sandboxes.folder(home)),
     }
 
     async def ready() -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from signalbox_cli.stack import leftovers
+from signalbox_cli.stack import leftovers, sandboxes
 from signalbox_cli.stack.child import Child
 from signalbox_cli.stack.console import LogView
 from signalbox_cli.stack.forkserver import ForkServer
@@ -131,7 +131,7 @@ class Supervisor:
         for program in services.programs(
             self.home, self._sockets, gateway_fd=gateway_fd, instances=instances
         ):
-            self._add(program, self._forkserver.launch)
+            self._add(program, execute if program.argv else self._forkserver.launch)
         await self._all_ready("service")
 
     async def _start_server(self, server: "Postgres | Valkey | Nats") -> None:
@@ -196,6 +196,7 @@ class Supervisor:
         for group in (_is_edge, _is_service, _is_other):
             stopping = (c.stop() for c in self._children.values() if group(c))
             await asyncio.gather(*stopping, return_exceptions=True)  # what fails is a leftover
+        await asyncio.to_thread(sandboxes.end_all, self.home)
         await asyncio.to_thread(leftovers.end, self.home)
         self._forkserver.close()
         self._sockets.close()

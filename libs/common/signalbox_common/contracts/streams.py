@@ -15,12 +15,21 @@ from signalbox_common.contracts.auth import (
 from signalbox_common.contracts.base import Command, Request, consumer_of, contracts_of
 from signalbox_common.contracts.catalog import RevealKeys
 from signalbox_common.contracts.events import AuditRecorded, Event
+from signalbox_common.contracts.sandbox import (
+    CreateSandbox,
+    DestroySandbox,
+    GetSandbox,
+    LocateSandbox,
+    PauseSandbox,
+    ResumeSandbox,
+    SetSandboxDeadline,
+)
 from signalbox_common.programs import OWNERS
 
 DAY = 24 * 3600.0
 MIB = 1024 * 1024
 
-GENERATION = 9
+GENERATION = 10
 """Grows whenever provisioning changes; an older program refuses to provision a newer installation."""
 
 KEY_BUCKET = "grant-keys"
@@ -163,7 +172,15 @@ class FactConsumer:
 AUDIT = FactConsumer("auth", "audit", AuditRecorded)
 PROJECT_GONE = FactConsumer("catalog", "project-gone", ProjectDeleted)
 PROJECT_BACK = FactConsumer("catalog", "project-back", ProjectRestored)
-FACT_CONSUMERS: tuple[FactConsumer, ...] = (AUDIT, PROJECT_GONE, PROJECT_BACK)
+SANDBOXES_GONE = FactConsumer("sandbox", "project-gone", ProjectDeleted)
+SANDBOXES_BACK = FactConsumer("sandbox", "project-back", ProjectRestored)
+FACT_CONSUMERS: tuple[FactConsumer, ...] = (
+    AUDIT,
+    PROJECT_GONE,
+    PROJECT_BACK,
+    SANDBOXES_GONE,
+    SANDBOXES_BACK,
+)
 """Who reads whose facts; a row here becomes a durable consumer and the permissions for it."""
 
 
@@ -178,10 +195,15 @@ INGEST_LETTERS = f"dlq.{INGEST.name}"
 """Where what is no event goes; below it follows the subject that it came on."""
 
 _DELEGATING = (Delegate, DelegatedGrant, RenewDelegation, EndDelegation)
+_SANDBOXES = (
+    *(CreateSandbox, GetSandbox, LocateSandbox, PauseSandbox, ResumeSandbox, DestroySandbox),
+    SetSandboxDeadline,
+)
 SERVICE_CALLS: tuple[tuple[str, type[Request[Any]]], ...] = (
     ("catalog", GetNamespaces),
     *((service, contract) for service in ("tasks", "sandbox", "git") for contract in _DELEGATING),
     ("tasks", RevealKeys),
+    *(("tasks", contract) for contract in _SANDBOXES),
 )
 """Which service asks, or commands, which other one; everything else is asked by the gateway."""
 

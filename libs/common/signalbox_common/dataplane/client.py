@@ -33,12 +33,16 @@ Open = Callable[[dict[str, str]], AbstractAsyncContextManager[httpx.Response]]
 
 
 class DataClient:
-    """Of one service at one address: `unix:<path>` or `http://<host>:<port>`."""
+    """Of one service at one address: `unix:<path>` or `http://<host>:<port>`.
+
+    Names that are not in the path of a route are its query.
+    """
 
     def __init__(self, address: str, grant: Grant, *, fence: int | None = None) -> None:
         unix = address.removeprefix("unix:") if address.startswith("unix:") else None
         self._client = httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(uds=unix),
+            # To read all certificates takes longer than most requests.
+            transport=httpx.AsyncHTTPTransport(uds=unix, verify=address.startswith("https:")),
             base_url="http://data" if unix is not None else address,
             timeout=PATIENCE,
             trust_env=False,
@@ -96,6 +100,9 @@ class DataClient:
         body: AsyncIterator[bytes] | None = None,
     ) -> AsyncIterator[httpx.Response]:
         path = route.path.format_map({name: quote(value, safe="") for name, value in names.items()})
+        query = {name: value for name, value in names.items() if f"{{{name}}}" not in route.path} | dict(
+            query
+        )
         headers = {"Authorization": f"Bearer {await self._grant()}"}
         if self._fence is not None:
             headers[FENCE] = str(self._fence)
@@ -143,6 +150,12 @@ class Body:
                 await self._stack.aclose()
                 await self._later(error)
                 await self._begin()
+
+    async def once(self) -> AsyncGenerator[bytes, None]:
+        """For those who know better where to go on; raises `httpx.TransportError` where it is cut."""
+        if self._response is not None:
+            async for chunk in self._response.aiter_raw():
+                yield chunk
 
     async def _begin(self) -> None:
         while True:

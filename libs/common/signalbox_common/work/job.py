@@ -42,6 +42,8 @@ class Job:
     ended: bool = False
     """Whether the handler has said what becomes of the row."""
     settled: bool = False
+    comes_again: bool = False
+    """Whether the row waits for another turn, which may come soon."""
 
     @staticmethod
     def of(row: Row[Any], table: WorkTable, lease_ends: float) -> "Job":
@@ -84,11 +86,20 @@ class Job:
         self.ended = True
 
     async def again(
-        self, transaction: Transaction, after: float, payload: dict[str, Any] | None = None
+        self,
+        transaction: Transaction,
+        after: float,
+        payload: dict[str, Any] | None = None,
+        *,
+        target: str | None = None,
     ) -> None:
-        """Not the end: the row waits for its next turn, and its tries are counted anew."""
-        await self.table.put_back(transaction, self.id, after, self.payload if payload is None else payload)
-        self.ended = self.settled = True
+        """Not the end: the row waits for its next turn, and its tries are counted anew.
+
+        With a target, from now on for that node alone.
+        """
+        payload = self.payload if payload is None else payload
+        await self.table.put_back(transaction, self.id, after, payload, target=target)
+        self.ended = self.settled = self.comes_again = True
 
     def check_answered(self) -> None:
         """An operation that nobody answers would be pending for ever."""

@@ -27,6 +27,14 @@ _PUT = """
     where work.state = 'failed'
     returning id
 """
+_HURRY = """
+    update {schema}.work set due_at = least(due_at, {schema}.clock())
+    where kind = :kind and key = :key and state = 'waiting'
+"""
+_RELEASE = """
+    update {schema}.work set target = null, due_at = least(due_at, {schema}.clock())
+    where kind = :kind and key = :key and state <> 'failed'
+"""
 _CLAIM = """
     select * from {schema}.claim_work(
         cast(:kinds as text[]), cast(:most as integer[]), cast(:most_in_project as integer[]),
@@ -63,6 +71,7 @@ _PUT_BACK = """
     update {schema}.work
     set state = 'waiting', attempts = :attempts, lease_owner = null, lease_until = null, error = :error,
         payload = coalesce(cast(:payload as jsonb), payload),
+        target = coalesce(cast(:target as text), target),
         due_at = {schema}.clock() + :after * interval '1 second'
     where id = :id
 """
@@ -105,6 +114,8 @@ class WorkTable:
             return text(statement.format(schema=database.schema, held=_HELD))
 
         self._put = prepared(_PUT)
+        self._hurry = prepared(_HURRY)
+        self._release = prepared(_RELEASE)
         self._claim = prepared(_CLAIM)
         self._hold = prepared(_HOLD)
         self._renew = prepared(_RENEW)
@@ -121,6 +132,14 @@ class WorkTable:
     async def put(self, transaction: Transaction, values: dict[str, Any]) -> bool:
         """False where work of that kind and key waits, or is done at the moment; failed, it begins anew."""
         return (await transaction.connection.execute(self._put, values)).first() is not None
+
+    async def hurry(self, transaction: Transaction, kind: str, key: str) -> None:
+        """It is due now, if it waits."""
+        await transaction.connection.execute(self._hurry, {"kind": kind, "key": key})
+
+    async def release(self, transaction: Transaction, kind: str, key: str) -> None:
+        """Any node may do it."""
+        await transaction.connection.execute(self._release, {"kind": kind, "key": key})
 
     async def claim(
         self, kinds: Sequence[str], most: Sequence[int], most_in_project: Sequence[int], batch: int
@@ -178,6 +197,7 @@ class WorkTable:
         *,
         attempts: int = 0,
         error: str | None = None,
+        target: str | None = None,
     ) -> None:
         await transaction.connection.execute(
             self._put_back,
@@ -187,6 +207,7 @@ class WorkTable:
                 "payload": json.dumps(payload) if payload is not None else None,
                 "attempts": attempts,
                 "error": error,
+                "target": target,
             },
         )
 

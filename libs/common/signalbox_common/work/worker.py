@@ -102,8 +102,11 @@ class Worker:
         due_in: float = 0.0,
         target: str | None = None,
         command_id: uuid.UUID | None = None,
+        soonest: bool = False,
     ) -> bool:
         """Work to be done once this transaction has committed; False where that key has some already.
+
+        `soonest` is for what is there already, and waits for a later time.
 
         With an operation that is to end with it, that is a conflict: nobody would ever answer. It holds no
         secrets: they would lie in the table.
@@ -125,6 +128,8 @@ class Worker:
         )
         if not added and command_id is not None:
             raise WorkUnderWay
+        if not added and soonest:
+            await self.table.hurry(transaction, kind, key)
         return added
 
     def wake_after(self, transaction: Transaction, target: str | None = None) -> None:
@@ -240,7 +245,9 @@ class Worker:
         task.add_done_callback(self._end)
 
     def _end(self, task: "asyncio.Task[None]") -> None:
-        del self._running[task]
+        job = self._running.pop(task)
+        if job.comes_again:
+            self._wake.set()
         self._make_room()
 
     def _make_room(self) -> None:

@@ -12,21 +12,16 @@ from starlette.websockets import WebSocketDisconnect
 
 from signalbox_common import background
 from signalbox_common.errors import SignalboxError
-from signalbox_gateway import cookies
 from signalbox_gateway.closing import NOT_AUTHENTICATED, TOKEN_EXPIRED, TOO_SLOW, TRY_LATER, UNSUPPORTED
-from signalbox_gateway.errors import OriginMissing
 from signalbox_gateway.identity import Asker, Identity
 from signalbox_gateway.live.access import EndReason, OpenConnection
 from signalbox_gateway.live.node import Node
 from signalbox_gateway.live.subscription import Subscriptions
-from signalbox_gateway.live.tickets import Tickets
 from signalbox_gateway.live.transport import TRANSPORT, Transport
-from signalbox_gateway.origins import Origins
+from signalbox_gateway.sockets import AUTH_WITHIN, shown_by
 
 routes = APIRouter()
 
-AUTH_WITHIN = 10.0
-"""Seconds for the `auth` message of a client that has shown nothing yet."""
 _CLOSES = {EndReason.REVOKED: NOT_AUTHENTICATED, EndReason.UNCHECKED: TRY_LATER}
 _LONGEST = 24 * 3600.0
 
@@ -45,7 +40,7 @@ async def websocket(socket: WebSocket) -> None:
     """One connection: authenticated by header, cookie, ticket or first message; closed when that ends."""
     identity: Identity = socket.app.state.clients.identity
     try:
-        asker = await _authenticate(socket, identity)
+        asker = await shown_by(socket)
     except SignalboxError as error:
         await socket.close(NOT_AUTHENTICATED if error.status < 500 else TRY_LATER, error.code)
         return
@@ -78,26 +73,6 @@ class _Session:
             await send({"type": "websocket.close", "code": disconnect.code, "reason": disconnect.reason})
         except WebSocketDisconnect:
             return
-
-
-async def _authenticate(socket: WebSocket, identity: Identity) -> Asker | None:
-    """By what the request itself shows: a header, a ticket or a cookie; None where it shows nothing."""
-    scheme, _, token = socket.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and token:
-        return await identity.asker(token)
-    ticket = socket.query_params.get("ticket")
-    if ticket is not None:
-        tickets: Tickets = socket.app.state.tickets
-        return await identity.asker(await tickets.redeem(ticket))
-    cookie = socket.cookies.get(cookies.ACCESS)
-    if cookie is None:
-        return None
-    # Browsers let any page open a WebSocket, cookies included, but always say which page it was.
-    origins: Origins = socket.app.state.cookies.origins
-    origins.refuse_foreign(socket.headers)
-    if "origin" not in socket.headers:
-        raise OriginMissing
-    return await identity.asker(cookie)
 
 
 async def _await_auth(receive: Receive, identity: Identity) -> Asker:

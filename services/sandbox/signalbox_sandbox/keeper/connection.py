@@ -49,6 +49,10 @@ class Connection:
     def is_open(self) -> bool:
         return self._socket.fileno() >= 0
 
+    @property
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
     def close(self) -> None:
         if not self.is_open:
             return

@@ -9,18 +9,22 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from signalbox_sandbox.keeper import box, libc, limits, seccomp
+from signalbox_sandbox.keeper import box, files, libc, limits, seccomp
 
 LONGEST = 128 * 1024
 """Bytes of one message to or from it."""
 MARK = "SIGNALBOX_PROCESS"
 """In the environment of each process and, unless they hide it, of all that it starts."""
 _KILL_ROUNDS = 20
+_PAUSE_ROUNDS, _PAUSE_STEP = 500, 0.002
+_STILL = (b"T", b"t", b"Z", b"X")
+"""States of processes that run nothing."""
 _DEFAULT = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 """Whoever has started us may have set them otherwise, as Python does."""
 _NOT_STARTED = 70
@@ -88,6 +92,8 @@ class Resident:
     def __init__(self, orders: socket.socket) -> None:
         self._orders = orders
         self._children: set[int] = set()
+        self._stopped: set[int] = set()
+        """Whom we have stopped, until they go on."""
 
     def serve(self) -> None:
         woken, wake = os.pipe()
@@ -134,6 +140,12 @@ class Resident:
                 os.killpg(order["pid"], order["signal"])
             case "end":
                 self._end(order["pid"], order["mark"])
+            case "files":
+                self._serve_files(descriptors[0])
+            case "pause":
+                self._pause()
+            case "resume":
+                self._resume()
             case other:
                 raise ValueError(f"{other!r} is nothing that is done here")
         return {}, []
@@ -174,6 +186,18 @@ class Resident:
         self._children.add(pid)
         return {"pid": pid}, passed
 
+    def _serve_files(self, conversation: int) -> None:
+        """Beside us: what it takes its time over holds nobody up."""
+        if os.fork() == 0:
+            try:
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                libc.close_all_but(conversation)
+                with socket.socket(fileno=conversation) as line:
+                    files.serve(line)
+            finally:
+                os._exit(0)
+
     def _reap(self) -> None:
         with suppress(ChildProcessError):
             while True:
@@ -195,6 +219,26 @@ class Resident:
                         os.kill(pid, number)
             self._reap()
 
+    def _pause(self) -> None:
+        """Until a look finds nobody who runs: who does may start more."""
+        for _ in range(_PAUSE_ROUNDS):
+            running = {pid for pid, state in _states() if state not in _STILL}
+            if not running:
+                return
+            self._stopped |= running
+            for pid in running:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGSTOP)
+            time.sleep(_PAUSE_STEP)
+        self._resume()
+        raise OSError("its programs do not stop")
+
+    def _resume(self) -> None:
+        for pid in self._stopped:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        self._stopped.clear()
+
     def _tell(self, message: dict[str, Any], descriptors: list[int]) -> None:
         try:
             socket.send_fds(self._orders, [json.dumps(message).encode()], descriptors)
@@ -209,6 +253,14 @@ def _found(name: str, path: str) -> str:
         if os.access(found, os.X_OK) and not Path(found).is_dir():
             return found
     raise FileNotFoundError(2, "there is no such program", name)
+
+
+def _states() -> Iterator[tuple[int, bytes]]:
+    """Of all programs: what holds the sandbox, and is older than we are, is not among them."""
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal() and int(folder.name) > os.getpid():
+            with suppress(OSError):
+                yield int(folder.name), (folder / "stat").read_bytes().rpartition(b")")[2].split()[0]
 
 
 def _belonging(leader: int, mark: bytes) -> list[int]:

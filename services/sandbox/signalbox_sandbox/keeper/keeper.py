@@ -22,15 +22,16 @@ class Keeper:
     """Serves on a private socket until its sandbox ends."""
 
     def __init__(
-        self, box: Box, resident: socket.socket, listener: socket.socket, *, epoch: int, lifetime: float
+        self, box: Box, resident: socket.socket, listener: socket.socket, request: dict[str, Any]
     ) -> None:
+        """`request` is what the role was asked for: `epoch`, `lifetime`, `env`."""
         self._box = box
-        self._epoch = epoch
+        self._epoch = request["epoch"]
         self._listener = listener
         self._loop = Loop()
         self._why = ""
-        self._processes = Processes(self._loop)
-        self._processes.orders = Orders(
+        self._processes = Processes(self._loop, request.get("env", {}))
+        self._orders = self._processes.orders = Orders(
             self._loop,
             resident,
             ended=self._processes.ended,
@@ -38,12 +39,17 @@ class Keeper:
         )
         self._fence = 0
         self._deadline: Timer | None = None
-        self._set_deadline(lifetime)
+        self._set_deadline(request["lifetime"])
         self._actions: dict[str, Callable[[Connection, Request], None]] = {
             "status": self._status,
             "set-deadline": self._extend,
+            "pause": self._pause,
+            "resume": self._resume,
+            "watch": self._watch,
             "end": self._end,
+            "files": self._files,
             "processes": self._list,
+            "process": self._describe,
             "start": self._start,
             "output": self._output,
             "confirm": self._confirm,
@@ -112,14 +118,42 @@ class Keeper:
                 "pid": os.getpid(),
                 "secondsLeft": left,
                 "running": self._processes.running,
+                "paused": self._processes.paused,
             }
         )
+
+    def _watch(self, connection: Connection, _request: Request) -> None:
+        """This conversation ends with the sandbox."""
+        connection.answer({})
 
     def _extend(self, connection: Connection, request: Request) -> None:
         self._set_deadline(request["seconds"])
         connection.answer({})
 
+    def _pause(self, connection: Connection, _request: Request) -> None:
+        """Its time stands still, too."""
+
+        def paused(answer: Answer, passed: list[int]) -> None:
+            if "error" not in answer and self._deadline is not None:
+                self._deadline.cancel()
+                self._deadline = None
+            _done(connection, answer, passed)
+
+        self._processes.pause(paused)
+
+    def _resume(self, connection: Connection, request: Request) -> None:
+        seconds = float(request["seconds"])
+
+        def resumed(answer: Answer, passed: list[int]) -> None:
+            if "error" not in answer:
+                self._set_deadline(seconds)
+            _done(connection, answer, passed)
+
+        self._processes.resume(resumed)
+
     def _set_deadline(self, seconds: float) -> None:
+        if self._processes.paused:
+            raise Refused("paused", "A sandbox that is paused has no deadline.")
         timer = self._loop.after(seconds, partial(self._finish, "deadline"))
         if self._deadline is not None:
             self._deadline.cancel()
@@ -129,8 +163,15 @@ class Keeper:
         self._finish(request.get("reason", "destroyed"))
         connection.answer({})
 
+    def _files(self, connection: Connection, _request: Request) -> None:
+        """From here on, the other end speaks with a process of ours inside."""
+        self._orders.give({"do": "files"}, partial(_handed_over, connection), [connection.fileno])
+
     def _list(self, connection: Connection, _request: Request) -> None:
         connection.answer({"processes": self._processes.described})
+
+    def _describe(self, connection: Connection, request: Request) -> None:
+        connection.answer(self._processes.get(request["key"]).described)
 
     def _start(self, connection: Connection, request: Request) -> None:
         self._processes.start(request["key"], request["asked"], partial(_started, connection))
@@ -169,6 +210,13 @@ def _started(connection: Connection, process: Process | Refused) -> None:
 
 def _done(connection: Connection, answer: Answer, _passed: list[int]) -> None:
     connection.answer({"error": "failed", "detail": answer["error"]} if "error" in answer else {})
+
+
+def _handed_over(connection: Connection, answer: Answer, _passed: list[int]) -> None:
+    if "error" in answer:
+        connection.answer({"error": "failed", "detail": answer["error"]})
+    else:
+        connection.close()
 
 
 def _refusal(refused: Refused) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _CAPABILITIES_V3 = 0x20080522
 _CAPABILITIES = int(Path("/proc/sys/kernel/cap_last_cap").read_text(encoding="ascii")) + 1
+_SET_PARENT_DEATH_SIGNAL = 1
 _SET_DUMPABLE, _SET_NAME, _CAPBSET_DROP, _SET_SECCOMP = 4, 15, 24, 22
 _LONGEST_NAME = 15
 _SET_CHILD_SUBREAPER, _SET_NO_NEW_PRIVS, _CAP_AMBIENT = 36, 38, 47
@@ -63,6 +64,14 @@ def call_oneself(title: str) -> None:
     name = ctypes.create_string_buffer(title.encode()[:_LONGEST_NAME])
     _prctl(_SET_NAME, ctypes.addressof(name))
     ctypes.memmove(begin, title.encode()[: length - 1].ljust(length, b"\0"), length)
+
+
+def end_with_parent(number: int) -> None:
+    """A signal for us when whoever started us ends; not for those that we start."""
+    parent = os.getppid()
+    _prctl(_SET_PARENT_DEATH_SIGNAL, number)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), number)
 
 
 def adopt_orphans() -> None:

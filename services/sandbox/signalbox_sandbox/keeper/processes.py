@@ -85,8 +85,11 @@ class Process:
 
 
 class Processes:
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: Loop, environment: dict[str, str]) -> None:
         self._loop = loop
+        self._environment = environment
+        """What all of them have in theirs."""
+        self.paused = False
         self._all: dict[str, Process] = {}
         self._running: dict[int, Process] = {}
         self.orders: Orders
@@ -111,6 +114,8 @@ class Processes:
         """Asked for twice under one key, it is started once."""
         process = self._all.get(key)
         if process is None:
+            if self.paused:
+                raise Refused("paused", "The sandbox is paused.")
             if len(self._all) >= MOST:
                 self._forget_one()
             process = Process(key, asked)
@@ -138,7 +143,7 @@ class Processes:
         order = {
             "do": "start",
             "argv": asked["argv"],
-            "env": asked.get("env", {}),
+            "env": {**self._environment, **asked.get("env", {})},
             "cwd": asked.get("cwd") or WORKSPACE,
             "pty": asked.get("pty") is not None,
             "mark": process.key,
@@ -177,10 +182,40 @@ class Processes:
         for descriptor in process.streams:
             os.set_blocking(descriptor, False)
             self._loop.on_readable(descriptor, partial(self._read, process, descriptor))
-        if process.timeout > 0:
-            process.timer = self._loop.after(process.timeout, partial(self._time_out, process))
+        self._set_timer(process)
         for then in waiting:
             then(process)
+
+    def _set_timer(self, process: Process) -> None:
+        if process.timeout > 0:
+            process.timer = self._loop.after(process.timeout, partial(self._time_out, process))
+
+    def pause(self, then: Callable[[Answer, list[int]], None]) -> None:
+        """All programs stop where they are, whoever has started them, and their time with them."""
+
+        def paused(answer: Answer, passed: list[int]) -> None:
+            if "error" not in answer:
+                for process in self._running.values():
+                    if process.timer is not None:
+                        process.timeout = max(0.001, process.timer.due - time.monotonic())
+                        process.timer.cancel()
+                        process.timer = None
+            else:
+                self.paused = False
+            then(answer, passed)
+
+        self.paused = True
+        self.orders.give({"do": "pause"}, paused)
+
+    def resume(self, then: Callable[[Answer, list[int]], None]) -> None:
+        def resumed(answer: Answer, passed: list[int]) -> None:
+            if "error" not in answer and self.paused:
+                self.paused = False
+                for process in self._running.values():
+                    self._set_timer(process)
+            then(answer, passed)
+
+        self.orders.give({"do": "resume"}, resumed)
 
     def _time_out(self, process: Process) -> None:
         process.reason = "timeout"

@@ -214,7 +214,7 @@ def _run(base: Base, folder: Path, request: dict[str, Any], connection: socket.s
     for descriptor in namespaces:
         os.close(descriptor)
     signal.alarm(0)
-    keeper = Keeper(started, resident, listener, epoch=request["epoch"], lifetime=request["lifetime"])
+    keeper = Keeper(started, resident, listener, request)
     with connection, suppress(OSError):  # who has asked finds it by its label, if not by this answer
         connection.sendall(wire.encode({"pid": os.getpid()}))
     return keeper.run()

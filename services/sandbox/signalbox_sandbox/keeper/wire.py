@@ -29,25 +29,5 @@ class Frame(NamedTuple):
         return HEADER.pack(self.kind, self.offset, len(self.content)) + self.content
 
 
-class FrameReader:
-    """Bytes as they come in, frames out."""
-
-    def __init__(self) -> None:
-        self._rest = bytearray()
-
-    def feed(self, data: bytes) -> list[Frame]:
-        self._rest += data
-        found, at = [], 0
-        while len(self._rest) - at >= HEADER.size:
-            kind, offset, length = HEADER.unpack_from(self._rest, at)
-            begin = at + HEADER.size
-            if len(self._rest) < begin + length:
-                break
-            at = begin + length
-            found.append(Frame(Kind(kind), offset, bytes(self._rest[begin:at])))
-        del self._rest[:at]
-        return found
-
-
 def encode(message: dict[str, Any]) -> bytes:
     return json.dumps(message, separators=(",", ":")).encode() + b"\n"

@@ -1,43 +1,31 @@
 """The service's side of its conversation with the keepers of its node."""
 
 import asyncio
+import fcntl
 import json
 import os
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from signalbox_common.dataplane.frames import Frame, FrameKind, FrameReader
 from signalbox_sandbox.keeper import wire
 from signalbox_sandbox.keeper.role import ENDED, KEEPER_SOCKET, LABEL, SOCKET
-from signalbox_sandbox.keeper.wire import Frame, FrameReader, Kind
+from signalbox_sandbox.runtime.base import RuntimeRefused, SandboxGone
 
 _PATIENCE = 10.0
 _READ = 256 * 1024
 
 
-class KeeperRefused(Exception):
+class KeeperRefused(RuntimeRefused):
     """What a keeper does not do, with its code."""
 
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(detail)
-        self.code = code
 
-
-class KeeperGone(Exception):
+class KeeperGone(SandboxGone):
     """Nobody keeps this sandbox any more."""
-
-
-@dataclass(frozen=True)
-class Label:
-    """What stands at a sandbox on its node, whoever remembers it elsewhere."""
-
-    id: str
-    epoch: int
-    ended: str | None
-    """Why, if its keeper has said so."""
 
 
 class KeeperClient:
@@ -54,22 +42,58 @@ class KeeperClient:
         """Starts it, or answers with the one of that key."""
         return await self.ask("start", key=key, asked={"argv": argv, **more})
 
-    async def output(self, key: str, offset: int = 0, *, follow: bool = True) -> AsyncGenerator[Frame, None]:
-        """To the end of the process, or without `follow` as far as it has come."""
+    @asynccontextmanager
+    async def output(
+        self, key: str, offset: int = 0, *, follow: bool = True
+    ) -> "AsyncIterator[AsyncGenerator[bytes, None]]":
+        """Frames as they come, to that of its end, or without `follow` as far as it has come.
+
+        They end without one where the sandbox does.
+        """
         async with _Line.to(self._folder, KEEPER_SOCKET) as line:
             await line.ask({"do": "output", "key": key, "from": offset, "follow": follow})
-            async for frame in line.frames():
-                yield frame
-                if frame.kind is Kind.END:
-                    return
-            if follow:
-                raise KeeperGone("it ended in the middle of what a process says")
+            async with aclosing(line.rest()) as rest:
+                yield rest
 
-    async def write(self, key: str, offset: int, data: bytes, *, close: bool = False) -> int:
+    async def frames(self, key: str, offset: int = 0, *, follow: bool = True) -> AsyncGenerator[Frame, None]:
+        reader = FrameReader()
+        async with self.output(key, offset, follow=follow) as output:
+            async for data in output:
+                for frame in reader.feed(data):
+                    yield frame
+                    if frame.kind is FrameKind.END:
+                        return
+        if follow:
+            raise KeeperGone("it ended in the middle of what a process says")
+
+    async def until_gone(self) -> None:
+        """Returns when it ends, however it does."""
+        try:
+            async with _Line.to(self._folder, KEEPER_SOCKET) as line:
+                await line.ask({"do": "watch"})
+                await line.until_closed()
+        except KeeperGone:
+            return
+
+    async def write(
+        self, key: str, offset: int, data: bytes, *, close: bool = False, fence: int | None = None
+    ) -> int:
         """How many bytes of its input the process has then."""
         request = {"do": "input", "key": key, "offset": offset, "size": len(data), "close": close}
+        request |= {"fence": fence} if fence is not None else {}
         async with _Line.to(self._folder, KEEPER_SOCKET) as line:
             return int((await line.ask(request, data))["taken"])
+
+
+@dataclass(frozen=True)
+class Label:
+    """What stands at a sandbox on its node, whoever remembers it elsewhere."""
+
+    id: str
+    epoch: int
+    """0 where its keeper has not said which."""
+    ended: str | None
+    """Why, if its keeper has said so."""
 
 
 class Keepers:
@@ -86,10 +110,11 @@ class Keepers:
         lifetime: float,
         lower: Path | None = None,
         limits: Mapping[str, int | None] | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> KeeperClient:
         """A new sandbox; returns when it takes orders."""
         request: dict[str, Any] = {"id": identifier, "epoch": epoch, "lifetime": lifetime}
-        request["limits"] = dict(limits or {})
+        request |= {"limits": dict(limits or {}), "env": dict(env or {})}
         if lower is not None:
             request["lower"] = str(lower)
         async with _Line.to(self._folder, SOCKET) as line:
@@ -101,15 +126,34 @@ class Keepers:
 
     def labels(self) -> list[Label]:
         """Of every sandbox that has a folder here."""
-        found = []
-        for path in self._folder.glob(f"[!.]*/{LABEL}"):
-            label = json.loads(path.read_text(encoding="utf-8") or "null")
-            if label is None:
-                continue  # its keeper has only just begun
-            ended = path.with_name(ENDED)
-            why = json.loads(ended.read_text(encoding="utf-8"))["reason"] if ended.exists() else None
-            found.append(Label(label["id"], label["epoch"], why))
-        return found
+        found = [self.label(path.parent.name) for path in self._folder.glob(f"[!.]*/{LABEL}")]
+        return [label for label in found if label is not None]
+
+    def label(self, identifier: str) -> Label | None:
+        """None where it has no folder here."""
+        folder = self._folder / identifier
+        try:
+            label = json.loads((folder / LABEL).read_text(encoding="utf-8") or '{"epoch": 0}')
+        except FileNotFoundError:
+            return None
+        with suppress(FileNotFoundError):
+            ended = json.loads((folder / ENDED).read_text(encoding="utf-8"))
+            return Label(identifier, label["epoch"], ended["reason"])
+        return Label(identifier, label["epoch"], None)
+
+    def is_held(self, identifier: str) -> bool:
+        """Whether a keeper has it still, or already, also one that does not answer."""
+        try:
+            descriptor = os.open(self._folder / identifier / LABEL, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
 
 
 class _Line:
@@ -157,14 +201,16 @@ class _Line:
             raise KeeperRefused(answer["error"], answer["detail"])
         return answer
 
-    async def frames(self) -> AsyncGenerator[Frame, None]:
-        reader, data = FrameReader(), self._rest
-        while True:
-            for frame in reader.feed(data):
-                yield frame
+    async def until_closed(self) -> None:
+        while await self._receive():
+            pass
+
+    async def rest(self) -> AsyncGenerator[bytes, None]:
+        """All that follows, as it comes."""
+        data = self._rest or await self._receive()
+        while data:
+            yield data
             data = await self._receive()
-            if not data:
-                return
 
     async def _receive(self) -> bytes:
         """Nothing where the other side has ended."""

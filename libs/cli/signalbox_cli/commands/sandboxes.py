@@ -1,0 +1,235 @@
+"""`signalbox sandbox`: create, ls, exec, shell, logs, ps, pause, resume, timeout, kill."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from signalbox_cli.commands.common import JsonOption, UrlOption, console, fail, speaking_http
+
+if TYPE_CHECKING:
+    from signalbox_cli.sandboxes import SandboxApi
+
+app = typer.Typer(help="Safe machines, and the programs in them.", no_args_is_help=True)
+
+SandboxId = Annotated[str, typer.Argument(metavar="SANDBOX", help="Its id, or the beginning of it.")]
+ProjectOption = Annotated[
+    str | None, typer.Option("--project", "-p", help="The id of a project; by default your personal one.")
+]
+EnvOption = Annotated[
+    list[str] | None, typer.Option("--env", "-e", metavar="NAME=VALUE", help="In the environment.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="The id alone.")]
+_INTERRUPTED = 130
+_SIGNALLED = 128
+
+
+@contextmanager
+def _open(url: str | None) -> Iterator["SandboxApi"]:
+    with speaking_http():
+        from signalbox_cli.client import find_url, open_client
+        from signalbox_cli.sandboxes import SandboxApi
+
+        with open_client(find_url(url)) as http:
+            yield SandboxApi(http)
+
+
+@app.command()
+def create(
+    template: Annotated[str, typer.Argument(help="What it is made of.")] = "base",
+    project: ProjectOption = None,
+    env: EnvOption = None,
+    timeout: Annotated[int, typer.Option(help="Seconds until its end.")] = 3600,
+    pause_at_end: Annotated[bool, typer.Option("--pause", help="Then it is paused, not destroyed.")] = False,
+    label: Annotated[list[str] | None, typer.Option("--label", "-l", metavar="NAME=VALUE")] = None,
+    url: UrlOption = None,
+    quiet: Quiet = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a sandbox; it runs when this returns."""
+    body = {
+        "template": template,
+        "env": _pairs(env),
+        "timeout": timeout,
+        "atEnd": "pause" if pause_at_end else "destroy",
+        "labels": _pairs(label),
+    }
+    with _open(url) as api:
+        made = api.create(body | ({"projectId": project} if project else {}))
+    _show(made, quiet=quiet, as_json=as_json)
+
+
+@app.command("ls")
+def list_(
+    project: Annotated[str | None, typer.Option("--project", "-p", help="By default all of yours.")] = None,
+    ended: Annotated[bool, typer.Option("--all", "-a", help="Also those that have ended.")] = False,
+    url: UrlOption = None,
+    quiet: Quiet = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List sandboxes, newest first."""
+    with _open(url) as api:
+        found = [each for each in api.every(project) if ended or each["status"] not in api.ENDED]
+    if as_json:
+        print(json.dumps(found, indent=2))
+    elif quiet:
+        for each in found:
+            print(each["id"])
+    else:
+        table = Table("sandbox", "template", "status", "created", "until", box=None, header_style="dim")
+        for each in found:
+            status = each["status"] + (f" ({each['reason']})" if each["reason"] else "")
+            moments = (_moment(each["createdAt"]), _moment(each["deadline"]))
+            table.add_row(each["id"], each["template"], status, *moments)
+        console.print(table)
+
+
+@app.command(context_settings={"allow_interspersed_args": False})
+def exec(  # noqa: A001 - as it is called
+    sandbox: SandboxId,
+    command: Annotated[list[str], typer.Argument(metavar="-- PROGRAM…", help="And its arguments.")],
+    env: EnvOption = None,
+    cwd: Annotated[str | None, typer.Option(help="Where; by default /workspace.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds until it is ended.")] = None,
+    stdin: Annotated[bool, typer.Option("--stdin", "-i", help="Give it what comes in here.")] = False,
+    url: UrlOption = None,
+) -> None:
+    """Run a program in a sandbox, and end as it does."""
+    body: dict[str, Any] = {"argv": command, "env": _pairs(env), "cwd": cwd, "timeout": timeout}
+    if stdin:
+        body["stdin"] = sys.stdin.read()
+    with _open(url) as api:
+        try:
+            end = _told(api.execute(api.find(sandbox), body))
+        except KeyboardInterrupt:
+            raise typer.Exit(_INTERRUPTED) from None
+    if end.get("timedOut"):
+        raise fail("it took too long, and was ended", 124)
+    raise typer.Exit(end["exitCode"] if end.get("exitCode") is not None else _SIGNALLED + end["signal"])
+
+
+@app.command()
+def shell(
+    sandbox: SandboxId,
+    key: Annotated[str | None, typer.Option(help="Of a terminal to go on with.")] = None,
+    url: UrlOption = None,
+) -> None:
+    """Open a shell in a sandbox."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise fail("a shell needs a terminal: `signalbox sandbox exec` runs programs without one", 2)
+    with _open(url) as api:
+        from signalbox_cli import terminal
+
+        code = terminal.open_shell(api.http, api.find(sandbox), key)
+    raise typer.Exit(code)
+
+
+@app.command()
+def logs(
+    sandbox: SandboxId,
+    key: Annotated[str, typer.Argument(help="Of a process; `signalbox sandbox ps` lists them.")],
+    url: UrlOption = None,
+) -> None:
+    """Show what a process has said, and follow it to its end."""
+    with _open(url) as api:
+        try:
+            _told(api.output(api.find(sandbox), key))
+        except KeyboardInterrupt:
+            raise typer.Exit(_INTERRUPTED) from None
+
+
+@app.command()
+def ps(sandbox: SandboxId, url: UrlOption = None, as_json: JsonOption = False) -> None:
+    """List the processes that were started in a sandbox."""
+    with _open(url) as api:
+        found = api.processes(api.find(sandbox))
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    table = Table("key", "state", "started", "output", "program", box=None, header_style="dim")
+    for each in found:
+        code = each["exitCode"] if each["exitCode"] is not None else each["signal"]
+        state = each["state"] if code is None else f"{each['state']} ({code})"
+        program = " ".join(each["argv"])[:60]
+        table.add_row(each["key"], state, _moment(each["startedAt"]), str(each["end"]), program)
+    console.print(table)
+
+
+@app.command()
+def pause(sandbox: SandboxId, url: UrlOption = None) -> None:
+    """Stop its programs where they are; its files outlive a restart of its node."""
+    with _open(url) as api:
+        _show(api.change(api.find(sandbox), "pause"))
+
+
+@app.command()
+def resume(sandbox: SandboxId, url: UrlOption = None) -> None:
+    """Let a paused sandbox go on."""
+    with _open(url) as api:
+        _show(api.change(api.find(sandbox), "resume"))
+
+
+@app.command()
+def timeout(
+    sandbox: SandboxId, seconds: Annotated[int, typer.Argument(help="From now on.")], url: UrlOption = None
+) -> None:
+    """Set how long a sandbox still runs."""
+    with _open(url) as api:
+        _show(api.set_timeout(api.find(sandbox), seconds))
+
+
+@app.command()
+def kill(
+    sandboxes: Annotated[list[str], typer.Argument(metavar="SANDBOX…", help="Ids, or their beginnings.")],
+    url: UrlOption = None,
+) -> None:
+    """Destroy sandboxes, with all that is in them."""
+    with _open(url) as api:
+        for sandbox in sandboxes:
+            _show(api.destroy(api.find(sandbox)))
+
+
+def _told(events: Iterator[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+    """Says it here; returns how it ended."""
+    for name, data in events:
+        match name:
+            case "stdout" | "pty":
+                sys.stdout.write(data["text"])
+                sys.stdout.flush()
+            case "stderr":
+                sys.stderr.write(data["text"])
+                sys.stderr.flush()
+            case "gap":
+                sys.stderr.write(f"[{data['bytes']} bytes are not kept any more]\n")
+            case "end":
+                return data
+    raise fail("the sandbox ended before the program did")
+
+
+def _pairs(given: list[str] | None) -> dict[str, str]:
+    found = {}
+    for each in given or ():
+        name, equals, value = each.partition("=")
+        if not equals:
+            raise fail(f"{each!r} is not NAME=VALUE", 2)
+        found[name] = value
+    return found
+
+
+def _show(sandbox: dict[str, Any], *, quiet: bool = False, as_json: bool = False) -> None:
+    if as_json:
+        print(json.dumps(sandbox, indent=2))
+    elif quiet:
+        print(sandbox["id"])
+    else:
+        console.print(f"{sandbox['id']}  {sandbox['status']}", soft_wrap=True)
+        for name in sandbox.get("notEnforced", ()):
+            console.print(f"  {name} is not enforced on this node", style="yellow")
+
+
+def _moment(text: str | None) -> str:
+    return text[:19].replace("T", " ") if text else ""

@@ -1,0 +1,101 @@
+"""The routes of sandboxes."""
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import httpx
+
+from signalbox_cli.catalog.errors import Mistake
+from signalbox_cli.catalog.operations import wait_for
+from signalbox_cli.client import Client
+from signalbox_common.contracts.base import Failure
+from signalbox_common.errors import SignalboxError
+
+_PAGE = 200
+_PATIENCE = 60.0
+_LOOK = 0.2
+_WHOLE = 36
+"""Characters of a whole id."""
+
+
+class SandboxApi:
+    ENDED: ClassVar = frozenset({"destroyed", "failed", "lost"})
+
+    def __init__(self, http: Client) -> None:
+        self.http = http
+
+    def create(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Waits until it runs, or has failed."""
+        made: dict[str, Any] = self.http.post("/api/v1/sandboxes", json=body).json()
+        last = time.monotonic() + _PATIENCE
+        while made["status"] == "creating" and time.monotonic() < last:
+            time.sleep(_LOOK)
+            made = self.get(made["id"])
+        if made["status"] in self.ENDED:
+            raise Mistake(f"the sandbox {made['id']} has {made['status']}: {made['reason']}")
+        return made
+
+    def get(self, sandbox: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.http.get(f"/api/v1/sandboxes/{sandbox}").json()
+        return found
+
+    def every(self, project: str | None = None) -> Iterator[dict[str, Any]]:
+        params: dict[str, Any] = {"limit": _PAGE} | ({"projectId": project} if project else {})
+        while True:
+            page = self.http.get("/api/v1/sandboxes", params=params).json()
+            yield from page["items"]
+            if page["nextCursor"] is None:
+                return
+            params["cursor"] = page["nextCursor"]
+
+    def find(self, beginning: str) -> str:
+        """The whole id."""
+        if len(beginning) == _WHOLE:
+            return beginning
+        found = {str(each["id"]) for each in self.every() if each["id"].startswith(beginning)}
+        if len(found) != 1:
+            raise Mistake(f"{len(found) or 'no'} sandboxes have an id that begins with {beginning!r}")
+        return found.pop()
+
+    def change(self, sandbox: str, how: str) -> dict[str, Any]:
+        return self._settled(sandbox, self.http.post(f"/api/v1/sandboxes/{sandbox}/{how}"))
+
+    def set_timeout(self, sandbox: str, seconds: int) -> dict[str, Any]:
+        answer = self.http.put(f"/api/v1/sandboxes/{sandbox}/timeout", json={"timeout": seconds})
+        return self._settled(sandbox, answer)
+
+    def destroy(self, sandbox: str) -> dict[str, Any]:
+        return self._settled(sandbox, self.http.delete(f"/api/v1/sandboxes/{sandbox}"))
+
+    def _settled(self, sandbox: str, answer: httpx.Response) -> dict[str, Any]:
+        if wait_for(self.http, answer):
+            return self.get(sandbox)
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def processes(self, sandbox: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.http.get(f"/api/v1/sandboxes/{sandbox}/processes").json()["items"]
+        return found
+
+    def execute(self, sandbox: str, body: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+        given = {name: value for name, value in body.items() if value is not None}
+        return self._events("POST", f"/api/v1/sandboxes/{sandbox}/exec", json=given)
+
+    def output(self, sandbox: str, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        return self._events("GET", f"/api/v1/sandboxes/{sandbox}/processes/{key}/output")
+
+    def _events(self, method: str, path: str, **more: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+        timeout = httpx.Timeout(30.0, read=60.0)  # there is a sign of life every 15 seconds
+        headers = {"Accept": "text/event-stream"}
+        with self.http.stream(method, path, headers=headers, timeout=timeout, **more) as answer:
+            name = ""
+            for line in answer.iter_lines():
+                field, _, value = line.partition(": ")
+                if field == "event":
+                    name = value
+                elif field == "data" and name == "error":
+                    raise SignalboxError.of(Failure.model_validate_json(value))
+                elif field == "data":
+                    yield name, json.loads(value)

@@ -1,0 +1,104 @@
+"""The role that keeps sandboxes, in the native stack, and the end of what it keeps."""
+
+import fcntl
+import hashlib
+import json
+import os
+import socket
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from signalbox_cli.stack.home import Home
+from signalbox_cli.stack.program import Program
+
+NAME = "keeper"
+MODULE = "signalbox_sandbox.keeper"
+ELSEWHERE = Path("/var/lib/signalbox")
+"""Where they are kept for a home that the user of sandboxes cannot enter."""
+STOPPED = "node_stopped"
+PATIENCE = 10.0
+_TAKEN = ("PATH", "LANG", "SIGNALBOX_SANDBOX_UID")
+"""Of our environment, all that it has: every keeper would carry the rest along."""
+_ROLE, _KEEPER, _LABEL = "role.sock", "keeper.sock", "label.json"
+
+
+def folder(home: Home) -> Path:
+    """Of all sandboxes of this home; run by root, they are another user's."""
+    own = home.path / "sandboxes"
+    if os.geteuid() != 0 or all(parent.stat().st_mode & 0o001 for parent in own.parents):
+        return own
+    return ELSEWHERE / hashlib.sha256(str(home.path).encode()).hexdigest()[:16]
+
+
+def make(home: Home) -> Path:
+    found = folder(home)
+    if found.parent == ELSEWHERE:
+        ELSEWHERE.mkdir(mode=0o755, parents=True, exist_ok=True)
+    found.mkdir(exist_ok=True)
+    found.chmod(0o711)
+    return found
+
+
+def program(home: Home) -> Program:
+    """It ends with us, and what it keeps goes on: so it has no mark of ours, by which leftovers are ended."""
+    place = make(home)
+
+    async def ready() -> bool:
+        with suppress(OSError), _connected(place, _ROLE):
+            return True
+        return False
+
+    return Program(
+        name=NAME,
+        kind="service",
+        ready=ready,
+        argv=[sys.executable, "-m", MODULE, "--with-parent"],
+        env={name: os.environ[name] for name in _TAKEN if name in os.environ}
+        | {"SIGNALBOX_SANDBOXES": str(place)},
+        bare=True,
+    )
+
+
+def end_all(home: Home) -> int:
+    """Every sandbox that runs there; their files stay."""
+    ending = []
+    for path in folder(home).glob(f"[!.]*/{_KEEPER}"):
+        with suppress(OSError), _connected(path.parent, _KEEPER) as keeper:
+            keeper.sendall(json.dumps({"do": "end", "reason": STOPPED}).encode() + b"\n")
+            keeper.recv(1024)
+            ending.append(path.with_name(_LABEL))
+    deadline = time.monotonic() + PATIENCE
+    for label in ending:
+        while _is_held(label) and time.monotonic() < deadline:
+            time.sleep(0.02)
+    return len(ending)
+
+
+def _connected(place: Path, name: str) -> socket.socket:
+    """By a path that is short, however long the one of the folder is."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(PATIENCE)
+    try:
+        at = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            connection.connect(f"/proc/self/fd/{at}/{name}")
+        finally:
+            os.close(at)
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+def _is_held(label: Path) -> bool:
+    """Whether a keeper is still there."""
+    try:
+        with label.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False

@@ -1,0 +1,116 @@
+"""Sandboxes as records: what is wanted of one, what is there, and what follows from the two."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from signalbox_common.contracts.sandbox import AtEnd, SandboxStatus
+
+BASE = "base"
+"""The template that every node has by itself."""
+LIMITS_OF_NODE = {"pids": ("pids", 1), "openFiles": ("files", 1), "fileSizeMb": ("fileSize", 1024 * 1024)}
+"""What it is called there, and in which unit."""
+
+
+class Wish(StrEnum):
+    """What somebody wants a sandbox to be."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    DESTROYED = "destroyed"
+
+
+ENDED = frozenset({SandboxStatus.DESTROYED, SandboxStatus.FAILED, SandboxStatus.LOST})
+"""It never comes back from there."""
+
+_LOSSES = frozenset({"node_stopped", "resident_lost"})
+"""What a keeper says where nobody wanted it to end."""
+_STATUS_OF = {
+    Wish.RUNNING: SandboxStatus.RUNNING,
+    Wish.PAUSED: SandboxStatus.PAUSED,
+    Wish.DESTROYED: SandboxStatus.DESTROYED,
+}
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """One row; `wish` and `generation` say what is wanted, `status` what was last seen."""
+
+    id: uuid.UUID
+    project_id: uuid.UUID
+    created_by: uuid.UUID
+    template: str
+    limits: Mapping[str, Any]
+    lifetime: int
+    at_end: AtEnd
+    network: str
+    labels: Mapping[str, str]
+    keep_for: int
+    has_env: bool
+    created_at: datetime
+    operation: str | None = None
+    owner_run: uuid.UUID | None = None
+    owner_name: str | None = None
+    wish: Wish = Wish.RUNNING
+    generation: int = 1
+    """Grows with everything that is asked for."""
+    lifetime_due: bool = False
+    """Whether its node has still to be told of another deadline."""
+    status: SandboxStatus = SandboxStatus.CREATING
+    reason: str | None = None
+    node: str | None = None
+    epoch: int = 0
+    """Grows with every beginning: what is there with an earlier one is a leftover."""
+    version: int = 1
+    not_enforced: tuple[str, ...] = field(default=())
+    deadline: datetime | None = None
+    ended_at: datetime | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ENDED
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether there is nothing to do about it."""
+        return self.ended or (self.fulfils(self.wish) and not self.lifetime_due)
+
+    def asked(self, wish: Wish) -> "Sandbox":
+        return replace(self, wish=wish, generation=self.generation + 1)
+
+    def given(self, lifetime: int) -> "Sandbox":
+        return replace(self, lifetime=lifetime, lifetime_due=True, generation=self.generation + 1)
+
+    def seen(self, status: SandboxStatus, reason: str | None = None, **more: Any) -> "Sandbox":
+        return replace(self, status=status, reason=reason, version=self.version + 1, **more)
+
+    def fulfils(self, wish: Wish) -> bool:
+        return self.status is _STATUS_OF[wish]
+
+    def node_limits(self) -> dict[str, int | None]:
+        """As its node knows them."""
+        return {
+            name: int(self.limits[asked] * unit)
+            for asked, (name, unit) in LIMITS_OF_NODE.items()
+            if self.limits.get(asked) is not None
+        }
+
+    def limits_without(self, enforced: frozenset[str]) -> tuple[str, ...]:
+        """Those that were asked for and do not hold."""
+        return tuple(
+            sorted(name for name, value in self.limits.items() if value is not None and name not in enforced)
+        )
+
+
+def at_its_end(sandbox: Sandbox, why: str | None) -> tuple[SandboxStatus, str]:
+    """What one is whose keeper has gone, by what the keeper said last, if it did."""
+    if why == "deadline" and sandbox.at_end is AtEnd.PAUSE:
+        return SandboxStatus.PAUSED, why
+    if why == "deadline":
+        return SandboxStatus.DESTROYED, why
+    if why is None or why in _LOSSES:
+        return SandboxStatus.LOST, why or "keeper_lost"
+    return SandboxStatus.FAILED, why

@@ -1,0 +1,119 @@
+"""What the sandbox service refuses."""
+
+from signalbox_common.contracts.base import FieldError
+from signalbox_common.errors import Conflict, Forbidden, Invalid, NotFound, SignalboxError, Unavailable
+
+
+class SandboxNotFound(NotFound):
+    code = "sandbox_not_found"
+    detail = "There is no such sandbox."
+
+
+class ProcessNotFound(NotFound):
+    code = "process_not_found"
+    detail = "There is no such process."
+
+
+class UnknownTemplate(Invalid):
+    code = "unknown_template"
+    detail = "There is no such template."
+    errors = (FieldError(field="template", message="is not there", code="unknown_template"),)
+
+
+class OwnerReserved(Forbidden):
+    code = "owner_reserved"
+    detail = "Only the service tasks makes sandboxes for runs."
+
+
+class ProjectGone(Conflict):
+    code = "project_gone"
+    detail = "The project was deleted."
+
+
+class SandboxEnded(Conflict):
+    code = "sandbox_ended"
+    detail = "The sandbox has ended."
+
+
+class SandboxPaused(Conflict):
+    code = "sandbox_paused"
+    detail = "The sandbox is paused: resume it first."
+
+
+class NotRunningYet(Conflict):
+    code = "not_running_yet"
+    detail = "The sandbox does not run yet."
+
+
+class Superseded(Conflict):
+    code = "superseded"
+    detail = "Something else was asked of the sandbox before this was done."
+
+
+class NoCapacity(Conflict):
+    code = "no_capacity"
+    detail = "No node had room for the sandbox in time."
+
+
+class KeyTaken(Conflict):
+    code = "key_taken"
+    detail = "Another process was started under this key."
+
+
+class ProcessEnded(Conflict):
+    code = "process_ended"
+    detail = "The process has ended."
+
+
+class TooManyProcesses(Conflict):
+    code = "too_many_processes"
+    detail = "Too many processes run in this sandbox."
+
+
+class InputClosed(Conflict):
+    code = "input_closed"
+    detail = "The process takes no input any more."
+
+
+class InputGap(Conflict):
+    code = "input_gap"
+    detail = "There is a gap before this input."
+
+
+class NoTerminal(Conflict):
+    code = "no_terminal"
+    detail = "The process has no terminal."
+
+
+class Fenced(Conflict):
+    code = "fenced"
+    detail = "Somebody later is at work here."
+
+
+class NotStarted(Invalid):
+    code = "not_started"
+    detail = "The process cannot be started."
+
+
+class NodeAway(Unavailable):
+    code = Unavailable.code
+    detail = "The node of the sandbox does not answer at the moment."
+
+
+OF_KEEPER: dict[str, type[SignalboxError]] = {
+    "unknown_process": ProcessNotFound,
+    "key_taken": KeyTaken,
+    "ended": ProcessEnded,
+    "too_many_processes": TooManyProcesses,
+    "input_closed": InputClosed,
+    "input_gap": InputGap,
+    "no_terminal": NoTerminal,
+    "fenced": Fenced,
+    "not_started": NotStarted,
+    "paused": SandboxPaused,
+    "malformed": Invalid,
+    "too_large": Invalid,
+    "failed": Invalid,
+    "no_answer": NodeAway,
+}
+"""What a keeper refuses with, by its code."""

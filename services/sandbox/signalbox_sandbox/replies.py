@@ -1,0 +1,64 @@
+"""What others are told of a sandbox."""
+
+import json
+import uuid
+
+from signalbox_common import outbox
+from signalbox_common.contracts import sandbox as contract
+from signalbox_common.db import Transaction
+from signalbox_sandbox.domain import Sandbox
+
+SCHEMA = "sandbox"
+SECRETS = "sandboxes/"
+"""What the names of their environments begin with."""
+
+
+def reply_of(sandbox: Sandbox) -> contract.Sandbox:
+    running = sandbox.status is contract.SandboxStatus.RUNNING
+    return contract.Sandbox(
+        id=sandbox.id,
+        project_id=sandbox.project_id,
+        template=sandbox.template,
+        status=sandbox.status,
+        reason=sandbox.reason,
+        network="none",
+        limits=contract.Limits.model_validate(sandbox.limits),
+        not_enforced=sandbox.not_enforced,
+        at_end=sandbox.at_end,
+        labels=dict(sandbox.labels),
+        owner=owner_of(sandbox),
+        node=sandbox.node,
+        created_by=sandbox.created_by,
+        created_at=sandbox.created_at,
+        deadline=sandbox.deadline if running else None,
+        destroyed_at=sandbox.ended_at,
+    )
+
+
+def owner_of(sandbox: Sandbox) -> contract.SandboxOwner | None:
+    if sandbox.owner_run is None:
+        return None
+    return contract.SandboxOwner(run=sandbox.owner_run, name=sandbox.owner_name or "main")
+
+
+def tell(transaction: Transaction, sandbox: Sandbox) -> None:
+    """In the transaction that makes it true."""
+    event = contract.SandboxChanged(
+        sandbox=sandbox.id,
+        owner=owner_of(sandbox),
+        status=sandbox.status,
+        reason=sandbox.reason,
+        node=sandbox.node,
+        deadline=sandbox.deadline,
+        version=sandbox.version,
+    )
+    outbox.emit(transaction, SCHEMA, event, project=sandbox.project_id)
+
+
+def secret_name(sandbox: uuid.UUID) -> str:
+    """Where its environment is kept."""
+    return f"{SECRETS}{sandbox.hex}"
+
+
+def encoded(env: dict[str, str]) -> bytes:
+    return json.dumps(env, sort_keys=True, separators=(",", ":")).encode()

@@ -1,0 +1,91 @@
+"""What every kind of sandbox does, on the node that it is on."""
+
+import uuid
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+class RuntimeRefused(Exception):
+    """What cannot be done, with its code: asked again, it is the same."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+class RuntimeAway(Exception):
+    """Nobody is there who could do it, now."""
+
+
+class SandboxGone(Exception):
+    """It is not there any more."""
+
+
+@dataclass(frozen=True)
+class SandboxPlan:
+    """What a sandbox is to be."""
+
+    id: uuid.UUID
+    epoch: int
+    """Of this beginning of it: what has an earlier one is a leftover."""
+    lifetime: float
+    limits: Mapping[str, int | None] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is there of a sandbox, whoever remembers it elsewhere."""
+
+    id: uuid.UUID
+    epoch: int
+    alive: bool
+    paused: bool = False
+    ended: str | None = None
+    """Why, where somebody has said so."""
+
+
+class Runtime(Protocol):
+    """Raises `RuntimeRefused`, `RuntimeAway` and `SandboxGone`; doing something again is harmless."""
+
+    enforced: frozenset[str]
+    """The limits that hold here."""
+
+    async def all(self) -> Sequence[Found]: ...
+
+    async def find(self, sandbox: uuid.UUID) -> Found | None:
+        """Waits for one that is about to end."""
+
+    async def begin(self, plan: SandboxPlan) -> None:
+        """With the files that it has already, if it has any."""
+
+    async def pause(self, sandbox: uuid.UUID) -> None: ...
+
+    async def resume(self, sandbox: uuid.UUID, lifetime: float) -> None: ...
+
+    async def set_deadline(self, sandbox: uuid.UUID, lifetime: float) -> None: ...
+
+    async def end(self, sandbox: uuid.UUID) -> None:
+        """Its programs; returns when none is left. What it has written stays."""
+
+    async def remove(self, sandbox: uuid.UUID) -> None:
+        """What it has written."""
+
+    async def until_gone(self, sandbox: uuid.UUID) -> None:
+        """Returns when it ends."""
+
+    # -- programs ------------------------------------------------------------------------------------------
+
+    async def ask(self, sandbox: uuid.UUID, do: str, **request: Any) -> dict[str, Any]:
+        """`start`, `process`, `processes`, `confirm`, `signal`, `resize` and `end-process`: as keepers do."""
+
+    async def write(self, sandbox: uuid.UUID, key: str, offset: int, data: bytes, **more: Any) -> int:
+        """How many bytes of its input the process has then."""
+
+    def output(
+        self, sandbox: uuid.UUID, key: str, offset: int, *, follow: bool
+    ) -> AbstractAsyncContextManager[AsyncGenerator[bytes, None]]:
+        """Frames, to the end of the process; they end without that frame where the sandbox ends."""

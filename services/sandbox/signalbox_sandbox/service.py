@@ -1,0 +1,278 @@
+"""What can be asked of sandboxes: each use case writes down what is wanted, and work makes it so."""
+
+import asyncio
+import hmac
+import uuid
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+
+from signalbox_common.bus import Call, FactCall
+from signalbox_common.contracts import sandbox as contract
+from signalbox_common.contracts.auth import ProjectDeleted, ProjectRestored
+from signalbox_common.contracts.base import Failure
+from signalbox_common.contracts.sandbox import SandboxStatus
+from signalbox_common.db import Database, Transaction
+from signalbox_common.errors import AlreadyDone, SignalboxError
+from signalbox_common.keys import derive, uuid7
+from signalbox_common.outcomes import Deferred, Outcome
+from signalbox_common.paging import cut, id_cursor, read_id_cursor
+from signalbox_common.secrets import SecretStore
+from signalbox_common.space import DiskSpace
+from signalbox_common.work import Worker
+from signalbox_sandbox import errors, store
+from signalbox_sandbox.domain import BASE, Sandbox, Wish
+from signalbox_sandbox.replies import encoded, reply_of, secret_name, tell
+
+KIND = "sandbox"
+"""The work on one sandbox; its key is the id."""
+DEADLINE = "deadline"
+"""What a command waits for that asks for another deadline."""
+WAIT = 4.0
+"""Seconds in which a sandbox that was asked for usually runs."""
+_LOOK = 0.25
+
+
+class News:
+    """Tells those who wait in this process that a sandbox has changed."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[uuid.UUID, set[asyncio.Event]] = {}
+
+    async def tell(self, sandbox: uuid.UUID) -> None:
+        for event in self._waiting.get(sandbox, ()):
+            event.set()
+
+    async def until(
+        self, sandbox: uuid.UUID, look: Callable[[], Awaitable[Sandbox | None]], patience: float
+    ) -> Sandbox | None:
+        """What it is when it is not being created any more, or when the patience ends."""
+        event = asyncio.Event()
+        waiting = self._waiting.setdefault(sandbox, set())
+        waiting.add(event)
+        ends = asyncio.get_running_loop().time() + patience
+        try:
+            while True:
+                event.clear()
+                found = await look()
+                left = ends - asyncio.get_running_loop().time()
+                if found is None or found.status is not SandboxStatus.CREATING or left <= 0:
+                    return found
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(min(_LOOK, left)):
+                        await event.wait()
+        finally:
+            waiting.discard(event)
+            if not waiting:
+                self._waiting.pop(sandbox, None)
+
+
+class Sandboxes:
+    def __init__(
+        self, database: Database, worker: Worker, secrets: SecretStore, space: DiskSpace, secret_key: str
+    ) -> None:
+        self._database = database
+        self._worker = worker
+        self._secrets = secrets
+        self._space = space
+        self._key = derive(secret_key, "sandbox/environments")
+        self.news = News()
+
+    # -- made ------------------------------------------------------------------------------------------
+
+    async def create(self, call: Call, ask: contract.CreateSandbox) -> Outcome[contract.Sandbox]:
+        """Its environment is stored before the transaction that refers to it."""
+        project = call.principal.project()
+        if ask.owned_by is not None and call.principal.act != "tasks":
+            raise errors.OwnerReserved
+        if ask.template != BASE:
+            raise errors.UnknownTemplate
+        identifier = uuid7()
+        env = encoded({name: value.get_secret_value() for name, value in ask.env.items()})
+        call = call.about(hmac.digest(self._key, env, "sha256").hex()[:32])
+        if await call.replayed() is None:
+            self._space.require()
+            if ask.env:
+                await self._secrets.put(secret_name(identifier), env)
+
+        async def work(transaction: Transaction) -> contract.Sandbox:
+            return reply_of(await self._add(call, transaction, ask, identifier))
+
+        outcome = await call.once(work)
+        made = _resource_of(outcome)
+        if ask.env and made != identifier:
+            await self._secrets.delete(secret_name(identifier))
+        if made is None:
+            return outcome
+        found = await self.news.until(made, partial(self._get, project, made), WAIT)
+        return Outcome.of(reply_of(found)) if found is not None else outcome
+
+    async def _add(
+        self, call: Call, transaction: Transaction, ask: contract.CreateSandbox, identifier: uuid.UUID
+    ) -> Sandbox:
+        project = call.principal.project()
+        if await store.is_deleted(transaction, project):
+            raise errors.ProjectGone
+        sandbox = Sandbox(
+            id=identifier,
+            project_id=project,
+            created_by=call.principal.user_id,
+            operation=transaction.operation,
+            owner_run=ask.owned_by.run if ask.owned_by is not None else None,
+            owner_name=ask.owned_by.name if ask.owned_by is not None else None,
+            template=ask.template,
+            limits=ask.limits.model_dump(mode="json", by_alias=True, exclude_none=True),
+            lifetime=ask.lifetime,
+            at_end=ask.at_end,
+            network=ask.network,
+            labels=dict(ask.labels),
+            keep_for=ask.keep_for,
+            has_env=bool(ask.env),
+            created_at=await store.now(transaction),
+        )
+        if not await store.add(transaction, sandbox):
+            return await self._owned(transaction, sandbox)
+        tell(transaction, sandbox)
+        await self._worker.put(transaction, KIND, str(identifier), project=project)
+        return sandbox
+
+    @staticmethod
+    async def _owned(transaction: Transaction, wanted: Sandbox) -> Sandbox:
+        run, name = wanted.owner_run, wanted.owner_name
+        if run is None or name is None:
+            raise SignalboxError("an id of a sandbox was given twice")
+        found = await store.owned(transaction.connection, wanted.project_id, run, name)
+        if found is None:
+            raise errors.SandboxNotFound
+        return found
+
+    async def _get(self, project: uuid.UUID, sandbox: uuid.UUID) -> Sandbox | None:
+        async with self._database.reading() as connection:
+            return await store.get(connection, project, sandbox)
+
+    # -- looked at -------------------------------------------------------------------------------------
+
+    async def get(self, call: Call, query: contract.GetSandbox) -> contract.Sandbox:
+        project = call.principal.project()
+        async with self._database.reading() as connection:
+            if query.sandbox is not None:
+                found = await store.get(connection, project, query.sandbox)
+            elif query.owned_by is not None:
+                found = await store.owned(connection, project, query.owned_by.run, query.owned_by.name)
+            else:
+                found = None
+        if found is None:
+            raise errors.SandboxNotFound
+        return reply_of(found)
+
+    async def page(self, call: Call, query: contract.ListSandboxes) -> contract.SandboxPage:
+        async with self._database.reading() as connection:
+            found = await store.page(
+                connection,
+                call.principal.project(),
+                limit=query.limit + 1,
+                before=read_id_cursor(query.cursor),
+                status=query.status,
+            )
+        items, cursor = cut([reply_of(each) for each in found], query.limit, lambda each: id_cursor(each.id))
+        return contract.SandboxPage(items=items, next_cursor=cursor)
+
+    async def place(self, _call: Call, query: contract.FindSandbox) -> contract.SandboxPlace:
+        async with self._database.reading() as connection:
+            found = await store.find(connection, query.sandbox)
+        if found is None:
+            raise errors.SandboxNotFound
+        return contract.SandboxPlace(project=found.project_id)
+
+    async def locate(self, call: Call, query: contract.LocateSandbox) -> contract.SandboxLocation:
+        found = await self._get(call.principal.project(), query.sandbox)
+        if found is None:
+            raise errors.SandboxNotFound
+        check_reachable(found)
+        async with self._database.reading() as connection:
+            instances = [each for each in await store.instances(connection) if each.node == found.node]
+        if found.node is None or not instances:
+            raise errors.NodeAway
+        newest = max(instances, key=lambda each: each.name)
+        return contract.SandboxLocation(node=found.node, url=newest.url, status=found.status)
+
+    # -- changed ---------------------------------------------------------------------------------------
+
+    async def pause(self, call: Call, command: contract.PauseSandbox) -> contract.Sandbox | Deferred:
+        return await self._ask(call, command.sandbox, Wish.PAUSED)
+
+    async def resume(self, call: Call, command: contract.ResumeSandbox) -> contract.Sandbox | Deferred:
+        return await self._ask(call, command.sandbox, Wish.RUNNING)
+
+    async def destroy(self, call: Call, command: contract.DestroySandbox) -> contract.Sandbox | Deferred:
+        return await self._ask(call, command.sandbox, Wish.DESTROYED)
+
+    async def set_deadline(
+        self, call: Call, command: contract.SetSandboxDeadline
+    ) -> contract.Sandbox | Deferred:
+        sandbox = await self._locked(call, command.sandbox)
+        if sandbox.ended:
+            raise errors.SandboxEnded
+        return await self._wait(call, sandbox.given(command.lifetime), DEADLINE)
+
+    async def _ask(self, call: Call, identifier: uuid.UUID, wish: Wish) -> contract.Sandbox | Deferred:
+        sandbox = await self._locked(call, identifier)
+        if sandbox.ended and wish is Wish.DESTROYED:
+            return reply_of(sandbox)
+        if sandbox.ended:
+            raise errors.SandboxEnded
+        if sandbox.wish is Wish.DESTROYED and wish is not Wish.DESTROYED:
+            raise errors.Superseded
+        return await self._wait(call, sandbox.asked(wish), wish)
+
+    @staticmethod
+    async def _locked(call: Call, identifier: uuid.UUID) -> Sandbox:
+        sandbox = await store.lock(call.transaction, identifier)
+        if sandbox is None or sandbox.project_id != call.principal.project():
+            raise errors.SandboxNotFound
+        return sandbox
+
+    async def _wait(self, call: Call, sandbox: Sandbox, wish: str) -> Deferred:
+        await store.save(call.transaction, sandbox)
+        await store.wait(call.transaction, call.command_id, sandbox, wish)
+        await self._hurry(call.transaction, sandbox)
+        return Deferred(resource=str(sandbox.id))
+
+    async def _hurry(self, transaction: Transaction, sandbox: Sandbox) -> None:
+        """Work on it is due now, unless somebody is at it: then it is looked at again by who that is."""
+        await self._worker.put(
+            transaction, KIND, str(sandbox.id), project=sandbox.project_id, target=sandbox.node, soonest=True
+        )
+
+    # -- what others have done ---------------------------------------------------------------------------
+
+    async def project_gone(self, call: FactCall, event: ProjectDeleted) -> None:
+        """Whatever runs there ends; the records stay."""
+        await store.set_deleted(call.transaction, event.id, deleted=True)
+        for sandbox in await store.living(call.transaction, event.id):
+            asked = sandbox.asked(Wish.DESTROYED)
+            await store.save(call.transaction, asked)
+            await self._hurry(call.transaction, asked)
+
+    async def project_back(self, call: FactCall, event: ProjectRestored) -> None:
+        await store.set_deleted(call.transaction, event.id, deleted=False)
+
+
+def check_reachable(sandbox: Sandbox) -> None:
+    """Raises where there is nobody in it to talk to."""
+    if sandbox.ended:
+        raise errors.SandboxEnded
+    if sandbox.status is SandboxStatus.PAUSED:
+        raise errors.SandboxPaused
+    if sandbox.status is SandboxStatus.CREATING:
+        raise errors.NotRunningYet
+
+
+def _resource_of(outcome: Outcome[contract.Sandbox]) -> uuid.UUID | None:
+    """The sandbox that it is about; a repeat finds the one that was made before."""
+    if not outcome.failed:
+        return contract.Sandbox.model_validate_json(outcome.body).id
+    failure = Failure.model_validate_json(outcome.body)
+    if failure.code == AlreadyDone.code and failure.resource is not None:
+        return uuid.UUID(failure.resource)
+    return None

@@ -1,0 +1,138 @@
+"""This node as others know it, and what is on it: nothing that should not be there, nobody gone unseen."""
+
+import asyncio
+import uuid
+from collections.abc import Iterable
+
+from signalbox_common import background, telemetry
+from signalbox_common.contracts.sandbox import SandboxStatus
+from signalbox_common.db import Database, Transaction
+from signalbox_common.work import Worker
+from signalbox_sandbox import store
+from signalbox_sandbox.domain import Sandbox
+from signalbox_sandbox.runtime.base import Found, Runtime
+from signalbox_sandbox.service import KIND
+from signalbox_sandbox.work.reconciler import Reconciler
+
+log = telemetry.get_logger()
+
+BEAT = 1.0
+"""Seconds between two heartbeats of an instance."""
+SWEEP = 5.0
+"""Seconds between two looks at everything on this node."""
+
+
+class Node:
+    def __init__(
+        self,
+        database: Database,
+        worker: Worker,
+        runtime: Runtime,
+        reconciler: Reconciler,
+        *,
+        name: str,
+        instance: str,
+        url: str,
+        capacity: int,
+    ) -> None:
+        self._database = database
+        self._worker = worker
+        self._runtime = runtime
+        self._reconciler = reconciler
+        self._name = name
+        self._instance = instance
+        self._url = url
+        self._capacity = capacity
+        self._watches: dict[uuid.UUID, asyncio.Task[None]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        async with self._database.reading() as connection:
+            await store.enroll(connection, self._name, self._capacity)
+            await store.beat(connection, self._instance, self._name, self._url)
+        if not self._tasks:
+            self._tasks = [
+                asyncio.create_task(self._beat(), name="heartbeats of the node"),
+                asyncio.create_task(self._sweep(), name="looks at the node"),
+                asyncio.create_task(self._follow(), name="new sandboxes"),
+            ]
+
+    async def stop(self) -> None:
+        await background.end(*self._tasks, *self._watches.values())
+        try:
+            async with self._database.reading() as connection:
+                await store.leave(connection, [self._instance])
+        except Exception as error:  # noqa: BLE001 - others see that it does not beat any more
+            log.warning("node not left", reason=repr(error)[:300])
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(BEAT)
+            try:
+                async with self._database.reading() as connection:
+                    await store.beat(connection, self._instance, self._name, self._url)
+            except Exception as error:  # noqa: BLE001 - the next one counts
+                log.warning("no heartbeat", reason=repr(error)[:300])
+
+    # -- what is here --------------------------------------------------------------------------------------
+
+    async def _sweep(self) -> None:
+        while True:
+            try:
+                await self.look()
+            except Exception as error:  # noqa: BLE001 - looked at again a little later
+                log.warning("node not looked at", reason=repr(error)[:300])
+            await asyncio.sleep(SWEEP)
+
+    async def look(self) -> None:
+        """What is here is read before what should be: a sandbox is written down before it begins."""
+        here = await self._runtime.all()
+        async with self._database.reading() as connection:
+            wanted = await store.on_node(connection, self._name)
+            known = {each.id: each for each in await store.these(connection, [found.id for found in here])}
+        there = {found.id for found in here}
+        for sandbox in wanted:
+            if sandbox.status is SandboxStatus.RUNNING and sandbox.id in there:
+                self._watch(sandbox.id)
+        odd = [found.id for found in here if _is_odd(found, known.get(found.id), self._name)]
+        odd += [sandbox.id for sandbox in wanted if sandbox.epoch and sandbox.id not in there]
+        await self._reconsider(odd)
+
+    async def _reconsider(self, sandboxes: Iterable[uuid.UUID]) -> None:
+        """A look at each, by whoever has room for it."""
+        async with self._database.transaction() as transaction:
+            for sandbox in dict.fromkeys(sandboxes):
+                await self._put(transaction, sandbox)
+
+    async def _put(self, transaction: Transaction, sandbox: uuid.UUID) -> None:
+        await self._worker.put(transaction, KIND, str(sandbox), target=self._name, soonest=True)
+
+    async def _follow(self) -> None:
+        """Those that have just begun are watched at once."""
+        while True:
+            await self._reconciler.has_begun.wait()
+            self._reconciler.has_begun.clear()
+            while self._reconciler.begun:
+                self._watch(self._reconciler.begun.pop())
+
+    def _watch(self, sandbox: uuid.UUID) -> None:
+        if sandbox not in self._watches:
+            self._watches[sandbox] = asyncio.create_task(self._until_gone(sandbox), name=f"watch {sandbox}")
+
+    async def _until_gone(self, sandbox: uuid.UUID) -> None:
+        """Its end is seen when it comes, whatever it comes from; what is missed, the next look finds."""
+        try:
+            await self._runtime.until_gone(sandbox)
+            await self._reconsider([sandbox])
+        except Exception as error:  # noqa: BLE001 - the next look finds it
+            log.warning("end of a sandbox not told", sandbox=str(sandbox), reason=repr(error)[:300])
+        finally:
+            del self._watches[sandbox]
+
+
+def _is_odd(found: Found, known: Sandbox | None, node: str) -> bool:
+    """Whether what is there is not what should be."""
+    if known is None or known.ended or known.node != node or found.epoch < known.epoch:
+        return True
+    running = known.status is SandboxStatus.RUNNING
+    return running and found.ended is not None

@@ -1,0 +1,309 @@
+"""Makes a sandbox what is wanted of it, by what is there; however often, and wherever it was left."""
+
+import asyncio
+import json
+import uuid
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from signalbox_common import telemetry
+from signalbox_common.contracts.sandbox import SandboxStatus
+from signalbox_common.db import Transaction
+from signalbox_common.errors import SignalboxError
+from signalbox_common.outcomes import Outcome
+from signalbox_common.pending import PendingOperations
+from signalbox_common.secrets import SecretStore
+from signalbox_common.secrets.base import SecretNotFound
+from signalbox_common.work import Job, Worker
+from signalbox_common.work.kinds import Retry
+from signalbox_sandbox import errors, store
+from signalbox_sandbox.domain import Sandbox, Wish, at_its_end
+from signalbox_sandbox.replies import reply_of, secret_name, tell
+from signalbox_sandbox.runtime.base import (
+    Found,
+    Runtime,
+    RuntimeAway,
+    RuntimeRefused,
+    SandboxGone,
+    SandboxPlan,
+)
+from signalbox_sandbox.service import DEADLINE, KIND, News
+
+log = telemetry.get_logger()
+
+MOST, MOST_IN_PROJECT = 200, 64
+ROOM_LOOK = 0.5
+"""Seconds between two looks for room."""
+
+
+class Reconciler:
+    def __init__(
+        self,
+        worker: Worker,
+        pending: PendingOperations,
+        runtime: Runtime,
+        secrets: SecretStore,
+        news: News,
+        *,
+        node: str,
+        wait: float,
+    ) -> None:
+        self._worker = worker
+        self._pending = pending
+        self._runtime = runtime
+        self._secrets = secrets
+        self._news = news
+        self._node = node
+        self._wait = timedelta(seconds=wait)
+        self.begun: set[uuid.UUID] = set()
+        """Those that run here and whose end nobody watches for yet."""
+        self.has_begun = asyncio.Event()
+        register = worker.on(
+            KIND,
+            most=MOST,
+            most_in_project=MOST_IN_PROJECT,
+            retry=Retry((0.5, 1.0, 2.0, 5.0, 10.0, 30.0)),
+            failed=self._failed,
+        )
+        register(self.reconcile)
+
+    async def reconcile(self, job: Job) -> None:
+        identifier = uuid.UUID(job.key)
+        async with job.transaction() as transaction:
+            sandbox = await store.lock(transaction, identifier)
+            if sandbox is not None:
+                sandbox = await self._placed(transaction, job, sandbox)
+        if job.ended:
+            return
+        try:
+            seen = await self._made_so(job, identifier, sandbox)
+        except (RuntimeAway, TimeoutError) as error:
+            raise errors.NodeAway from error
+        except RuntimeRefused as error:
+            if error.code == "no_answer":
+                raise errors.NodeAway from error
+            raise
+        if sandbox is None or seen is None:  # it was forgotten, long after its end
+            return
+        async with job.transaction() as transaction:
+            if seen.node not in (None, self._node) and not seen.ended:
+                await job.again(transaction, 0.0, target=seen.node)
+            else:
+                await self._commit(transaction, job, sandbox, seen)
+
+    # -- where -------------------------------------------------------------------------------------------
+
+    async def _placed(self, transaction: Transaction, job: Job, sandbox: Sandbox) -> Sandbox:
+        """On a node that has room, unless it has one; without room this job ends here."""
+        if sandbox.ended or sandbox.node is not None or sandbox.wish is Wish.DESTROYED:
+            return sandbox
+        if await store.has_room(transaction, self._node):
+            placed = replace(sandbox, node=self._node, epoch=sandbox.epoch + 1)
+            await store.save(transaction, placed)
+            return placed
+        if await store.now(transaction) - sandbox.created_at < self._wait:
+            await job.again(transaction, ROOM_LOOK)
+            return sandbox
+        failed = sandbox.seen(SandboxStatus.FAILED, errors.NoCapacity.code)
+        failed = await self._record(transaction, failed)
+        await self._settle(transaction, failed, failed.generation)
+        await job.done(transaction)
+        return failed
+
+    # -- what is there -----------------------------------------------------------------------------------
+
+    async def _made_so(self, job: Job, identifier: uuid.UUID, sandbox: Sandbox | None) -> Sandbox | None:
+        """What it is then; nothing of it stays here where it has ended, is elsewhere, or is known no more."""
+        found = await self._runtime.find(identifier)
+        await job.keep()
+        if sandbox is None or sandbox.ended or sandbox.node != self._node:
+            await self._clear(identifier, found)
+            if sandbox is not None and sandbox.node is None and not sandbox.ended:
+                return sandbox.seen(SandboxStatus.DESTROYED, "destroyed")
+            return sandbox
+        if sandbox.wish is Wish.DESTROYED:
+            await self._clear(identifier, found)
+            return sandbox.seen(SandboxStatus.DESTROYED, "destroyed")
+        if found is not None and found.alive and found.epoch < sandbox.epoch:
+            await self._runtime.end(sandbox.id)  # of before it was begun anew
+            found = replace(found, alive=False)
+        match sandbox.status:
+            case SandboxStatus.CREATING:
+                return await self._begun(sandbox, found)
+            case SandboxStatus.PAUSED:
+                return await self._while_paused(job, sandbox, found)
+            case _:
+                return await self._while_running(sandbox, found)
+
+    async def _begun(self, sandbox: Sandbox, found: Found | None) -> Sandbox:
+        """With the files that it has, where it has some."""
+        if found is not None and found.epoch == sandbox.epoch:
+            if found.alive:
+                return self._running(sandbox)
+            return await self._ended(sandbox, found)
+        plan = SandboxPlan(
+            sandbox.id, sandbox.epoch, sandbox.lifetime, sandbox.node_limits(), await self._env(sandbox)
+        )
+        try:
+            await self._runtime.begin(plan)
+        except RuntimeRefused as error:
+            if error.code != "not_started":
+                raise
+            log.warning("sandbox not started", sandbox=str(sandbox.id), reason=error.detail)
+            await self._clear(sandbox.id)
+            return sandbox.seen(SandboxStatus.FAILED, error.code)
+        return self._running(sandbox)
+
+    def _running(self, sandbox: Sandbox) -> Sandbox:
+        self._watch(sandbox.id)
+        missing = sandbox.limits_without(self._runtime.enforced)
+        return sandbox.seen(SandboxStatus.RUNNING, not_enforced=missing, lifetime_due=False)
+
+    async def _while_running(self, sandbox: Sandbox, found: Found | None) -> Sandbox:
+        if found is None or not found.alive:
+            return await self._ended(sandbox, found)
+        try:
+            if sandbox.wish is Wish.PAUSED:
+                await self._runtime.pause(sandbox.id)
+                return sandbox.seen(SandboxStatus.PAUSED, "asked", lifetime_due=False)
+            if found.paused:
+                await self._runtime.resume(sandbox.id, sandbox.lifetime)
+                return self._running(sandbox)
+            if sandbox.lifetime_due:
+                await self._runtime.set_deadline(sandbox.id, sandbox.lifetime)
+                return self._running(sandbox)
+        except SandboxGone:
+            return await self._ended(sandbox, await self._runtime.find(sandbox.id))
+        self._watch(sandbox.id)
+        return sandbox
+
+    def _watch(self, sandbox: uuid.UUID) -> None:
+        self.begun.add(sandbox)
+        self.has_begun.set()
+
+    async def _while_paused(self, job: Job, sandbox: Sandbox, found: Found | None) -> Sandbox:
+        if found is None:
+            return sandbox.seen(SandboxStatus.LOST, "files_lost")
+        if sandbox.wish is Wish.PAUSED:
+            return replace(sandbox, lifetime_due=False)
+        if found.alive and found.paused:
+            try:
+                await self._runtime.resume(sandbox.id, sandbox.lifetime)
+            except SandboxGone:
+                raise errors.NodeAway from None  # looked at again
+            return self._running(sandbox)
+        if found.alive:
+            return self._running(sandbox)
+        if found.epoch == sandbox.epoch:
+            async with job.transaction() as transaction:
+                current = await store.lock(transaction, sandbox.id)
+                if current is None:
+                    raise errors.NodeAway
+                await store.save(transaction, replace(current, epoch=current.epoch + 1))
+            sandbox = replace(sandbox, epoch=sandbox.epoch + 1)
+        return await self._begun(sandbox, found)
+
+    async def _ended(self, sandbox: Sandbox, found: Found | None) -> Sandbox:
+        status, reason = at_its_end(sandbox, found.ended if found is not None else None)
+        if status is not SandboxStatus.PAUSED:
+            await self._clear(sandbox.id, found)
+            return sandbox.seen(status, reason)
+        return sandbox.seen(status, reason, wish=Wish.PAUSED)
+
+    async def _clear(self, identifier: uuid.UUID, found: Found | None = None) -> None:
+        """Nothing of it stays."""
+        if found is None:
+            found = await self._runtime.find(identifier)
+        if found is not None:
+            await self._runtime.end(identifier)
+            await self._runtime.remove(identifier)
+
+    async def _env(self, sandbox: Sandbox) -> dict[str, str]:
+        if not sandbox.has_env:
+            return {}
+        secret = await self._secrets.get(secret_name(sandbox.id))
+        env: dict[str, str] = json.loads(secret.value)
+        return env
+
+    # -- what is written ---------------------------------------------------------------------------------
+
+    async def _commit(self, transaction: Transaction, job: Job, before: Sandbox, seen: Sandbox) -> None:
+        """What was seen, onto what is wanted now; more was asked for meanwhile: it is looked at again."""
+        current = await store.lock(transaction, seen.id)
+        if current is None:
+            await job.done(transaction)
+            return
+        newer = current.generation != before.generation
+        merged = replace(
+            current,
+            status=seen.status,
+            reason=seen.reason,
+            version=seen.version,
+            epoch=seen.epoch,
+            not_enforced=seen.not_enforced,
+            lifetime_due=current.lifetime_due if newer else seen.lifetime_due,
+            wish=current.wish if newer else seen.wish,
+        )
+        if merged.version != current.version:
+            merged = await self._record(transaction, merged)
+        elif merged != current:
+            await store.save(transaction, merged)
+        if merged.fulfils(before.wish) or merged.ended:
+            await self._settle(transaction, merged, before.generation)
+        if newer or not merged.is_settled:
+            await job.again(transaction, 0.0, target=merged.node)
+        else:
+            await job.done(transaction)
+
+    async def _record(self, transaction: Transaction, sandbox: Sandbox) -> Sandbox:
+        """With the moment, and for all who want to know."""
+        now = await store.now(transaction)
+        if sandbox.status is SandboxStatus.RUNNING:
+            sandbox = replace(sandbox, deadline=now + timedelta(seconds=sandbox.lifetime))
+        elif sandbox.status is SandboxStatus.PAUSED:
+            sandbox = replace(sandbox, deadline=now)
+        if sandbox.ended:
+            sandbox = replace(sandbox, ended_at=now)
+            if sandbox.has_env:
+                transaction.after_commit.append(partial(self._forget_env, sandbox.id))
+        if sandbox.owner_run is not None:
+            transaction.operation = str(sandbox.owner_run)
+        await store.save(transaction, sandbox)
+        tell(transaction, sandbox)
+        transaction.after_commit.append(partial(self._news.tell, sandbox.id))
+        return sandbox
+
+    async def _forget_env(self, identifier: uuid.UUID) -> None:
+        """Lost with the process, it is forgotten when the service tidies up."""
+        try:
+            await self._secrets.delete(secret_name(identifier))
+        except SecretNotFound:
+            return
+
+    async def _settle(self, transaction: Transaction, sandbox: Sandbox, generation: int) -> None:
+        """Answers the commands for which it is so, or never will be."""
+        waiting = await store.waiting(transaction, sandbox.id, generation)
+        for command, wish in waiting:
+            outcome = _outcome(sandbox, wish)
+            await self._pending.settle(transaction, command, outcome, resource=str(sandbox.id))
+        if waiting:
+            await store.answered(transaction, [command for command, _ in waiting])
+
+    async def _failed(self, transaction: Transaction, job: Job, error: SignalboxError) -> None:
+        """It cannot be made so: an operator finds out why at the row of work."""
+        sandbox = await store.lock(transaction, uuid.UUID(job.key))
+        if sandbox is None:
+            return
+        if not sandbox.ended:
+            sandbox = await self._record(transaction, sandbox.seen(SandboxStatus.FAILED, error.code))
+        await self._settle(transaction, sandbox, sandbox.generation)
+
+
+def _outcome(sandbox: Sandbox, wish: str) -> Outcome[Any]:
+    if sandbox.ended and wish != Wish.DESTROYED:
+        return Outcome.failure(errors.SandboxEnded())
+    if sandbox.ended or wish == DEADLINE or sandbox.fulfils(Wish(wish)):
+        return Outcome.of(reply_of(sandbox))
+    return Outcome.failure(errors.Superseded())

@@ -1,0 +1,80 @@
+"""Where sandboxes are: nodes that are full, without their service, or gone."""
+
+import time
+
+import pytest
+
+from signalbox_common.testing import eventually
+from tests.support.installation import Installation
+from tests.support.node import is_gone
+from tests.support.sandboxes import node_of, sandboxes_of
+
+pytestmark = pytest.mark.usefixtures("patient")
+
+
+async def test_with_no_service_alive_its_keeper_ends_it(installation: Installation) -> None:
+    async with sandboxes_of(installation) as scene:
+        async with scene.service():
+            made = await scene.create(timeout=1)
+            paused = await scene.create(timeout=1, atEnd="pause")
+            keepers = [await scene.keeper(each["id"]) for each in (made, paused)]
+
+        async def ended() -> bool:
+            return all(map(is_gone, keepers))
+
+        await eventually(ended, within=10, what="their keepers have ended")
+        async with scene.service():
+            assert (await scene.until(made["id"], "destroyed"))["reason"] == "deadline"
+            assert (await scene.until(paused["id"], "paused"))["reason"] == "deadline"
+            await scene.nothing_is_left(made["id"])
+            assert (await scene.change(paused["id"], "resume"))["status"] == "running"
+            await scene.change(paused["id"], "destroy")
+
+
+async def test_without_room_it_waits_until_there_is_some(installation: Installation) -> None:
+    async with sandboxes_of(installation) as scene, scene.service(sandbox_capacity=1):
+        first = await scene.create()
+        second = await scene.create(status=202)
+        assert second["status"] == "creating"
+        await scene.change(first["id"], "destroy")
+        await scene.until(second["id"], "running")
+        await scene.change(second["id"], "destroy")
+        await scene.nothing_is_left()
+
+
+async def test_without_room_for_too_long_it_has_failed(installation: Installation) -> None:
+    async with sandboxes_of(installation) as scene, scene.service(sandbox_capacity=1, sandbox_wait=0.5):
+        first = await scene.create()
+        second = await scene.create()
+        assert (second["status"], second["reason"]) == ("failed", "no_capacity")
+        await scene.change(first["id"], "destroy")
+
+
+async def test_a_node_without_service_is_lost_and_clears_up_when_it_comes_back(
+    installation: Installation,
+) -> None:
+    async with sandboxes_of(installation) as scene, node_of() as other:
+        process = scene.process(other, other.folder.with_suffix(".service.log"))
+        await process.start()
+        try:
+            made, paused = await scene.create(), await scene.create()
+            await scene.change(paused["id"], "pause")
+            process.kill()
+            since = time.monotonic()
+            async with scene.service():
+                assert (await scene.until(made["id"], "lost"))["reason"] == "node_lost"
+                assert time.monotonic() - since < 10 + 2
+                assert (await scene.get(paused["id"]))["status"] == "paused"
+                here = await scene.create()
+                assert here["node"] != made["node"]
+                await process.start()
+
+                async def cleared() -> bool:
+                    return not (other.folder / made["id"]).exists()
+
+                await eventually(cleared, what="what was lost is cleared away")
+                assert (await scene.change(paused["id"], "resume"))["status"] == "running"
+                for each in (here, paused):
+                    await scene.change(each["id"], "destroy")
+        finally:
+            await process.stop()
