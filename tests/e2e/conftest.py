@@ -1,6 +1,5 @@
 """One stack for the tests that only use it; those that break one bring their own."""
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -15,7 +14,7 @@ def _a_stack() -> Iterator[Stack]:
     finally:
         stack.down()
         left = [process.cmdline() for process in stack.processes()]
-        shutil.rmtree(stack.path.parent, ignore_errors=True)
+        stack.remove()
         assert left == []
 
 

@@ -51,7 +51,7 @@ async def test_what_scripts_rely_on(stack: Stack) -> None:
     assert await sign_in_as_admin(stack) == 200
     status, seconds = _fastest(stack.status)
     assert seconds < 3 * _fastest(lambda: stack.run("down", "--help"))[1]
-    assert [service["name"] for service in status["services"]] == list(PROGRAMS)
+    assert [service["name"] for service in status["services"]] == [*PROGRAMS, "keeper"]
     assert {server["name"] for server in status["servers"]} == set(SERVERS)
     for each in [*status["services"], *status["servers"], status["forkserver"]]:
         assert each["state"] == "running"
@@ -116,7 +116,7 @@ async def test_dead_letters_from_the_command_line(stack: Stack) -> None:
     assert "no dead letter" in missing.stderr
 
 
-@pytest.mark.parametrize("victim", [*PROGRAMS, *SERVERS])
+@pytest.mark.parametrize("victim", [*PROGRAMS, "keeper", *SERVERS])
 async def test_what_dies_is_started_again(stack: Stack, victim: str) -> None:
     before = stack.pid(victim)
     os.kill(before, signal.SIGKILL)
@@ -317,7 +317,12 @@ async def test_a_state_that_cannot_be_written_stops_nothing(own_stack: Stack) ->
 async def test_a_killed_supervisor_leaves_nothing_that_cannot_be_cleaned(
     own_stack: Stack, cleaner: str
 ) -> None:
+    """Its sandboxes go on, until somebody stops the stack."""
     own_stack.up()
+    await own_stack.become_admin()
+    sandbox = own_stack.run("sandbox", "create", "--quiet").stdout.strip()
+    begun = own_stack.run("sandbox", "exec", sandbox, "--", "sh", "-c", "sleep 600 & echo $! | tee pid")
+    assert begun.returncode == 0, begun.stderr
     state = own_stack.home.read_state()
     assert state is not None
     os.kill(state["pid"], signal.SIGKILL)
@@ -335,6 +340,11 @@ async def test_a_killed_supervisor_leaves_nothing_that_cannot_be_cleaned(
     own_stack.up()
     assert orphans.isdisjoint(process.pid for process in own_stack.processes())
     assert await sign_in_as_admin(own_stack) == 200
+    again = own_stack.run("sandbox", "exec", sandbox, "--", "sh", "-c", "kill -0 $(cat pid)")
+    assert (again.returncode, again.stderr) == (0, "") if cleaner == "up" else again.returncode == 1
+    listed = json.loads(own_stack.run("sandbox", "ls", "--all", "--json").stdout)
+    expected = ("running", None) if cleaner == "up" else ("lost", "node_stopped")
+    assert [(each["status"], each["reason"]) for each in listed] == [expected]
 
 
 async def test_two_stacks_do_not_meet(stack: Stack, own_stack: Stack) -> None:

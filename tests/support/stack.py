@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from typing import Any
 import httpx
 import psutil
 
-from signalbox_cli.stack import leftovers
+from signalbox_cli.stack import leftovers, sandboxes
 from signalbox_cli.stack.home import Home
 from tests.support.run import new_folder
 
@@ -73,6 +74,21 @@ class Stack:
 
     def processes(self) -> list[psutil.Process]:
         return leftovers.find(self.home)
+
+    async def become_admin(self) -> None:
+        """From now on, commands speak with a token of the first admin."""
+        password = self.home.admin_password_file.read_text(encoding="utf-8")
+        async with self.client() as http:
+            body = {"username": "admin", "password": password}
+            session = (await http.post("/api/v1/auth/login", json=body)).json()
+            headers = {"Authorization": f"Bearer {session['accessToken']}"}
+            made = await http.post("/api/v1/auth/tokens", json={"name": "commands"}, headers=headers)
+            self.env["SIGNALBOX_TOKEN"] = made.json()["token"]
+
+    def remove(self) -> None:
+        """All that it has on the disk."""
+        shutil.rmtree(sandboxes.folder(self.home), ignore_errors=True)
+        shutil.rmtree(self.path.parent, ignore_errors=True)
 
     def foreground(self) -> "subprocess.Popen[str]":
         return subprocess.Popen(

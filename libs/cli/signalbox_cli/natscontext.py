@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from signalbox_cli.operator import INBOX, Operator
-from signalbox_cli.provision.credentials import write_secret
+from signalbox_cli.secret_files import write_secret
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 

@@ -16,7 +16,8 @@ import nats
 from nats.errors import Error as NatsError
 
 from signalbox_cli.operator import ONCE
-from signalbox_cli.provision.credentials import Credentials, Publisher, locked, nats_config, write_secret
+from signalbox_cli.provision.credentials import Credentials, Publisher, locked, nats_config
+from signalbox_cli.secret_files import write_secret
 from signalbox_cli.stack.home import Home
 from signalbox_common.keys import is_canonical_uuid
 

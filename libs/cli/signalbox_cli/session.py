@@ -12,7 +12,7 @@ from types import FrameType
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from signalbox_cli.provision.credentials import write_secret
+from signalbox_cli.secret_files import write_secret
 
 CONFIG_DIR = "SIGNALBOX_CONFIG_DIR"
 LOCK_PATIENCE, LOCK_PAUSE = 30.0, 0.02

@@ -16,10 +16,10 @@ from signalbox_cli.provision.credentials import (
     nats_config,
     redis_acl,
     service_environment,
-    write_secret,
     write_service_files,
 )
 from signalbox_cli.provision.permissions import USERS
+from signalbox_cli.secret_files import write_secret
 from signalbox_cli.stack.child import Child
 from signalbox_cli.stack.console import LogView, render
 from signalbox_cli.stack.home import AlreadyRunning, Home

@@ -24,6 +24,7 @@ EnvOption = Annotated[
     list[str] | None, typer.Option("--env", "-e", metavar="NAME=VALUE", help="In the environment.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="The id alone.")]
+_WIDTH = 36
 _INTERRUPTED = 130
 _SIGNALLED = 128
 
@@ -80,9 +81,13 @@ def list_(
         for each in found:
             print(each["id"])
     else:
-        table = Table("sandbox", "template", "status", "created", "until", box=None, header_style="dim")
+        table = Table(box=None, header_style="dim")
+        table.add_column("sandbox", no_wrap=True, min_width=_WIDTH)
+        for name in ("template", "status", "created", "until"):
+            table.add_column(name)
         for each in found:
-            status = each["status"] + (f" ({each['reason']})" if each["reason"] else "")
+            said = each["reason"] not in (None, each["status"], "asked")
+            status = f"{each['status']} ({each['reason']})" if said else each["status"]
             moments = (_moment(each["createdAt"]), _moment(each["deadline"]))
             table.add_row(each["id"], each["template"], status, *moments)
         console.print(table)
@@ -99,6 +104,8 @@ def exec(  # noqa: A001 - as it is called
     url: UrlOption = None,
 ) -> None:
     """Run a program in a sandbox, and end as it does."""
+    if command[0] == "--":
+        command = command[1:]
     body: dict[str, Any] = {"argv": command, "env": _pairs(env), "cwd": cwd, "timeout": timeout}
     if stdin:
         body["stdin"] = sys.stdin.read()

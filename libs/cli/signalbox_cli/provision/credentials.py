@@ -32,6 +32,7 @@ from signalbox_cli.provision.permissions import (
     of_user,
     redis_rules,
 )
+from signalbox_cli.secret_files import folder_mode, write_secret
 from signalbox_common.contracts.streams import MAX_PAYLOAD, Topology
 from signalbox_common.entries import RootKey
 from signalbox_common.keys import derive
@@ -149,31 +150,13 @@ def _url(scheme: str, where: str, user: str, password: str, path: str = "") -> s
 @contextmanager
 def locked(path: Path, mode: int = 0o600) -> Iterator[None]:
     """Whoever reads a file to change it does so alone; the kernel lets go of the lock with the process."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=_of_folder(mode))
+    path.parent.mkdir(parents=True, exist_ok=True, mode=folder_mode(mode))
     descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
-
-
-def write_secret(path: Path, text: str, mode: int = 0o600) -> None:
-    """Replaces the file at once, readable by its owner only; leaves it alone where nothing changed."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=_of_folder(mode))
-    if path.exists() and path.read_text(encoding="utf-8") == text:
-        return
-    draft = path.with_name(f".{path.name}.new")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        os.fchmod(file.fileno(), mode)
-        file.write(text)
-    draft.replace(path)
-
-
-def _of_folder(mode: int) -> int:
-    """Whoever may read a file may enter its folder."""
-    return mode | ((mode & 0o444) >> 2)
 
 
 def write_server_files(

@@ -27,17 +27,17 @@ _ROLE, _KEEPER, _LABEL = "role.sock", "keeper.sock", "label.json"
 def folder(home: Home) -> Path:
     """Of all sandboxes of this home; run by root, they are another user's."""
     own = home.path / "sandboxes"
-    if os.geteuid() != 0 or all(parent.stat().st_mode & 0o001 for parent in own.parents):
+    if os.geteuid() != 0 or all(parent.stat().st_mode & 0o001 for parent in own.parents if parent.exists()):
         return own
     return ELSEWHERE / hashlib.sha256(str(home.path).encode()).hexdigest()[:16]
 
 
 def make(home: Home) -> Path:
     found = folder(home)
+    found.mkdir(parents=True, exist_ok=True)
+    found.chmod(0o711)  # whatever our umask says
     if found.parent == ELSEWHERE:
-        ELSEWHERE.mkdir(mode=0o755, parents=True, exist_ok=True)
-    found.mkdir(exist_ok=True)
-    found.chmod(0o711)
+        ELSEWHERE.chmod(0o711)
     return found
 
 

@@ -23,9 +23,9 @@ from signalbox_cli.provision.credentials import (
     nats_config,
     postgres_admin_url,
     redis_acl,
-    write_secret,
 )
 from signalbox_cli.provision.permissions import ADMIN
+from signalbox_cli.secret_files import write_secret
 from signalbox_cli.stack.program import Program, first_byte, first_lines, free_port, is_free
 from signalbox_common.contracts.streams import Topology
 

@@ -27,7 +27,7 @@ def programs(home: Home, sockets: Sockets, *, gateway_fd: int, instances: Mappin
         for service in PROGRAMS
         for number in range(2, instances.get(service, 1) + 1)
     ]
-    return [sandboxes.program(home), *first, *more]
+    return [*first, *more, sandboxes.program(home)]
 
 
 def wanted_instances() -> dict[str, int]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from signalbox_cli.secret_files import write_secret
 from signalbox_cli.stack import leftovers, sandboxes
 from signalbox_cli.stack.child import Child
 from signalbox_cli.stack.console import LogView
@@ -116,11 +117,11 @@ class Supervisor:
                 "set SIGNALBOX_PORT to another one, or to 0 for any free one"
             ) from error
         self._url = f"http://{self._host}:{port}"
-        files.write_secret(self.home.url_file, self._url)
+        write_secret(self.home.url_file, self._url)
         self.home.url_file.chmod(0o644)
         secrets = self.home.credentials / "secrets.json"
         credentials = files.Credentials.load_or_make(secrets)
-        files.write_secret(self.home.admin_password_file, credentials.admin_password)
+        write_secret(self.home.admin_password_file, credentials.admin_password)
         servers = self._servers = Servers.plan(self.home.data, credentials)
         await asyncio.gather(*map(self._start_server, servers.own))
         folder = self.home.credentials

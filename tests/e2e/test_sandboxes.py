@@ -1,0 +1,33 @@
+"""Sandboxes of a running stack, from the command line."""
+
+import json
+
+from tests.support.stack import Stack
+
+
+async def test_from_made_to_gone(stack: Stack) -> None:
+    await stack.become_admin()
+    made = stack.run("sandbox", "create", "--quiet", "--env", "GREETING=hello", "--timeout", "600")
+    assert made.returncode == 0, made.stderr
+    sandbox = made.stdout.strip()
+    try:
+        said = stack.run("sandbox", "exec", sandbox, "--", "sh", "-c", "echo $GREETING; echo err >&2; exit 5")
+        assert (said.stdout, said.stderr, said.returncode) == ("hello\n", "err\n", 5)
+        late = stack.run("sandbox", "exec", "--timeout", "0.2", sandbox, "sleep", "60")
+        assert late.returncode == 124
+        listed = json.loads(stack.run("sandbox", "ps", sandbox, "--json").stdout)
+        assert [each["exitCode"] for each in listed] == [5, None]
+        logs = stack.run("sandbox", "logs", sandbox, listed[0]["key"])
+        assert (logs.stdout, logs.stderr) == ("hello\n", "err\n")
+        assert "paused" in stack.run("sandbox", "pause", sandbox).stdout
+        assert "running" in stack.run("sandbox", "resume", sandbox).stdout
+        assert "running" in stack.run("sandbox", "timeout", sandbox, "300").stdout
+        assert sandbox in stack.run("sandbox", "ls", "--quiet").stdout.split()
+        assert "needs a terminal" in stack.run("sandbox", "shell", sandbox).stderr
+        unknown = stack.run("sandbox", "exec", "0000", "true")
+        assert (unknown.returncode, "no sandboxes" in unknown.stderr) == (1, True)
+    finally:
+        assert "destroyed" in stack.run("sandbox", "kill", sandbox).stdout
+    assert sandbox not in stack.run("sandbox", "ls", "--quiet").stdout.split()
+    ended = json.loads(stack.run("sandbox", "ls", "--all", "--json").stdout)
+    assert (sandbox, "destroyed") in {(each["id"], each["status"]) for each in ended}
