@@ -289,7 +289,8 @@ async def test_a_home_may_be_called_anything() -> None:
         assert stack.processes() == []
     finally:
         stack.down()
-        shutil.rmtree(stack.path.parent.parent)
+        stack.remove()
+        shutil.rmtree(stack.path.parent.parent, ignore_errors=True)
 
 
 async def test_a_state_that_cannot_be_written_stops_nothing(own_stack: Stack) -> None:

@@ -17,10 +17,18 @@ def build(settings: SandboxSettings) -> Service:
     app = Service(settings, node=name)
     secrets = app.keep_secrets(settings)
     runtime = BubblewrapRuntime(settings.sandboxes)
-    sandboxes = Sandboxes(app.database, app.work, secrets, app.space, settings.secret_key.get_secret_value())
+    sandboxes = Sandboxes(
+        app.database,
+        app.work,
+        secrets,
+        app.space,
+        node=name,
+        secret_key=settings.secret_key.get_secret_value(),
+    )
     handlers.register(app.bus, sandboxes)
     ProcessRoutes(app.database, runtime).register(app.data)
     reconciler = Reconciler(
+        app.database,
         app.work,
         app.inbox.pending,
         runtime,

@@ -69,8 +69,16 @@ class News:
 
 class Sandboxes:
     def __init__(
-        self, database: Database, worker: Worker, secrets: SecretStore, space: DiskSpace, secret_key: str
+        self,
+        database: Database,
+        worker: Worker,
+        secrets: SecretStore,
+        space: DiskSpace,
+        *,
+        node: str,
+        secret_key: str,
     ) -> None:
+        self._node = node
         self._database = database
         self._worker = worker
         self._secrets = secrets
@@ -90,10 +98,9 @@ class Sandboxes:
         identifier = uuid7()
         env = encoded({name: value.get_secret_value() for name, value in ask.env.items()})
         call = call.about(hmac.digest(self._key, env, "sha256").hex()[:32])
-        if await call.replayed() is None:
-            self._space.require()
-            if ask.env:
-                await self._secrets.put(secret_name(identifier), env)
+        self._space.require()
+        if ask.env and await call.replayed() is None:
+            await self._secrets.put(secret_name(identifier), env)
 
         async def work(transaction: Transaction) -> contract.Sandbox:
             return reply_of(await self._add(call, transaction, ask, identifier))
@@ -111,8 +118,11 @@ class Sandboxes:
         self, call: Call, transaction: Transaction, ask: contract.CreateSandbox, identifier: uuid.UUID
     ) -> Sandbox:
         project = call.principal.project()
-        if await store.is_deleted(transaction, project):
+        now, is_deleted = await store.moment(transaction, project)
+        if is_deleted:
             raise errors.ProjectGone
+        # Here, where there is room: then nobody else needs to look for it.
+        here = await store.has_room(transaction, self._node)
         sandbox = Sandbox(
             id=identifier,
             project_id=project,
@@ -128,12 +138,15 @@ class Sandboxes:
             labels=dict(ask.labels),
             keep_for=ask.keep_for,
             has_env=bool(ask.env),
-            created_at=await store.now(transaction),
+            node=self._node if here else None,
+            epoch=1 if here else 0,
+            created_at=now,
         )
         if not await store.add(transaction, sandbox):
             return await self._owned(transaction, sandbox)
         tell(transaction, sandbox)
-        await self._worker.put(transaction, KIND, str(identifier), project=project)
+        target = self._node if here else None
+        await self._worker.put(transaction, KIND, str(identifier), project=project, target=target)
         return sandbox
 
     @staticmethod

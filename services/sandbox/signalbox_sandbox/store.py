@@ -34,6 +34,11 @@ _UPDATE = text(
     + " where id = :id"
 )
 _LOCK = text(f"{_SELECT} where id = :id for update")
+_LOCK_FOR_WORK = text(
+    f"select {', '.join(_COLUMNS)}, sandbox.clock() as moment, "  # noqa: S608
+    "exists (select from sandbox.waiting_commands where sandbox_id = sandboxes.id) as is_waited_for "
+    "from sandbox.sandboxes where id = :id for update"
+)
 _FIND = text(f"{_SELECT} where id = :id")
 _GET = text(f"{_SELECT} where id = :id and project_id = :project")
 _OWNED = text(f"{_SELECT} where project_id = :project and owner_run = :run and owner_name = :name")
@@ -87,8 +92,10 @@ _LEAVE = text("delete from sandbox.instances where name = any(cast(:names as tex
 
 _DELETED = text("insert into sandbox.deleted_projects (project_id) values (:project) on conflict do nothing")
 _RESTORED = text("delete from sandbox.deleted_projects where project_id = :project")
-_IS_DELETED = text("select exists (select from sandbox.deleted_projects where project_id = :project)")
-_NOW = text("select sandbox.clock()")
+_MOMENT = text(
+    "select sandbox.clock() as moment, "
+    "exists (select from sandbox.deleted_projects where project_id = :project) as is_deleted"
+)
 
 
 @dataclass(frozen=True)
@@ -101,13 +108,23 @@ class Instance:
     beat: int
 
 
+@dataclass(frozen=True)
+class Locked:
+    """A row that stays as it is to the end of the transaction."""
+
+    sandbox: Sandbox
+    moment: datetime
+    """By the clock of the database."""
+    is_waited_for: bool
+
+
 def _row_of(sandbox: Sandbox) -> dict[str, Any]:
     values = {name: getattr(sandbox, name) for name in _COLUMNS}
     return values | {name: json.dumps(values[name]) for name in _JSON}
 
 
 def _sandbox_of(row: Row[Any]) -> Sandbox:
-    values = dict(row._mapping)  # noqa: SLF001 - its public name
+    values = {name: getattr(row, name) for name in _COLUMNS}
     values |= {
         "at_end": AtEnd(row.at_end),
         "wish": Wish(row.wish),
@@ -137,6 +154,11 @@ async def save(transaction: Transaction, sandbox: Sandbox) -> None:
 async def lock(transaction: Transaction, sandbox: uuid.UUID) -> Sandbox | None:
     """Whichever project it is in: for what was asked for before."""
     return _one((await transaction.connection.execute(_LOCK, {"id": sandbox})).first())
+
+
+async def lock_for_work(transaction: Transaction, sandbox: uuid.UUID) -> Locked | None:
+    row = (await transaction.connection.execute(_LOCK_FOR_WORK, {"id": sandbox})).first()
+    return Locked(_sandbox_of(row), row.moment, row.is_waited_for) if row is not None else None
 
 
 async def find(connection: AsyncConnection, sandbox: uuid.UUID) -> Sandbox | None:
@@ -195,9 +217,10 @@ async def forget(transaction: Transaction, days: int) -> None:
     await transaction.connection.execute(_FORGET, {"days": days})
 
 
-async def now(transaction: Transaction) -> datetime:
-    moment: datetime = (await transaction.connection.execute(_NOW)).scalar_one()
-    return moment
+async def moment(transaction: Transaction, project: uuid.UUID) -> tuple[datetime, bool]:
+    """By the clock of the database, and whether that project is deleted."""
+    row = (await transaction.connection.execute(_MOMENT, {"project": project})).one()
+    return row.moment, row.is_deleted
 
 
 # -- who waits -------------------------------------------------------------------------------------------
@@ -252,7 +275,3 @@ async def leave(connection: AsyncConnection, names: Collection[str]) -> None:
 
 async def set_deleted(transaction: Transaction, project: uuid.UUID, *, deleted: bool) -> None:
     await transaction.connection.execute(_DELETED if deleted else _RESTORED, {"project": project})
-
-
-async def is_deleted(transaction: Transaction, project: uuid.UUID) -> bool:
-    return bool((await transaction.connection.execute(_IS_DELETED, {"project": project})).scalar_one())

@@ -3,12 +3,14 @@
 import asyncio
 import time
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 
 from signalbox_common import background, telemetry
 from signalbox_common.contracts.sandbox import SandboxStatus
 from signalbox_common.db import Database, Transaction
 from signalbox_common.work import Worker
+from signalbox_common.work.table import NO_PROJECT
 from signalbox_sandbox import store
 from signalbox_sandbox.domain import Sandbox, Wish
 from signalbox_sandbox.replies import tell
@@ -72,11 +74,13 @@ class Observer:
         """What ran there is lost, what was to begin there begins elsewhere; files wait for their node."""
         async with self._database.transaction() as transaction:
             await store.leave(transaction.connection, instances)
-            for sandbox in await store.lock_on_node(transaction, node):
-                await self._give_up(transaction, sandbox)
+            found = await store.lock_on_node(transaction, node)
+            now, _ = await store.moment(transaction, NO_PROJECT)
+            for sandbox in found:
+                await self._give_up(transaction, sandbox, now)
         log.warning("node lost", node=node)
 
-    async def _give_up(self, transaction: Transaction, sandbox: Sandbox) -> None:
+    async def _give_up(self, transaction: Transaction, sandbox: Sandbox, now: datetime) -> None:
         if sandbox.status is SandboxStatus.CREATING:
             await store.save(transaction, replace(sandbox, node=None))
             await self._worker.table.release(transaction, KIND, str(sandbox.id))
@@ -88,7 +92,7 @@ class Observer:
             gone = sandbox.seen(SandboxStatus.LOST, "node_lost")
         else:
             return
-        gone = replace(gone, ended_at=await store.now(transaction))
+        gone = replace(gone, ended_at=now)
         if sandbox.owner_run is not None:
             transaction.operation = str(sandbox.owner_run)
         await store.save(transaction, gone)

@@ -4,13 +4,13 @@ import asyncio
 import json
 import uuid
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 from signalbox_common import telemetry
 from signalbox_common.contracts.sandbox import SandboxStatus
-from signalbox_common.db import Transaction
+from signalbox_common.db import Database, Transaction
 from signalbox_common.errors import SignalboxError
 from signalbox_common.outcomes import Outcome
 from signalbox_common.pending import PendingOperations
@@ -41,6 +41,7 @@ ROOM_LOOK = 0.5
 class Reconciler:
     def __init__(
         self,
+        database: Database,
         worker: Worker,
         pending: PendingOperations,
         runtime: Runtime,
@@ -50,7 +51,7 @@ class Reconciler:
         node: str,
         wait: float,
     ) -> None:
-        self._worker = worker
+        self._database = database
         self._pending = pending
         self._runtime = runtime
         self._secrets = secrets
@@ -71,10 +72,10 @@ class Reconciler:
 
     async def reconcile(self, job: Job) -> None:
         identifier = uuid.UUID(job.key)
-        async with job.transaction() as transaction:
-            sandbox = await store.lock(transaction, identifier)
-            if sandbox is not None:
-                sandbox = await self._placed(transaction, job, sandbox)
+        sandbox = await self._find(identifier)
+        if sandbox is not None and _needs_place(sandbox):
+            async with job.transaction() as transaction:
+                sandbox = await self._placed(transaction, job, identifier)
         if job.ended:
             return
         try:
@@ -95,20 +96,27 @@ class Reconciler:
 
     # -- where -------------------------------------------------------------------------------------------
 
-    async def _placed(self, transaction: Transaction, job: Job, sandbox: Sandbox) -> Sandbox:
-        """On a node that has room, unless it has one; without room this job ends here."""
-        if sandbox.ended or sandbox.node is not None or sandbox.wish is Wish.DESTROYED:
-            return sandbox
+    async def _find(self, identifier: uuid.UUID) -> Sandbox | None:
+        async with self._database.reading() as connection:
+            return await store.find(connection, identifier)
+
+    async def _placed(self, transaction: Transaction, job: Job, identifier: uuid.UUID) -> Sandbox | None:
+        """On this node, if it has room; otherwise this job ends here."""
+        locked = await store.lock_for_work(transaction, identifier)
+        if locked is None or not _needs_place(locked.sandbox):
+            return locked.sandbox if locked is not None else None
+        sandbox = locked.sandbox
         if await store.has_room(transaction, self._node):
             placed = replace(sandbox, node=self._node, epoch=sandbox.epoch + 1)
             await store.save(transaction, placed)
             return placed
-        if await store.now(transaction) - sandbox.created_at < self._wait:
+        if locked.moment - sandbox.created_at < self._wait:
             await job.again(transaction, ROOM_LOOK)
             return sandbox
         failed = sandbox.seen(SandboxStatus.FAILED, errors.NoCapacity.code)
-        failed = await self._record(transaction, failed)
-        await self._settle(transaction, failed, failed.generation)
+        failed = await self._record(transaction, failed, locked.moment)
+        if locked.is_waited_for:
+            await self._settle(transaction, failed, failed.generation)
         await job.done(transaction)
         return failed
 
@@ -231,10 +239,11 @@ class Reconciler:
 
     async def _commit(self, transaction: Transaction, job: Job, before: Sandbox, seen: Sandbox) -> None:
         """What was seen, onto what is wanted now; more was asked for meanwhile: it is looked at again."""
-        current = await store.lock(transaction, seen.id)
-        if current is None:
+        locked = await store.lock_for_work(transaction, seen.id)
+        if locked is None:
             await job.done(transaction)
             return
+        current = locked.sandbox
         newer = current.generation != before.generation
         merged = replace(
             current,
@@ -247,19 +256,18 @@ class Reconciler:
             wish=current.wish if newer else seen.wish,
         )
         if merged.version != current.version:
-            merged = await self._record(transaction, merged)
+            merged = await self._record(transaction, merged, locked.moment)
         elif merged != current:
             await store.save(transaction, merged)
-        if merged.fulfils(before.wish) or merged.ended:
+        if locked.is_waited_for and (merged.fulfils(before.wish) or merged.ended):
             await self._settle(transaction, merged, before.generation)
         if newer or not merged.is_settled:
             await job.again(transaction, 0.0, target=merged.node)
         else:
             await job.done(transaction)
 
-    async def _record(self, transaction: Transaction, sandbox: Sandbox) -> Sandbox:
+    async def _record(self, transaction: Transaction, sandbox: Sandbox, now: datetime) -> Sandbox:
         """With the moment, and for all who want to know."""
-        now = await store.now(transaction)
         if sandbox.status is SandboxStatus.RUNNING:
             sandbox = replace(sandbox, deadline=now + timedelta(seconds=sandbox.lifetime))
         elif sandbox.status is SandboxStatus.PAUSED:
@@ -293,12 +301,18 @@ class Reconciler:
 
     async def _failed(self, transaction: Transaction, job: Job, error: SignalboxError) -> None:
         """It cannot be made so: an operator finds out why at the row of work."""
-        sandbox = await store.lock(transaction, uuid.UUID(job.key))
-        if sandbox is None:
+        locked = await store.lock_for_work(transaction, uuid.UUID(job.key))
+        if locked is None:
             return
+        sandbox = locked.sandbox
         if not sandbox.ended:
-            sandbox = await self._record(transaction, sandbox.seen(SandboxStatus.FAILED, error.code))
+            failed = sandbox.seen(SandboxStatus.FAILED, error.code)
+            sandbox = await self._record(transaction, failed, locked.moment)
         await self._settle(transaction, sandbox, sandbox.generation)
+
+
+def _needs_place(sandbox: Sandbox) -> bool:
+    return sandbox.node is None and not sandbox.ended and sandbox.wish is not Wish.DESTROYED
 
 
 def _outcome(sandbox: Sandbox, wish: str) -> Outcome[Any]:
