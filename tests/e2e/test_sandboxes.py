@@ -1,11 +1,12 @@
 """Sandboxes of a running stack, from the command line."""
 
 import json
+from pathlib import Path
 
 from tests.support.stack import Stack
 
 
-async def test_from_made_to_gone(stack: Stack) -> None:
+async def test_from_made_to_gone(stack: Stack, tmp_path: Path) -> None:
     await stack.become_admin()
     made = stack.run("sandbox", "create", "--quiet", "--env", "GREETING=hello", "--timeout", "600")
     assert made.returncode == 0, made.stderr
@@ -19,6 +20,23 @@ async def test_from_made_to_gone(stack: Stack) -> None:
         assert [each["exitCode"] for each in listed] == [5, None]
         logs = stack.run("sandbox", "logs", sandbox, listed[0]["key"])
         assert (logs.stdout, logs.stderr) == ("hello\n", "err\n")
+        (tmp_path / "tree" / "deep").mkdir(parents=True)
+        (tmp_path / "tree" / "deep" / "file").write_text("content")
+        (tmp_path / "tree" / "run").write_text("#!/bin/sh\necho ran\n")
+        (tmp_path / "tree" / "run").chmod(0o755)
+        for source, target in (
+            (f"{tmp_path}/tree", f"{sandbox}:"),
+            (f"{tmp_path}/tree/run", f"{sandbox}:other/run"),
+            (f"{sandbox}:tree", str(tmp_path / "back")),
+            (f"{sandbox}:tree/deep/file", str(tmp_path)),
+        ):
+            copied = stack.run("sandbox", "cp", source, target)
+            assert copied.returncode == 0, copied.stderr
+        assert stack.run("sandbox", "exec", sandbox, "./other/run").stdout == "ran\n"
+        assert (tmp_path / "file").read_text() == "content"
+        assert (tmp_path / "back" / "deep" / "file").read_text() == "content"
+        assert (tmp_path / "back" / "run").stat().st_mode & 0o777 == 0o755
+        assert "is not there" in stack.run("sandbox", "cp", f"{sandbox}:nowhere", str(tmp_path)).stderr
         assert "paused" in stack.run("sandbox", "pause", sandbox).stdout
         assert "running" in stack.run("sandbox", "resume", sandbox).stdout
         assert "running" in stack.run("sandbox", "timeout", sandbox, "300").stdout

@@ -32,6 +32,7 @@ BELOW = {"owner": "maintainer", "maintainer": "developer", "developer": "viewer"
 
 ACCOUNT = "/api/v1/projects/{project_id}/service-accounts/{account_id}"
 SANDBOX = "/api/v1/sandboxes/{sandbox_id}"
+FILES = f"{SANDBOX}/files"
 PROCESS = f"{SANDBOX}/processes/{{key}}"
 KIND = "/api/v1/kinds/{plural}"
 ONE = f"{KIND}/{{name}}"
@@ -189,6 +190,15 @@ ROWS = (
         stranger="4403 sandbox_not_found",
         admin="4403 sandbox_not_found",
     ),
+    in_sandbox(f"PUT {FILES}", "developer", "204"),
+    in_sandbox(f"GET {FILES}", "viewer", "200"),
+    in_sandbox(f"GET {FILES}/list", "viewer", "200"),
+    in_sandbox(f"GET {FILES}/stat", "viewer", "200"),
+    in_sandbox(f"POST {FILES}/mkdir", "developer", "204"),
+    in_sandbox(f"PUT {FILES}/archive", "developer", "422 bad_archive"),
+    in_sandbox(f"GET {FILES}/archive", "developer", "200"),
+    in_sandbox(f"POST {FILES}/move", "developer", "204"),
+    in_sandbox(f"DELETE {FILES}", "developer", "204"),
     in_sandbox(f"PUT {SANDBOX}/timeout", "developer", "200"),
     in_sandbox(f"POST {SANDBOX}/pause", "developer", "200"),
     in_sandbox(f"POST {SANDBOX}/resume", "developer", "200"),
@@ -312,6 +322,13 @@ WORDS = {
     f"POST {SANDBOX}/exec": Words({"command": "true"}),
     f"POST {SANDBOX}/processes": Words({"command": "true"}),
     f"PUT {SANDBOX}/timeout": Words({"timeout": 600}),
+    f"PUT {FILES}": Words(query={"path": "file"}, content=b"content"),
+    f"GET {FILES}": Words(query={"path": "file"}),
+    f"GET {FILES}/stat": Words(query={"path": "file"}),
+    f"POST {FILES}/mkdir": Words({"path": "folder"}),
+    f"PUT {FILES}/archive": Words(content=b"no archive"),
+    f"POST {FILES}/move": Words({"path": "file", "to": "moved"}),
+    f"DELETE {FILES}": Words(query={"path": "moved"}),
     f"GET {PROCESS}": WAITING,
     f"GET {PROCESS}/output": WAITING,
     f"POST {PROCESS}/signal": replace(WAITING, body={"signal": 15}),

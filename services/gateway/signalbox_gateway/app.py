@@ -45,6 +45,7 @@ from signalbox_gateway.routes import (
     operations,
     packages,
     projects,
+    sandbox_files,
     sandboxes,
     sessions,
     tokens,
@@ -72,6 +73,7 @@ ROUTES = (
     kinds,
     apply,
     sandboxes,
+    sandbox_files,
     operations,
     live,
 )

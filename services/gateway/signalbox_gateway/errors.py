@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from signalbox_common.contracts.base import FieldError
-from signalbox_common.errors import Forbidden, Invalid, NotFound, SignalboxError, Unauthenticated
+from signalbox_common.errors import Conflict, Forbidden, Invalid, NotFound, SignalboxError, Unauthenticated
 
 # -- who asks --------------------------------------------------------------------------------------
 
@@ -114,6 +114,16 @@ class BadResourceVersion(Invalid):
 class SandboxNotFound(NotFound):
     code = "sandbox_not_found"
     detail = "There is no such sandbox."
+
+
+class NotAFolder(Conflict):
+    code = "not_a_folder"
+    detail = "This is no folder."
+
+
+class BadArchive(Invalid):
+    code = "bad_archive"
+    detail = "This is no archive that can be unpacked there."
 
 
 class BadEventTypes(Invalid):

@@ -67,10 +67,20 @@ class Programs:
         answer = await self._client.write(contract.WRITE_INPUT, lambda: _once(data), **named)
         return contract.InputTaken.model_validate_json(answer).taken
 
+    async def feed(self, key: str, content: AsyncIterator[bytes]) -> None:
+        """All of its input, as it comes; once."""
+        named = {"sandbox": self._sandbox, "key": key, "from": "0", "close": "true"}
+        await self._client.pass_on(contract.WRITE_INPUT, content, **named)
+
     async def signal(self, key: str, wanted: contract.SignalProcess) -> None:
         await self._client.write(
             contract.SIGNAL_PROCESS, lambda: _once(wanted.encode()), sandbox=self._sandbox, key=key
         )
+
+    async def confirm(self, key: str, offset: int) -> None:
+        """All before that may go."""
+        body = contract.ConfirmOutput(offset=offset).encode()
+        await self._client.write(contract.CONFIRM_OUTPUT, lambda: _once(body), sandbox=self._sandbox, key=key)
 
     async def resize(self, key: str, size: contract.Terminal) -> None:
         await self._client.write(
@@ -82,6 +92,10 @@ class Programs:
 
     async def process(self, key: str) -> bytes:
         return await _whole(self._client, contract.GET_PROCESS, sandbox=self._sandbox, key=key)
+
+    async def end(self, key: str) -> None:
+        """With all that it has started."""
+        await self.signal(key, contract.SignalProcess(signal=9, tree=True))
 
     async def frames(self, key: str, offset: int = 0, *, follow: bool = True) -> AsyncGenerator[Frame, None]:
         """Each byte once, however often the connection is cut; the end comes last, if it comes at all."""

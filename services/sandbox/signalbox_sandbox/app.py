@@ -2,7 +2,9 @@
 
 from signalbox_common.runtime import Service, run
 from signalbox_sandbox import handlers
-from signalbox_sandbox.data_routes import ProcessRoutes
+from signalbox_sandbox.data.desk import DataDesk
+from signalbox_sandbox.data.files import FileRoutes
+from signalbox_sandbox.data.processes import ProcessRoutes
 from signalbox_sandbox.runtime.bubblewrap import BubblewrapRuntime
 from signalbox_sandbox.service import Sandboxes
 from signalbox_sandbox.settings import SandboxSettings
@@ -26,7 +28,9 @@ def build(settings: SandboxSettings) -> Service:
         secret_key=settings.secret_key.get_secret_value(),
     )
     handlers.register(app.bus, sandboxes)
-    ProcessRoutes(app.database, runtime).register(app.data)
+    desk = DataDesk(app.database)
+    ProcessRoutes(desk, runtime).register(app.data)
+    FileRoutes(desk, runtime).register(app.data)
     reconciler = Reconciler(
         app.database,
         app.work,

@@ -1,7 +1,15 @@
 """What the sandbox service refuses."""
 
 from signalbox_common.contracts.base import FieldError
-from signalbox_common.errors import Conflict, Forbidden, Invalid, NotFound, SignalboxError, Unavailable
+from signalbox_common.errors import (
+    Conflict,
+    DiskFull,
+    Forbidden,
+    Invalid,
+    NotFound,
+    SignalboxError,
+    Unavailable,
+)
 
 
 class SandboxNotFound(NotFound):
@@ -100,6 +108,69 @@ class NodeAway(Unavailable):
     detail = "The node of the sandbox does not answer at the moment."
 
 
+class FileNotThere(NotFound):
+    code = "file_not_found"
+    detail = "There is no such file or folder."
+
+
+class FileExists(Conflict):
+    code = "file_exists"
+    detail = "There is something already."
+
+
+class NoFile(Conflict):
+    code = "not_a_file"
+    detail = "This is no file."
+
+
+class NoFolder(Conflict):
+    code = "not_a_folder"
+    detail = "This is no folder."
+
+
+class FolderNotEmpty(Conflict):
+    code = "folder_not_empty"
+    detail = "There is something in this folder."
+
+
+class FileForbidden(Forbidden):
+    code = "file_forbidden"
+    detail = "Programs of the sandbox may not do this, either."
+
+
+class BadPath(Invalid):
+    code = "bad_path"
+    detail = "This path leads nowhere."
+
+
+class FileTooLarge(Conflict):
+    code = "file_too_large"
+    detail = "The file would be larger than the sandbox allows."
+
+
+OF_FILES: dict[str, type[SignalboxError]] = {
+    "ENOENT": FileNotThere,
+    "EEXIST": FileExists,
+    "EISDIR": NoFile,
+    "not_a_file": NoFile,
+    "ENXIO": NoFile,
+    "ENOTDIR": NoFolder,
+    "ENOTEMPTY": FolderNotEmpty,
+    "EACCES": FileForbidden,
+    "EPERM": FileForbidden,
+    "EROFS": FileForbidden,
+    "EBUSY": FileForbidden,
+    "EXDEV": FileForbidden,
+    "ETXTBSY": FileForbidden,
+    "ELOOP": BadPath,
+    "EINVAL": BadPath,
+    "ENAMETOOLONG": BadPath,
+    "malformed": BadPath,
+    "EFBIG": FileTooLarge,
+    "ENOSPC": DiskFull,
+    "EDQUOT": DiskFull,
+}
+"""What a file cannot be asked for, by what the kernel says."""
 OF_KEEPER: dict[str, type[SignalboxError]] = {
     "unknown_process": ProcessNotFound,
     "key_taken": KeyTaken,

@@ -1,9 +1,10 @@
-"""`signalbox sandbox`: create, ls, exec, shell, logs, ps, pause, resume, timeout, kill."""
+"""`signalbox sandbox`: create, ls, exec, shell, cp, logs, ps, pause, resume, timeout, kill."""
 
 import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -133,6 +134,25 @@ def shell(
 
         code = terminal.open_shell(api.http, api.find(sandbox), key)
     raise typer.Exit(code)
+
+
+@app.command()
+def cp(
+    source: Annotated[str, typer.Argument(metavar="[SANDBOX:]PATH")],
+    target: Annotated[str, typer.Argument(metavar="[SANDBOX:]PATH")],
+    url: UrlOption = None,
+) -> None:
+    """Copy a file or a folder into a sandbox, or out of it."""
+    from signalbox_cli.copying import Copying, split
+
+    (of_source, path), (of_target, place) = split(source), split(target)
+    if (of_source is None) == (of_target is None):
+        raise fail("one of both is in a sandbox: SANDBOX:PATH", 2)
+    with _open(url) as api:
+        if of_source is not None:
+            Copying(api.http, api.find(of_source)).download(path or ".", Path(place))
+        else:
+            Copying(api.http, api.find(of_target or "")).upload(Path(path), place or ".")
 
 
 @app.command()

@@ -334,6 +334,48 @@ class SignalProcess(Message):
     """With SIGKILL: it and all that it has started, daemons included."""
 
 
+FilePath = Annotated[Text, StringConstraints(min_length=1, max_length=4000)]
+
+
+class FileType(StrEnum):
+    FILE = "file"
+    FOLDER = "folder"
+    LINK = "link"
+    OTHER = "other"
+
+
+class FileEntry(Reply):
+    path: str
+    """As it was asked for, or beneath what was; bytes that are no text stand as `�`."""
+    path_base64: str | None = None
+    """Its bytes, where they are no text."""
+    type: FileType
+    size: int
+    mode: str
+    """As four octal digits."""
+    modified_at: datetime
+    target: str | None = None
+    """Of a link."""
+
+
+class FileList(Reply):
+    items: tuple[FileEntry, ...]
+    complete: bool
+    """False where there is more than is listed at a time."""
+
+
+class NewFolder(Message):
+    path: FilePath
+    parents: bool = False
+    """Also what it lies in; then it may be there already."""
+
+
+class MoveFile(Message):
+    path: FilePath
+    to: FilePath
+    replace: bool = False
+
+
 def _route(method: str, path: str, does: str, role: ProjectRole = ProjectRole.DEVELOPER) -> DataRoute:
     return DataRoute(method, path, does, least_role=role, area=AREA)
 
@@ -346,3 +388,13 @@ CONFIRM_OUTPUT = _route("POST", _PROCESSES + "/{key}/confirmed", EXECUTE)
 WRITE_INPUT = _route("POST", _PROCESSES + "/{key}/input", EXECUTE)
 SIGNAL_PROCESS = _route("POST", _PROCESSES + "/{key}/signal", EXECUTE)
 RESIZE_TERMINAL = _route("POST", _PROCESSES + "/{key}/resize", EXECUTE)
+
+FILES = "sandbox.files"
+_FILES = "/sandboxes/{sandbox}/files"
+READ_FILE = _route("GET", _FILES, FILES, ProjectRole.VIEWER)
+WRITE_FILE = _route("PUT", _FILES, FILES)
+REMOVE_FILE = _route("DELETE", _FILES, FILES)
+LIST_FILES = _route("GET", "/sandboxes/{sandbox}/list", FILES, ProjectRole.VIEWER)
+STAT_FILE = _route("GET", "/sandboxes/{sandbox}/stat", FILES, ProjectRole.VIEWER)
+MAKE_FOLDER = _route("POST", "/sandboxes/{sandbox}/folders", FILES)
+MOVE_FILE = _route("POST", "/sandboxes/{sandbox}/moves", FILES)

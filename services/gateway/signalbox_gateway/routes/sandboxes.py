@@ -39,15 +39,15 @@ AT_ONCE = 8
 MOST_PROJECTS = 100
 """Whose sandboxes are listed together."""
 _EVENT_STREAM = "text/event-stream"
-_OF_PROCESS = (
+OF_SANDBOX = (
     (404, "sandbox_not_found"),
-    (404, "process_not_found"),
     (409, "sandbox_ended"),
     (409, "sandbox_paused"),
     (409, "not_running_yet"),
     (403, "role_too_low"),
     (403, "insufficient_scope"),
 )
+_OF_PROCESS = (*OF_SANDBOX, (404, "process_not_found"))
 _OF_START = (
     *_OF_PROCESS,
     (409, "key_taken"),
@@ -164,15 +164,19 @@ AtSandbox = Annotated[Sender, Depends(_at_sandbox)]
 @asynccontextmanager
 async def _programs(here: Sender, sandbox: uuid.UUID) -> AsyncIterator[Programs]:
     """Raises what it is instead, where it does not run."""
-    project = _project(here)
-    question = contract.LocateSandbox(sandbox=sandbox)
-    location = (await here.clients.query(here.someone, question, project=project)).value()
+    location, project = await location_of(here, sandbox), project_of(here)
     client = here.clients.bytes.client(here.someone, "sandbox", location.url, project, contract.EXECUTE)
     async with client:
         yield Programs(client, str(sandbox))
 
 
-def _project(here: Sender) -> uuid.UUID:
+async def location_of(here: Sender, sandbox: uuid.UUID) -> contract.SandboxLocation:
+    """Raises what it is instead, where it does not run."""
+    question = contract.LocateSandbox(sandbox=sandbox)
+    return (await here.clients.query(here.someone, question, project=project_of(here))).value()
+
+
+def project_of(here: Sender) -> uuid.UUID:
     if not isinstance(here.place, uuid.UUID):
         raise TypeError("a sandbox is in a project")
     return here.place

@@ -49,9 +49,14 @@ class Connection:
     def is_open(self) -> bool:
         return self._socket.fileno() >= 0
 
-    @property
-    def fileno(self) -> int:
+    def lend(self) -> int:
+        """Its descriptor, for somebody else to speak there: what comes now is not ours to read."""
+        self._loop.on_readable(self._socket.fileno(), None)
         return self._socket.fileno()
+
+    def take_back(self) -> None:
+        if self.is_open:
+            self._loop.on_readable(self._socket.fileno(), self._readable)
 
     def close(self) -> None:
         if not self.is_open:

@@ -165,7 +165,11 @@ class Keeper:
 
     def _files(self, connection: Connection, _request: Request) -> None:
         """From here on, the other end speaks with a process of ours inside."""
-        self._orders.give({"do": "files"}, partial(_handed_over, connection), [connection.fileno])
+        try:
+            self._orders.give({"do": "files"}, partial(_handed_over, connection), [connection.lend()])
+        except Refused:
+            connection.take_back()
+            raise
 
     def _list(self, connection: Connection, _request: Request) -> None:
         connection.answer({"processes": self._processes.described})
@@ -214,6 +218,7 @@ def _done(connection: Connection, answer: Answer, _passed: list[int]) -> None:
 
 def _handed_over(connection: Connection, answer: Answer, _passed: list[int]) -> None:
     if "error" in answer:
+        connection.take_back()
         connection.answer({"error": "failed", "detail": answer["error"]})
     else:
         connection.close()

@@ -48,6 +48,21 @@ class Found:
     """Why, where somebody has said so."""
 
 
+class Files(Protocol):
+    """A conversation about the files of a sandbox: what is asked is done as one of its programs would."""
+
+    async def ask(self, do: str, **request: Any) -> dict[str, Any]: ...
+
+    async def send(self, data: bytes) -> None:
+        """A piece of what is written; none is the end."""
+
+    async def done(self) -> dict[str, Any]:
+        """The answer to all that was sent."""
+
+    def rest(self) -> AsyncGenerator[bytes, None]:
+        """The bytes, or lines, that follow an answer."""
+
+
 class Runtime(Protocol):
     """Raises `RuntimeRefused`, `RuntimeAway` and `SandboxGone`; doing something again is harmless."""
 
@@ -76,6 +91,11 @@ class Runtime(Protocol):
 
     async def until_gone(self, sandbox: uuid.UUID) -> None:
         """Returns when it ends."""
+
+    # -- files ---------------------------------------------------------------------------------------------
+
+    def files(self, sandbox: uuid.UUID, fence: int | None = None) -> AbstractAsyncContextManager[Files]:
+        """For one request, as `keeper/files.py` knows them."""
 
     # -- programs ------------------------------------------------------------------------------------------
 

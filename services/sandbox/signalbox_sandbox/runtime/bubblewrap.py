@@ -13,7 +13,7 @@ from typing import Any
 
 from signalbox_common import background, telemetry
 from signalbox_sandbox.runtime.base import Found, RuntimeAway, SandboxGone, SandboxPlan
-from signalbox_sandbox.runtime.keepers import KeeperGone, Keepers, Label
+from signalbox_sandbox.runtime.keepers import FileLine, KeeperGone, Keepers, Label
 
 log = telemetry.get_logger()
 
@@ -101,6 +101,9 @@ class BubblewrapRuntime:
 
     async def write(self, sandbox: uuid.UUID, key: str, offset: int, data: bytes, **more: Any) -> int:
         return await self._keepers.of(str(sandbox)).write(key, offset, data, **more)
+
+    def files(self, sandbox: uuid.UUID, fence: int | None = None) -> AbstractAsyncContextManager[FileLine]:
+        return self._keepers.of(str(sandbox)).files(fence)
 
     def output(
         self, sandbox: uuid.UUID, key: str, offset: int, *, follow: bool

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from signalbox_common.dataplane.frames import Frame, FrameKind, FrameReader
-from signalbox_sandbox.keeper import wire
+from signalbox_sandbox.keeper import files, wire
 from signalbox_sandbox.keeper.role import ENDED, KEEPER_SOCKET, LABEL, SOCKET
 from signalbox_sandbox.runtime.base import RuntimeRefused, SandboxGone
 
 _PATIENCE = 10.0
 _READ = 256 * 1024
+_FILE_PATIENCE = 120.0
+"""Seconds for what may be about many files."""
 
 
 class KeeperRefused(RuntimeRefused):
@@ -66,6 +68,13 @@ class KeeperClient:
         if follow:
             raise KeeperGone("it ended in the middle of what a process says")
 
+    @asynccontextmanager
+    async def files(self, fence: int | None = None) -> "AsyncIterator[FileLine]":
+        """For one request about files, to who is inside."""
+        async with _Line.to(self._folder, KEEPER_SOCKET) as line:
+            await line.ask({"do": "files"} | ({"fence": fence} if fence is not None else {}))
+            yield FileLine(line)
+
     async def until_gone(self) -> None:
         """Returns when it ends, however it does."""
         try:
@@ -83,6 +92,31 @@ class KeeperClient:
         request |= {"fence": fence} if fence is not None else {}
         async with _Line.to(self._folder, KEEPER_SOCKET) as line:
             return int((await line.ask(request, data))["taken"])
+
+
+class FileLine:
+    """A conversation with who reads and writes the files of a sandbox."""
+
+    def __init__(self, line: "_Line") -> None:
+        self._line = line
+
+    async def ask(self, do: str, **request: Any) -> dict[str, Any]:
+        return await self._line.ask({"do": do, **request}, patience=_FILE_PATIENCE)
+
+    async def send(self, data: bytes) -> None:
+        """A piece of what is written; none is the end."""
+        for begin in range(0, len(data), files.PIECE):
+            piece = data[begin : begin + files.PIECE]
+            await self._line.send(files.LENGTH.pack(len(piece)) + piece)
+        if not data:
+            await self._line.send(files.LENGTH.pack(0))
+
+    async def done(self) -> dict[str, Any]:
+        return await self._line.hear(_FILE_PATIENCE)
+
+    def rest(self) -> AsyncGenerator[bytes, None]:
+        """The bytes, or lines, that follow an answer."""
+        return self._line.rest()
 
 
 @dataclass(frozen=True)
@@ -182,10 +216,24 @@ class _Line:
                 raise KeeperGone(str(folder)) from error
             yield line
 
-    async def ask(self, request: dict[str, Any], data: bytes = b"") -> dict[str, Any]:
+    async def ask(
+        self, request: dict[str, Any], data: bytes = b"", patience: float = _PATIENCE
+    ) -> dict[str, Any]:
+        await self.send(wire.encode(request) + data)
+        return await self.hear(patience)
+
+    async def send(self, data: bytes) -> None:
         try:
             async with asyncio.timeout(_PATIENCE):
-                await self._loop.sock_sendall(self._connection, wire.encode(request) + data)
+                await self._loop.sock_sendall(self._connection, data)
+        except TimeoutError as error:
+            raise KeeperRefused("no_answer", "Its keeper does not take what is sent.") from error
+        except OSError as error:
+            raise KeeperGone(str(self._folder)) from error
+
+    async def hear(self, patience: float) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(patience):
                 while b"\n" not in self._rest:
                     more = await self._receive()
                     if not more:

@@ -1,0 +1,360 @@
+"""Files of sandboxes, through the gateway: whole or not at all, and never another's."""
+
+import asyncio
+import hashlib
+import io
+import os
+import random
+import tarfile
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from signalbox_common.testing import eventually
+from tests.support.installation import Installation
+from tests.support.sandboxes import SANDBOXES, SandboxScene, sandboxes_of
+
+pytestmark = pytest.mark.usefixtures("patient")
+
+MIB = 1024 * 1024
+CANARY = "canary-of-the-host"
+
+
+class Files:
+    """Of one sandbox."""
+
+    def __init__(self, scene: SandboxScene, sandbox: str) -> None:
+        self.scene = scene
+        self.id = sandbox
+        self.path = f"{SANDBOXES}/{sandbox}/files"
+
+    async def ask(self, method: str, rest: str = "", *, json: Any = None, **query: str) -> httpx.Response:
+        return await self.scene.http.request(
+            method, self.path + rest, params=query, json=json, headers=self.scene.headers
+        )
+
+    async def put(self, path: str, content: Any, **query: str) -> httpx.Response:
+        return await self.scene.http.put(
+            self.path, params={"path": path} | query, content=content, headers=self.scene.headers
+        )
+
+    async def write(self, path: str, content: Any, **query: str) -> None:
+        answer = await self.put(path, content, **query)
+        assert answer.status_code == 204, answer.text
+
+    async def read(self, path: str, **query: str) -> bytes:
+        answer = await self.ask("GET", path=path, **query)
+        assert answer.status_code == 200, answer.text
+        return answer.content
+
+    async def list(self, path: str = ".", **query: str) -> Any:
+        answer = await self.ask("GET", "/list", path=path, **query)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def stat(self, path: str) -> Any:
+        answer = await self.ask("GET", "/stat", path=path)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def sh(self, script: str) -> str:
+        return await self.scene.said(self.id, script)
+
+    async def refused(
+        self, method: str, rest: str = "", *, json: Any = None, **query: str
+    ) -> tuple[int, str]:
+        answer = await self.ask(method, rest, json=json, **query)
+        assert answer.status_code >= 400, answer.text
+        return answer.status_code, answer.json()["code"]
+
+
+@pytest.fixture(scope="module")
+async def files(shared_installation: Installation) -> AsyncIterator[Files]:
+    async with sandboxes_of(shared_installation) as scene, scene.service():
+        made = await scene.create(timeout=3600)
+        yield Files(scene, made["id"])
+
+
+@pytest.fixture
+def canary() -> Iterator[Path]:
+    """A file of the host that everybody there may read."""
+    path = Path(f"/var/tmp/{uuid.uuid4().hex}")
+    path.write_text(CANARY)
+    path.chmod(0o666)
+    try:
+        yield path
+        assert path.read_text() == CANARY, "something came out"
+    finally:
+        path.unlink()
+
+
+async def test_what_was_written_is_read(files: Files) -> None:
+    content = os.urandom(3 * MIB + 7)
+    await files.write("data/of/mine.bin", content, parents="true")
+    assert await files.read("data/of/mine.bin") == content
+    assert await files.read("/workspace/data/of/mine.bin", **{"from": "3145728"}) == content[3 * MIB :]
+    digest = (await files.sh("sha256sum data/of/mine.bin")).split()[0]
+    assert digest == hashlib.sha256(content).hexdigest()
+    await files.write("empty", b"")
+    assert await files.read("empty") == b""
+    assert await files.read("empty", **{"from": "100"}) == b""
+
+
+async def test_modes_stay_and_are_set(files: Files) -> None:
+    await files.write("run.sh", b"#!/bin/sh\necho ran\n", mode="755")
+    assert await files.sh("./run.sh") == "ran\n"
+    await files.write("run.sh", b"#!/bin/sh\necho again\n")
+    assert await files.sh("./run.sh") == "again\n"
+    assert (await files.stat("run.sh"))["mode"] == "0755"
+    await files.write("plain", b"")
+    assert (await files.stat("plain"))["mode"] == "0644"
+    assert (await files.put("x", b"", mode="9")).status_code == 422
+
+
+async def test_what_is_there_is_listed(files: Files) -> None:
+    await files.sh(
+        "mkdir -p tree/a/b; echo 12345 > tree/a/file; ln -s /etc/passwd tree/link; mkfifo tree/pipe"
+    )
+    listed = await files.list("tree")
+    assert [(each["path"], each["type"]) for each in listed["items"]] == [
+        ("a", "folder"),
+        ("link", "link"),
+        ("pipe", "other"),
+    ]
+    assert listed["complete"] is True
+    assert listed["items"][1]["target"] == "/etc/passwd"
+    deeper = await files.list("/workspace/tree", depth="3")
+    found = {each["path"]: each for each in deeper["items"]}
+    assert set(found) == {"a", "a/b", "a/file", "link", "pipe"}
+    assert (found["a/file"]["size"], found["a/file"]["mode"]) == (6, "0644")
+    assert (await files.list("tree/a/b"))["items"] == []
+    assert (await files.stat("tree/link"))["type"] == "link"
+
+
+async def test_names_are_bytes(files: Files) -> None:
+    await files.sh(
+        "mkdir -p names; cd names; touch \"$(printf 'bad\\377name')\" 'new\nline' 'ünï' -- '-rf' '*'"
+    )
+    listed = (await files.list("names"))["items"]
+    shown = {each["path"]: each["pathBase64"] for each in listed}
+    assert shown == {"-rf": None, "*": None, "new\nline": None, "ünï": None, "bad\ufffdname": "YmFk/25hbWU="}
+    await files.write("names/-rf", b"kept")
+    assert await files.read("names/-rf") == b"kept"
+    assert (await files.ask("DELETE", path="names/*")).status_code == 204
+    assert len((await files.list("names"))["items"]) == 4
+
+
+async def test_folders_are_made_moved_and_removed(files: Files) -> None:
+    for path, parents in (("made", False), ("made/deep/er", True), ("made/deep/er", True)):
+        made = await files.ask("POST", "/mkdir", json={"path": path, "parents": parents})
+        assert made.status_code == 204, made.text
+    assert await files.refused("POST", "/mkdir", json={"path": "made"}) == (409, "file_exists")
+    assert await files.refused("POST", "/mkdir", json={"path": "no/such/parent"}) == (404, "file_not_found")
+    await files.write("made/one", b"1")
+    await files.write("made/two", b"2")
+    move = {"path": "made/one", "to": "made/two"}
+    assert await files.refused("POST", "/move", json=move) == (409, "file_exists")
+    assert (await files.ask("POST", "/move", json=move | {"replace": True})).status_code == 204
+    assert await files.read("made/two") == b"1"
+    assert await files.refused("DELETE", path="made") == (409, "folder_not_empty")
+    assert (await files.ask("DELETE", path="made", recursive="true")).status_code == 204
+    assert await files.refused("GET", "/stat", path="made") == (404, "file_not_found")
+
+
+async def test_what_cannot_be_says_so(files: Files) -> None:
+    await files.sh("mkdir -p there; echo x > file; mkfifo -m 666 fifo || true; ln -sfn loop loop")
+    for method, rest, query, expected in (
+        ("GET", "", {"path": "nowhere"}, (404, "file_not_found")),
+        ("GET", "", {"path": "there"}, (409, "not_a_file")),
+        ("GET", "", {"path": "fifo"}, (409, "not_a_file")),
+        ("GET", "", {"path": "/dev/zero"}, (409, "not_a_file")),
+        ("GET", "", {"path": "loop"}, (422, "bad_path")),
+        ("GET", "", {"path": "x" * 300}, (422, "bad_path")),
+        ("GET", "", {"path": "a\0b"}, (422, "bad_path")),
+        ("GET", "", {}, (422, "validation_failed")),
+        ("GET", "/list", {"path": "file"}, (409, "not_a_folder")),
+        ("GET", "/list", {"path": ".", "depth": "0"}, (422, "validation_failed")),
+        ("DELETE", "", {"path": "/"}, (422, "bad_path")),
+        ("DELETE", "", {"path": "there/.."}, (422, "bad_path")),
+        ("DELETE", "", {"path": "/usr/bin/env"}, (403, "file_forbidden")),
+        ("GET", "/archive", {"path": "file"}, (409, "not_a_folder")),
+    ):
+        assert await files.refused(method, rest, **query) == expected, (method, rest, query)
+    for path, code in (
+        ("there", "not_a_file"),
+        ("/usr/bin/new", "file_forbidden"),
+        ("no/file", "file_not_found"),
+    ):
+        answer = await files.put(path, b"x")
+        assert answer.json()["code"] == code, path
+
+
+async def test_no_link_leads_out(files: Files, canary: Path) -> None:
+    """What is there for a path is what programs of the sandbox find there."""
+    depth = "../" * 20
+    await files.sh(f"ln -sfn {canary} out; ln -sfn / root; ln -sfn {depth.rstrip('/')} up; rm -rf /tmp/*")
+    for path in ("out", f"root{canary}", f"up{canary}", f"{depth}{canary}", str(canary)):
+        assert await files.refused("GET", path=path) == (404, "file_not_found"), path
+    assert (await files.put(f"root{canary}", b"overwritten")).status_code == 404
+    await files.write("out", b"in its place")  # the link itself is replaced
+    assert await files.read("out") == b"in its place"
+    for path in ("/proc/self/root/etc/passwd", "/proc/self/fd/0", "/proc/self/cwd/file", "/proc/self/exe"):
+        answer = await files.ask("GET", path=path)
+        assert answer.status_code in (403, 404, 409, 422), path
+    assert b"user" in await files.read("/etc/passwd")
+    assert b"root:x:0:0:root:/root:/usr/sbin/nologin" in await files.read("/etc/passwd")
+
+
+async def test_nobody_gets_through_while_links_are_swapped(files: Files, canary: Path) -> None:
+    """A folder that is a link out, and none, and back, as fast as can be."""
+    await files.sh("mkdir -p race/real; echo inside > race/real/file")
+    script = f"cd race; while :; do ln -sfn real now; ln -sfn {canary.parent} now; done"
+    body = {"argv": ["/bin/sh", "-c", script], "key": "swaps"}
+    path = f"{SANDBOXES}/{files.id}/processes"
+    assert (await files.scene.http.post(path, json=body, headers=files.scene.headers)).status_code == 201
+    try:
+        for number in range(60):
+            read = await files.ask("GET", path=f"race/now/{canary.name if number % 2 else 'file'}")
+            assert CANARY.encode() not in read.content
+            await files.put(f"race/now/{canary.name}", b"overwritten")
+    finally:
+        ended = {"signal": 9, "tree": True}
+        await files.scene.http.post(f"{path}/swaps/signal", json=ended, headers=files.scene.headers)
+
+
+async def test_who_is_cut_while_writing_has_changed_nothing(files: Files) -> None:
+    await files.write("steady", b"before")
+
+    async def half() -> AsyncIterator[bytes]:
+        yield b"x" * MIB
+        raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        await files.put("steady", half())
+
+    async def no_drafts() -> bool:
+        return not [each for each in (await files.list())["items"] if "draft" in each["path"]]
+
+    await eventually(no_drafts, what="nothing is left of it")
+    assert await files.read("steady") == b"before"
+
+
+async def test_readers_see_one_version_or_another(files: Files) -> None:
+    versions = [bytes([number]) * (256 * 1024) for number in range(1, 9)]
+    await files.write("versions", versions[0])
+
+    async def write() -> None:
+        for version in versions:
+            await files.write("versions", version)
+
+    writing = asyncio.create_task(write())
+    seen = set()
+    while not writing.done():
+        seen.add(await files.read("versions"))
+    await writing
+    assert seen <= set(versions)
+
+
+async def test_a_folder_goes_out_and_comes_in_as_an_archive(files: Files) -> None:
+    chosen = random.Random(7)
+    content = {f"part-{number % 9}/{number}": chosen.randbytes(number * 97) for number in range(200)}
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for name, data in content.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(data), 0o644
+            archive.addfile(member, io.BytesIO(data))
+    await files.ask("POST", "/mkdir", json={"path": "unpacked", "parents": True})
+    sent = await files.scene.http.put(
+        f"{files.path}/archive",
+        params={"path": "unpacked"},
+        content=packed.getvalue(),
+        headers=files.scene.headers,
+    )
+    assert sent.status_code == 204, sent.text
+    assert int(await files.sh("find unpacked -type f | wc -l")) == 200
+    got = await files.ask("GET", "/archive", path="unpacked")
+    assert got.status_code == 200
+    with tarfile.open(fileobj=io.BytesIO(got.content)) as archive:
+        found = {
+            member.name.removeprefix("./"): archive.extractfile(member).read()  # type: ignore[union-attr]
+            for member in archive
+            if member.isfile()
+        }
+    assert found == content
+
+
+async def test_an_archive_lays_nothing_outside(files: Files, canary: Path) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        link = tarfile.TarInfo("door")
+        link.type, link.linkname = tarfile.SYMTYPE, str(canary.parent)
+        archive.addfile(link)
+        for name in (f"door/{canary.name}", f"../../..{canary}", str(canary)):
+            member = tarfile.TarInfo(name)
+            member.size = 4
+            archive.addfile(member, io.BytesIO(b"evil"))
+    await files.ask("POST", "/mkdir", json={"path": "evil", "parents": True})
+    answer = await files.scene.http.put(
+        f"{files.path}/archive",
+        params={"path": "evil"},
+        content=packed.getvalue(),
+        headers=files.scene.headers,
+    )
+    assert answer.status_code in (204, 422)
+    garbage = await files.scene.http.put(
+        f"{files.path}/archive", params={"path": "evil"}, content=b"x" * 4096, headers=files.scene.headers
+    )
+    assert (garbage.status_code, garbage.json()["code"]) == (422, "bad_archive")
+
+
+async def test_much_goes_in_and_out_at_once(files: Files) -> None:
+    """64 MiB, which nobody holds as a whole."""
+    piece = os.urandom(MIB)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(64):
+            yield piece
+
+    await files.write("large", pieces())
+    assert (await files.stat("large"))["size"] == 64 * MIB
+    digest = hashlib.sha256(piece * 64).hexdigest()
+    assert (await files.sh("sha256sum large")).split()[0] == digest
+    found = hashlib.sha256()
+    async with (
+        httpx.AsyncClient(base_url=f"http://{files.scene.address}", timeout=60) as client,
+        client.stream("GET", f"{files.path}?path=large", headers=files.scene.headers) as response,
+    ):
+        assert response.headers["content-length"] == str(64 * MIB)
+        async for chunk in response.aiter_raw():
+            found.update(chunk)
+    assert found.hexdigest() == digest
+    await files.ask("DELETE", path="large")
+
+
+async def test_folders_of_any_depth_are_removed(files: Files) -> None:
+    script = "mkdir deep; cd deep; i=0; while [ $i -lt 1500 ]; do mkdir d; cd -P d; i=$((i+1)); done"
+    await files.sh(script)
+    assert (await files.ask("DELETE", path="deep", recursive="true")).status_code == 204
+    other = await files.scene.create()
+    await files.scene.said(
+        other["id"], script + "; chmod 000 /workspace/deep/d; mkdir -m 000 /workspace/shut"
+    )
+    await files.scene.change(other["id"], "destroy")
+    await files.scene.nothing_is_left(other["id"])
+
+
+async def test_files_of_a_paused_sandbox_wait(files: Files) -> None:
+    made = await files.scene.create()
+    other = Files(files.scene, made["id"])
+    await other.write("file", b"kept")
+    await files.scene.change(made["id"], "pause")
+    assert await other.refused("GET", path="file") == (409, "sandbox_paused")
+    await files.scene.change(made["id"], "resume")
+    assert await other.read("file") == b"kept"
+    await files.scene.change(made["id"], "destroy")
+    assert await other.refused("GET", path="file") == (409, "sandbox_ended")
