@@ -159,7 +159,7 @@ class Node:
         return not self.processes()
 
     def processes(self) -> list[psutil.Process]:
-        """All that belongs to sandboxes of this node, the role left out."""
+        """All that belongs to sandboxes of this node, the role and the service left out."""
         found = []
         mark = f"SIGNALBOX_SANDBOXES={self.folder}".encode()
         for process in psutil.process_iter():
@@ -168,6 +168,8 @@ class Node:
                     continue
                 environment = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
                 command = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+                if b"signalbox_sandbox.app" in command:
+                    continue
                 if mark in environment or str(self.folder).encode() in command:
                     found.append(process)
         return found

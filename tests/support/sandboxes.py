@@ -82,7 +82,10 @@ class SandboxScene:
         async def gone() -> bool:
             if sandbox is not None:
                 return not list(self.node.folder.glob(f"*{sandbox}*"))
-            return not self.node.processes() and not self.folders()
+            left = [process.cmdline() for process in self.node.processes()]
+            left += [[str(path) for path in folder.iterdir()] for folder in self.folders()]
+            assert left == [], left
+            return True
 
         await eventually(gone, what="nothing is left on the node")
 
