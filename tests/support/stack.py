@@ -87,7 +87,7 @@ class Stack:
 
     def remove(self) -> None:
         """All that it has on the disk."""
-        shutil.rmtree(sandboxes.folder(self.home), ignore_errors=True)
+        shutil.rmtree(sandboxes.location(self.home), ignore_errors=True)
         shutil.rmtree(self.path.parent, ignore_errors=True)
 
     def foreground(self) -> "subprocess.Popen[str]":

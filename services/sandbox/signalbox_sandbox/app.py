@@ -2,6 +2,8 @@
 
 from signalbox_common.runtime import Service, run
 from signalbox_sandbox import handlers
+from signalbox_sandbox.checkouts import Checkouts
+from signalbox_sandbox.data.changes import ChangeRoutes
 from signalbox_sandbox.data.desk import DataDesk
 from signalbox_sandbox.data.files import FileRoutes
 from signalbox_sandbox.data.processes import ProcessRoutes
@@ -31,11 +33,13 @@ def build(settings: SandboxSettings) -> Service:
     desk = DataDesk(app.database)
     ProcessRoutes(desk, runtime).register(app.data)
     FileRoutes(desk, runtime).register(app.data)
+    ChangeRoutes(desk, runtime).register(app.data)
     reconciler = Reconciler(
         app.database,
         app.work,
         app.inbox.pending,
         runtime,
+        Checkouts(settings.trees),
         secrets,
         sandboxes.news,
         node=name,

@@ -54,6 +54,8 @@ class Sandbox:
     operation: str | None = None
     owner_run: uuid.UUID | None = None
     owner_name: str | None = None
+    workspace: Mapping[str, Any] | None = None
+    """The checkout that it begins with, if there is one."""
     wish: Wish = Wish.RUNNING
     generation: int = 1
     """Grows with everything that is asked for."""
@@ -77,6 +79,10 @@ class Sandbox:
     def is_settled(self) -> bool:
         """Whether there is nothing to do about it."""
         return self.ended or (self.fulfils(self.wish) and not self.lifetime_due)
+
+    @property
+    def checkout(self) -> uuid.UUID | None:
+        return uuid.UUID(self.workspace["checkout"]) if self.workspace is not None else None
 
     def asked(self, wish: Wish) -> "Sandbox":
         return replace(self, wish=wish, generation=self.generation + 1)

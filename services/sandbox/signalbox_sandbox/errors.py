@@ -98,6 +98,22 @@ class Fenced(Conflict):
     detail = "Somebody later is at work here."
 
 
+class SandboxFrozen(Conflict):
+    code = "sandbox_frozen"
+    detail = "The sandbox is frozen, so that what it has changed can be read: thaw it first."
+
+
+class NotFrozen(Conflict):
+    code = "not_frozen"
+    detail = "What is read is to stay as it is meanwhile: freeze the sandbox first."
+
+
+class ChangesTooLarge(Invalid):
+    status = 413
+    code = "changes_too_large"
+    detail = "These are more changes than are taken at once; the largest are named."
+
+
 class NotStarted(Invalid):
     code = "not_started"
     detail = "The process cannot be started."
@@ -182,6 +198,8 @@ OF_KEEPER: dict[str, type[SignalboxError]] = {
     "fenced": Fenced,
     "not_started": NotStarted,
     "paused": SandboxPaused,
+    "frozen": SandboxFrozen,
+    "not_frozen": NotFrozen,
     "malformed": Invalid,
     "too_large": Invalid,
     "failed": Invalid,

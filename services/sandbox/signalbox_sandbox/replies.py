@@ -27,6 +27,8 @@ def reply_of(sandbox: Sandbox) -> contract.Sandbox:
         at_end=sandbox.at_end,
         labels=dict(sandbox.labels),
         owner=owner_of(sandbox),
+        checkout=sandbox.checkout,
+        branch_name=(sandbox.workspace or {}).get("branch"),
         node=sandbox.node,
         created_by=sandbox.created_by,
         created_at=sandbox.created_at,
@@ -46,6 +48,7 @@ def tell(transaction: Transaction, sandbox: Sandbox) -> None:
     event = contract.SandboxChanged(
         sandbox=sandbox.id,
         owner=owner_of(sandbox),
+        checkout=sandbox.checkout,
         status=sandbox.status,
         reason=sandbox.reason,
         node=sandbox.node,

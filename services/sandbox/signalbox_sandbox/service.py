@@ -131,6 +131,7 @@ class Sandboxes:
             owner_run=ask.owned_by.run if ask.owned_by is not None else None,
             owner_name=ask.owned_by.name if ask.owned_by is not None else None,
             template=ask.template,
+            workspace=ask.workspace.model_dump(mode="json") if ask.workspace is not None else None,
             limits=ask.limits.model_dump(mode="json", by_alias=True, exclude_none=True),
             lifetime=ask.lifetime,
             at_end=ask.at_end,

@@ -15,7 +15,7 @@ from signalbox_common.db import Transaction
 from signalbox_sandbox.domain import Sandbox, Wish
 
 _COLUMNS = tuple(field.name for field in fields(Sandbox))
-_JSON = frozenset({"limits", "labels", "not_enforced"})
+_JSON = frozenset({"limits", "labels", "not_enforced", "workspace"})
 _FIXED = frozenset({"id", "project_id", "created_by", "created_at"})
 
 
@@ -120,7 +120,7 @@ class Locked:
 
 def _row_of(sandbox: Sandbox) -> dict[str, Any]:
     values = {name: getattr(sandbox, name) for name in _COLUMNS}
-    return values | {name: json.dumps(values[name]) for name in _JSON}
+    return values | {name: json.dumps(values[name]) for name in _JSON if values[name] is not None}
 
 
 def _sandbox_of(row: Row[Any]) -> Sandbox:

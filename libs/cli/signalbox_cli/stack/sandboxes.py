@@ -25,19 +25,28 @@ _ROLE, _KEEPER, _LABEL = "role.sock", "keeper.sock", "label.json"
 
 
 def folder(home: Home) -> Path:
-    """Of all sandboxes of this home; run by root, they are another user's."""
+    """Of all sandboxes of this home."""
+    return location(home) / "sandboxes"
+
+
+def trees(home: Home) -> Path:
+    """Of the checkouts that they begin with."""
+    return location(home) / "trees"
+
+
+def location(home: Home) -> Path:
+    """The home itself, unless that is closed to another user: run by root, sandboxes are one's."""
     own = home.path / "sandboxes"
     if os.geteuid() != 0 or all(parent.stat().st_mode & 0o001 for parent in own.parents if parent.exists()):
-        return own
+        return home.path
     return ELSEWHERE / hashlib.sha256(str(home.path).encode()).hexdigest()[:16]
 
 
 def make(home: Home) -> Path:
     found = folder(home)
     found.mkdir(parents=True, exist_ok=True)
-    found.chmod(0o711)  # whatever our umask says
-    if found.parent == ELSEWHERE:
-        ELSEWHERE.chmod(0o711)
+    for each in (ELSEWHERE, found.parent, found) if found.parent.parent == ELSEWHERE else (found,):
+        each.chmod(0o711)  # whatever our umask says
     return found
 
 

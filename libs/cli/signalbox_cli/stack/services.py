@@ -58,6 +58,7 @@ def _program(
         "SIGNALBOX_DISK_PATH": str(home.path),
         "SIGNALBOX_DATA_LISTEN": f"unix:{home.path / 'run' / (name or service)}.sock",
         "SIGNALBOX_SANDBOXES": str(sandboxes.folder(home)),
+        "SIGNALBOX_TREES": str(sandboxes.trees(home)),
     }
 
     async def ready() -> bool:

@@ -54,6 +54,15 @@ OwnerName = Annotated[Text, StringConstraints(max_length=63, pattern=r"^[a-z0-9]
 TemplateName = OwnerName
 
 
+class SandboxWorkspace(Message):
+    """The checkout that the workspace begins with; git has prepared it, or is about to."""
+
+    checkout: uuid.UUID
+    repository: uuid.UUID | None = None
+    commit: Annotated[Text, StringConstraints(pattern=r"^[0-9a-f]{40,64}$")] | None = None
+    branch: Annotated[Text, StringConstraints(max_length=255)] | None = None
+
+
 class SandboxStatus(StrEnum):
     CREATING = "creating"
     RUNNING = "running"
@@ -102,6 +111,7 @@ class Sandbox(Reply):
     at_end: AtEnd
     labels: dict[str, str] = Field(default_factory=dict)
     owner: SandboxOwner | None = None
+    checkout: uuid.UUID | None = None
     node: str | None = None
     agent_id: uuid.UUID | None = None
     task_id: uuid.UUID | None = None
@@ -126,6 +136,7 @@ class CreateSandbox(Ask[Sandbox]):
     owned_by: SandboxOwner | None = Field(default=None, alias="owner")
     """For the service tasks alone: asked for again, it is answered with the same sandbox."""
     template: TemplateName = "base"
+    workspace: SandboxWorkspace | None = None
     env: Environment = Field(default_factory=dict)
     """What each of its programs has in its environment."""
     limits: Limits = Limits()
@@ -255,6 +266,7 @@ class SandboxChanged(Event):
 
     sandbox: uuid.UUID
     owner: SandboxOwner | None = None
+    checkout: uuid.UUID | None = None
     status: SandboxStatus
     reason: str | None = None
     node: str | None = None
@@ -288,6 +300,16 @@ class Program(Message):
     """Seconds until it is ended, with all that it has started."""
     hold: bool = False
     """Whether it waits for whoever reads, so that nothing is lost."""
+
+
+class Freeze(Message):
+    kill: bool = False
+    """Whether all programs end; where they cannot be held otherwise they do all the same."""
+
+
+class Frozen(Reply):
+    killed: bool
+    """Whether its programs were ended."""
 
 
 class ProcessState(StrEnum):
@@ -398,3 +420,6 @@ LIST_FILES = _route("GET", "/sandboxes/{sandbox}/list", FILES, ProjectRole.VIEWE
 STAT_FILE = _route("GET", "/sandboxes/{sandbox}/stat", FILES, ProjectRole.VIEWER)
 MAKE_FOLDER = _route("POST", "/sandboxes/{sandbox}/folders", FILES)
 MOVE_FILE = _route("POST", "/sandboxes/{sandbox}/moves", FILES)
+FREEZE = _route("POST", "/sandboxes/{sandbox}/freeze", "sandbox.export")
+THAW = _route("POST", "/sandboxes/{sandbox}/thaw", "sandbox.export")
+READ_CHANGES = _route("GET", "/sandboxes/{sandbox}/changes", "sandbox.export")

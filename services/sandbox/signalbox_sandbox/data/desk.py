@@ -46,6 +46,15 @@ class DataDesk:
             raise errors.SandboxNotFound
         return sandbox
 
+    async def base_of(self, sandbox: uuid.UUID) -> str | None:
+        """The commit that its workspace began with."""
+        async with self._database.reading() as connection:
+            found = await store.find(connection, sandbox)
+        if found is None or found.workspace is None:
+            return None
+        commit: str | None = found.workspace.get("commit")
+        return commit
+
     @asynccontextmanager
     async def asking(
         self, sandbox: uuid.UUID, words: Mapping[str, type[SignalboxError]] = errors.OF_KEEPER

@@ -15,6 +15,8 @@ from signalbox_sandbox.keeper import seccomp
 UID = 1000
 """Of programs inside."""
 WORKSPACE = "/workspace"
+TREE, HISTORY = "tree", "git"
+"""What lies in the folder of a checkout."""
 _HOSTNAME = "sandbox"
 _TMP = "/tmp"  # noqa: S108 - inside, and of each its own
 _TMP_SIZE = 64 * 1024 * 1024
@@ -51,7 +53,7 @@ class Plan(NamedTuple):
 
     folder: Path
     lower: Path | None = None
-    """The tree that its workspace begins with, if there is one."""
+    """The checkout that its workspace begins with, if there is one: `tree`, and `git` with its history."""
 
 
 class Box:
@@ -136,7 +138,17 @@ def options(plan: Plan, etc: Path) -> list[str]:
         mounted = ["--bind", str(workspace), WORKSPACE]
     else:
         work = str(plan.folder / "overlay")
-        mounted = ["--overlay-src", str(plan.lower), "--overlay", str(workspace), work, WORKSPACE]
+        mounted = ["--overlay-src", str(plan.lower / TREE), "--overlay", str(workspace), work, WORKSPACE]
+        if (plan.lower / HISTORY).is_dir():
+            upper, work = str(plan.folder / HISTORY), str(plan.folder / "overlay-git")
+            mounted += [
+                "--overlay-src",
+                str(plan.lower / HISTORY),
+                "--overlay",
+                upper,
+                work,
+                f"{WORKSPACE}/.git",
+            ]
     return [
         *("--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"),
         *("--unshare-cgroup", "--disable-userns", "--die-with-parent", "--new-session"),

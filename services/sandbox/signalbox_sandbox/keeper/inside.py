@@ -140,6 +140,8 @@ class Resident:
                 os.killpg(order["pid"], order["signal"])
             case "end":
                 self._end(order["pid"], order["mark"])
+            case "end-all":
+                self._end_all()
             case "files":
                 self._serve_files(descriptors[0])
             case "pause":
@@ -218,6 +220,19 @@ class Resident:
                     with suppress(ProcessLookupError, PermissionError):
                         os.kill(pid, number)
             self._reap()
+
+    def _end_all(self) -> None:
+        """Until a look finds nobody but us; those that only wait to be reaped do nothing any more."""
+        for _ in range(_PAUSE_ROUNDS):
+            alive = [pid for pid, state in _states() if state not in (b"Z", b"X")]
+            if not alive:
+                return
+            for pid in alive:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self._reap()
+            time.sleep(_PAUSE_STEP)
+        raise OSError("its programs do not end")
 
     def _pause(self) -> None:
         """Until a look finds nobody who runs: who does may start more."""

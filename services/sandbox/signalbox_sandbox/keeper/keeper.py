@@ -1,13 +1,15 @@
 """One sandbox: what its service may ask of it, and the end that was set for it."""
 
 import os
+import signal
 import socket
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
-from signalbox_sandbox.keeper.box import Box
+from signalbox_sandbox.keeper import libc, upper
+from signalbox_sandbox.keeper.box import TREE, Box, Plan
 from signalbox_sandbox.keeper.connection import Connection, Request, count_of
 from signalbox_sandbox.keeper.loop import Loop, Timer
 from signalbox_sandbox.keeper.orders import Answer, Orders
@@ -15,6 +17,8 @@ from signalbox_sandbox.keeper.processes import Process, Processes, resize
 from signalbox_sandbox.keeper.refused import Refused
 
 ACCEPT_PAUSE = 0.5
+_CHANGES_WITHIN = 300
+"""Seconds that reading all of them takes at most."""
 _MALFORMED = (LookupError, TypeError, ValueError, AttributeError)
 
 
@@ -22,10 +26,16 @@ class Keeper:
     """Serves on a private socket until its sandbox ends."""
 
     def __init__(
-        self, box: Box, resident: socket.socket, listener: socket.socket, request: dict[str, Any]
+        self,
+        box: Box,
+        resident: socket.socket,
+        listener: socket.socket,
+        plan: Plan,
+        request: dict[str, Any],
     ) -> None:
         """`request` is what the role was asked for: `epoch`, `lifetime`, `env`."""
         self._box = box
+        self._plan = plan
         self._epoch = request["epoch"]
         self._listener = listener
         self._loop = Loop()
@@ -38,6 +48,8 @@ class Keeper:
             gone=partial(self._finish, "resident_lost"),
         )
         self._fence = 0
+        self._readers: set[int] = set()
+        """Children that read what was changed."""
         self._deadline: Timer | None = None
         self._set_deadline(request["lifetime"])
         self._actions: dict[str, Callable[[Connection, Request], None]] = {
@@ -47,6 +59,9 @@ class Keeper:
             "resume": self._resume,
             "watch": self._watch,
             "end": self._end,
+            "freeze": self._freeze,
+            "thaw": self._thaw,
+            "changes": self._changes,
             "files": self._files,
             "processes": self._list,
             "process": self._describe,
@@ -69,6 +84,8 @@ class Keeper:
             self._loop.run()
         finally:
             self._listener.close()
+            for reader in self._readers:
+                os.kill(reader, signal.SIGKILL)
             self._box.end()
         return self._why
 
@@ -165,11 +182,46 @@ class Keeper:
 
     def _files(self, connection: Connection, _request: Request) -> None:
         """From here on, the other end speaks with a process of ours inside."""
+        if self._processes.frozen:
+            raise Refused("frozen", "The sandbox is frozen.")
         try:
             self._orders.give({"do": "files"}, partial(_handed_over, connection), [connection.lend()])
         except Refused:
             connection.take_back()
             raise
+
+    def _freeze(self, connection: Connection, _request: Request) -> None:
+        """Ends all programs, and starts none until it is told so: then what they have written stays so."""
+
+        def frozen(answer: Answer, passed: list[int]) -> None:
+            if "error" in answer:
+                self._processes.frozen = False
+            _done(connection, answer, passed)
+
+        self._processes.frozen = True
+        self._orders.give({"do": "end-all"}, frozen)
+
+    def _thaw(self, connection: Connection, _request: Request) -> None:
+        self._processes.frozen = False
+        connection.answer({})
+
+    def _changes(self, connection: Connection, _request: Request) -> None:
+        if not self._processes.frozen:
+            raise Refused("not_frozen", "What is read is to stay as it is meanwhile: freeze it first.")
+        conversation = connection.lend()
+        reader = os.fork()
+        if reader == 0:
+            _tell_changes(conversation, self._plan)
+        connection.close()
+        self._readers.add(reader)
+        ended = os.pidfd_open(reader)
+        self._loop.on_readable(ended, partial(self._reap_reader, reader, ended))
+
+    def _reap_reader(self, reader: int, ended: int) -> None:
+        self._loop.forget(ended)
+        os.close(ended)
+        os.waitpid(reader, 0)
+        self._readers.discard(reader)
 
     def _list(self, connection: Connection, _request: Request) -> None:
         connection.answer({"processes": self._processes.described})
@@ -214,6 +266,20 @@ def _started(connection: Connection, process: Process | Refused) -> None:
 
 def _done(connection: Connection, answer: Answer, _passed: list[int]) -> None:
     connection.answer({"error": "failed", "detail": answer["error"]} if "error" in answer else {})
+
+
+def _tell_changes(conversation: int, plan: Plan) -> NoReturn:
+    """In a child: what it takes its time over holds nobody up."""
+    try:
+        signal.alarm(_CHANGES_WITHIN)
+        libc.close_all_but(conversation)
+        with socket.socket(fileno=conversation) as line:
+            line.setblocking(True)  # noqa: FBT003 - its only form
+            line.sendall(b"{}\n")
+            lower = plan.lower / TREE if plan.lower is not None else None
+            upper.serve(line, plan.folder / "workspace", lower)
+    finally:
+        os._exit(0)
 
 
 def _handed_over(connection: Connection, answer: Answer, _passed: list[int]) -> None:

@@ -90,6 +90,8 @@ class Processes:
         self._environment = environment
         """What all of them have in theirs."""
         self.paused = False
+        self.frozen = False
+        """Whether nothing is to run, so that nothing changes."""
         self._all: dict[str, Process] = {}
         self._running: dict[int, Process] = {}
         self.orders: Orders
@@ -116,6 +118,8 @@ class Processes:
         if process is None:
             if self.paused:
                 raise Refused("paused", "The sandbox is paused.")
+            if self.frozen:
+                raise Refused("frozen", "The sandbox is frozen.")
             if len(self._all) >= MOST:
                 self._forget_one()
             process = Process(key, asked)

@@ -198,8 +198,8 @@ def _live(base: Base, request: dict[str, Any], connection: socket.socket) -> Non
 def _run(base: Base, folder: Path, request: dict[str, Any], connection: socket.socket) -> str:
     """Returns why the sandbox has ended; raises where it has not begun."""
     signal.alarm(START_WITHIN)  # ends us, and all that we have started, where that hangs
-    lower = request.get("lower")
-    started = box.Box(base.bwrap, box.Plan(folder, Path(lower) if lower else None), base.etc)
+    plan = _planned(folder, request)
+    started = box.Box(base.bwrap, plan, base.etc)
     # All this takes as long as bubblewrap does, and goes on beside it.
     newcomer = inside.Newcomer()
     listener = _listen(folder, KEEPER_SOCKET)
@@ -214,10 +214,21 @@ def _run(base: Base, folder: Path, request: dict[str, Any], connection: socket.s
     for descriptor in namespaces:
         os.close(descriptor)
     signal.alarm(0)
-    keeper = Keeper(started, resident, listener, request)
+    keeper = Keeper(started, resident, listener, plan, request)
     with connection, suppress(OSError):  # who has asked finds it by its label, if not by this answer
         connection.sendall(wire.encode({"pid": os.getpid()}))
     return keeper.run()
+
+
+def _planned(folder: Path, request: dict[str, Any]) -> box.Plan:
+    """With a lock on the checkout that it begins with, as long as we live: so nobody removes it."""
+    if not request.get("lower"):
+        return box.Plan(folder)
+    lower = Path(request["lower"])
+    fcntl.flock(os.open(lower, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), fcntl.LOCK_SH | fcntl.LOCK_NB)
+    for name in (box.HISTORY, "overlay-git"):
+        (folder / name).mkdir(mode=0o700, exist_ok=True)
+    return box.Plan(folder, lower)
 
 
 def _listen(folder: Path, name: str) -> socket.socket:

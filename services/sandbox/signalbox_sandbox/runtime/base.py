@@ -4,6 +4,7 @@ import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 
@@ -34,6 +35,8 @@ class SandboxPlan:
     lifetime: float
     limits: Mapping[str, int | None] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
+    lower: Path | None = None
+    """The checkout that its workspace begins with: `tree`, and `git`."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,16 @@ class Files(Protocol):
 
     def rest(self) -> AsyncGenerator[bytes, None]:
         """The bytes, or lines, that follow an answer."""
+
+
+class Changes(Protocol):
+    """First what there is, then the bytes of some of it, in the order in which they are asked for."""
+
+    async def entries(self) -> list[dict[str, Any]]:
+        """As `keeper/upper.py` tells them."""
+
+    def contents(self, paths: Sequence[bytes]) -> AsyncGenerator[bytes, None]:
+        """The bytes of all of them, one after the other, each after its size."""
 
 
 class Runtime(Protocol):
@@ -96,6 +109,9 @@ class Runtime(Protocol):
 
     def files(self, sandbox: uuid.UUID, fence: int | None = None) -> AbstractAsyncContextManager[Files]:
         """For one request, as `keeper/files.py` knows them."""
+
+    def changes(self, sandbox: uuid.UUID) -> AbstractAsyncContextManager["Changes"]:
+        """What it has changed of that checkout; while it is frozen."""
 
     # -- programs ------------------------------------------------------------------------------------------
 

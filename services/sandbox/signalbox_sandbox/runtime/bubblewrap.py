@@ -13,7 +13,7 @@ from typing import Any
 
 from signalbox_common import background, telemetry
 from signalbox_sandbox.runtime.base import Found, RuntimeAway, SandboxGone, SandboxPlan
-from signalbox_sandbox.runtime.keepers import FileLine, KeeperGone, Keepers, Label
+from signalbox_sandbox.runtime.keepers import ChangesLine, FileLine, KeeperGone, Keepers, Label
 
 log = telemetry.get_logger()
 
@@ -65,7 +65,12 @@ class BubblewrapRuntime:
     async def begin(self, plan: SandboxPlan) -> None:
         try:
             await self._keepers.keep(
-                str(plan.id), epoch=plan.epoch, lifetime=plan.lifetime, limits=plan.limits, env=plan.env
+                str(plan.id),
+                epoch=plan.epoch,
+                lifetime=plan.lifetime,
+                limits=plan.limits,
+                env=plan.env,
+                lower=plan.lower,
             )
         except KeeperGone as error:
             raise RuntimeAway(f"no sandboxes are begun here at the moment: {error}") from error
@@ -104,6 +109,9 @@ class BubblewrapRuntime:
 
     def files(self, sandbox: uuid.UUID, fence: int | None = None) -> AbstractAsyncContextManager[FileLine]:
         return self._keepers.of(str(sandbox)).files(fence)
+
+    def changes(self, sandbox: uuid.UUID) -> AbstractAsyncContextManager[ChangesLine]:
+        return self._keepers.of(str(sandbox)).changes()
 
     def output(
         self, sandbox: uuid.UUID, key: str, offset: int, *, follow: bool

@@ -5,14 +5,15 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from signalbox_common import background
 from signalbox_common.dataplane.frames import Frame, FrameKind, FrameReader
-from signalbox_sandbox.keeper import files, wire
+from signalbox_sandbox.keeper import files, upper, wire
 from signalbox_sandbox.keeper.role import ENDED, KEEPER_SOCKET, LABEL, SOCKET
 from signalbox_sandbox.runtime.base import RuntimeRefused, SandboxGone
 
@@ -75,6 +76,12 @@ class KeeperClient:
             await line.ask({"do": "files"} | ({"fence": fence} if fence is not None else {}))
             yield FileLine(line)
 
+    @asynccontextmanager
+    async def changes(self) -> "AsyncIterator[ChangesLine]":
+        async with _Line.to(self._folder, KEEPER_SOCKET) as line:
+            await line.ask({"do": "changes"})
+            yield ChangesLine(line)
+
     async def until_gone(self) -> None:
         """Returns when it ends, however it does."""
         try:
@@ -117,6 +124,30 @@ class FileLine:
     def rest(self) -> AsyncGenerator[bytes, None]:
         """The bytes, or lines, that follow an answer."""
         return self._line.rest()
+
+
+class ChangesLine:
+    """A conversation with who reads the layer that a sandbox writes to."""
+
+    def __init__(self, line: "_Line") -> None:
+        self._line = line
+
+    async def entries(self) -> list[dict[str, Any]]:
+        return [json.loads(line) async for line in self._line.lines_to_end()]
+
+    async def contents(self, paths: Sequence[bytes]) -> AsyncGenerator[bytes, None]:
+        asking = asyncio.create_task(self._ask_for(paths))
+        try:
+            async for data in self._line.rest():
+                yield data
+            await asking
+        finally:
+            await background.end(asking)
+
+    async def _ask_for(self, paths: Sequence[bytes]) -> None:
+        asked = b"".join(upper.PATH.pack(len(path)) + path for path in (*paths, b""))
+        for begin in range(0, len(asked), _READ):
+            await self._line.send(asked[begin : begin + _READ])
 
 
 @dataclass(frozen=True)
@@ -248,6 +279,20 @@ class _Line:
         if "error" in answer:
             raise KeeperRefused(answer["error"], answer["detail"])
         return answer
+
+    async def lines_to_end(self) -> AsyncGenerator[bytes, None]:
+        """Up to the one that says so."""
+        while True:
+            *lines, self._rest = self._rest.split(b"\n")
+            for number, line in enumerate(lines):
+                if line == upper.END:
+                    self._rest = b"".join(each + b"\n" for each in lines[number + 1 :]) + self._rest
+                    return
+                yield line
+            more = await self._receive()
+            if not more:
+                raise KeeperGone("it ended in the middle of what it tells")
+            self._rest += more
 
     async def until_closed(self) -> None:
         while await self._receive():

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 import uuid
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -19,6 +20,7 @@ from signalbox_common.secrets.base import SecretNotFound
 from signalbox_common.work import Job, Worker
 from signalbox_common.work.kinds import Retry
 from signalbox_sandbox import errors, store
+from signalbox_sandbox.checkouts import Checkouts
 from signalbox_sandbox.domain import Sandbox, Wish, at_its_end
 from signalbox_sandbox.replies import reply_of, secret_name, tell
 from signalbox_sandbox.runtime.base import (
@@ -45,6 +47,7 @@ class Reconciler:
         worker: Worker,
         pending: PendingOperations,
         runtime: Runtime,
+        checkouts: Checkouts,
         secrets: SecretStore,
         news: News,
         *,
@@ -54,6 +57,7 @@ class Reconciler:
         self._database = database
         self._pending = pending
         self._runtime = runtime
+        self._checkouts = checkouts
         self._secrets = secrets
         self._news = news
         self._node = node
@@ -151,8 +155,18 @@ class Reconciler:
             if found.alive:
                 return self._running(sandbox)
             return await self._ended(sandbox, found)
+        lower = None
+        if sandbox.checkout is not None:
+            lower = self._checkouts.find(sandbox.project_id, sandbox.checkout)
+            if lower is None:
+                return await self._without_checkout(sandbox)
         plan = SandboxPlan(
-            sandbox.id, sandbox.epoch, sandbox.lifetime, sandbox.node_limits(), await self._env(sandbox)
+            sandbox.id,
+            sandbox.epoch,
+            sandbox.lifetime,
+            sandbox.node_limits(),
+            await self._env(sandbox),
+            lower,
         )
         try:
             await self._runtime.begin(plan)
@@ -163,6 +177,15 @@ class Reconciler:
             await self._clear(sandbox.id)
             return sandbox.seen(SandboxStatus.FAILED, error.code)
         return self._running(sandbox)
+
+    async def _without_checkout(self, sandbox: Sandbox) -> Sandbox:
+        """It is still prepared; whoever prepares it says so if it never comes."""
+        if sandbox.status is not SandboxStatus.CREATING:
+            await self._clear(sandbox.id)
+            return sandbox.seen(SandboxStatus.LOST, "checkout_lost")
+        if time.time() - sandbox.created_at.timestamp() > self._wait.total_seconds():
+            return sandbox.seen(SandboxStatus.FAILED, "no_checkout")
+        return sandbox
 
     def _running(self, sandbox: Sandbox) -> Sandbox:
         self._watch(sandbox.id)
@@ -262,7 +285,8 @@ class Reconciler:
         if locked.is_waited_for and (merged.fulfils(before.wish) or merged.ended):
             await self._settle(transaction, merged, before.generation)
         if newer or not merged.is_settled:
-            await job.again(transaction, 0.0, target=merged.node)
+            waits = not newer and merged.status is SandboxStatus.CREATING
+            await job.again(transaction, ROOM_LOOK if waits else 0.0, target=merged.node)
         else:
             await job.done(transaction)
 

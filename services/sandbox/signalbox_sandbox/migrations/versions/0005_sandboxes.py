@@ -16,6 +16,7 @@ STATEMENTS = (
         operation text,
         owner_run uuid,
         owner_name text,
+        workspace jsonb,
         template text not null,
         limits jsonb not null,
         lifetime integer not null,
