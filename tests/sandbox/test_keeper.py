@@ -1,11 +1,13 @@
 """What keeps a sandbox: it goes on, its files stay, and its end comes, whoever dies."""
 
+import fcntl
 import json
 import os
 import pwd
 import socket
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -142,18 +144,43 @@ async def test_files_outlive_their_keeper(node: Node) -> None:
 
 
 async def test_a_tree_below_is_never_changed(node: Node) -> None:
-    lower = node.folder / "tree"
-    lower.mkdir()
+    checkout = node.folder / "checkout"
+    lower = checkout / "tree"
+    lower.mkdir(parents=True)
     (lower / "read.me").write_text("as it was\n")
     (lower / "gone").write_text("x")
     if os.geteuid() == 0:
         for path in (lower, *lower.iterdir()):
             os.chown(path, 64_000, 64_000)
-    one, other = await node.keep(lower=lower), await node.keep(lower=lower)
+    one, other = await node.keep(lower=checkout), await node.keep(lower=checkout)
     await one.sh("echo changed >> read.me; rm gone; echo new > new")
     assert (await one.sh("cat read.me; ls")).stdout == "as it was\nchanged\nnew\nread.me\n"
     assert (await other.sh("cat read.me; ls")).stdout == "as it was\ngone\nread.me\n"
     assert (lower / "read.me").read_text() == "as it was\n"
+    with checkout_locked(checkout) as locked:
+        assert not locked, "who mounts it holds a lock on it"
+    for sandbox in (one, other):
+        await sandbox.client.ask("end")
+        await sandbox.gone()
+
+    async def let_go() -> bool:
+        with checkout_locked(checkout) as locked:
+            return locked
+
+    await eventually(let_go)
+
+
+@contextmanager
+def checkout_locked(folder: Path) -> Iterator[bool]:
+    """Whether it could be removed, as nobody mounts it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield True
+    except BlockingIOError:
+        yield False
+    finally:
+        os.close(descriptor)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="all of these tests run as an ordinary user")
@@ -163,12 +190,13 @@ async def test_an_ordinary_user_needs_no_more() -> None:
     await node.start()
     try:
         nobody = pwd.getpwnam("nobody")
-        lower = node.folder / "tree"
-        lower.mkdir(mode=0o755)
+        checkout = node.folder / "checkout"
+        lower = checkout / "tree"
+        lower.mkdir(mode=0o755, parents=True)
         (lower / "file").write_text("below\n")
         for path in (lower, lower / "file"):
             os.chown(path, nobody.pw_uid, nobody.pw_gid)  # of another group it could not be copied up
-        sandbox = await node.keep(lower=lower)
+        sandbox = await node.keep(lower=checkout)
         ran = await sandbox.sh(
             "id -u; cat file; echo above > file; cat file; grep Seccomp: /proc/self/status"
         )

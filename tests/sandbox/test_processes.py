@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from signalbox_common.dataplane.frames import FrameKind
@@ -311,3 +312,28 @@ async def test_what_it_is_told_wrongly_ends_nothing(sandbox: Sandbox) -> None:
     with pytest.raises(KeeperRefused):
         await sandbox.client.ask("confirm", key="unknown", offset=0)
     assert (await sandbox.sh("echo fine")).stdout == "fine\n"
+
+
+async def test_however_many_speak_their_keeper_stays_small(node: Node) -> None:
+    sandbox = await node.keep(limits={"pids": 200})
+    keeper = psutil.Process(await sandbox.keeper())
+    keys = [f"loud-{number}" for number in range(24)]
+    for key in keys:
+        hold = key.endswith("0")
+        script = "head -c 9000000 /dev/zero"
+        await sandbox.client.start(key, ["sh", "-c", script], hold=hold)
+
+    async def nobody_runs_but_those_that_are_held() -> bool:
+        found = (await sandbox.client.ask("processes"))["processes"]
+        return all(each["state"] == "ended" or each["key"].endswith("0") for each in found)
+
+    await eventually(nobody_runs_but_those_that_are_held)
+    assert keeper.memory_info().rss < 160 * 1024 * 1024
+    for key in (each for each in keys if each.endswith("0")):
+        at = 0
+        async for frame in sandbox.client.frames(key):
+            assert frame.kind is not FrameKind.GAP, "what is held is not lost"
+            assert frame.offset == at
+            at = frame.following
+            await sandbox.client.ask("confirm", key=key, offset=at)
+        assert at == 9_000_000

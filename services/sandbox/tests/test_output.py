@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from signalbox_common.dataplane.frames import FrameReader
-from signalbox_sandbox.keeper.output import Output, following
+from signalbox_sandbox.keeper.output import Budget, Output, following
 from signalbox_sandbox.keeper.wire import Frame, Kind
 
 KEPT = 64 * 1024
@@ -105,3 +105,32 @@ def test_frames_are_read_however_they_are_cut(size: int) -> None:
     read = [f for at in range(0, len(data), size) for f in reader.feed(data[at : at + size])]
     assert [tuple(frame) for frame in read] == [tuple(frame) for frame in sent]
     assert [frame.following for frame in read] == [following(frame) for frame in sent]
+
+
+def test_all_of_a_sandbox_share_one_budget() -> None:
+    budget = Budget(3 * KEPT)
+    outputs = [Output(kept=KEPT, budget=budget) for _ in range(3)]
+    held = Output(hold=True, kept=KEPT, budget=budget)
+    for output in outputs:
+        output.add(Kind.STDOUT, bytes(KEPT // 2))
+    held.add(Kind.STDOUT, bytes(KEPT))
+    assert budget.used == 3 * (KEPT // 2) + KEPT
+    outputs[0].release(KEPT)
+    assert (outputs[0].begin, outputs[0].end) == (KEPT // 2, KEPT // 2)
+    assert held.releasable == 0
+    held.release(KEPT)
+    assert held.begin == 0, "what nobody has confirmed stays"
+    held.confirm(KEPT)
+    held.release(KEPT)
+    outputs[1].forget()
+    assert budget.used == outputs[2].end
+    assert told(outputs[0])[0].kind is Kind.GAP
+
+
+def test_without_room_for_all_who_is_held_waits() -> None:
+    budget = Budget(KEPT)
+    one, held = Output(kept=KEPT, budget=budget), Output(hold=True, kept=KEPT, budget=budget)
+    one.add(Kind.STDOUT, bytes(KEPT))
+    assert held.room == 0
+    one.release(KEPT)
+    assert held.room == KEPT

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from signalbox_sandbox.keeper.wire import Frame, Kind
 
 KEPT = 8 * 1024 * 1024
+MOST_KEPT = 64 * 1024 * 1024
+"""Of all processes of a sandbox."""
 _CHUNK = 64 * 1024
 """Bytes of one stream that lie together."""
 _SLACK = 16
@@ -25,11 +27,24 @@ class _Chunk:
         return self.offset + len(self.content)
 
 
+class Budget:
+    """The bytes that all outputs of a sandbox may hold together."""
+
+    def __init__(self, most: int = MOST_KEPT) -> None:
+        self.most = most
+        self.used = 0
+
+    @property
+    def left(self) -> int:
+        return max(0, self.most - self.used)
+
+
 class Output:
     """Bytes of all its streams under one count; with `hold`, nothing goes before it was confirmed."""
 
-    def __init__(self, *, hold: bool = False, kept: int = KEPT) -> None:
+    def __init__(self, *, hold: bool = False, kept: int = KEPT, budget: Budget | None = None) -> None:
         self.hold = hold
+        self._budget = budget or Budget()
         self.begin = self.end = self.confirmed = 0
         self.readers: set[Callable[[], None]] = set()
         """Called whenever there is more."""
@@ -40,7 +55,23 @@ class Output:
     @property
     def room(self) -> int:
         """Bytes that may be added: where there are none, nobody reads, and the program waits."""
-        return max(0, self._kept - (self.end - self.confirmed)) if self.hold else self._kept
+        if not self.hold:
+            return self._kept
+        return max(0, min(self._kept - (self.end - self.confirmed), self._budget.left))
+
+    @property
+    def releasable(self) -> int:
+        """Bytes that may go before their time, where others need the room."""
+        return (min(self.confirmed, self.end) if self.hold else self.end) - self.begin
+
+    def release(self, most: int) -> None:
+        """The oldest of them, in whole chunks: no more than that, unless the first chunk is more."""
+        gone = 0
+        while gone < len(self._chunks) and self._chunks[gone].end - self.begin <= self.releasable:
+            gone += 1
+            if self._chunks[gone - 1].end - self.begin >= most:
+                break
+        self._drop(gone)
 
     @property
     def ended(self) -> bool:
@@ -53,6 +84,7 @@ class Output:
         else:
             self._chunks.append(_Chunk(kind, self.end, bytearray(content)))
         self.end += len(content)
+        self._budget.used += len(content)
         if self.end - self.begin > self._kept + self._kept // _SLACK:
             self._let_go()
         self._tell()
@@ -79,9 +111,20 @@ class Output:
         gone = 0
         while gone < len(self._chunks) and self.end - self._chunks[gone].end >= self._kept:
             gone += 1
-        if gone:
-            self.begin = self._chunks[gone - 1].end
-            del self._chunks[:gone]
+        self._drop(gone)
+
+    def _drop(self, chunks: int) -> None:
+        if chunks:
+            begin = self._chunks[chunks - 1].end
+            self._budget.used -= begin - self.begin
+            self.begin = begin
+            del self._chunks[:chunks]
+
+    def forget(self) -> None:
+        """Nobody asks for it any more."""
+        self._budget.used -= self.end - self.begin
+        self._chunks.clear()
+        self.begin = self.end
 
     def _tell(self) -> None:
         for reader in tuple(self.readers):

@@ -15,7 +15,7 @@ from typing import Any
 from signalbox_sandbox.keeper.box import WORKSPACE
 from signalbox_sandbox.keeper.loop import Loop, Timer
 from signalbox_sandbox.keeper.orders import Answer, Orders
-from signalbox_sandbox.keeper.output import Output
+from signalbox_sandbox.keeper.output import Budget, Output
 from signalbox_sandbox.keeper.refused import Refused
 from signalbox_sandbox.keeper.wire import Kind
 
@@ -23,6 +23,8 @@ MOST = 1_000
 """Processes that are remembered, running or ended."""
 READ = 256 * 1024
 """Bytes that are read, or lie in a pipe, at a time."""
+ROOM_MADE = 4 * 1024 * 1024
+"""Bytes of output that go together, where there is no room for more."""
 LINGER = 0.1
 """Seconds after its end in which what a process has left in its pipes is waited for."""
 _STREAMS = (Kind.STDOUT, Kind.STDERR)
@@ -32,11 +34,11 @@ Then = Callable[["Process | Refused"], None]
 
 
 class Process:
-    def __init__(self, key: str, asked: dict[str, Any]) -> None:
+    def __init__(self, key: str, asked: dict[str, Any], budget: Budget) -> None:
         self.key = key
         self.asked = asked
         """What it was started with: asked for again otherwise, it is a conflict."""
-        self.output = Output(hold=bool(asked.get("hold")))
+        self.output = Output(hold=bool(asked.get("hold")), budget=budget)
         self.pid = 0
         self.started_at = time.time()
         self.streams: dict[int, Kind] = {}
@@ -87,6 +89,7 @@ class Process:
 class Processes:
     def __init__(self, loop: Loop, environment: dict[str, str]) -> None:
         self._loop = loop
+        self._budget = Budget()
         self._environment = environment
         """What all of them have in theirs."""
         self.paused = False
@@ -122,7 +125,7 @@ class Processes:
                 raise Refused("frozen", "The sandbox is frozen.")
             if len(self._all) >= MOST:
                 self._forget_one()
-            process = Process(key, asked)
+            process = Process(key, asked, self._budget)
             self._launch(process)
             self._all[key] = process
         elif process.asked != asked:
@@ -135,6 +138,7 @@ class Processes:
     def _forget_one(self) -> None:
         for key, process in self._all.items():
             if process.output.ended:
+                process.output.forget()
                 del self._all[key]
                 return
         raise Refused("too_many_processes", f"At most {MOST} processes run in a sandbox.")
@@ -265,6 +269,8 @@ class Processes:
             self._settle(process)
         elif not process.output.ended:
             process.output.add(process.streams[descriptor], data)
+            if self._budget.left == 0:
+                self._make_room()
         # else it is of a daemon that nobody listens to, and which must not be held up
 
     def _drop(self, process: Process, descriptor: int) -> None:
@@ -298,9 +304,26 @@ class Processes:
         self._close_input(process)
         process.output.finish(json.dumps(process.state).encode())
 
+    def _make_room(self) -> None:
+        """Of what has ended first, the oldest before all; then of who holds the most."""
+        ended = [process.output for process in self._all.values() if process.output.ended]
+        running = [process.output for process in self._running.values()]
+        for output in (*ended, *sorted(running, key=lambda output: -output.releasable)):
+            if self._budget.left >= ROOM_MADE:
+                break
+            output.release(ROOM_MADE - self._budget.left)
+        for process in self._running.values():
+            self._go_on(process)
+
     def confirm(self, process: Process, offset: int) -> None:
         process.output.confirm(offset)
-        if process.output.room > 0:
+        if self._budget.left == 0:
+            self._make_room()
+        self._go_on(process)
+
+    def _go_on(self, process: Process) -> None:
+        """Where it was paused, and there is room."""
+        if process.paused and process.output.room > 0:
             paused, process.paused = process.paused & process.streams.keys(), set()
             for descriptor in paused:
                 self._loop.on_readable(descriptor, partial(self._read, process, descriptor))
