@@ -2,12 +2,16 @@
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from signalbox_common.testing import eventually
 from signalbox_sandbox.runtime.keepers import KeeperGone, KeeperRefused
 from tests.support.node import Node, Sandbox
 
+MIB = 1024 * 1024
 FORKS = """
 import os, sys
 children = []
@@ -83,8 +87,73 @@ async def test_limits_cannot_be_raised_inside(small: Sandbox) -> None:
 
 @pytest.mark.parametrize(
     "limits",
-    [{"pids": 0}, {"pids": -1}, {"files": "many"}, {"files": True}, {"unknown": 1}, {"fileSize": 1.5}],
+    [
+        {"pids": 0},
+        {"pids": -1},
+        {"files": "many"},
+        {"files": True},
+        {"unknown": 1},
+        {"fileSize": 1.5},
+        {"memory": 0},
+        {"memory": -1},
+        {"cpus": "1"},
+        {"cpus": True},
+    ],
 )
-async def test_what_is_no_limit_is_refused(node: Node, limits: dict[str, int]) -> None:
+async def test_what_is_no_limit_is_refused(node: Node, limits: dict[str, Any]) -> None:
     with pytest.raises(KeeperRefused):
         await node.keep(limits=limits)
+
+
+async def test_memory_is_limited_for_all_together(node: Node) -> None:
+    """Whoever takes too much is ended; its sandbox goes on, and the one beside it does not notice."""
+    if "memory" not in node.keepers.holds():
+        pytest.skip("this machine lets us make no groups of processes")
+    sandbox, other = await node.keep(limits={"memory": 64 * MIB}), await node.keep()
+    hungry = "x = []\nwhile True: x.append(bytearray(1 << 20))"
+    ended = await sandbox.run("python3", "-c", hungry)
+    assert ended.end["signal"] == 9
+    child = "python3 -c 'x = bytearray(40 << 20); import time; time.sleep(3)' || echo ended"
+    told = (await sandbox.sh(f"{child} & {child} & {child} & wait")).stdout
+    assert 1 <= told.count("ended") <= 3
+    assert (await sandbox.sh("echo goes on")).stdout == "goes on\n"
+    roomy = await other.run("python3", "-c", "x = bytearray(100 << 20); print(len(x))")
+    assert roomy.stdout == f"{100 << 20}\n"
+
+
+async def test_processors_are_shared_out(node: Node) -> None:
+    if "cpus" not in node.keepers.holds():
+        pytest.skip("this machine lets us make no groups of processes")
+    sandbox = await node.keep(limits={"cpus": 0.2})
+    script = (
+        "import time; began = time.time()\nwhile time.time() - began < 2: pass\nprint(time.process_time())"
+    )
+    used = float((await sandbox.run("python3", "-c", script)).stdout)
+    assert 0.2 < used < 0.8, used
+
+
+async def test_no_group_outlives_its_sandbox(node: Node) -> None:
+    if "memory" not in node.keepers.holds():
+        pytest.skip("this machine lets us make no groups of processes")
+
+    def groups(identifier: str) -> list[Path]:
+        return list(Path("/sys/fs/cgroup").glob(f"*/signalbox-*/{identifier}"))
+
+    sandbox, orphan = [await node.keep(limits={"memory": 64 * MIB, "cpus": 1}) for _ in range(2)]
+    assert groups(sandbox.id)
+    await sandbox.client.ask("end")
+
+    async def gone() -> bool:
+        return not groups(sandbox.id)
+
+    await eventually(gone)
+    node.kill()
+    await node.start()
+    assert groups(orphan.id)
+    assert (await orphan.sh("echo still")).stdout == "still\n"
+    await orphan.client.ask("end")
+
+    async def swept() -> bool:
+        return not groups(orphan.id)
+
+    await eventually(swept, what="the next role takes it away")

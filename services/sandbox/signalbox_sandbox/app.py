@@ -44,6 +44,7 @@ def build(settings: SandboxSettings) -> Service:
         sandboxes.news,
         node=name,
         wait=settings.sandbox_wait,
+        memory_mb=settings.sandbox_memory_mb,
     )
     node = Node(
         app.database,

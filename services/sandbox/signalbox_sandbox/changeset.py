@@ -48,7 +48,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Found:
+class Selection:
     """What is to be told, and what was left out."""
 
     changes: tuple[Change, ...]
@@ -94,7 +94,7 @@ class Ignores:
             folder = folder.rpartition(b"/")[0]
 
 
-def select(entries: Sequence[Mapping[str, Any]]) -> Found:
+def select(entries: Sequence[Mapping[str, Any]]) -> Selection:
     """Of what a keeper has found: without what is ignored and was not there before."""
     rules = {b64decode(e["path"]): b64decode(e["text"]) for e in entries if e["kind"] == "ignores"}
     ignores = Ignores(rules)
@@ -111,7 +111,7 @@ def select(entries: Sequence[Mapping[str, Any]]) -> Found:
             target = b64decode(entry.get("target", ""))
             changes[path] = Change(path, kind, entry["mode"], entry["size"], target)
     _check_size(changes)
-    return Found(tuple(changes[path] for path in sorted(changes)), tuple(sorted(left)))
+    return Selection(tuple(changes[path] for path in sorted(changes)), tuple(sorted(left)))
 
 
 def _check_size(changes: Mapping[bytes, Change]) -> None:
@@ -173,7 +173,7 @@ class _SizedReader:
         return data
 
 
-def packed(found: Found, base: str | None, digests: Digests, spooled: IO[bytes]) -> Iterator[bytes]:
+def packed(found: Selection, base: str | None, digests: Digests, spooled: IO[bytes]) -> Iterator[bytes]:
     """The tar, with the files from where they were spooled."""
     entries, contents = [], list[tuple[int, bytes | None]]()
     files = iter(zip(digests.sizes, digests.sha256, strict=True))

@@ -11,7 +11,14 @@ from signalbox_common.contracts.sandbox import AtEnd, SandboxStatus
 
 BASE = "base"
 """The template that every node has by itself."""
-LIMITS_OF_NODE = {"pids": ("pids", 1), "openFiles": ("files", 1), "fileSizeMb": ("fileSize", 1024 * 1024)}
+_MIB = 1024 * 1024
+LIMITS_OF_NODE = {
+    "pids": ("pids", 1),
+    "openFiles": ("files", 1),
+    "fileSizeMb": ("fileSize", _MIB),
+    "memoryMb": ("memory", _MIB),
+    "cpus": ("cpus", 1),
+}
 """What it is called there, and in which unit."""
 
 
@@ -96,10 +103,10 @@ class Sandbox:
     def fulfils(self, wish: Wish) -> bool:
         return self.status is _STATUS_OF[wish]
 
-    def node_limits(self) -> dict[str, int | None]:
+    def node_limits(self) -> dict[str, float | None]:
         """As its node knows them."""
         return {
-            name: int(self.limits[asked] * unit)
+            name: self.limits[asked] * unit
             for asked, (name, unit) in LIMITS_OF_NODE.items()
             if self.limits.get(asked) is not None
         }

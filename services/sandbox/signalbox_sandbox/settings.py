@@ -22,6 +22,8 @@ class SandboxSettings(SecretStoreSettings):
     """What this node is called, always the same; by default it is remembered in that folder."""
     sandbox_capacity: int = Field(default=500, ge=1)
     """Sandboxes that this node has room for."""
+    sandbox_memory_mb: int = Field(default=4096, ge=16)
+    """Memory of a sandbox for which nobody has said how much, where the node limits it."""
     sandbox_wait: float = Field(default=300.0, gt=0)
     """Seconds after which one that no node had room for has failed."""
     data_url: str | None = None

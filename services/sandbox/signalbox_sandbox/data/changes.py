@@ -62,7 +62,7 @@ class ChangeRoutes:
 
 
 async def _told(
-    found: changeset.Found, base: str | None, digests: changeset.Digests, spooled: IO[bytes]
+    found: changeset.Selection, base: str | None, digests: changeset.Digests, spooled: IO[bytes]
 ) -> AsyncIterator[bytes]:
     with spooled:
         for piece in changeset.packed(found, base, digests, spooled):

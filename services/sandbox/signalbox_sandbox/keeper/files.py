@@ -4,7 +4,6 @@ It sees what programs see, and may do no more: a path leads nowhere that they co
 is one request, a line of JSON, and its answer, a line as well; bytes follow where there are any.
 """
 
-import ctypes
 import errno
 import json
 import os
@@ -16,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from signalbox_sandbox.keeper import libc
 from signalbox_sandbox.keeper.box import WORKSPACE
 
 LENGTH = struct.Struct("!I")
@@ -26,18 +26,11 @@ DEEPEST = 64
 _LONGEST_LINE = 64 * 1024
 _PATIENCE = 60
 """Seconds in which whoever has asked takes, or sends, something."""
-_OPENAT2, _AT_FDCWD, _NO_MAGIC_LINKS = 437, -100, 0x02
-_RENAMEAT2, _NO_REPLACE = {"x86_64": 316, "aarch64": 276}, 1
 _NEW, _NEW_FOLDER = 0o644, 0o755
 _DRAFT = ".signalbox-draft-"
 _TYPES = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}
-_LIBC = ctypes.CDLL(None, use_errno=True)
 
 Entry = dict[str, Any]
-
-
-class _How(ctypes.Structure):
-    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
 
 
 class NotAFile(OSError):
@@ -172,7 +165,7 @@ def _move(conversation: socket.socket, request: Entry) -> None:
     if request.get("replace"):
         _as_path(path).rename(_as_path(to))
     else:
-        _call(_RENAMEAT2[os.uname().machine], path, ctypes.c_int(_AT_FDCWD), to, ctypes.c_uint(_NO_REPLACE))
+        libc.rename_onto_nothing(path, to)
     _tell(conversation, {})
 
 
@@ -225,17 +218,7 @@ def _as_path(path: bytes) -> Path:
 
 def _open(path: bytes, flags: int) -> int:
     """Not by links that only the kernel makes: those lead to what this process itself has open."""
-    how = _How(flags | os.O_CLOEXEC, 0, _NO_MAGIC_LINKS)
-    return _call(_OPENAT2, path, ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how)))
-
-
-def _call(number: int, path: bytes, *more: Any) -> int:
-    """Of a path that is counted from here."""
-    found = _LIBC.syscall(ctypes.c_long(number), ctypes.c_int(_AT_FDCWD), path, *more)
-    if found < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    return int(found)
+    return libc.open_by_path(path, flags, libc.NO_MAGIC_LINKS)
 
 
 @contextmanager

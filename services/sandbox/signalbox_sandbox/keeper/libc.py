@@ -13,6 +13,12 @@ _SET_DUMPABLE, _SET_NAME, _CAPBSET_DROP, _SET_SECCOMP = 4, 15, 24, 22
 _LONGEST_NAME = 15
 _SET_CHILD_SUBREAPER, _SET_NO_NEW_PRIVS, _CAP_AMBIENT = 36, 38, 47
 _AMBIENT_CLEAR_ALL, _SECCOMP_FILTER = 4, 2
+_OPENAT2 = 437
+_RENAMEAT2, _NO_REPLACE = {"x86_64": 316, "aarch64": 276}, 1
+HERE = -100
+"""Stands for the folder that a process works in."""
+NO_LINKS, NO_MAGIC_LINKS, BENEATH = 0x04, 0x02, 0x08
+"""Where a path may not lead: by links, by those that the kernel makes, out of its root."""
 _ARGUMENTS = 45
 """Where `/proc/self/stat` says at which address they begin, counted from behind the name."""
 
@@ -27,6 +33,10 @@ class _Sets(ctypes.Structure):
         ("permitted", ctypes.c_uint32),
         ("inheritable", ctypes.c_uint32),
     )
+
+
+class _How(ctypes.Structure):
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
 
 
 class _Program(ctypes.Structure):
@@ -106,3 +116,22 @@ def filter_calls(program: bytes) -> None:
     """From here on, for this process and all that it starts; `drop_privileges` comes first."""
     filled = _Program(len(program) // 8, program)
     _call("prctl", _SET_SECCOMP, _SECCOMP_FILTER, ctypes.addressof(filled), 0, 0)
+
+
+def open_by_path(path: bytes, flags: int, resolve: int, root: int = HERE) -> int:
+    """As the path is counted from a folder, and no further than `resolve` lets it go."""
+    how = _How(flags | os.O_CLOEXEC, 0, resolve)
+    return _by_path(_OPENAT2, path, ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how)), root=root)
+
+
+def rename_onto_nothing(path: bytes, to: bytes) -> None:
+    """Raises FileExistsError where there is something."""
+    _by_path(_RENAMEAT2[os.uname().machine], path, ctypes.c_int(HERE), to, ctypes.c_uint(_NO_REPLACE))
+
+
+def _by_path(number: int, path: bytes, *more: object, root: int = HERE) -> int:
+    found = _LIBC.syscall(ctypes.c_long(number), ctypes.c_int(root), path, *more)
+    if found < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return int(found)

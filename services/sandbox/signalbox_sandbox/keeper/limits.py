@@ -3,6 +3,8 @@
 import resource
 from collections.abc import Mapping
 
+from signalbox_sandbox.keeper import groups
+
 LIMITS = {
     "pids": (resource.RLIMIT_NPROC, 512),
     "files": (resource.RLIMIT_NOFILE, 4_096),
@@ -15,13 +17,26 @@ _ALWAYS = {resource.RLIMIT_CORE: 0, resource.RLIMIT_MSGQUEUE: 0, resource.RLIMIT
 
 def checked(limits: Mapping[str, object]) -> dict[str, int | None]:
     """With the defaults; raises ValueError for what is no limit."""
-    if unknown := limits.keys() - LIMITS.keys():
+    if unknown := limits.keys() - LIMITS.keys() - set(groups.LIMITS):
         raise ValueError(f"no limits: {', '.join(sorted(unknown))}")
     found: dict[str, int | None] = {}
     for name, (_, default) in LIMITS.items():
         value = limits.get(name, default)
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
             raise ValueError(f"{name} is a number from 1, not {value!r}")
+        found[name] = value
+    return found
+
+
+def of_groups(limits: Mapping[str, object]) -> dict[str, float | None]:
+    """What holds for all of a sandbox together."""
+    found: dict[str, float | None] = {}
+    for name in groups.LIMITS:
+        value = limits.get(name)
+        if value is not None and (
+            not isinstance(value, int | float) or isinstance(value, bool) or value <= 0
+        ):
+            raise ValueError(f"{name} is a number above 0, not {value!r}")
         found[name] = value
     return found
 

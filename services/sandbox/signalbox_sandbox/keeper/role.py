@@ -15,11 +15,15 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from signalbox_sandbox.keeper import box, inside, libc, limits, wire
+from signalbox_sandbox.keeper.groups import Groups, within
 from signalbox_sandbox.keeper.keeper import Keeper
 
 SOCKET = "role.sock"
 KEEPER_SOCKET, ENDED, LABEL = "keeper.sock", "ended.json", "label.json"
+HOLDS = ".holds.json"
+"""Says what is limited here for all of a sandbox together."""
 BACKLOG = 128
+_SWEEP_EVERY = 10.0
 _REQUEST_WITHIN = 5.0
 START_WITHIN = 20
 """Seconds for a sandbox to begin; a start that hangs would have no deadline."""
@@ -41,6 +45,12 @@ class Base(NamedTuple):
 class KeeperRole:
     def __init__(self, base: Base) -> None:
         self._base = base
+        self._keepers: dict[int, str] = {}
+        """Our children, until they end."""
+        self._groups = Groups(base.folder, base.uid)
+        draft = base.folder / f"{HOLDS}.new"
+        draft.write_text(json.dumps(sorted(self._groups.holds)), encoding="utf-8")
+        draft.replace(base.folder / HOLDS)
         self._listener = _listen(base.folder, SOCKET)
         self._spares: list[Path] = []
         self._makes_spares = True
@@ -70,16 +80,18 @@ class KeeperRole:
             selector.register(self._listener, selectors.EVENT_READ)
             selector.register(woken, selectors.EVENT_READ)
             while not told:
-                ready = selector.select(0 if self._makes_spares else None)
-                if not ready:
+                ready = selector.select(0 if self._makes_spares else _SWEEP_EVERY)
+                if not ready and self._makes_spares:
                     self._add_spare()
+                elif not ready:
+                    self._sweep()
                 for key, _ in ready:
                     if key.fileobj is self._listener:
                         self._accept()
                     else:
                         with suppress(BlockingIOError):
                             os.read(woken, 4096)
-                        _reap()
+                        self._reap()
         self._listener.close()
 
     def _accept(self) -> None:
@@ -88,14 +100,43 @@ class KeeperRole:
             connection.settimeout(_REQUEST_WITHIN)
             try:
                 request = json.loads(_line(connection))
-                request["limits"] = limits.checked(request.get("limits", {}))
+                asked = request.get("limits", {})
+                request["limits"] = limits.checked(asked)
                 self._prepare(request)
+                groups = self._groups.make(request["id"], limits.of_groups(asked))
             except (OSError, ValueError, TypeError, KeyError) as error:
                 with suppress(OSError):
                     connection.sendall(wire.encode({"error": "failed", "detail": repr(error)}))
                 return
-            if os.fork() == 0:
-                _keep(self._base, request, connection)
+            pid = os.fork()
+            if pid == 0:
+                _keep(self._base, request, groups, connection)
+            self._keepers[pid] = request["id"]
+
+    def _reap(self) -> None:
+        with suppress(ChildProcessError):
+            while (pid := os.waitpid(-1, os.WNOHANG)[0]) != 0:
+                if (identifier := self._keepers.pop(pid, None)) is not None:
+                    self._groups.remove(identifier)
+
+    def _sweep(self) -> None:
+        """Groups whose keeper was another role's, and has ended."""
+        for identifier in self._groups.names() - set(self._keepers.values()):
+            if not self._is_kept(identifier):
+                self._groups.remove(identifier)
+
+    def _is_kept(self, identifier: str) -> bool:
+        try:
+            label = os.open(self._base.folder / identifier / LABEL, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(label, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(label)
+        return False
 
     def _prepare(self, request: dict[str, Any]) -> None:
         """A folder of its own, unless it has one."""
@@ -142,16 +183,10 @@ def _line(connection: socket.socket) -> bytes:
     return data
 
 
-def _reap() -> None:
-    with suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-
-
 # -- in the keeper -----------------------------------------------------------------------------------------
 
 
-def _keep(base: Base, request: dict[str, Any], connection: socket.socket) -> NoReturn:
+def _keep(base: Base, request: dict[str, Any], groups: list[Path], connection: socket.socket) -> NoReturn:
     """Never returns to what the role was doing."""
     try:
         os.setsid()
@@ -165,7 +200,7 @@ def _keep(base: Base, request: dict[str, Any], connection: socket.socket) -> NoR
             os.setresgid(base.uid, base.uid, base.uid)
             os.setresuid(base.uid, base.uid, base.uid)
         libc.hide_from_others()
-        _live(base, request, connection)
+        _live(base, request, groups, connection)
     except BaseException as error:  # noqa: BLE001 - nobody above would hear of it
         print(f"no keeper for {request['id']}: {error!r}", file=sys.stderr, flush=True)
         with suppress(OSError):
@@ -174,7 +209,7 @@ def _keep(base: Base, request: dict[str, Any], connection: socket.socket) -> NoR
         os._exit(0)
 
 
-def _live(base: Base, request: dict[str, Any], connection: socket.socket) -> None:
+def _live(base: Base, request: dict[str, Any], groups: list[Path], connection: socket.socket) -> None:
     folder = base.folder / request["id"]
     label = os.open(folder / LABEL, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
@@ -188,20 +223,23 @@ def _live(base: Base, request: dict[str, Any], connection: socket.socket) -> Non
     (folder / ENDED).unlink(missing_ok=True)
     why = "not_started"
     try:
-        why = _run(base, folder, request, connection)
+        why = _run(base, folder, request, groups, connection)
     finally:
         draft = folder / f"{ENDED}.new"
         draft.write_text(json.dumps({"epoch": request["epoch"], "reason": why}), encoding="utf-8")
         draft.replace(folder / ENDED)
 
 
-def _run(base: Base, folder: Path, request: dict[str, Any], connection: socket.socket) -> str:
+def _run(
+    base: Base, folder: Path, request: dict[str, Any], groups: list[Path], connection: socket.socket
+) -> str:
     """Returns why the sandbox has ended; raises where it has not begun."""
     signal.alarm(START_WITHIN)  # ends us, and all that we have started, where that hangs
     plan = _planned(folder, request)
-    started = box.Box(base.bwrap, plan, base.etc)
-    # All this takes as long as bubblewrap does, and goes on beside it.
-    newcomer = inside.Newcomer()
+    with within(groups):
+        started = box.Box(base.bwrap, plan, base.etc)
+        # All this takes as long as bubblewrap does, and goes on beside it.
+        newcomer = inside.Newcomer()
     listener = _listen(folder, KEEPER_SOCKET)
     try:
         started.settle()

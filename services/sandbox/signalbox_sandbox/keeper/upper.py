@@ -4,7 +4,6 @@ A child of the keeper reads it, under the uid of sandboxes, while nothing inside
 two roots, and never by a link. It is asked twice: what there is, and the bytes of some of it.
 """
 
-import ctypes
 import json
 import os
 import socket
@@ -15,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from signalbox_sandbox.keeper import libc
 
 PATH = struct.Struct("!I")
 """Before each path that is asked for; the one of no bytes is the end."""
@@ -27,9 +28,7 @@ GIT = b".git"
 _LARGEST_IGNORES = 256 * 1024
 _PIECE = 256 * 1024
 _PATIENCE = 60
-_OPENAT2, _BENEATH, _NO_LINKS = 437, 0x08, 0x04
 _OPAQUE = "user.overlay.opaque"
-_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class Roots(NamedTuple):
@@ -37,10 +36,6 @@ class Roots(NamedTuple):
 
     upper: int
     lower: int | None
-
-
-class _How(ctypes.Structure):
-    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
 
 
 def serve(conversation: socket.socket, upper: Path, lower: Path | None) -> None:
@@ -212,19 +207,9 @@ def _send(stream: Any, upper: int, path: bytes) -> None:
 
 @contextmanager
 def _opened(root: int, path: bytes, flags: int = os.O_RDONLY | os.O_DIRECTORY) -> Iterator[int]:
-    how = _How(flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0, _BENEATH | _NO_LINKS)
-    found = _LIBC.syscall(
-        ctypes.c_long(_OPENAT2),
-        ctypes.c_int(root),
-        path,
-        ctypes.byref(how),
-        ctypes.c_size_t(ctypes.sizeof(how)),
-    )
-    if found < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+    found = libc.open_by_path(path, flags | os.O_NOFOLLOW, libc.BENEATH | libc.NO_LINKS, root)
     try:
-        yield int(found)
+        yield found
     finally:
         os.close(found)
 

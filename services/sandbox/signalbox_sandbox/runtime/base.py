@@ -33,7 +33,7 @@ class SandboxPlan:
     epoch: int
     """Of this beginning of it: what has an earlier one is a leftover."""
     lifetime: float
-    limits: Mapping[str, int | None] = field(default_factory=dict)
+    limits: Mapping[str, float | None] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     lower: Path | None = None
     """The checkout that its workspace begins with: `tree`, and `git`."""
@@ -79,8 +79,9 @@ class Changes(Protocol):
 class Runtime(Protocol):
     """Raises `RuntimeRefused`, `RuntimeAway` and `SandboxGone`; doing something again is harmless."""
 
-    enforced: frozenset[str]
-    """The limits that hold here."""
+    @property
+    def enforced(self) -> frozenset[str]:
+        """The limits that hold here."""
 
     async def all(self) -> Sequence[Found]: ...
 

@@ -25,7 +25,7 @@ _PATIENCE = 30.0
 """Seconds for a keeper to begin, or to end."""
 _PIDS_SINCE = (5, 14)
 """The Linux that counts processes for each namespace of users."""
-_MIB = 1024 * 1024
+_GROUPED = {"memory": "memoryMb", "cpus": "cpus"}
 
 
 class BubblewrapRuntime:
@@ -37,7 +37,11 @@ class BubblewrapRuntime:
         self._removing: set[asyncio.Task[None]] = set()
         release = platform.release().split(".")
         linux = tuple(int("".join(filter(str.isdecimal, part)) or 0) for part in release[:2])
-        self.enforced = frozenset({"openFiles", "fileSizeMb"} | ({"pids"} if linux >= _PIDS_SINCE else set()))
+        self._always = {"openFiles", "fileSizeMb"} | ({"pids"} if linux >= _PIDS_SINCE else set())
+
+    @property
+    def enforced(self) -> frozenset[str]:
+        return frozenset(self._always | {_GROUPED[limit] for limit in self._keepers.holds()})
 
     async def all(self) -> Sequence[Found]:
         return [

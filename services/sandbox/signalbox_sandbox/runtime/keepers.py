@@ -14,7 +14,7 @@ from typing import Any
 from signalbox_common import background
 from signalbox_common.dataplane.frames import Frame, FrameKind, FrameReader
 from signalbox_sandbox.keeper import files, upper, wire
-from signalbox_sandbox.keeper.role import ENDED, KEEPER_SOCKET, LABEL, SOCKET
+from signalbox_sandbox.keeper.role import ENDED, HOLDS, KEEPER_SOCKET, LABEL, SOCKET
 from signalbox_sandbox.runtime.base import RuntimeRefused, SandboxGone
 
 _PATIENCE = 10.0
@@ -174,7 +174,7 @@ class Keepers:
         epoch: int,
         lifetime: float,
         lower: Path | None = None,
-        limits: Mapping[str, int | None] | None = None,
+        limits: Mapping[str, float | None] | None = None,
         env: Mapping[str, str] | None = None,
     ) -> KeeperClient:
         """A new sandbox; returns when it takes orders."""
@@ -185,6 +185,14 @@ class Keepers:
         async with _Line.to(self._folder, SOCKET) as line:
             await line.ask(request)
         return self.of(identifier)
+
+    def holds(self) -> list[str]:
+        """What the role limits for all of a sandbox together."""
+        try:
+            found: list[str] = json.loads((self._folder / HOLDS).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return []
+        return found
 
     def of(self, identifier: str) -> KeeperClient:
         return KeeperClient(self._folder / identifier)

@@ -53,6 +53,7 @@ class Reconciler:
         *,
         node: str,
         wait: float,
+        memory_mb: int,
     ) -> None:
         self._database = database
         self._pending = pending
@@ -61,6 +62,7 @@ class Reconciler:
         self._secrets = secrets
         self._news = news
         self._node = node
+        self._memory = memory_mb * 1024 * 1024
         self._wait = timedelta(seconds=wait)
         self.begun: set[uuid.UUID] = set()
         """Those that run here and whose end nobody watches for yet."""
@@ -164,7 +166,7 @@ class Reconciler:
             sandbox.id,
             sandbox.epoch,
             sandbox.lifetime,
-            sandbox.node_limits(),
+            {"memory": self._memory, **sandbox.node_limits()},
             await self._env(sandbox),
             lower,
         )
