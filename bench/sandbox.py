@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import os
-import statistics
 import subprocess
 import time
 from collections.abc import Awaitable, Callable
@@ -13,6 +12,8 @@ from tempfile import TemporaryDirectory
 import psutil
 
 from bench.report import Figure, Report, Target, at_least, at_most, console
+from bench.sandbox_api import measure_api
+from bench.sandbox_steps import AT_ONCE, GIGABYTE, SINGLE, timed
 from bench.servers import ROOT
 from signalbox_common.dataplane.frames import FrameKind
 from signalbox_sandbox.keeper import box
@@ -21,9 +22,8 @@ from tests.support.node import Node, Sandbox
 
 RESULTS = ROOT / "bench/results/sandbox.json"
 ROUNDS = 3
-SINGLE, MANY, AT_ONCE = 60, 200, 20
+MANY = 200
 LIVE = 500
-GIGABYTE = 1024 * 1024 * 1024
 TARGETS: dict[str, Target] = {
     "create, p50": at_most(25),
     "create until `true` has ended, p50": at_most(35),
@@ -33,18 +33,11 @@ TARGETS: dict[str, Target] = {
     "memory of each of 500 (PSS)": at_most(6),
     "`true` in one of 500, p50": at_most(16),
     "1 GiB of output": at_least(80),
+    "create through the API, p50": at_most(60),
+    f"create through the API, {AT_ONCE} at once": at_least(25),
+    "1 GiB of output through the API": at_least(80),
 }
-_UNITS = {"p50": "ms", "at once": "/s", "bubblewrap": "", "PSS": "MB", "output": "MB/s"}
-
-
-async def timed(step: Callable[[], Awaitable[object]], times: int) -> float:
-    """The median, in milliseconds."""
-    took = []
-    for _ in range(times):
-        began = time.perf_counter()
-        await step()
-        took.append(1000 * (time.perf_counter() - began))
-    return statistics.median(took)
+_UNITS = {"output": "MB/s", "p50": "ms", "at once": "/s", "bubblewrap": "", "PSS": "MB"}
 
 
 async def at_once(step: Callable[[], Awaitable[object]]) -> float:
@@ -159,12 +152,14 @@ async def measure(report: Report, *, rounds: int, live: int) -> None:
             await one_round(node, note, live=live)
     finally:
         await node.stop()
+    await measure_api(note, rounds=rounds)
     report.figures = [
         Figure("sandbox", name, _unit(name), values, TARGETS.get(name)) for name, values in found.items()
     ]
 
 
 def _unit(name: str) -> str:
+    name = name.removesuffix(" through the API")
     return next(unit for word, unit in _UNITS.items() if name.endswith(word) or f"({word})" in name)
 
 

@@ -73,6 +73,11 @@ async def test_a_node_without_service_is_lost_and_clears_up_when_it_comes_back(
                     return not (other.folder / made["id"]).exists()
 
                 await eventually(cleared, what="what was lost is cleared away")
+
+                async def only_the_living() -> bool:
+                    return await installation.count("sandbox.instances") == 2
+
+                await eventually(only_the_living, what="the dead instance is forgotten")
                 assert (await scene.change(paused["id"], "resume"))["status"] == "running"
                 for each in (here, paused):
                     await scene.change(each["id"], "destroy")

@@ -177,6 +177,26 @@ async def _steps(screen: Screen, http: httpx.AsyncClient, seen: "asyncio.Queue[M
         200,
         lambda tree: f"with its {', '.join(sorted(tree['references']))}",
     )
+    sandbox = await step(
+        "POST /api/v1/sandboxes",
+        lambda: http.post("/api/v1/sandboxes", json={"projectId": project["id"], "timeout": 60}),
+        201,
+        lambda made: f"[bold]{made['status']}[/]",
+    )
+    await step(
+        "POST …/exec",
+        lambda: http.post(
+            f"/api/v1/sandboxes/{sandbox['id']}/exec", json={"command": "echo hello from $(uname -n)"}
+        ),
+        200,
+        lambda result: str(result["stdout"]).strip(),
+    )
+    await step(
+        "DELETE …/{id}",
+        lambda: http.delete(f"/api/v1/sandboxes/{sandbox['id']}"),
+        200,
+        lambda gone: str(gone["status"]),
+    )
     screen.begin("its event on the bus")
     started = time.perf_counter()
     subject = await asyncio.wait_for(_event_of(seen, project["id"]), EVENT_PATIENCE)

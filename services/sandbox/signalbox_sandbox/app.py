@@ -27,6 +27,7 @@ def build(settings: SandboxSettings) -> Service:
         secrets,
         app.space,
         node=name,
+        url=settings.data_address(),
         secret_key=settings.secret_key.get_secret_value(),
     )
     handlers.register(app.bus, sandboxes)
@@ -56,7 +57,7 @@ def build(settings: SandboxSettings) -> Service:
         url=settings.data_address(),
         capacity=settings.sandbox_capacity,
     )
-    observer = Observer(app.database, app.work, sandboxes.news, node=name)
+    observer = Observer(app.database, app.work, sandboxes.news, node=name, instance=settings.instance)
     tidying = Tidying(
         app.database,
         app.work,

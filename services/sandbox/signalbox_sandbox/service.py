@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+import random
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -76,9 +77,11 @@ class Sandboxes:
         space: DiskSpace,
         *,
         node: str,
+        url: str,
         secret_key: str,
     ) -> None:
         self._node = node
+        self._url = url
         self._database = database
         self._worker = worker
         self._secrets = secrets
@@ -203,12 +206,16 @@ class Sandboxes:
         if found is None:
             raise errors.SandboxNotFound
         check_reachable(found)
+        if found.node is None:
+            raise errors.NodeAway
+        if found.node == self._node:  # we are there, and alive
+            return contract.SandboxLocation(node=found.node, url=self._url, status=found.status)
         async with self._database.reading() as connection:
             instances = [each for each in await store.instances(connection) if each.node == found.node]
-        if found.node is None or not instances:
+        if not instances:
             raise errors.NodeAway
-        newest = max(instances, key=lambda each: each.name)
-        return contract.SandboxLocation(node=found.node, url=newest.url, status=found.status)
+        chosen = random.choice(instances)  # noqa: S311 - spreads, hides nothing
+        return contract.SandboxLocation(node=found.node, url=chosen.url, status=found.status)
 
     # -- changed ---------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -15,6 +16,7 @@ from signalbox_sandbox import store
 from signalbox_sandbox.domain import Sandbox, Wish
 from signalbox_sandbox.replies import tell
 from signalbox_sandbox.service import KIND, News
+from signalbox_sandbox.store import Instance
 
 log = telemetry.get_logger()
 
@@ -26,13 +28,16 @@ _LATE = 2.0
 
 
 class Observer:
-    def __init__(self, database: Database, worker: Worker, news: News, *, node: str) -> None:
+    def __init__(self, database: Database, worker: Worker, news: News, *, node: str, instance: str) -> None:
         self._database = database
         self._worker = worker
         self._news = news
         self._node = node
-        self._moved: dict[str, tuple[frozenset[tuple[str, int]], float]] = {}
-        """Of each node: its beats, and when they were seen to move."""
+        self._instance = instance
+        self._beats: dict[str, tuple[int, float]] = {}
+        """Of each instance, and when it was seen to grow."""
+        self._missing: dict[str, float] = {}
+        """Nodes with sandboxes and no instance, and since when."""
         self._looked_at = 0.0
         self._task: asyncio.Task[None] | None = None
 
@@ -54,26 +59,40 @@ class Observer:
     async def look(self) -> None:
         async with self._database.reading() as connection:
             instances = await store.instances(connection)
-            nodes = await store.nodes_in_use(connection)
+            in_use = await store.nodes_in_use(connection)
         now = time.monotonic()
         if now - self._looked_at > _LATE:
-            self._moved.clear()
+            self._beats.clear()
+            self._missing.clear()
         self._looked_at = now
-        for node in nodes | {each.node for each in instances}:
-            if node == self._node:
-                continue
-            beats = frozenset((each.name, each.beat) for each in instances if each.node == node)
-            known = self._moved.get(node)
-            if known is None or known[0] != beats:
-                self._moved[node] = (beats, now)
-            elif now - known[1] >= LOST_AFTER:
-                await self._lost(node, [name for name, _ in beats])
-                del self._moved[node]
+        dead = self._dead(instances, now)
+        if dead:
+            async with self._database.reading() as connection:
+                await store.leave(connection, [each.name for each in dead])
+        alive = {each.node for each in instances if each not in dead} | {self._node}
+        self._missing = {node: self._missing.get(node, now) for node in in_use - alive}
+        silent = {each.node for each in dead}
+        for node, since in self._missing.items():
+            if node in silent or now - since >= LOST_AFTER:
+                await self._lost(node)
 
-    async def _lost(self, node: str, instances: list[str]) -> None:
+    def _dead(self, instances: Sequence[Instance], now: float) -> list[Instance]:
+        """Those that have stood still for too long, whichever node they are on; never ourselves."""
+        self._beats = {
+            each.name: (each.beat, now)
+            if self._beats.get(each.name, (None, now))[0] != each.beat
+            else self._beats[each.name]
+            for each in instances
+        }
+        return [
+            each
+            for each in instances
+            if each.name != self._instance and now - self._beats[each.name][1] >= LOST_AFTER
+        ]
+
+    async def _lost(self, node: str) -> None:
         """What ran there is lost, what was to begin there begins elsewhere; files wait for their node."""
         async with self._database.transaction() as transaction:
-            await store.leave(transaction.connection, instances)
             found = await store.lock_on_node(transaction, node)
             now, _ = await store.moment(transaction, NO_PROJECT)
             for sandbox in found:
