@@ -1,6 +1,9 @@
 """What a sandbox has changed of its checkout: as git would commit it, whatever was done to it."""
 
+import io
+import json
 import random
+import tarfile
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -83,9 +86,19 @@ class Lab:
             await client.write(contract.THAW, nothing, sandbox=sandbox)
 
     async def changes(self, sandbox: str) -> ChangeSet:
+        return ChangeSet.read(await self.packed(sandbox))
+
+    async def packed(self, sandbox: str) -> bytes:
         async with await self.client(sandbox) as client:
             parts = [part async for part in client.read(contract.READ_CHANGES, sandbox=sandbox)]
-        return ChangeSet.read(b"".join(parts))
+        return b"".join(parts)
+
+    async def lay(self, sandbox: str, changes: bytes) -> None:
+        async def content() -> AsyncIterator[bytes]:
+            yield changes
+
+        async with await self.client(sandbox) as client:
+            await client.write(contract.WRITE_CHANGES, content, sandbox=sandbox)
 
     async def changed(self, sandbox: str, script: str) -> ChangeSet:
         await self.scene.said(sandbox, script)
@@ -297,3 +310,58 @@ async def test_a_thousand_among_many(lab: Lab) -> None:
     found = await lab.changes(sandbox)
     print(f"\n1,000 of 5,000 files in {(time.perf_counter() - began) * 1000:.0f} ms")
     assert len(found.kinds) == 1_000
+
+
+async def test_they_are_laid_into_another_sandbox(lab: Lab) -> None:
+    """As a checkpoint is, or a second try: it then has changed the same."""
+    checkout = lab.checkout()
+    one, other = await lab.create(checkout), await lab.create(checkout)
+    await lab.scene.said(
+        one,
+        """
+        echo changed > README.md; echo new > src/new.py; chmod +x src/main.py; rm -r gone
+        rm becomes-folder; mkdir becomes-folder; echo in > becomes-folder/in
+        rm -r becomes-file; echo now > becomes-file; ln -sf src/main.py link
+        printf x > "$(printf 'bad\\377')"; printf y > ' -rf'; printf z > "$(printf 'new\\nline')"
+        mkdir -p long; printf l > long/$(printf 'n%.0s' $(seq 200))
+        """,
+    )
+    await lab.freeze(one)
+    changes = await lab.packed(one)
+    for _ in range(2):
+        await lab.lay(other, changes)
+    await lab.freeze(other)
+    assert await lab.packed(other) == changes
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"path": "../out", "kind": "deleted"},
+        {"path": "/etc/passwd", "kind": "deleted"},
+        {"path": ".git/hooks/x", "kind": "file", "mode": "100755", "member": "0"},
+        {"path": "a//b", "kind": "deleted"},
+        {"path": "", "kind": "deleted"},
+        {"path": "x", "kind": "device", "mode": "100644", "member": "0"},
+        {"path": "x", "kind": "file", "mode": "104755", "member": "0"},
+        {"path": "x", "kind": "file", "mode": "100644", "member": "7"},
+        {"path": "x", "kind": "file", "mode": "100644", "member": "0", "sha256": "0" * 64},
+        {"pathBase64": "not base64!", "kind": "deleted"},
+        {"kind": "deleted"},
+        "nonsense",
+    ],
+)
+async def test_what_is_no_change_set_changes_nothing(lab: Lab, entry: Any) -> None:
+    sandbox = await lab.create(lab.checkout())
+    manifest = json.dumps({"version": 1, "base": None, "entries": [entry], "left": []}).encode()
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for name, content in (("manifest.json", manifest), ("0", b"content")):
+            header = tarfile.TarInfo(name)
+            header.size = len(content)
+            archive.addfile(header, io.BytesIO(content))
+    with pytest.raises(SignalboxError) as refused:
+        await lab.lay(sandbox, packed.getvalue())
+    assert refused.value.code == "bad_changes"
+    assert await lab.scene.said(sandbox, "git status --porcelain") == ""
+    await lab.scene.change(sandbox, "destroy")

@@ -43,7 +43,7 @@ async def test_it_runs_when_it_was_made_and_is_gone_when_it_was_destroyed(scene:
     listed = await scene.http.get(SANDBOXES, params={"projectId": scene.project}, headers=scene.headers)
     assert (made["id"], "destroyed") in {(each["id"], each["status"]) for each in listed.json()["items"]}
     facts = await scene.facts(made["id"])
-    assert [each["status"] for each in facts] == ["creating", "running", "destroyed"]
+    assert [each["state"] for each in facts] == ["creating", "running", "destroyed"]
     assert [each["version"] for each in facts] == [1, 2, 3]
 
 

@@ -157,3 +157,21 @@ async def test_no_group_outlives_its_sandbox(node: Node) -> None:
         return not groups(orphan.id)
 
     await eventually(swept, what="the next role takes it away")
+
+
+async def test_who_fills_the_disk_is_ended(node: Node) -> None:
+    """Within seconds; its sandbox goes on, and what it has written can be removed."""
+    sandbox, other = await node.keep(limits={"disk": 64 * MIB}), await node.keep(limits={"disk": 64 * MIB})
+    await other.client.start("quiet", ["sleep", "600"])
+    filled = await sandbox.sh("(while :; do :; done) & while head -c 4M /dev/zero >> big; do :; done")
+    assert (filled.end["signal"], filled.end["reason"]) == (9, "disk")
+    assert (await sandbox.client.ask("status"))["diskBytes"] > 64 * MIB
+    assert (await sandbox.sh("rm big; echo goes on")).stdout == "goes on\n"
+    assert (await other.client.ask("status"))["running"] == 1
+
+
+async def test_who_makes_too_many_files_is_ended(node: Node) -> None:
+    sandbox = await node.keep(limits={"entries": 2_000})
+    script = "import os\nfor n in range(10**7): os.close(os.open(f'f{n}', os.O_CREAT))"
+    ended = await sandbox.run("python3", "-c", script)
+    assert (ended.end["signal"], ended.end["reason"]) == (9, "disk")

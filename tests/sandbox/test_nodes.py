@@ -1,10 +1,15 @@
 """Where sandboxes are: nodes that are full, without their service, or gone."""
 
+import asyncio
 import time
 
 import pytest
 
 from signalbox_common.testing import eventually
+from signalbox_sandbox.runtime.base import SandboxPlan
+from signalbox_sandbox.runtime.bubblewrap import BubblewrapRuntime
+from signalbox_sandbox.service import News
+from signalbox_sandbox.work.observer import Observer
 from tests.support.installation import Installation
 from tests.support.node import is_gone
 from tests.support.sandboxes import node_of, sandboxes_of
@@ -83,3 +88,32 @@ async def test_a_node_without_service_is_lost_and_clears_up_when_it_comes_back(
                     await scene.change(each["id"], "destroy")
         finally:
             await process.stop()
+
+
+async def test_what_others_gave_up_meanwhile_is_begun_anew(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that was so slow that others took it for lost: what it has seen before counts no more."""
+    begun, goes_on = asyncio.Event(), asyncio.Event()
+    begin = BubblewrapRuntime.begin
+
+    async def slowly(runtime: BubblewrapRuntime, plan: SandboxPlan) -> None:
+        await begin(runtime, plan)
+        if plan.epoch == 1:
+            begun.set()
+            await goes_on.wait()
+
+    monkeypatch.setattr(BubblewrapRuntime, "begin", slowly)
+    async with sandboxes_of(installation) as scene, scene.service() as service:
+        creating = asyncio.create_task(scene.create(status=202))
+        await begun.wait()
+        made = await creating
+        assert made["node"] is not None
+        other = Observer(service.database, service.work, News(), node="another", instance="another-one")
+        await other.give_up(made["node"])
+        goes_on.set()
+        await scene.until(made["id"], "running")
+        assert (await scene.node.keepers.of(made["id"]).ask("status"))["epoch"] == 2
+        await other.give_up(made["node"])
+        assert (await scene.until(made["id"], "lost"))["reason"] == "node_lost"
+        await scene.nothing_is_left(made["id"])

@@ -15,6 +15,8 @@ from signalbox_sandbox.work.observer import Observer
 from signalbox_sandbox.work.reconciler import Reconciler
 from signalbox_sandbox.work.tidying import Tidying
 
+_MIB = 1024 * 1024
+
 
 def build(settings: SandboxSettings) -> Service:
     name = settings.node_name()
@@ -45,7 +47,11 @@ def build(settings: SandboxSettings) -> Service:
         sandboxes.news,
         node=name,
         wait=settings.sandbox_wait,
-        memory_mb=settings.sandbox_memory_mb,
+        usual={
+            "memory": settings.sandbox_memory_mb * _MIB,
+            "disk": settings.sandbox_disk_mb * _MIB,
+            "entries": settings.sandbox_files,
+        },
     )
     node = Node(
         app.database,

@@ -5,6 +5,7 @@ First `manifest.json`, then the members `0`, `1`, …: the same changes are the 
 
 import hashlib
 import json
+import os
 import tarfile
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import IO, Any
 
 from pathspec import GitIgnoreSpec
 
-from signalbox_sandbox.keeper.upper import NO_FILE, SIZE
+from signalbox_sandbox.keeper.upper import GIT, NO_FILE, SIZE
 
 VERSION = 1
 MOST_ENTRIES = 20_000
@@ -217,3 +218,77 @@ def _named(path: bytes) -> dict[str, str]:
         return {"path": path.decode()}
     except UnicodeDecodeError:
         return {"pathBase64": b64encode(path).decode()}
+
+
+# -- the other way ---------------------------------------------------------------------------------------
+
+
+class Malformed(Exception):
+    """This is no change set."""
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """A change set as it was sent, with its members still in the archive."""
+
+    entries: tuple[Mapping[str, Any], ...]
+    archive: tarfile.TarFile
+
+    @property
+    def deleted(self) -> list[bytes]:
+        return [path_of(entry) for entry in self.entries if entry["kind"] == "deleted"]
+
+    def unpackable(self) -> Iterator[bytes]:
+        """As a tar under the names that they have in a work tree."""
+        for entry in self.entries:
+            if entry["kind"] == "deleted":
+                continue
+            file = self.archive.extractfile(entry["member"])
+            content = file.read() if file is not None else b""
+            header = tarfile.TarInfo(os.fsdecode(path_of(entry)))
+            if entry["kind"] == "link":
+                header.type, header.linkname = tarfile.SYMTYPE, os.fsdecode(content)
+            else:
+                header.size, header.mode = len(content), int(entry["mode"][-3:], 8)
+            yield header.tobuf(tarfile.GNU_FORMAT, errors="surrogateescape")
+            if header.size:
+                yield content + bytes(-len(content) % _BLOCK)
+        yield bytes(2 * _BLOCK)
+
+
+def arrived(spooled: IO[bytes]) -> Arrived:
+    """Raises Malformed where it is none that could have come from a sandbox."""
+    spooled.seek(0)
+    try:
+        archive = tarfile.open(fileobj=spooled, mode="r:")  # noqa: SIM115 - its members are read later
+        file = archive.extractfile("manifest.json")
+        manifest = json.loads(file.read() if file is not None else b"")
+        entries = tuple(manifest["entries"])
+        if manifest["version"] != VERSION or len(entries) > MOST_ENTRIES:
+            raise Malformed("another version, or too many entries")
+        for entry in entries:
+            _check(entry, archive)
+    except (tarfile.TarError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Malformed(str(error)) from error
+    return Arrived(entries, archive)
+
+
+def _check(entry: Mapping[str, Any], archive: tarfile.TarFile) -> None:
+    parts = path_of(entry).split(b"/")
+    if any(part in (b"", b".", b"..") or b"\0" in part for part in parts) or parts[0].lower() == GIT:
+        raise Malformed("a path leads out of the work tree")
+    if entry["kind"] == "deleted":
+        return
+    modes = {"file": ("100644", "100755"), "link": ("120000",)}
+    file = archive.extractfile(entry["member"])
+    if entry["mode"] not in modes[entry["kind"]] or file is None:
+        raise Malformed("an entry is not as it should be")
+    if hashlib.file_digest(file, "sha256").hexdigest() != entry["sha256"]:  # type: ignore[arg-type]
+        raise Malformed(f"the member {entry['member']} is not what the manifest says")
+
+
+def path_of(entry: Mapping[str, Any]) -> bytes:
+    if "pathBase64" in entry:
+        return b64decode(entry["pathBase64"], validate=True)
+    path: str = entry["path"]
+    return path.encode()

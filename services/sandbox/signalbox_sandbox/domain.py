@@ -18,6 +18,7 @@ LIMITS_OF_NODE = {
     "fileSizeMb": ("fileSize", _MIB),
     "memoryMb": ("memory", _MIB),
     "cpus": ("cpus", 1),
+    "diskMb": ("disk", _MIB),
 }
 """What it is called there, and in which unit."""
 

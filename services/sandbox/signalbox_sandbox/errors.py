@@ -114,6 +114,11 @@ class ChangesTooLarge(Invalid):
     detail = "These are more changes than are taken at once; the largest are named."
 
 
+class BadChanges(Invalid):
+    code = "bad_changes"
+    detail = "This is no change set."
+
+
 class NotStarted(Invalid):
     code = "not_started"
     detail = "The process cannot be started."

@@ -49,7 +49,7 @@ def tell(transaction: Transaction, sandbox: Sandbox) -> None:
         sandbox=sandbox.id,
         owner=owner_of(sandbox),
         checkout=sandbox.checkout,
-        status=sandbox.status,
+        state=sandbox.status,
         reason=sandbox.reason,
         node=sandbox.node,
         deadline=sandbox.deadline,

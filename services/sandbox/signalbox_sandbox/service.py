@@ -209,13 +209,13 @@ class Sandboxes:
         if found.node is None:
             raise errors.NodeAway
         if found.node == self._node:  # we are there, and alive
-            return contract.SandboxLocation(node=found.node, url=self._url, status=found.status)
+            return contract.SandboxLocation(node=found.node, url=self._url, state=found.status)
         async with self._database.reading() as connection:
             instances = [each for each in await store.instances(connection) if each.node == found.node]
         if not instances:
             raise errors.NodeAway
         chosen = random.choice(instances)  # noqa: S311 - spreads, hides nothing
-        return contract.SandboxLocation(node=found.node, url=chosen.url, status=found.status)
+        return contract.SandboxLocation(node=found.node, url=chosen.url, state=found.status)
 
     # -- changed ---------------------------------------------------------------------------------------
 
@@ -246,17 +246,22 @@ class Sandboxes:
             raise errors.Superseded
         return await self._wait(call, sandbox.asked(wish), wish)
 
-    @staticmethod
-    async def _locked(call: Call, identifier: uuid.UUID) -> Sandbox:
-        sandbox = await store.lock(call.transaction, identifier)
-        if sandbox is None or sandbox.project_id != call.principal.project():
+    async def _locked(self, call: Call, identifier: uuid.UUID) -> Sandbox:
+        """Its work is made due first: workers lock both in this order, too."""
+        transaction = call.transaction
+        seen = await store.get(transaction.connection, call.principal.project(), identifier)
+        if seen is None:
+            raise errors.SandboxNotFound
+        await self._hurry(transaction, seen)
+        sandbox = await store.lock(transaction, identifier)
+        if sandbox is None:
             raise errors.SandboxNotFound
         return sandbox
 
-    async def _wait(self, call: Call, sandbox: Sandbox, wish: str) -> Deferred:
+    @staticmethod
+    async def _wait(call: Call, sandbox: Sandbox, wish: str) -> Deferred:
         await store.save(call.transaction, sandbox)
         await store.wait(call.transaction, call.command_id, sandbox, wish)
-        await self._hurry(call.transaction, sandbox)
         return Deferred(resource=str(sandbox.id))
 
     async def _hurry(self, transaction: Transaction, sandbox: Sandbox) -> None:
@@ -270,10 +275,11 @@ class Sandboxes:
     async def project_gone(self, call: FactCall, event: ProjectDeleted) -> None:
         """Whatever runs there ends; the records stay."""
         await store.set_deleted(call.transaction, event.id, deleted=True)
-        for sandbox in await store.living(call.transaction, event.id):
-            asked = sandbox.asked(Wish.DESTROYED)
-            await store.save(call.transaction, asked)
-            await self._hurry(call.transaction, asked)
+        for seen in await store.living(call.transaction.connection, event.id):
+            await self._hurry(call.transaction, seen)
+            sandbox = await store.lock(call.transaction, seen.id)
+            if sandbox is not None and not sandbox.ended:
+                await store.save(call.transaction, sandbox.asked(Wish.DESTROYED))
 
     async def project_back(self, call: FactCall, event: ProjectRestored) -> None:
         await store.set_deleted(call.transaction, event.id, deleted=False)

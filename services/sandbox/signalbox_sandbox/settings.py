@@ -24,6 +24,10 @@ class SandboxSettings(SecretStoreSettings):
     """Sandboxes that this node has room for."""
     sandbox_memory_mb: int = Field(default=4096, ge=16)
     """Memory of a sandbox for which nobody has said how much, where the node limits it."""
+    sandbox_disk_mb: int = Field(default=10_240, ge=1)
+    """The same of the disk."""
+    sandbox_files: int = Field(default=500_000, ge=1)
+    """Files and folders that a sandbox may have."""
     sandbox_wait: float = Field(default=300.0, gt=0)
     """Seconds after which one that no node had room for has failed."""
     data_url: str | None = None

@@ -48,16 +48,11 @@ _PAGE = text(
 )
 _THESE = text(f"{_SELECT} where id = any(cast(:ids as uuid[]))")
 _ON_NODE = text(f"{_SELECT} where node = :node and status in ('creating', 'running', 'paused')")
-_LOCK_ON_NODE = text(
-    f"{_SELECT} where node = :node and status in ('creating', 'running', 'paused') order by id for update"
-)
 _NODES_IN_USE = text(
     "select distinct node from sandbox.sandboxes "
     "where node is not null and status in ('creating', 'running', 'paused')"
 )
-_LIVING = text(
-    f"{_SELECT} where project_id = :project and status in ('creating', 'running', 'paused') for update"
-)
+_LIVING = text(f"{_SELECT} where project_id = :project and status in ('creating', 'running', 'paused')")
 _PAUSED_LONG = text(
     "select id from sandbox.sandboxes where status = 'paused' and wish = 'paused' "
     "and deadline < now() - :days * interval '1 day'"
@@ -195,17 +190,13 @@ async def on_node(connection: AsyncConnection, node: str) -> list[Sandbox]:
     return list(map(_sandbox_of, await connection.execute(_ON_NODE, {"node": node})))
 
 
-async def lock_on_node(transaction: Transaction, node: str) -> list[Sandbox]:
-    return list(map(_sandbox_of, await transaction.connection.execute(_LOCK_ON_NODE, {"node": node})))
-
-
 async def nodes_in_use(connection: AsyncConnection) -> set[str]:
     return set((await connection.execute(_NODES_IN_USE)).scalars())
 
 
-async def living(transaction: Transaction, project: uuid.UUID) -> list[Sandbox]:
-    """Those of a project that have not ended, locked."""
-    return list(map(_sandbox_of, await transaction.connection.execute(_LIVING, {"project": project})))
+async def living(connection: AsyncConnection, project: uuid.UUID) -> list[Sandbox]:
+    """Those of a project that have not ended."""
+    return list(map(_sandbox_of, await connection.execute(_LIVING, {"project": project})))
 
 
 async def paused_long(connection: AsyncConnection, days: int) -> list[uuid.UUID]:

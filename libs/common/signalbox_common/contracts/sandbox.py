@@ -195,7 +195,7 @@ class SandboxLocation(Reply):
     node: str
     url: str
     """Of the data plane of an instance there."""
-    status: SandboxStatus
+    state: SandboxStatus
 
 
 class LocateSandbox(Query[SandboxLocation]):
@@ -267,7 +267,7 @@ class SandboxChanged(Event):
     sandbox: uuid.UUID
     owner: SandboxOwner | None = None
     checkout: uuid.UUID | None = None
-    status: SandboxStatus
+    state: SandboxStatus
     reason: str | None = None
     node: str | None = None
     deadline: datetime | None = None
@@ -403,9 +403,9 @@ def _route(method: str, path: str, does: str, role: ProjectRole = ProjectRole.DE
 
 
 START_PROCESS = _route("PUT", _PROCESSES + "/{key}", EXECUTE)
-LIST_PROCESSES = _route("GET", _PROCESSES, "sandbox.list-processes", ProjectRole.VIEWER)
-GET_PROCESS = _route("GET", _PROCESSES + "/{key}", "sandbox.get-process", ProjectRole.VIEWER)
-READ_OUTPUT = _route("GET", _PROCESSES + "/{key}/output", "sandbox.read-output", ProjectRole.VIEWER)
+LIST_PROCESSES = _route("GET", _PROCESSES, EXECUTE, ProjectRole.VIEWER)
+GET_PROCESS = _route("GET", _PROCESSES + "/{key}", EXECUTE, ProjectRole.VIEWER)
+READ_OUTPUT = _route("GET", _PROCESSES + "/{key}/output", EXECUTE, ProjectRole.VIEWER)
 CONFIRM_OUTPUT = _route("POST", _PROCESSES + "/{key}/confirmed", EXECUTE)
 WRITE_INPUT = _route("POST", _PROCESSES + "/{key}/input", EXECUTE)
 SIGNAL_PROCESS = _route("POST", _PROCESSES + "/{key}/signal", EXECUTE)
@@ -423,3 +423,4 @@ MOVE_FILE = _route("POST", "/sandboxes/{sandbox}/moves", FILES)
 FREEZE = _route("POST", "/sandboxes/{sandbox}/freeze", "sandbox.export")
 THAW = _route("POST", "/sandboxes/{sandbox}/thaw", "sandbox.export")
 READ_CHANGES = _route("GET", "/sandboxes/{sandbox}/changes", "sandbox.export")
+WRITE_CHANGES = _route("PUT", "/sandboxes/{sandbox}/changes", "sandbox.import")

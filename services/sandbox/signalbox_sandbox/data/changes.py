@@ -1,21 +1,29 @@
 """What a sandbox has changed of its checkout, read while nothing in it runs."""
 
-from collections.abc import AsyncIterator
+import json
+import uuid
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from tempfile import SpooledTemporaryFile
-from typing import IO
+from typing import IO, Any
 
 from starlette.responses import Response, StreamingResponse
 
 from signalbox_common.contracts import sandbox as contract
 from signalbox_common.contracts.base import FieldError
 from signalbox_common.dataplane import DataRequest, DataServer
-from signalbox_common.errors import Unavailable
+from signalbox_common.dataplane.frames import FrameKind, FrameReader
+from signalbox_common.errors import BodyTooLarge, Unavailable
 from signalbox_sandbox import changeset, errors
-from signalbox_sandbox.data.desk import DataDesk, answered, fenced, json_of
+from signalbox_sandbox.data.desk import DataDesk, answered, fenced, json_of, pieces_of
 from signalbox_sandbox.runtime.base import Runtime
 
 _IN_MEMORY = 8 * 1024 * 1024
+_LARGEST = changeset.LARGEST + 64 * 1024 * 1024
+"""With headers and the manifest."""
+_PIECE = 64 * 1024
+_DELETE = ["xargs", "-0", "--no-run-if-empty", "rm", "-rf", "--"]
+_UNPACK = ["tar", "--no-same-owner", "-xf", "-"]
 
 
 class ChangeRoutes:
@@ -27,6 +35,7 @@ class ChangeRoutes:
         server.on(contract.FREEZE)(self._freeze)
         server.on(contract.THAW)(self._thaw)
         server.on(contract.READ_CHANGES)(self._changes)
+        server.on(contract.WRITE_CHANGES)(self._lay)
 
     async def _freeze(self, request: DataRequest) -> Response:
         """Programs are ended in any case: nothing here holds them so that none goes on."""
@@ -59,6 +68,54 @@ class ChangeRoutes:
                 raise Unavailable("The changes could not be read to their end.") from error
             raise
         return StreamingResponse(_told(found, base, digests, spooled), media_type="application/x-tar")
+
+    async def _lay(self, request: DataRequest) -> Response:
+        """Makes the workspace as it was when they were read; done twice, it is the same."""
+        sandbox = await self._desk.sandbox(request)
+        with SpooledTemporaryFile(_IN_MEMORY) as spooled:
+            await _take(request, spooled)
+            try:
+                changes = changeset.arrived(spooled)
+                async with self._desk.asking(sandbox):
+                    await self._run(request, sandbox, _DELETE, iter([b"\0".join(changes.deleted)]))
+                    await self._run(request, sandbox, _UNPACK, changes.unpackable())
+            except changeset.Malformed as error:
+                raise errors.BadChanges(str(error)) from error
+        return Response(status_code=204)
+
+    async def _run(
+        self, request: DataRequest, sandbox: uuid.UUID, argv: list[str], given: Iterator[bytes]
+    ) -> None:
+        """A program of the sandbox, which may do there what any may."""
+        key, fence = f"import-{uuid.uuid4()}", fenced(request)
+        await self._runtime.ask(sandbox, "start", key=key, asked={"argv": argv, "stdin": True}, **fence)
+        try:
+            offset = 0
+            for piece in given:
+                for part in pieces_of(piece, _PIECE):
+                    await self._runtime.write(sandbox, key, offset, part, **fence)
+                    offset += len(part)
+            await self._runtime.write(sandbox, key, offset, b"", close=True, **fence)
+        except BaseException:
+            await self._runtime.ask(sandbox, "end-process", key=key)
+            raise
+        reader, end = FrameReader(), dict[str, Any]()
+        async with self._runtime.output(sandbox, key, 0, follow=True) as output:
+            async for data in output:
+                for frame in reader.feed(data):
+                    if frame.kind is FrameKind.END:
+                        end = json.loads(frame.content)
+        if end.get("exitCode") != 0:
+            raise changeset.Malformed("the changes could not be laid into the workspace")
+
+
+async def _take(request: DataRequest, spooled: IO[bytes]) -> None:
+    size = 0
+    async for chunk in request.body():
+        size += len(chunk)
+        if size > _LARGEST:
+            raise BodyTooLarge
+        spooled.write(chunk)
 
 
 async def _told(

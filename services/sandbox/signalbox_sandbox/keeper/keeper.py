@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from signalbox_sandbox.keeper import libc, upper
 from signalbox_sandbox.keeper.box import TREE, Box, Plan
 from signalbox_sandbox.keeper.connection import Connection, Request, count_of
+from signalbox_sandbox.keeper.disk import DiskWatch
 from signalbox_sandbox.keeper.loop import Loop, Timer
 from signalbox_sandbox.keeper.orders import Answer, Orders
 from signalbox_sandbox.keeper.processes import Process, Processes, resize
@@ -50,6 +51,15 @@ class Keeper:
         self._fence = 0
         self._readers: set[int] = set()
         """Children that read what was changed."""
+        wanted = request.get("disk", {})
+        self._disk = DiskWatch(
+            self._loop,
+            plan.folder,
+            most_bytes=wanted.get("disk"),
+            most_entries=wanted.get("entries"),
+            runs=lambda: self._processes.running > 0,
+            exceeded=self._end_all,
+        )
         self._deadline: Timer | None = None
         self._set_deadline(request["lifetime"])
         self._actions: dict[str, Callable[[Connection, Request], None]] = {
@@ -86,6 +96,7 @@ class Keeper:
             self._listener.close()
             for reader in self._readers:
                 os.kill(reader, signal.SIGKILL)
+            self._disk.end()
             self._box.end()
         return self._why
 
@@ -136,6 +147,8 @@ class Keeper:
                 "secondsLeft": left,
                 "running": self._processes.running,
                 "paused": self._processes.paused,
+                "diskBytes": self._disk.used[0],
+                "diskEntries": self._disk.used[1],
             }
         )
 
@@ -179,6 +192,10 @@ class Keeper:
     def _end(self, connection: Connection, request: Request) -> None:
         self._finish(request.get("reason", "destroyed"))
         connection.answer({})
+
+    def _end_all(self) -> None:
+        """Whoever has written more than is allowed is not asked to stop."""
+        self._processes.end_all("disk")
 
     def _files(self, connection: Connection, _request: Request) -> None:
         """From here on, the other end speaks with a process of ours inside."""
@@ -230,6 +247,7 @@ class Keeper:
         connection.answer(self._processes.get(request["key"]).described)
 
     def _start(self, connection: Connection, request: Request) -> None:
+        self._disk.wake()
         self._processes.start(request["key"], request["asked"], partial(_started, connection))
 
     def _output(self, connection: Connection, request: Request) -> None:

@@ -12,12 +12,14 @@ LIMITS = {
 }
 """With the default of each, None for no limit. Processes are counted for the sandbox as a whole, as each has
 a namespace of users of its own (Linux 5.14); the others hold for each process."""
+COUNTED = ("disk", "entries")
+"""Bytes and entries in the folders that it writes to."""
 _ALWAYS = {resource.RLIMIT_CORE: 0, resource.RLIMIT_MSGQUEUE: 0, resource.RLIMIT_MEMLOCK: 64 * 1024}
 
 
 def checked(limits: Mapping[str, object]) -> dict[str, int | None]:
     """With the defaults; raises ValueError for what is no limit."""
-    if unknown := limits.keys() - LIMITS.keys() - set(groups.LIMITS):
+    if unknown := limits.keys() - LIMITS.keys() - set(groups.LIMITS) - set(COUNTED):
         raise ValueError(f"no limits: {', '.join(sorted(unknown))}")
     found: dict[str, int | None] = {}
     for name, (_, default) in LIMITS.items():
@@ -29,9 +31,18 @@ def checked(limits: Mapping[str, object]) -> dict[str, int | None]:
 
 
 def of_groups(limits: Mapping[str, object]) -> dict[str, float | None]:
-    """What holds for all of a sandbox together."""
+    """What the kernel limits for all of a sandbox together."""
+    return _numbers(limits, groups.LIMITS)
+
+
+def counted(limits: Mapping[str, object]) -> dict[str, float | None]:
+    """What a keeper counts itself."""
+    return _numbers(limits, COUNTED)
+
+
+def _numbers(limits: Mapping[str, object], names: tuple[str, ...]) -> dict[str, float | None]:
     found: dict[str, float | None] = {}
-    for name in groups.LIMITS:
+    for name in names:
         value = limits.get(name)
         if value is not None and (
             not isinstance(value, int | float) or isinstance(value, bool) or value <= 0

@@ -230,6 +230,13 @@ class Processes:
         with suppress(Refused):  # a sandbox that does not answer ends as a whole
             self.end(process, lambda _answer, _passed: None)
 
+    def end_all(self, why: str) -> None:
+        """Of all that run, whoever has started them."""
+        for process in self._running.values():
+            process.reason = why
+        with suppress(Refused):
+            self.orders.give({"do": "end-all"}, lambda _answer, _passed: None)
+
     def end(self, process: Process, then: Callable[[Answer, list[int]], None]) -> None:
         """With all that it has started, daemons included."""
         self.orders.give({"do": "end", "pid": process.pid, "mark": process.key}, then)

@@ -101,7 +101,7 @@ class KeeperRole:
             try:
                 request = json.loads(_line(connection))
                 asked = request.get("limits", {})
-                request["limits"] = limits.checked(asked)
+                request["limits"], request["disk"] = limits.checked(asked), limits.counted(asked)
                 self._prepare(request)
                 groups = self._groups.make(request["id"], limits.of_groups(asked))
             except (OSError, ValueError, TypeError, KeyError) as error:

@@ -37,7 +37,7 @@ class BubblewrapRuntime:
         self._removing: set[asyncio.Task[None]] = set()
         release = platform.release().split(".")
         linux = tuple(int("".join(filter(str.isdecimal, part)) or 0) for part in release[:2])
-        self._always = {"openFiles", "fileSizeMb"} | ({"pids"} if linux >= _PIDS_SINCE else set())
+        self._always = {"openFiles", "fileSizeMb", "diskMb"} | ({"pids"} if linux >= _PIDS_SINCE else set())
 
     @property
     def enforced(self) -> frozenset[str]:

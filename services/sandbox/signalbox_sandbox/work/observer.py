@@ -4,14 +4,12 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
 from functools import partial
 
 from signalbox_common import background, telemetry
 from signalbox_common.contracts.sandbox import SandboxStatus
 from signalbox_common.db import Database, Transaction
 from signalbox_common.work import Worker
-from signalbox_common.work.table import NO_PROJECT
 from signalbox_sandbox import store
 from signalbox_sandbox.domain import Sandbox, Wish
 from signalbox_sandbox.replies import tell
@@ -74,7 +72,7 @@ class Observer:
         silent = {each.node for each in dead}
         for node, since in self._missing.items():
             if node in silent or now - since >= LOST_AFTER:
-                await self._lost(node)
+                await self.give_up(node)
 
     def _dead(self, instances: Sequence[Instance], now: float) -> list[Instance]:
         """Those that have stood still for too long, whichever node they are on; never ourselves."""
@@ -90,33 +88,34 @@ class Observer:
             if each.name != self._instance and now - self._beats[each.name][1] >= LOST_AFTER
         ]
 
-    async def _lost(self, node: str) -> None:
+    async def give_up(self, node: str) -> None:
         """What ran there is lost, what was to begin there begins elsewhere; files wait for their node."""
-        async with self._database.transaction() as transaction:
-            found = await store.lock_on_node(transaction, node)
-            now, _ = await store.moment(transaction, NO_PROJECT)
-            for sandbox in found:
-                await self._give_up(transaction, sandbox, now)
+        async with self._database.reading() as connection:
+            found = await store.on_node(connection, node)
+        for sandbox in found:
+            async with self._database.transaction() as transaction:
+                await self._without_node(transaction, sandbox)
         log.warning("node lost", node=node)
 
-    async def _give_up(self, transaction: Transaction, sandbox: Sandbox, now: datetime) -> None:
+    async def _without_node(self, transaction: Transaction, seen: Sandbox) -> None:
+        """Whoever can may work on it: answer who waits, or begin it. Its row is locked after its work."""
+        await self._worker.put(transaction, KIND, str(seen.id), project=seen.project_id, soonest=True)
+        await self._worker.table.release(transaction, KIND, str(seen.id))
+        locked = await store.lock_for_work(transaction, seen.id)
+        if locked is None or locked.sandbox.node != seen.node or locked.sandbox.ended:
+            return
+        sandbox = locked.sandbox
         if sandbox.status is SandboxStatus.CREATING:
             await store.save(transaction, replace(sandbox, node=None))
-            await self._worker.table.release(transaction, KIND, str(sandbox.id))
-            self._worker.wake_after(transaction)
             return
         if sandbox.wish is Wish.DESTROYED:
-            gone = sandbox.seen(SandboxStatus.DESTROYED, "node_lost")
+            gone = sandbox.seen(SandboxStatus.DESTROYED, "node_lost", ended_at=locked.moment)
         elif sandbox.status is SandboxStatus.RUNNING:
-            gone = sandbox.seen(SandboxStatus.LOST, "node_lost")
+            gone = sandbox.seen(SandboxStatus.LOST, "node_lost", ended_at=locked.moment)
         else:
             return
-        gone = replace(gone, ended_at=now)
         if sandbox.owner_run is not None:
             transaction.operation = str(sandbox.owner_run)
         await store.save(transaction, gone)
         tell(transaction, gone)
-        # Answers who waits; the node that comes back late takes away what is left there.
-        await self._worker.put(transaction, KIND, str(sandbox.id), project=sandbox.project_id, soonest=True)
-        await self._worker.table.release(transaction, KIND, str(sandbox.id))
         transaction.after_commit.append(partial(self._news.tell, sandbox.id))

@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -53,8 +54,9 @@ class Reconciler:
         *,
         node: str,
         wait: float,
-        memory_mb: int,
+        usual: Mapping[str, float | None],
     ) -> None:
+        """`usual` are the limits of a sandbox for which nobody has said others, as the node knows them."""
         self._database = database
         self._pending = pending
         self._runtime = runtime
@@ -62,7 +64,7 @@ class Reconciler:
         self._secrets = secrets
         self._news = news
         self._node = node
-        self._memory = memory_mb * 1024 * 1024
+        self._usual = usual
         self._wait = timedelta(seconds=wait)
         self.begun: set[uuid.UUID] = set()
         """Those that run here and whose end nobody watches for yet."""
@@ -166,7 +168,7 @@ class Reconciler:
             sandbox.id,
             sandbox.epoch,
             sandbox.lifetime,
-            {"memory": self._memory, **sandbox.node_limits()},
+            {**self._usual, **sandbox.node_limits()},
             await self._env(sandbox),
             lower,
         )
@@ -269,6 +271,9 @@ class Reconciler:
             await job.done(transaction)
             return
         current = locked.sandbox
+        if _is_overtaken(current, before, seen):
+            await job.again(transaction, 0.0, target=current.node)
+            return
         newer = current.generation != before.generation
         merged = replace(
             current,
@@ -335,6 +340,11 @@ class Reconciler:
             failed = sandbox.seen(SandboxStatus.FAILED, error.code)
             sandbox = await self._record(transaction, failed, locked.moment)
         await self._settle(transaction, sandbox, sandbox.generation)
+
+
+def _is_overtaken(current: Sandbox, before: Sandbox, seen: Sandbox) -> bool:
+    """Whether somebody has said meanwhile that it is lost, or begins elsewhere: then what was seen is old."""
+    return current.version != before.version or current.node != before.node or current.epoch > seen.epoch
 
 
 def _needs_place(sandbox: Sandbox) -> bool:

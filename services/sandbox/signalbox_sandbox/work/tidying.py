@@ -34,18 +34,15 @@ class Tidying:
     async def tidy(self, transaction: Transaction) -> None:
         await store.forget(transaction, self._kept_days)
         for identifier in await store.paused_long(transaction.connection, self._paused_kept_days):
-            sandbox = await store.lock(transaction, identifier)
-            if sandbox is None or sandbox.wish is not Wish.PAUSED:
+            seen = await store.find(transaction.connection, identifier)
+            if seen is None:
                 continue
-            await store.save(transaction, sandbox.asked(Wish.DESTROYED))
             await self._worker.put(
-                transaction,
-                KIND,
-                str(identifier),
-                project=sandbox.project_id,
-                target=sandbox.node,
-                soonest=True,
+                transaction, KIND, str(identifier), project=seen.project_id, target=seen.node, soonest=True
             )
+            sandbox = await store.lock(transaction, identifier)
+            if sandbox is not None and sandbox.wish is Wish.PAUSED:
+                await store.save(transaction, sandbox.asked(Wish.DESTROYED))
         await self._forget_environments()
 
     async def _forget_environments(self) -> None:
