@@ -1,5 +1,6 @@
 """A node without its service: the role `keeper` as a process, and sandboxes that tests keep there."""
 
+import asyncio
 import json
 import os
 import pwd
@@ -145,8 +146,10 @@ class Node:
         for label in self.keepers.labels():
             with suppress(KeeperGone):
                 await self.keepers.of(label.id).ask("end")
-        self.kill()
         await eventually(self.is_empty, what="nothing is left of the sandboxes")
+        assert self._role is not None
+        self._role.terminate()
+        await asyncio.to_thread(self._role.wait, 10)
         shutil.rmtree(self.folder)
 
     async def keep(self, **more: Any) -> Sandbox:

@@ -197,7 +197,7 @@ class Supervisor:
         for group in (_is_edge, _is_service, _is_other):
             stopping = (c.stop() for c in self._children.values() if group(c))
             await asyncio.gather(*stopping, return_exceptions=True)  # what fails is a leftover
-        await asyncio.to_thread(sandboxes.end_all, self.home)
+            await asyncio.to_thread(sandboxes.end_all, self.home)  # while their role is there to clear up
         await asyncio.to_thread(leftovers.end, self.home)
         self._forkserver.close()
         self._sockets.close()

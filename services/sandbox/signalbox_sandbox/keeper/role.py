@@ -93,6 +93,8 @@ class KeeperRole:
                             os.read(woken, 4096)
                         self._reap()
         self._listener.close()
+        self._reap()
+        self._groups.close()
 
     def _accept(self) -> None:
         connection, _ = self._listener.accept()
