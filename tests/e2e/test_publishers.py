@@ -263,6 +263,7 @@ async def test_it_survives_going_down_and_up_again() -> None:
             await asyncio.to_thread(process.communicate, None, 30)
     finally:
         stack.down()
+        stack.remove()
         shutil.rmtree(stack.path.parent.parent, ignore_errors=True)
 
 
