@@ -124,21 +124,8 @@ class KeeperRole:
     def _sweep(self) -> None:
         """Groups whose keeper was another role's, and has ended."""
         for identifier in self._groups.names() - set(self._keepers.values()):
-            if not self._is_kept(identifier):
+            if not is_held(self._base.folder / identifier):
                 self._groups.remove(identifier)
-
-    def _is_kept(self, identifier: str) -> bool:
-        try:
-            label = os.open(self._base.folder / identifier / LABEL, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(label, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(label)
-        return False
 
     def _prepare(self, request: dict[str, Any]) -> None:
         """A folder of its own, unless it has one."""
@@ -173,6 +160,21 @@ class KeeperRole:
             for path in paths:
                 os.chown(path, self._base.uid, self._base.uid, follow_symlinks=False)
         return folder
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a keeper has this sandbox still, or already, also one that does not answer."""
+    try:
+        label = os.open(folder / LABEL, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(label, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(label)
+    return False
 
 
 def _line(connection: socket.socket) -> bytes:

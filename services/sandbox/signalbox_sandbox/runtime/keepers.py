@@ -1,7 +1,6 @@
 """The service's side of its conversation with the keepers of its node."""
 
 import asyncio
-import fcntl
 import json
 import os
 import socket
@@ -14,7 +13,7 @@ from typing import Any
 from signalbox_common import background
 from signalbox_common.dataplane.frames import Frame, FrameKind, FrameReader
 from signalbox_sandbox.keeper import files, upper, wire
-from signalbox_sandbox.keeper.role import ENDED, HOLDS, KEEPER_SOCKET, LABEL, SOCKET
+from signalbox_sandbox.keeper.role import ENDED, HOLDS, KEEPER_SOCKET, LABEL, SOCKET, is_held
 from signalbox_sandbox.runtime.base import RuntimeRefused, SandboxGone
 
 _PATIENCE = 10.0
@@ -215,18 +214,8 @@ class Keepers:
         return Label(identifier, label["epoch"], None)
 
     def is_held(self, identifier: str) -> bool:
-        """Whether a keeper has it still, or already, also one that does not answer."""
-        try:
-            descriptor = os.open(self._folder / identifier / LABEL, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(descriptor)
-        return False
+        """Whether a keeper has it still, or already."""
+        return is_held(self._folder / identifier)
 
 
 class _Line:
