@@ -243,6 +243,55 @@ async def test_who_is_cut_while_writing_has_changed_nothing(files: Files) -> Non
     assert await files.read("steady") == b"before"
 
 
+async def test_what_is_larger_than_a_file_may_be_changes_nothing(files: Files) -> None:
+    """And its sender hears why, after all that it has sent."""
+    made = await files.scene.create(limits={"fileSizeMb": 1})
+    small = Files(files.scene, made["id"])
+    await small.write("file", b"as it was")
+    answer = await small.put("file", bytes(8 * MIB))
+    assert (answer.status_code, answer.json()["code"]) == (409, "file_too_large")
+    assert await small.read("file") == b"as it was"
+    assert [each["path"] for each in (await small.list())["items"]] == ["file"]
+    await files.scene.change(made["id"], "destroy")
+
+
+async def test_what_was_written_from_outside_counts(files: Files) -> None:
+    made = await files.scene.create(limits={"diskMb": 40})
+    full = Files(files.scene, made["id"])
+    answer = await full.put("whole", bytes(41 * MIB))
+    assert (answer.status_code, answer.json()["code"]) == (409, "sandbox_full")
+    assert (await full.list())["items"] == [], "nothing of it is left"
+
+    async def is_full() -> bool:
+        answer = await full.put(uuid.uuid4().hex, os.urandom(8 * MIB))
+        return answer.status_code == 409 and answer.json()["code"] == "sandbox_full"
+
+    await eventually(is_full, what="what was written is counted")
+    assert sum(each["size"] for each in (await full.list())["items"]) <= 80 * MIB
+    await files.scene.change(made["id"], "destroy")
+
+
+async def test_who_has_filled_the_disk_may_write_again_when_there_is_room(files: Files) -> None:
+    made = await files.scene.create(limits={"diskMb": 40})
+    full = Files(files.scene, made["id"])
+    filled = await files.scene.exec(made["id"], "head -c 60M /dev/urandom > big; sleep 60")
+    assert filled["signal"] == 9
+    for _ in range(2):  # asked again, it is still so
+        answer = await full.put("small", b"fits")
+        assert (answer.status_code, answer.json()["code"]) == (409, "sandbox_full")
+        assert await full.refused("POST", "/mkdir", json={"path": "folder"}) == (409, "sandbox_full")
+    size = (await full.stat("big"))["size"]
+    assert size > 40 * MIB
+    assert len(await full.read("big", **{"from": str(size - MIB)})) == MIB
+    assert (await full.ask("DELETE", path="big")).status_code == 204
+
+    async def has_room() -> bool:
+        return (await full.put("small", b"fits")).status_code == 204
+
+    await eventually(has_room, what="what was removed is counted")
+    await files.scene.change(made["id"], "destroy")
+
+
 async def test_readers_see_one_version_or_another(files: Files) -> None:
     versions = [bytes([number]) * (256 * 1024) for number in range(1, 9)]
     await files.write("versions", versions[0])
@@ -281,9 +330,9 @@ async def test_a_folder_goes_out_and_comes_in_as_an_archive(files: Files) -> Non
     assert got.status_code == 200
     with tarfile.open(fileobj=io.BytesIO(got.content)) as archive:
         found = {
-            member.name.removeprefix("./"): archive.extractfile(member).read()  # type: ignore[union-attr]
+            member.name.removeprefix("./"): file.read()
             for member in archive
-            if member.isfile()
+            if (file := archive.extractfile(member)) is not None
         }
     assert found == content
 

@@ -2,14 +2,17 @@
 
 import asyncio
 import time
+from pathlib import Path
 
 import pytest
 
+from signalbox_common.secrets import KeyFile, LocalSecrets
 from signalbox_common.testing import eventually
 from signalbox_sandbox.runtime.base import SandboxPlan
 from signalbox_sandbox.runtime.bubblewrap import BubblewrapRuntime
 from signalbox_sandbox.service import News
 from signalbox_sandbox.work.observer import Observer
+from signalbox_sandbox.work.records import Records
 from tests.support.installation import Installation
 from tests.support.node import is_gone
 from tests.support.sandboxes import node_of, sandboxes_of
@@ -62,13 +65,19 @@ async def test_a_node_without_service_is_lost_and_clears_up_when_it_comes_back(
         process = scene.process(other, other.folder.with_suffix(".service.log"))
         await process.start()
         try:
-            made, paused = await scene.create(), await scene.create()
+            made, paused = await scene.create(env={"KEY": "secret"}), await scene.create()
             await scene.change(paused["id"], "pause")
+            assert await installation.count("sandbox.secrets") == 1
             process.kill()
             since = time.monotonic()
             async with scene.service():
                 assert (await scene.until(made["id"], "lost"))["reason"] == "node_lost"
                 assert time.monotonic() - since < 10 + 2
+
+                async def forgotten() -> bool:
+                    return await installation.count("sandbox.secrets") == 0
+
+                await eventually(forgotten, what="the environment of what was lost is forgotten")
                 assert (await scene.get(paused["id"]))["status"] == "paused"
                 here = await scene.create()
                 assert here["node"] != made["node"]
@@ -91,7 +100,7 @@ async def test_a_node_without_service_is_lost_and_clears_up_when_it_comes_back(
 
 
 async def test_what_others_gave_up_meanwhile_is_begun_anew(
-    installation: Installation, monkeypatch: pytest.MonkeyPatch
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A node that was so slow that others took it for lost: what it has seen before counts no more."""
     begun, goes_on = asyncio.Event(), asyncio.Event()
@@ -109,7 +118,8 @@ async def test_what_others_gave_up_meanwhile_is_begun_anew(
         await begun.wait()
         made = await creating
         assert made["node"] is not None
-        other = Observer(service.database, service.work, News(), node="another", instance="another-one")
+        records = Records(LocalSecrets(service.database, KeyFile(tmp_path / "keys", "key")), News())
+        other = Observer(service.database, service.work, records, node="another", instance="another-one")
         await other.give_up(made["node"])
         goes_on.set()
         await scene.until(made["id"], "running")

@@ -99,8 +99,7 @@ class SandboxScene:
         """What was told of it, in its order."""
         messages = await self.installation.messages("EVENTS", "evt.*.sandbox.sandbox.changed")
         found = [json.loads(message.data) for message in messages]
-        data = [each.get("data", each) for each in found]
-        return [each for each in data if each["sandbox"] == sandbox]
+        return [each for each in found if each["sandbox"] == sandbox]
 
     # -- the service -----------------------------------------------------------------------------------------
 

@@ -65,7 +65,7 @@ class Archives:
             yield
         finally:
             with suppress(SignalboxError, httpx.TransportError):
-                await self._programs.signal(key, contract.SignalProcess(signal=9, tree=True))
+                await self._programs.end(key)
 
 
 def _code_of(end: bytes) -> int | None:

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +17,9 @@ from signalbox_common import background
 from signalbox_common.contracts.dataplane import DataRoute
 from signalbox_common.dataplane import Body, DataClient, number_of
 from signalbox_common.errors import SignalboxError
+from signalbox_gateway import event_stream
 from signalbox_gateway.closing import ENDED, close_of
 from signalbox_gateway.identity import Asker, Identity
-
-KEEPALIVE_EVERY = 15.0
-EVENT_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-_KEEPALIVE = b":\n\n"
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ class BytesProxy:
         said = request.headers.get("last-event-id")
         offset = number_of(said, "Last-Event-ID") if said else offset
         opened = await _Opened.of(self._client(asker, place), place, offset)
-        return StreamedBody(_events(opened), opened.close, "text/event-stream", EVENT_HEADERS)
+        return StreamedBody(_events(opened), opened.close, event_stream.MEDIA_TYPE, event_stream.HEADERS)
 
     async def socket(self, socket: WebSocket, asker: Asker, place: Place, offset: int = 0) -> None:
         """Binary messages as they come; of an accepted WebSocket, which is closed at the end."""
@@ -157,29 +154,16 @@ async def _chunks(request: Request) -> AsyncIterator[bytes]:
 
 
 async def _events(opened: _Opened) -> AsyncGenerator[bytes, None]:
-    chunks = aiter(opened.body)
-    following: asyncio.Task[bytes | None] = asyncio.create_task(_next(chunks))
     try:
-        while True:
-            await asyncio.wait([following], timeout=KEEPALIVE_EVERY)
-            if not following.done():
-                yield _KEEPALIVE
-                continue
-            chunk = following.result()
-            if chunk is None:
-                yield b"event: end\ndata: {}\n\n"
-                return
-            yield b"id: %d\nevent: bytes\ndata: %b\n\n" % (opened.body.offset, base64.b64encode(chunk))
-            following = asyncio.create_task(_next(chunks))
+        async with aclosing(event_stream.with_pauses(aiter(opened.body))) as chunks:
+            async for chunk in chunks:
+                if chunk is None:
+                    yield event_stream.KEEPALIVE
+                else:
+                    yield event_stream.event("bytes", base64.b64encode(chunk), opened.body.offset)
+        yield b"event: end\ndata: {}\n\n"
     except SignalboxError as error:
-        yield b"event: error\ndata: %b\n\n" % error.failure().encode()
-    finally:
-        await background.end(following)
-
-
-async def _next(chunks: AsyncIterator[bytes]) -> bytes | None:
-    """None at the end."""
-    return await anext(chunks, None)
+        yield event_stream.error_event(error)
 
 
 async def _send(socket: WebSocket, opened: _Opened) -> None:

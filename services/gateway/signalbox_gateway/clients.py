@@ -102,13 +102,12 @@ class Clients:
             self._sandboxes.put(sandbox, known, float("inf"))
         return known
 
-    def command_id(self, asker: Asker, incoming: RequestContext) -> uuid.UUID:
+    def command_id(self, asker: Asker | None, incoming: RequestContext) -> uuid.UUID:
         """A new one, or under an `Idempotency-Key` the same for each repeat."""
         if incoming.idempotency_key is None:
             return uuid7()
-        return self._command_ids.for_key(
-            str(asker.user_id), incoming.method, incoming.path, incoming.idempotency_key
-        )
+        user = asker.user_id if asker is not None else NOBODY
+        return self._command_ids.for_key(str(user), incoming.method, incoming.path, incoming.idempotency_key)
 
     async def ask(
         self,
@@ -121,7 +120,7 @@ class Clients:
     ) -> Answer[R]:
         """`service` is for what every owner answers."""
         incoming = RequestContext.of(request, with_key=ask.once)
-        sending = self._sending(incoming, ask, asker, project, once=ask.once)
+        sending = self._sending(incoming, ask, asker, project)
 
         async def send(grant: str | None) -> Answer[R]:
             return await self.bus.ask(ask, replace(sending, grant=grant), service=service)
@@ -166,7 +165,7 @@ class Clients:
     ) -> Response:
         """Sends a command and renders its answer; 202 with its operation where none came in time."""
         incoming = RequestContext.of(request)
-        sending = self._sending(incoming, command, asker, project, once=True)
+        sending = self._sending(incoming, command, asker, project)
         created_at = datetime.now(UTC)
         operation_id = self.operation_ids.mint(
             OperationRef(sending.command_id, asker.user_id, project, command.subject, created_at)
@@ -247,19 +246,9 @@ class Clients:
         message: Command[R] | Ask[R],
         asker: Asker | None,
         project: uuid.UUID | None,
-        *,
-        once: bool,
     ) -> Envelope:
-        command_id = uuid7()
-        if once and incoming.idempotency_key is not None:
-            command_id = self._command_ids.for_key(
-                str(asker.user_id if asker else NOBODY),
-                incoming.method,
-                incoming.path,
-                incoming.idempotency_key,
-            )
         digest = self._command_ids.digest(incoming.path, incoming.query, project, message.public_body())
-        return Envelope(command_id, digest)
+        return Envelope(self.command_id(asker, incoming), digest)
 
 
 def operation_body(

@@ -5,7 +5,7 @@ import codecs
 import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, aclosing
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,13 +15,15 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 from starlette.websockets import WebSocketDisconnect
 
-from signalbox_common import background
+from signalbox_common import background, telemetry
 from signalbox_common.contracts import sandbox as contract
 from signalbox_common.dataplane import DataClient
 from signalbox_common.dataplane.frames import Frame, FrameKind, FrameReader
 from signalbox_common.errors import SignalboxError, Unavailable
-from signalbox_gateway.bytes_proxy import KEEPALIVE_EVERY
+from signalbox_gateway import event_stream
 from signalbox_gateway.closing import ENDED, close_of
+
+log = telemetry.get_logger()
 
 MOST_OUTPUT = 1024 * 1024
 """Bytes of each stream that an answer holds."""
@@ -112,8 +114,8 @@ class Programs:
                             yield frame
                             if frame.kind is FrameKind.END:
                                 return
-            except httpx.TransportError:
-                pass
+            except httpx.TransportError as error:
+                log.debug("goes on reading", offset=offset, reason=repr(error)[:200])
             if not follow:
                 return
             pause = next(tries, None)
@@ -161,10 +163,13 @@ class Programs:
         """As server-sent events; the id of each is the offset after it."""
         decoders = {kind: codecs.getincrementaldecoder("utf-8")("replace") for kind in FrameKind}
         try:
-            async with aclosing(_with_pauses(self.frames(key, offset))) as frames:
+            async with (
+                aclosing(self.frames(key, offset)) as all_frames,
+                aclosing(event_stream.with_pauses(all_frames)) as frames,
+            ):
                 async for frame in frames:
                     if frame is None:
-                        yield b":\n\n"
+                        yield event_stream.KEEPALIVE
                     elif frame.kind is FrameKind.END:
                         for kind in (FrameKind.STDOUT, FrameKind.STDERR, FrameKind.PTY):
                             if left := decoders[kind].decode(b"", final=True):
@@ -176,7 +181,7 @@ class Programs:
                         text = decoders[frame.kind].decode(frame.content)
                         yield _event(frame.following, frame.kind.name.lower(), {"text": text})
         except SignalboxError as error:
-            yield b"event: error\ndata: %b\n\n" % error.failure().encode()
+            yield event_stream.error_event(error)
 
     # -- at a terminal -----------------------------------------------------------------------------------
 
@@ -258,30 +263,12 @@ def _end_of(frame: Frame) -> dict[str, Any]:
 
 
 def _event(offset: int, name: str, data: dict[str, Any]) -> bytes:
-    return f"id: {offset}\nevent: {name}\ndata: {json.dumps(data)}\n\n".encode()
+    return event_stream.event(name, json.dumps(data).encode(), offset)
 
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:
     if data:
         yield data
-
-
-async def _with_pauses(frames: AsyncGenerator[Frame, None]) -> AsyncGenerator[Frame | None, None]:
-    """None whenever nothing came for a while."""
-    async with AsyncExitStack() as stack:
-        await stack.enter_async_context(aclosing(frames))
-        following = asyncio.create_task(anext(frames, None))
-        stack.push_async_callback(lambda: background.end(following))
-        while True:
-            await asyncio.wait([following], timeout=KEEPALIVE_EVERY)
-            if not following.done():
-                yield None
-                continue
-            frame = following.result()
-            if frame is None:
-                return
-            yield frame
-            following = asyncio.create_task(anext(frames, None))
 
 
 async def _whole(client: DataClient, route: Any, **names: str) -> bytes:

@@ -13,6 +13,7 @@ from signalbox_sandbox.settings import SandboxSettings
 from signalbox_sandbox.work.node import Node
 from signalbox_sandbox.work.observer import Observer
 from signalbox_sandbox.work.reconciler import Reconciler
+from signalbox_sandbox.work.records import Records
 from signalbox_sandbox.work.tidying import Tidying
 
 _MIB = 1024 * 1024
@@ -37,14 +38,24 @@ def build(settings: SandboxSettings) -> Service:
     ProcessRoutes(desk, runtime).register(app.data)
     FileRoutes(desk, runtime).register(app.data)
     ChangeRoutes(desk, runtime).register(app.data)
-    reconciler = Reconciler(
+    records = Records(secrets, sandboxes.news)
+    node = Node(
         app.database,
         app.work,
+        runtime,
+        name=name,
+        instance=settings.instance,
+        url=settings.data_address(),
+        capacity=settings.sandbox_capacity,
+    )
+    reconciler = Reconciler(
+        app.database,
         app.inbox.pending,
         runtime,
         Checkouts(settings.trees),
         secrets,
-        sandboxes.news,
+        records,
+        watch=node.watch,
         node=name,
         wait=settings.sandbox_wait,
         usual={
@@ -53,21 +64,12 @@ def build(settings: SandboxSettings) -> Service:
             "entries": settings.sandbox_files,
         },
     )
-    node = Node(
-        app.database,
-        app.work,
-        runtime,
-        reconciler,
-        name=name,
-        instance=settings.instance,
-        url=settings.data_address(),
-        capacity=settings.sandbox_capacity,
-    )
-    observer = Observer(app.database, app.work, sandboxes.news, node=name, instance=settings.instance)
+    reconciler.register(app.work)
+    observer = Observer(app.database, app.work, records, node=name, instance=settings.instance)
     tidying = Tidying(
         app.database,
-        app.work,
         secrets,
+        sandboxes,
         kept_days=settings.sandbox_kept_days,
         paused_kept_days=settings.paused_kept_days,
     )

@@ -54,11 +54,11 @@ class Sandbox:
     limits: Mapping[str, Any]
     lifetime: int
     at_end: AtEnd
-    network: str
     labels: Mapping[str, str]
-    keep_for: int
     has_env: bool
     created_at: datetime
+    since: datetime
+    """When it became what `status` says."""
     operation: str | None = None
     owner_run: uuid.UUID | None = None
     owner_name: str | None = None
@@ -77,7 +77,7 @@ class Sandbox:
     version: int = 1
     not_enforced: tuple[str, ...] = field(default=())
     deadline: datetime | None = None
-    ended_at: datetime | None = None
+    """While it runs."""
 
     @property
     def ended(self) -> bool:

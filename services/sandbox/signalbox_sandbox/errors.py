@@ -169,6 +169,11 @@ class FileTooLarge(Conflict):
     detail = "The file would be larger than the sandbox allows."
 
 
+class SandboxFull(Conflict):
+    code = "sandbox_full"
+    detail = "The sandbox has as much on its disk as it may: remove something first."
+
+
 OF_FILES: dict[str, type[SignalboxError]] = {
     "ENOENT": FileNotThere,
     "EEXIST": FileExists,
@@ -188,6 +193,7 @@ OF_FILES: dict[str, type[SignalboxError]] = {
     "ENAMETOOLONG": BadPath,
     "malformed": BadPath,
     "EFBIG": FileTooLarge,
+    "sandbox_full": SandboxFull,
     "ENOSPC": DiskFull,
     "EDQUOT": DiskFull,
 }

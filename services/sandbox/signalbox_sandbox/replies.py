@@ -14,7 +14,6 @@ SECRETS = "sandboxes/"
 
 
 def reply_of(sandbox: Sandbox) -> contract.Sandbox:
-    running = sandbox.status is contract.SandboxStatus.RUNNING
     return contract.Sandbox(
         id=sandbox.id,
         project_id=sandbox.project_id,
@@ -32,8 +31,8 @@ def reply_of(sandbox: Sandbox) -> contract.Sandbox:
         node=sandbox.node,
         created_by=sandbox.created_by,
         created_at=sandbox.created_at,
-        deadline=sandbox.deadline if running else None,
-        destroyed_at=sandbox.ended_at,
+        deadline=sandbox.deadline,
+        destroyed_at=sandbox.since if sandbox.ended else None,
     )
 
 

@@ -101,7 +101,6 @@ class Sandboxes:
         identifier = uuid7()
         env = encoded({name: value.get_secret_value() for name, value in ask.env.items()})
         call = call.about(hmac.digest(self._key, env, "sha256").hex()[:32])
-        self._space.require()
         if ask.env and await call.replayed() is None:
             await self._secrets.put(secret_name(identifier), env)
 
@@ -124,6 +123,7 @@ class Sandboxes:
         now, is_deleted = await store.moment(transaction, project)
         if is_deleted:
             raise errors.ProjectGone
+        self._space.require()
         # Here, where there is room: then nobody else needs to look for it.
         here = await store.has_room(transaction, self._node)
         sandbox = Sandbox(
@@ -138,13 +138,12 @@ class Sandboxes:
             limits=ask.limits.model_dump(mode="json", by_alias=True, exclude_none=True),
             lifetime=ask.lifetime,
             at_end=ask.at_end,
-            network=ask.network,
             labels=dict(ask.labels),
-            keep_for=ask.keep_for,
             has_env=bool(ask.env),
             node=self._node if here else None,
             epoch=1 if here else 0,
             created_at=now,
+            since=now,
         )
         if not await store.add(transaction, sandbox):
             return await self._owned(transaction, sandbox)
@@ -247,13 +246,8 @@ class Sandboxes:
         return await self._wait(call, sandbox.asked(wish), wish)
 
     async def _locked(self, call: Call, identifier: uuid.UUID) -> Sandbox:
-        """Its work is made due first: workers lock both in this order, too."""
-        transaction = call.transaction
-        seen = await store.get(transaction.connection, call.principal.project(), identifier)
-        if seen is None:
-            raise errors.SandboxNotFound
-        await self._hurry(transaction, seen)
-        sandbox = await store.lock(transaction, identifier)
+        seen = await store.get(call.transaction.connection, call.principal.project(), identifier)
+        sandbox = await self.lock(call.transaction, seen) if seen is not None else None
         if sandbox is None:
             raise errors.SandboxNotFound
         return sandbox
@@ -264,11 +258,15 @@ class Sandboxes:
         await store.wait(call.transaction, call.command_id, sandbox, wish)
         return Deferred(resource=str(sandbox.id))
 
-    async def _hurry(self, transaction: Transaction, sandbox: Sandbox) -> None:
-        """Work on it is due now, unless somebody is at it: then it is looked at again by who that is."""
+    async def lock(self, transaction: Transaction, seen: Sandbox) -> Sandbox | None:
+        """To ask something of it: first its work is made due, as workers lock both in this order, too.
+
+        Where somebody is at it already, they see what was asked when they have done.
+        """
         await self._worker.put(
-            transaction, KIND, str(sandbox.id), project=sandbox.project_id, target=sandbox.node, soonest=True
+            transaction, KIND, str(seen.id), project=seen.project_id, target=seen.node, soonest=True
         )
+        return await store.lock(transaction, seen.id)
 
     # -- what others have done ---------------------------------------------------------------------------
 
@@ -276,8 +274,7 @@ class Sandboxes:
         """Whatever runs there ends; the records stay."""
         await store.set_deleted(call.transaction, event.id, deleted=True)
         for seen in await store.living(call.transaction.connection, event.id):
-            await self._hurry(call.transaction, seen)
-            sandbox = await store.lock(call.transaction, seen.id)
+            sandbox = await self.lock(call.transaction, seen)
             if sandbox is not None and not sandbox.ended:
                 await store.save(call.transaction, sandbox.asked(Wish.DESTROYED))
 

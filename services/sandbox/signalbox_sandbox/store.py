@@ -25,17 +25,17 @@ def _value(name: str) -> str:
 
 _SELECT = f"select {', '.join(_COLUMNS)} from sandbox.sandboxes"  # noqa: S608 - names of ours
 _INSERT = text(
-    f"insert into sandbox.sandboxes ({', '.join(_COLUMNS)}) "  # noqa: S608
+    f"insert into sandbox.sandboxes ({', '.join(_COLUMNS)}) "  # noqa: S608 - names of ours
     f"values ({', '.join(map(_value, _COLUMNS))}) on conflict do nothing returning id"
 )
 _UPDATE = text(
-    "update sandbox.sandboxes set "  # noqa: S608
+    "update sandbox.sandboxes set "  # noqa: S608 - names of ours
     + ", ".join(f"{name} = {_value(name)}" for name in _COLUMNS if name not in _FIXED)
     + " where id = :id"
 )
 _LOCK = text(f"{_SELECT} where id = :id for update")
 _LOCK_FOR_WORK = text(
-    f"select {', '.join(_COLUMNS)}, sandbox.clock() as moment, "  # noqa: S608
+    f"select {', '.join(_COLUMNS)}, sandbox.clock() as moment, "  # noqa: S608 - names of ours
     "exists (select from sandbox.waiting_commands where sandbox_id = sandboxes.id) as is_waited_for "
     "from sandbox.sandboxes where id = :id for update"
 )
@@ -54,10 +54,12 @@ _NODES_IN_USE = text(
 )
 _LIVING = text(f"{_SELECT} where project_id = :project and status in ('creating', 'running', 'paused')")
 _PAUSED_LONG = text(
-    "select id from sandbox.sandboxes where status = 'paused' and wish = 'paused' "
-    "and deadline < now() - :days * interval '1 day'"
+    f"{_SELECT} where status = 'paused' and since < sandbox.clock() - :days * interval '1 day'"
 )
-_FORGET = text("delete from sandbox.sandboxes where ended_at < now() - :days * interval '1 day'")
+_FORGET = text(
+    "delete from sandbox.sandboxes where status in ('destroyed', 'failed', 'lost') "
+    "and since < sandbox.clock() - :days * interval '1 day'"
+)
 
 _WAIT = text(
     "insert into sandbox.waiting_commands (command_id, sandbox_id, wish, generation) "
@@ -199,8 +201,8 @@ async def living(connection: AsyncConnection, project: uuid.UUID) -> list[Sandbo
     return list(map(_sandbox_of, await connection.execute(_LIVING, {"project": project})))
 
 
-async def paused_long(connection: AsyncConnection, days: int) -> list[uuid.UUID]:
-    return list((await connection.execute(_PAUSED_LONG, {"days": days})).scalars())
+async def paused_long(connection: AsyncConnection, days: int) -> list[Sandbox]:
+    return list(map(_sandbox_of, await connection.execute(_PAUSED_LONG, {"days": days})))
 
 
 async def forget(transaction: Transaction, days: int) -> None:

@@ -194,16 +194,21 @@ class Supervisor:
         """The edge first, then the services, then what they stand on."""
         self._phase = "stopping"
         self._save()
-        for group in (_is_edge, _is_service, _is_other):
-            stopping = (c.stop() for c in self._children.values() if group(c))
-            await asyncio.gather(*stopping, return_exceptions=True)  # what fails is a leftover
-            await asyncio.to_thread(sandboxes.end_all, self.home)  # while their role is there to clear up
+        await self._stop_all(_is_edge)
+        await asyncio.to_thread(sandboxes.end_all, self.home)  # while their role is there to clear up
+        await self._stop_all(_is_service)
+        await asyncio.to_thread(sandboxes.end_all, self.home)  # that were begun meanwhile
+        await self._stop_all(_is_other)
         await asyncio.to_thread(leftovers.end, self.home)
         self._forkserver.close()
         self._sockets.close()
         if self._servers is not None:
             self._servers.close()
         self.home.state_file.unlink(missing_ok=True)
+
+    async def _stop_all(self, group: Callable[[Child], bool]) -> None:
+        stopping = (child.stop() for child in self._children.values() if group(child))
+        await asyncio.gather(*stopping, return_exceptions=True)  # what fails is a leftover
 
     # -- telling -----------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from signalbox_common.bus import Answer
 from signalbox_common.contracts import catalog as contract
 from signalbox_common.contracts.paging import Cursor, Search
 from signalbox_common.errors import Invalid
+from signalbox_gateway import event_stream
 from signalbox_gateway.errors import BadNamespace
 from signalbox_gateway.live.resource_watch import WatchOptions, watch_resources
 from signalbox_gateway.routes.answers import Responses
@@ -19,8 +20,6 @@ from signalbox_gateway.routes.preconditions import BAD_ETAG, IfMatch, tagged, ve
 from signalbox_gateway.routes.router import Routes
 
 routes = Routes("/api/v1/kinds", "catalog", takes=(JSON, MERGE_PATCH))
-
-EVENT_STREAM = "text/event-stream"
 
 PluralHere = Annotated[
     contract.Plural, Path(description="`bots`, `teams`, …: `GET /api/v1/kinds` lists them.")
@@ -33,7 +32,7 @@ _UNCHANGED: Responses = {304: {"description": "Nothing within has changed."}}
 _WATCH: Responses = {
     200: {
         "description": "A page, or with `watch=true` a stream of changes.",
-        "content": {EVENT_STREAM: {"schema": {"type": "string"}}},
+        "content": {event_stream.MEDIA_TYPE: {"schema": {"type": "string"}}},
     }
 }
 

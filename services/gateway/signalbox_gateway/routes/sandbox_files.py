@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from typing import Annotated, Any
 
 from fastapi import Query, Request
@@ -17,9 +17,9 @@ from signalbox_gateway.bytes_proxy import Place, StreamedBody
 from signalbox_gateway.errors import NotAFolder
 from signalbox_gateway.programs import Programs
 from signalbox_gateway.routes.answers import Responses
+from signalbox_gateway.routes.at_sandbox import OF_SANDBOX, AtSandbox, client_at, location_of, project_of
 from signalbox_gateway.routes.here import Sender
 from signalbox_gateway.routes.router import Routes
-from signalbox_gateway.routes.sandboxes import OF_SANDBOX, AtSandbox, location_of, project_of
 
 routes = Routes("/api/v1/sandboxes/{sandbox_id}/files", "sandboxes")
 
@@ -45,7 +45,7 @@ _CHANGED: dict[str, Any] = {
     "also": [*OF_SANDBOX, *_PATHS, (409, "file_exists"), (409, "folder_not_empty")],
 }
 _WRITTEN: dict[str, Any] = _CHANGED | {
-    "also": [*_CHANGED["also"], (409, "file_too_large"), (507, "disk_full")],
+    "also": [*_CHANGED["also"], (409, "file_too_large"), (409, "sandbox_full"), (507, "disk_full")],
     "body": {
         "required": True,
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
@@ -56,18 +56,8 @@ PathHere = Annotated[
 ]
 
 
-@asynccontextmanager
-async def _client(here: Sender, sandbox: uuid.UUID) -> AsyncIterator[DataClient]:
-    """Raises what it is instead, where it does not run."""
-    location = await location_of(here, sandbox)
-    project = project_of(here)
-    client = here.clients.bytes.client(here.someone, "sandbox", location.url, project, contract.FILES)
-    async with client:
-        yield client
-
-
 async def _told(here: Sender, sandbox: uuid.UUID, route: DataRoute, **names: str) -> Response:
-    async with _client(here, sandbox) as client:
+    async with client_at(here, sandbox, contract.FILES) as client:
         found = b"".join([chunk async for chunk in client.read(route, sandbox=str(sandbox), **names)])
     return Response(found, media_type="application/json")
 
@@ -75,7 +65,7 @@ async def _told(here: Sender, sandbox: uuid.UUID, route: DataRoute, **names: str
 async def _done(
     here: Sender, sandbox: uuid.UUID, route: DataRoute, body: Message | None = None, **names: str
 ) -> Response:
-    async with _client(here, sandbox) as client:
+    async with client_at(here, sandbox, contract.FILES) as client:
         await client.pass_on(route, _body(body), sandbox=str(sandbox), **names)
     return Response(status_code=204)
 
@@ -110,7 +100,7 @@ async def write_file(
 ) -> Response:
     """Puts a file in place of what is there: whole, or not at all."""
     names = {"path": path} | ({"mode": mode} if mode else {}) | ({"parents": "true"} if parents else {})
-    async with _client(here, sandbox_id) as client:
+    async with client_at(here, sandbox_id, contract.FILES) as client:
         await client.pass_on(contract.WRITE_FILE, request.stream(), sandbox=str(sandbox_id), **names)
     return Response(status_code=204)
 
@@ -144,7 +134,7 @@ async def stat_file(here: AtSandbox, sandbox_id: uuid.UUID, path: PathHere) -> R
     return await _told(here, sandbox_id, contract.STAT_FILE, path=path)
 
 
-@routes.on("POST", "/mkdir", **_CHANGED)
+@routes.on("POST", "/mkdir", **_CHANGED | {"also": [*_CHANGED["also"], (409, "sandbox_full")]})
 async def make_folder(here: AtSandbox, sandbox_id: uuid.UUID, body: contract.NewFolder) -> Response:
     return await _done(here, sandbox_id, contract.MAKE_FOLDER, body)
 
@@ -159,7 +149,7 @@ async def move_file(here: AtSandbox, sandbox_id: uuid.UUID, body: contract.MoveF
 async def download_folder(here: AtSandbox, sandbox_id: uuid.UUID, path: PathHere = ".") -> Response:
     """A folder as a tar; a program of the sandbox packs it, so it is for those who may run some."""
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(_client(here, sandbox_id))
+        client = await stack.enter_async_context(client_at(here, sandbox_id, contract.FILES))
         await _check_folder(client, sandbox_id, path)
         archives = Archives(Programs(client, str(sandbox_id)))
         packed = await archives.pack(path, f"archive-{uuid.uuid4()}")
@@ -173,7 +163,7 @@ async def upload_folder(
     request: Request, here: AtSandbox, sandbox_id: uuid.UUID, path: PathHere = "."
 ) -> Response:
     """Unpacks a tar into a folder."""
-    async with _client(here, sandbox_id) as client:
+    async with client_at(here, sandbox_id, contract.FILES) as client:
         await _check_folder(client, sandbox_id, path)
         archives = Archives(Programs(client, str(sandbox_id)))
         await archives.unpack(path, f"archive-{uuid.uuid4()}", request.stream())

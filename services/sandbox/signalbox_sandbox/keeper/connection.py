@@ -8,7 +8,8 @@ from typing import Any
 from signalbox_sandbox.keeper import wire
 from signalbox_sandbox.keeper.loop import Loop
 from signalbox_sandbox.keeper.output import Output, following
-from signalbox_sandbox.keeper.processes import Process, Processes
+from signalbox_sandbox.keeper.process import Process
+from signalbox_sandbox.keeper.processes import Processes
 from signalbox_sandbox.keeper.refused import Refused
 from signalbox_sandbox.keeper.wire import Kind
 

@@ -47,6 +47,8 @@ class DiskWatch:
         self._since_count = 0.0
         self._timer: Timer | None = None
         self._child: int | None = None
+        self._doubted = False
+        """Whether it may have become less since it was too much."""
         self.used = (0, 0)
         """Bytes and entries, at the last count."""
 
@@ -56,6 +58,18 @@ class DiskWatch:
         return (self._most_bytes is not None and size > self._most_bytes) or (
             self._most_entries is not None and entries > self._most_entries
         )
+
+    @property
+    def room(self) -> int | None:
+        """Bytes that may still be written; None where nobody limits them."""
+        if self.is_over:
+            return 0
+        return self._most_bytes - self.used[0] if self._most_bytes is not None else None
+
+    def changed(self) -> None:
+        """Something from outside has been at its files."""
+        self._doubted = self.is_over
+        self.wake()
 
     def wake(self) -> None:
         """Something runs from now on."""
@@ -76,8 +90,8 @@ class DiskWatch:
             or self._free[1] - free[1] > NOTICED_ENTRIES
             or self._since_count >= COUNT_EVERY
         )
-        if less and self._child is None:
-            self._free, self._since_count = free, 0.0
+        if (less or self._doubted) and self._child is None:
+            self._free, self._since_count, self._doubted = free, 0.0, False
             self.count()
         if self._runs() or self._child is not None:
             self.wake()

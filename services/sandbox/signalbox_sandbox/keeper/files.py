@@ -37,8 +37,21 @@ class NotAFile(OSError):
     """It is a folder, a device, or something that would never end."""
 
 
-def serve(conversation: socket.socket) -> None:
-    """One request; a conversation that is cut leaves nothing half done."""
+class NoRoom(OSError):
+    """The sandbox has as much on its disk as it may."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.EDQUOT, "it has as much on its disk as it may")
+
+
+_CODES = {NotAFile: "not_a_file", NoRoom: "sandbox_full"}
+
+
+def serve(conversation: socket.socket, room: int | None) -> None:
+    """One request; a conversation that is cut leaves nothing half done.
+
+    `room` is how many bytes may be written, where that is limited; with none, nothing may be made at all.
+    """
     conversation.setblocking(True)  # noqa: FBT003 - its only form
     for direction in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):  # Python's own would not block
         conversation.setsockopt(socket.SOL_SOCKET, direction, struct.pack("ll", _PATIENCE, 0))
@@ -46,9 +59,9 @@ def serve(conversation: socket.socket) -> None:
     request = json.loads(_line(conversation))
     try:
         os.chdir(WORKSPACE)
-        _DOES[request["do"]](conversation, request)
+        _DOES[request["do"]](conversation, request | {"room": room})
     except OSError as error:
-        code = "not_a_file" if isinstance(error, NotAFile) else errno.errorcode.get(error.errno or 0, "EIO")
+        code = _CODES.get(type(error)) or errno.errorcode.get(error.errno or 0, "EIO")
         _tell(conversation, {"error": code, "detail": error.strerror or str(error)})
     except (KeyError, ValueError, TypeError) as error:
         _tell(conversation, {"error": "malformed", "detail": repr(error)})
@@ -79,7 +92,9 @@ def _read(conversation: socket.socket, request: Entry) -> None:
 
 def _write(conversation: socket.socket, request: Entry) -> None:
     """Whole, or not at all: beside it first, and then in its place."""
-    path = _path(request)
+    path, room = _path(request), request["room"]
+    if room == 0:
+        raise NoRoom
     if request.get("parents"):
         _as_path(path).parent.mkdir(parents=True, exist_ok=True)
     with _parent(path) as (folder, name):
@@ -92,10 +107,7 @@ def _write(conversation: socket.socket, request: Entry) -> None:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
         try:
             _tell(conversation, {})
-            for piece in _pieces(conversation):
-                view = memoryview(piece)
-                while view:
-                    view = view[os.write(descriptor, view) :]
+            _write_pieces(_pieces(conversation), descriptor, room)
             os.fchmod(descriptor, mode & 0o777)
             os.rename(draft, name, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
@@ -105,6 +117,23 @@ def _write(conversation: socket.socket, request: Entry) -> None:
         finally:
             os.close(descriptor)
     _tell(conversation, {})
+
+
+def _write_pieces(pieces: Iterator[bytes], descriptor: int, room: int | None) -> None:
+    """Raises what stands against it when all have come: whoever sends them only listens then."""
+    written = 0
+    try:
+        for piece in pieces:
+            written += len(piece)
+            if room is not None and written > room:
+                raise NoRoom
+            view = memoryview(piece)
+            while view:
+                view = view[os.write(descriptor, view) :]
+    except OSError:
+        for _ in pieces:
+            pass
+        raise
 
 
 def _stat(conversation: socket.socket, request: Entry) -> None:
@@ -156,6 +185,8 @@ def _list_into(out: Any, folder: int, path: bytes, depth: int) -> bool:
 def _make_folder(conversation: socket.socket, request: Entry) -> None:
     path = _path(request)
     parents = bool(request.get("parents"))
+    if request["room"] == 0:
+        raise NoRoom
     _as_path(path).mkdir(_NEW_FOLDER, parents=parents, exist_ok=parents)
     _tell(conversation, {})
 

@@ -143,7 +143,7 @@ class Resident:
             case "end-all":
                 self._end_all()
             case "files":
-                self._serve_files(descriptors[0])
+                return {"pid": self._serve_files(descriptors[0], order["room"])}, []
             case "pause":
                 self._pause()
             case "resume":
@@ -188,17 +188,19 @@ class Resident:
         self._children.add(pid)
         return {"pid": pid}, passed
 
-    def _serve_files(self, conversation: int) -> None:
+    def _serve_files(self, conversation: int, room: int | None) -> int:
         """Beside us: what it takes its time over holds nobody up."""
-        if os.fork() == 0:
+        pid = os.fork()
+        if pid == 0:
             try:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 libc.close_all_but(conversation)
                 with socket.socket(fileno=conversation) as line:
-                    files.serve(line)
+                    files.serve(line, room)
             finally:
                 os._exit(0)
+        return pid
 
     def _reap(self) -> None:
         with suppress(ChildProcessError):

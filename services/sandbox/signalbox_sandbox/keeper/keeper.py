@@ -14,7 +14,8 @@ from signalbox_sandbox.keeper.connection import Connection, Request, count_of
 from signalbox_sandbox.keeper.disk import DiskWatch
 from signalbox_sandbox.keeper.loop import Loop, Timer
 from signalbox_sandbox.keeper.orders import Answer, Orders
-from signalbox_sandbox.keeper.processes import Process, Processes, resize
+from signalbox_sandbox.keeper.process import Process, resize
+from signalbox_sandbox.keeper.processes import Processes
 from signalbox_sandbox.keeper.refused import Refused
 
 ACCEPT_PAUSE = 0.5
@@ -45,10 +46,12 @@ class Keeper:
         self._orders = self._processes.orders = Orders(
             self._loop,
             resident,
-            ended=self._processes.ended,
+            ended=self._ended,
             gone=partial(self._finish, "resident_lost"),
         )
         self._fence = 0
+        self._at_files: set[int] = set()
+        """Processes of ours inside that read and write files for somebody."""
         self._readers: set[int] = set()
         """Children that read what was changed."""
         wanted = request.get("disk", {})
@@ -57,9 +60,11 @@ class Keeper:
             plan.folder,
             most_bytes=wanted.get("disk"),
             most_entries=wanted.get("entries"),
-            runs=lambda: self._processes.running > 0,
+            runs=lambda: self._processes.running > 0 or bool(self._at_files),
             exceeded=self._end_all,
         )
+        if self._epoch > 1:
+            self._disk.wake()  # for what it has from before
         self._deadline: Timer | None = None
         self._set_deadline(request["lifetime"])
         self._actions: dict[str, Callable[[Connection, Request], None]] = {
@@ -201,11 +206,28 @@ class Keeper:
         """From here on, the other end speaks with a process of ours inside."""
         if self._processes.frozen:
             raise Refused("frozen", "The sandbox is frozen.")
+        order = {"do": "files", "room": self._disk.room}
         try:
-            self._orders.give({"do": "files"}, partial(_handed_over, connection), [connection.lend()])
+            self._orders.give(order, partial(self._handed_over, connection), [connection.lend()])
         except Refused:
             connection.take_back()
             raise
+
+    def _handed_over(self, connection: Connection, answer: Answer, _passed: list[int]) -> None:
+        if "error" in answer:
+            connection.take_back()
+            connection.answer({"error": "failed", "detail": answer["error"]})
+        else:
+            self._at_files.add(answer["pid"])
+            self._disk.wake()
+            connection.close()
+
+    def _ended(self, pid: int, status: int) -> None:
+        if pid in self._at_files:
+            self._at_files.discard(pid)
+            self._disk.changed()
+        else:
+            self._processes.ended(pid, status)
 
     def _freeze(self, connection: Connection, _request: Request) -> None:
         """Ends all programs, and starts none until it is told so: then what they have written stays so."""
@@ -298,14 +320,6 @@ def _tell_changes(conversation: int, plan: Plan) -> NoReturn:
             upper.serve(line, plan.folder / "workspace", lower)
     finally:
         os._exit(0)
-
-
-def _handed_over(connection: Connection, answer: Answer, _passed: list[int]) -> None:
-    if "error" in answer:
-        connection.take_back()
-        connection.answer({"error": "failed", "detail": answer["error"]})
-    else:
-        connection.close()
 
 
 def _refusal(refused: Refused) -> dict[str, Any]:

@@ -1,89 +1,28 @@
 """The programs of one sandbox: started once, read, written to, and ended with all that they started."""
 
-import fcntl
 import json
 import os
-import struct
-import termios
 import time
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from signalbox_sandbox.keeper.box import WORKSPACE
-from signalbox_sandbox.keeper.loop import Loop, Timer
+from signalbox_sandbox.keeper.loop import Loop
 from signalbox_sandbox.keeper.orders import Answer, Orders
-from signalbox_sandbox.keeper.output import Budget, Output
+from signalbox_sandbox.keeper.output import Budget
+from signalbox_sandbox.keeper.process import READ, Process, Then, close_all, pipes, resize, size_of
 from signalbox_sandbox.keeper.refused import Refused
 from signalbox_sandbox.keeper.wire import Kind
 
 MOST = 1_000
 """Processes that are remembered, running or ended."""
-READ = 256 * 1024
-"""Bytes that are read, or lie in a pipe, at a time."""
 ROOM_MADE = 4 * 1024 * 1024
 """Bytes of output that go together, where there is no room for more."""
 LINGER = 0.1
 """Seconds after its end in which what a process has left in its pipes is waited for."""
 _STREAMS = (Kind.STDOUT, Kind.STDERR)
-_SET_PIPE_SIZE = 1031
-
-Then = Callable[["Process | Refused"], None]
-
-
-class Process:
-    def __init__(self, key: str, asked: dict[str, Any], budget: Budget) -> None:
-        self.key = key
-        self.asked = asked
-        """What it was started with: asked for again otherwise, it is a conflict."""
-        self.output = Output(hold=bool(asked.get("hold")), budget=budget)
-        self.pid = 0
-        self.started_at = time.time()
-        self.streams: dict[int, Kind] = {}
-        """Descriptors that are read, until they end."""
-        self.paused: set[int] = set()
-        """Those of them that nobody reads, as there is no room."""
-        self.stdin: int | None = None
-        self.terminal: int | None = None
-        self.taken = 0
-        """Bytes of its input that it was given."""
-        self.writers: deque[Callable[[], None]] = deque()
-        """Who has input for it: the first one writes, and goes when it is done."""
-        self.waiting: list[Then] = []
-        """Who asked for it while it is being started."""
-        self.status: int | None = None
-        self.reason = "exited"
-        self.timeout = 0.0
-        """Seconds until it is ended with all that it has started; none where there are none."""
-        self.timer: Timer | None = None
-
-    @property
-    def described(self) -> dict[str, Any]:
-        return {
-            "key": self.key,
-            "pid": self.pid,
-            "argv": self.asked["argv"],
-            "startedAt": self.started_at,
-            "begin": self.output.begin,
-            "end": self.output.end,
-            "confirmed": self.output.confirmed,
-            "inputTaken": self.taken,
-            **self.state,
-        }
-
-    @property
-    def state(self) -> dict[str, Any]:
-        if self.status is None:
-            return {"state": "running"}
-        code = os.waitstatus_to_exitcode(self.status)
-        return {
-            "state": "ended",
-            "exitCode": code if code >= 0 else None,
-            "signal": -code if code < 0 else None,
-            "reason": self.reason,
-        }
 
 
 class Processes:
@@ -146,7 +85,7 @@ class Processes:
     def _launch(self, process: Process) -> None:
         asked = process.asked
         if asked.get("pty") is not None:
-            _size(asked["pty"]["rows"], asked["pty"]["cols"])  # said wrongly, nothing is started
+            size_of(asked["pty"]["rows"], asked["pty"]["cols"])  # said wrongly, nothing is started
         process.timeout = float(asked.get("timeout") or 0)
         order = {
             "do": "start",
@@ -156,19 +95,19 @@ class Processes:
             "pty": asked.get("pty") is not None,
             "mark": process.key,
         }
-        ours, theirs = _pipes() if not order["pty"] else ([], [])
+        ours, theirs = pipes() if not order["pty"] else ([], [])
         try:
             self.orders.give(order, partial(self._launched, process, ours), theirs)
         except Refused:
-            _close(ours)
+            close_all(ours)
             raise
         finally:
-            _close(theirs)
+            close_all(theirs)
 
     def _launched(self, process: Process, ours: list[int], answer: Answer, passed: list[int]) -> None:
         waiting, process.waiting = process.waiting, []
         if "error" in answer:
-            _close(ours)
+            close_all(ours)
             del self._all[process.key]
             for then in waiting:
                 then(Refused("not_started", answer["error"]))
@@ -377,32 +316,3 @@ class Processes:
         """Whoever still waits is to hear that there is nobody to write to."""
         if process.writers:
             process.writers[0]()
-
-
-def resize(process: Process, rows: int, columns: int) -> None:
-    if process.terminal is None:
-        raise Refused("no_terminal", "The process has no terminal.")
-    fcntl.ioctl(process.terminal, termios.TIOCSWINSZ, _size(rows, columns))
-
-
-def _size(rows: int, columns: int) -> bytes:
-    """Of a terminal, as the kernel takes it."""
-    try:
-        return struct.pack("HHHH", rows, columns, 0, 0)
-    except struct.error as error:
-        raise Refused("malformed", "A terminal has 0 to 65535 rows and columns.") from error
-
-
-def _close(descriptors: Iterable[int]) -> None:
-    for descriptor in descriptors:
-        os.close(descriptor)
-
-
-def _pipes() -> tuple[list[int], list[int]]:
-    """Our ends of standard input, output and error, and those of the process."""
-    given, stdin = os.pipe()
-    stdout, out = os.pipe()
-    stderr, err = os.pipe()
-    with suppress(OSError):  # there is a limit for all pipes of a user
-        fcntl.fcntl(stdout, _SET_PIPE_SIZE, READ)
-    return [stdin, stdout, stderr], [given, out, err]

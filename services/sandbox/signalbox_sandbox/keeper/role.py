@@ -9,6 +9,7 @@ import selectors
 import signal
 import socket
 import sys
+import time
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -55,6 +56,7 @@ class KeeperRole:
         self._spares: list[Path] = []
         self._makes_spares = True
         self._numbers = count()
+        self._sweep_at = 0.0
         for left in base.folder.glob(f"{_SPARE}*"):  # by one that was killed
             for path in (*left.iterdir(), left):
                 path.rmdir() if path.is_dir() else path.unlink()
@@ -80,11 +82,12 @@ class KeeperRole:
             selector.register(self._listener, selectors.EVENT_READ)
             selector.register(woken, selectors.EVENT_READ)
             while not told:
-                ready = selector.select(0 if self._makes_spares else _SWEEP_EVERY)
-                if not ready and self._makes_spares:
-                    self._add_spare()
-                elif not ready:
+                left = max(0.0, self._sweep_at - time.monotonic())
+                ready = selector.select(0 if self._makes_spares else left)
+                if left == 0:
                     self._sweep()
+                elif not ready and self._makes_spares:
+                    self._add_spare()
                 for key, _ in ready:
                     if key.fileobj is self._listener:
                         self._accept()
@@ -123,6 +126,7 @@ class KeeperRole:
 
     def _sweep(self) -> None:
         """Groups whose keeper was another role's, and has ended."""
+        self._sweep_at = time.monotonic() + _SWEEP_EVERY
         for identifier in self._groups.names() - set(self._keepers.values()):
             if not is_held(self._base.folder / identifier):
                 self._groups.remove(identifier)

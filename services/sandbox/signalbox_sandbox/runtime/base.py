@@ -40,15 +40,21 @@ class SandboxPlan:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What is there of a sandbox, whoever remembers it elsewhere."""
+class Trace:
+    """What a sandbox has left on its node, whoever remembers it elsewhere."""
 
     id: uuid.UUID
     epoch: int
+    ended: str | None
+    """Why, where somebody has said so."""
+
+
+@dataclass(frozen=True)
+class Found(Trace):
+    """What is there of one that was looked for."""
+
     alive: bool
     paused: bool = False
-    ended: str | None = None
-    """Why, where somebody has said so."""
 
 
 class Files(Protocol):
@@ -83,7 +89,7 @@ class Runtime(Protocol):
     def enforced(self) -> frozenset[str]:
         """The limits that hold here."""
 
-    async def all(self) -> Sequence[Found]: ...
+    async def all(self) -> Sequence[Trace]: ...
 
     async def find(self, sandbox: uuid.UUID) -> Found | None:
         """Waits for one that is about to end."""

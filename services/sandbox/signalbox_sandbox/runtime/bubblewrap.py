@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from signalbox_common import background, telemetry
-from signalbox_sandbox.runtime.base import Found, RuntimeAway, SandboxGone, SandboxPlan
+from signalbox_sandbox.runtime.base import Found, RuntimeAway, SandboxGone, SandboxPlan, Trace
 from signalbox_sandbox.runtime.keepers import ChangesLine, FileLine, KeeperGone, Keepers, Label
 
 log = telemetry.get_logger()
@@ -43,9 +43,9 @@ class BubblewrapRuntime:
     def enforced(self) -> frozenset[str]:
         return frozenset(self._always | {_GROUPED[limit] for limit in self._keepers.holds()})
 
-    async def all(self) -> Sequence[Found]:
+    async def all(self) -> Sequence[Trace]:
         return [
-            Found(uuid.UUID(label.id), label.epoch, alive=label.ended is None, ended=label.ended)
+            Trace(uuid.UUID(label.id), label.epoch, label.ended)
             for label in await asyncio.to_thread(self._keepers.labels)
             if _is_ours(label.id)
         ]
@@ -64,7 +64,7 @@ class BubblewrapRuntime:
                         return _ended(sandbox, self._keepers.label(identifier) or label)
                     await asyncio.sleep(_STEP)  # it begins, or ends
                 else:
-                    return Found(sandbox, status["epoch"], alive=True, paused=status["paused"])
+                    return Found(sandbox, status["epoch"], None, alive=True, paused=status["paused"])
 
     async def begin(self, plan: SandboxPlan) -> None:
         try:
@@ -181,4 +181,4 @@ def _is_ours(identifier: str) -> bool:
 
 
 def _ended(sandbox: uuid.UUID, label: Label) -> Found:
-    return Found(sandbox, label.epoch, alive=False, ended=label.ended)
+    return Found(sandbox, label.epoch, label.ended, alive=False)

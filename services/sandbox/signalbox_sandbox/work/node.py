@@ -10,9 +10,8 @@ from signalbox_common.db import Database, Transaction
 from signalbox_common.work import Worker
 from signalbox_sandbox import store
 from signalbox_sandbox.domain import Sandbox
-from signalbox_sandbox.runtime.base import Found, Runtime
+from signalbox_sandbox.runtime.base import Runtime, Trace
 from signalbox_sandbox.service import KIND
-from signalbox_sandbox.work.reconciler import Reconciler
 
 log = telemetry.get_logger()
 
@@ -28,7 +27,6 @@ class Node:
         database: Database,
         worker: Worker,
         runtime: Runtime,
-        reconciler: Reconciler,
         *,
         name: str,
         instance: str,
@@ -38,7 +36,6 @@ class Node:
         self._database = database
         self._worker = worker
         self._runtime = runtime
-        self._reconciler = reconciler
         self._name = name
         self._instance = instance
         self._url = url
@@ -54,7 +51,6 @@ class Node:
             self._tasks = [
                 asyncio.create_task(self._beat(), name="heartbeats of the node"),
                 asyncio.create_task(self._sweep(), name="looks at the node"),
-                asyncio.create_task(self._follow(), name="new sandboxes"),
             ]
 
     async def stop(self) -> None:
@@ -93,7 +89,7 @@ class Node:
         there = {found.id for found in here}
         for sandbox in wanted:
             if sandbox.status is SandboxStatus.RUNNING and sandbox.id in there:
-                self._watch(sandbox.id)
+                self.watch(sandbox.id)
         odd = [found.id for found in here if _is_odd(found, known.get(found.id), self._name)]
         odd += [sandbox.id for sandbox in wanted if sandbox.epoch and sandbox.id not in there]
         await self._reconsider(odd)
@@ -107,15 +103,8 @@ class Node:
     async def _put(self, transaction: Transaction, sandbox: uuid.UUID) -> None:
         await self._worker.put(transaction, KIND, str(sandbox), target=self._name, soonest=True)
 
-    async def _follow(self) -> None:
-        """Those that have just begun are watched at once."""
-        while True:
-            await self._reconciler.has_begun.wait()
-            self._reconciler.has_begun.clear()
-            while self._reconciler.begun:
-                self._watch(self._reconciler.begun.pop())
-
-    def _watch(self, sandbox: uuid.UUID) -> None:
+    def watch(self, sandbox: uuid.UUID) -> None:
+        """For its end, if nobody does already."""
         if sandbox not in self._watches:
             self._watches[sandbox] = asyncio.create_task(self._until_gone(sandbox), name=f"watch {sandbox}")
 
@@ -130,7 +119,7 @@ class Node:
             del self._watches[sandbox]
 
 
-def _is_odd(found: Found, known: Sandbox | None, node: str) -> bool:
+def _is_odd(found: Trace, known: Sandbox | None, node: str) -> bool:
     """Whether what is there is not what should be."""
     if known is None or known.ended or known.node != node or found.epoch < known.epoch:
         return True

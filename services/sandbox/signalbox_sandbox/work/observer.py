@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 from signalbox_common import background, telemetry
 from signalbox_common.contracts.sandbox import SandboxStatus
@@ -12,9 +11,9 @@ from signalbox_common.db import Database, Transaction
 from signalbox_common.work import Worker
 from signalbox_sandbox import store
 from signalbox_sandbox.domain import Sandbox, Wish
-from signalbox_sandbox.replies import tell
-from signalbox_sandbox.service import KIND, News
+from signalbox_sandbox.service import KIND
 from signalbox_sandbox.store import Instance
+from signalbox_sandbox.work.records import Records
 
 log = telemetry.get_logger()
 
@@ -26,10 +25,12 @@ _LATE = 2.0
 
 
 class Observer:
-    def __init__(self, database: Database, worker: Worker, news: News, *, node: str, instance: str) -> None:
+    def __init__(
+        self, database: Database, worker: Worker, records: Records, *, node: str, instance: str
+    ) -> None:
         self._database = database
         self._worker = worker
-        self._news = news
+        self._records = records
         self._node = node
         self._instance = instance
         self._beats: dict[str, tuple[int, float]] = {}
@@ -109,13 +110,9 @@ class Observer:
             await store.save(transaction, replace(sandbox, node=None))
             return
         if sandbox.wish is Wish.DESTROYED:
-            gone = sandbox.seen(SandboxStatus.DESTROYED, "node_lost", ended_at=locked.moment)
+            gone = sandbox.seen(SandboxStatus.DESTROYED, "node_lost")
         elif sandbox.status is SandboxStatus.RUNNING:
-            gone = sandbox.seen(SandboxStatus.LOST, "node_lost", ended_at=locked.moment)
+            gone = sandbox.seen(SandboxStatus.LOST, "node_lost")
         else:
             return
-        if sandbox.owner_run is not None:
-            transaction.operation = str(sandbox.owner_run)
-        await store.save(transaction, gone)
-        tell(transaction, gone)
-        transaction.after_commit.append(partial(self._news.tell, sandbox.id))
+        await self._records.write(transaction, gone, locked.moment)

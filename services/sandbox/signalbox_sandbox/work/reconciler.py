@@ -1,13 +1,11 @@
 """Makes a sandbox what is wanted of it, by what is there; however often, and wherever it was left."""
 
-import asyncio
 import json
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
-from functools import partial
+from datetime import timedelta
 from typing import Any
 
 from signalbox_common import telemetry
@@ -17,13 +15,12 @@ from signalbox_common.errors import SignalboxError
 from signalbox_common.outcomes import Outcome
 from signalbox_common.pending import PendingOperations
 from signalbox_common.secrets import SecretStore
-from signalbox_common.secrets.base import SecretNotFound
 from signalbox_common.work import Job, Worker
 from signalbox_common.work.kinds import Retry
 from signalbox_sandbox import errors, store
 from signalbox_sandbox.checkouts import Checkouts
 from signalbox_sandbox.domain import Sandbox, Wish, at_its_end
-from signalbox_sandbox.replies import reply_of, secret_name, tell
+from signalbox_sandbox.replies import reply_of, secret_name
 from signalbox_sandbox.runtime.base import (
     Found,
     Runtime,
@@ -32,7 +29,8 @@ from signalbox_sandbox.runtime.base import (
     SandboxGone,
     SandboxPlan,
 )
-from signalbox_sandbox.service import DEADLINE, KIND, News
+from signalbox_sandbox.service import DEADLINE, KIND
+from signalbox_sandbox.work.records import Records
 
 log = telemetry.get_logger()
 
@@ -45,38 +43,41 @@ class Reconciler:
     def __init__(
         self,
         database: Database,
-        worker: Worker,
         pending: PendingOperations,
         runtime: Runtime,
         checkouts: Checkouts,
         secrets: SecretStore,
-        news: News,
+        records: Records,
         *,
+        watch: Callable[[uuid.UUID], None],
         node: str,
         wait: float,
         usual: Mapping[str, float | None],
     ) -> None:
-        """`usual` are the limits of a sandbox for which nobody has said others, as the node knows them."""
+        """`watch` is told of each that runs here.
+
+        `usual` are the limits of a sandbox for which nobody has said others, as the node knows them.
+        """
         self._database = database
         self._pending = pending
         self._runtime = runtime
         self._checkouts = checkouts
         self._secrets = secrets
-        self._news = news
+        self._records = records
+        self._watch = watch
         self._node = node
         self._usual = usual
         self._wait = timedelta(seconds=wait)
-        self.begun: set[uuid.UUID] = set()
-        """Those that run here and whose end nobody watches for yet."""
-        self.has_begun = asyncio.Event()
-        register = worker.on(
+
+    def register(self, worker: Worker) -> None:
+        take = worker.on(
             KIND,
             most=MOST,
             most_in_project=MOST_IN_PROJECT,
             retry=Retry((0.5, 1.0, 2.0, 5.0, 10.0, 30.0)),
             failed=self._failed,
         )
-        register(self.reconcile)
+        take(self.reconcile)
 
     async def reconcile(self, job: Job) -> None:
         identifier = uuid.UUID(job.key)
@@ -122,7 +123,7 @@ class Reconciler:
             await job.again(transaction, ROOM_LOOK)
             return sandbox
         failed = sandbox.seen(SandboxStatus.FAILED, errors.NoCapacity.code)
-        failed = await self._record(transaction, failed, locked.moment)
+        failed = await self._records.write(transaction, failed, locked.moment)
         if locked.is_waited_for:
             await self._settle(transaction, failed, failed.generation)
         await job.done(transaction)
@@ -214,10 +215,6 @@ class Reconciler:
         self._watch(sandbox.id)
         return sandbox
 
-    def _watch(self, sandbox: uuid.UUID) -> None:
-        self.begun.add(sandbox)
-        self.has_begun.set()
-
     async def _while_paused(self, job: Job, sandbox: Sandbox, found: Found | None) -> Sandbox:
         if found is None:
             return sandbox.seen(SandboxStatus.LOST, "files_lost")
@@ -286,7 +283,7 @@ class Reconciler:
             wish=current.wish if newer else seen.wish,
         )
         if merged.version != current.version:
-            merged = await self._record(transaction, merged, locked.moment)
+            merged = await self._records.write(transaction, merged, locked.moment)
         elif merged != current:
             await store.save(transaction, merged)
         if locked.is_waited_for and (merged.fulfils(before.wish) or merged.ended):
@@ -296,30 +293,6 @@ class Reconciler:
             await job.again(transaction, ROOM_LOOK if waits else 0.0, target=merged.node)
         else:
             await job.done(transaction)
-
-    async def _record(self, transaction: Transaction, sandbox: Sandbox, now: datetime) -> Sandbox:
-        """With the moment, and for all who want to know."""
-        if sandbox.status is SandboxStatus.RUNNING:
-            sandbox = replace(sandbox, deadline=now + timedelta(seconds=sandbox.lifetime))
-        elif sandbox.status is SandboxStatus.PAUSED:
-            sandbox = replace(sandbox, deadline=now)
-        if sandbox.ended:
-            sandbox = replace(sandbox, ended_at=now)
-            if sandbox.has_env:
-                transaction.after_commit.append(partial(self._forget_env, sandbox.id))
-        if sandbox.owner_run is not None:
-            transaction.operation = str(sandbox.owner_run)
-        await store.save(transaction, sandbox)
-        tell(transaction, sandbox)
-        transaction.after_commit.append(partial(self._news.tell, sandbox.id))
-        return sandbox
-
-    async def _forget_env(self, identifier: uuid.UUID) -> None:
-        """Lost with the process, it is forgotten when the service tidies up."""
-        try:
-            await self._secrets.delete(secret_name(identifier))
-        except SecretNotFound:
-            return
 
     async def _settle(self, transaction: Transaction, sandbox: Sandbox, generation: int) -> None:
         """Answers the commands for which it is so, or never will be."""
@@ -338,7 +311,7 @@ class Reconciler:
         sandbox = locked.sandbox
         if not sandbox.ended:
             failed = sandbox.seen(SandboxStatus.FAILED, error.code)
-            sandbox = await self._record(transaction, failed, locked.moment)
+            sandbox = await self._records.write(transaction, failed, locked.moment)
         await self._settle(transaction, sandbox, sandbox.generation)
 
 

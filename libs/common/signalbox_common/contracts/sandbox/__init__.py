@@ -1,0 +1,7 @@
+"""Contracts of the sandbox service: safe machines that programs run in."""
+
+from signalbox_common.contracts.sandbox.base import *
+from signalbox_common.contracts.sandbox.changes import *
+from signalbox_common.contracts.sandbox.files import *
+from signalbox_common.contracts.sandbox.life import *
+from signalbox_common.contracts.sandbox.programs import *
