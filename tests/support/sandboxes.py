@@ -45,9 +45,9 @@ class SandboxScene:
         return found.json()
 
     async def change(self, sandbox: str, how: str, *, status: int = 200, **body: Any) -> Any:
-        """`pause`, `resume`, `timeout` or `destroy`."""
+        """`pause`, `resume`, `timeout`, `network` or `destroy`."""
         path = f"{SANDBOXES}/{sandbox}" + (f"/{how}" if how != "destroy" else "")
-        method = {"destroy": "DELETE", "timeout": "PUT"}.get(how, "POST")
+        method = {"destroy": "DELETE", "timeout": "PUT", "network": "PUT"}.get(how, "POST")
         answer = await self.http.request(method, path, headers=self.headers, json=body or None)
         assert answer.status_code == status, answer.text
         return answer.json()

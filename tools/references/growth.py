@@ -4,6 +4,7 @@ A break is a `v2` beside it. The references as they were last written are compar
 so that the rule counts for whoever reads those: clients of the API, and services on the bus.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ Schema = dict[str, Any]
 
 _UPPER = ("maxLength", "maxItems", "maxProperties", "maximum", "exclusiveMaximum")
 _LOWER = ("minLength", "minItems", "minProperties", "minimum", "exclusiveMinimum")
+_WORD = re.compile(r"\^([a-z0-9-]+)\$")
 _FIXED = ("pattern", "format", "multipleOf", "contentMediaType")
 _EVERY = frozenset({"null", "boolean", "object", "array", "number", "integer", "string"})
 
@@ -250,5 +252,8 @@ def _named(schema: Mapping[str, Any]) -> str:
 
 
 def _enumerated(schema: Mapping[str, Any]) -> frozenset[str] | None:
+    word = _WORD.fullmatch(schema.get("pattern", ""))
+    if word is not None:  # a pattern that one word alone matches
+        return frozenset({repr(word[1])})
     values = [schema["const"]] if "const" in schema else schema.get("enum")
     return None if values is None else frozenset(map(repr, values))

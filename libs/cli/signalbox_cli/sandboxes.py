@@ -66,6 +66,10 @@ class SandboxApi:
         answer = self.http.put(f"/api/v1/sandboxes/{sandbox}/timeout", json={"timeout": seconds})
         return self._settled(sandbox, answer)
 
+    def set_network(self, sandbox: str, network: Any) -> dict[str, Any]:
+        answer = self.http.put(f"/api/v1/sandboxes/{sandbox}/network", json={"network": network})
+        return self._settled(sandbox, answer)
+
     def destroy(self, sandbox: str) -> dict[str, Any]:
         return self._settled(sandbox, self.http.delete(f"/api/v1/sandboxes/{sandbox}"))
 

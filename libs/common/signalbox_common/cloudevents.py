@@ -9,6 +9,8 @@ from signalbox_common.contracts.events import Event
 from signalbox_common.keys import is_canonical_uuid
 
 MESSAGE_ID = "Nats-Msg-Id"
+TTL = "Nats-TTL"
+"""How long the stream keeps it, where that is not as long as it can."""
 
 
 @dataclass(frozen=True)

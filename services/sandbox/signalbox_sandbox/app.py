@@ -7,9 +7,11 @@ from signalbox_sandbox.data.changes import ChangeRoutes
 from signalbox_sandbox.data.desk import DataDesk
 from signalbox_sandbox.data.files import FileRoutes
 from signalbox_sandbox.data.processes import ProcessRoutes
+from signalbox_sandbox.domain import LIMITS_OF_NODE
 from signalbox_sandbox.runtime.bubblewrap import BubblewrapRuntime
 from signalbox_sandbox.service import Sandboxes
 from signalbox_sandbox.settings import SandboxSettings
+from signalbox_sandbox.work.egress import EgressLink
 from signalbox_sandbox.work.node import Node
 from signalbox_sandbox.work.observer import Observer
 from signalbox_sandbox.work.reconciler import Reconciler
@@ -32,12 +34,16 @@ def build(settings: SandboxSettings) -> Service:
         node=name,
         url=settings.data_address(),
         secret_key=settings.secret_key.get_secret_value(),
+        network=settings.sandbox_network,
     )
     handlers.register(app.bus, sandboxes)
     desk = DataDesk(app.database)
     ProcessRoutes(desk, runtime).register(app.data)
     FileRoutes(desk, runtime).register(app.data)
     ChangeRoutes(desk, runtime).register(app.data)
+    egress = EgressLink(app.database, app.bus, settings.sandboxes)
+    app.health.degraded_by["egress"] = lambda: egress.reason
+    app.health.degraded_by["limits"] = lambda: _not_enforced(runtime)
     records = Records(secrets, sandboxes.news)
     node = Node(
         app.database,
@@ -47,6 +53,7 @@ def build(settings: SandboxSettings) -> Service:
         instance=settings.instance,
         url=settings.data_address(),
         capacity=settings.sandbox_capacity,
+        alive=egress.beat,
     )
     reconciler = Reconciler(
         app.database,
@@ -76,6 +83,7 @@ def build(settings: SandboxSettings) -> Service:
 
     async def prepare() -> None:
         await secrets.check()
+        egress.start()
         await node.start()
         observer.start()
         runtime.remove_leftovers()
@@ -83,10 +91,16 @@ def build(settings: SandboxSettings) -> Service:
     async def finish() -> None:
         await observer.stop()
         await node.stop()
+        await egress.stop()
         await runtime.stop()
 
     app.prepare, app.finish, app.tidy = prepare, finish, tidying.tidy
     return app
+
+
+def _not_enforced(runtime: BubblewrapRuntime) -> str | None:
+    missing = sorted(set(LIMITS_OF_NODE) - runtime.enforced)
+    return f"not enforced on this node: {', '.join(missing)}" if missing else None
 
 
 def main() -> None:

@@ -69,6 +69,11 @@ class Sandbox:
     """Grows with everything that is asked for."""
     lifetime_due: bool = False
     """Whether its node has still to be told of another deadline."""
+    network: Mapping[str, Any] = field(default_factory=dict)
+    """As its node knows it: `public`, or `hosts`."""
+    network_due: bool = False
+    """Whether its node has still to be told of it."""
+    doors: tuple[Mapping[str, Any], ...] = ()
     status: SandboxStatus = SandboxStatus.CREATING
     reason: str | None = None
     node: str | None = None
@@ -86,7 +91,7 @@ class Sandbox:
     @property
     def is_settled(self) -> bool:
         """Whether there is nothing to do about it."""
-        return self.ended or (self.fulfils(self.wish) and not self.lifetime_due)
+        return self.ended or (self.fulfils(self.wish) and not (self.lifetime_due or self.network_due))
 
     @property
     def checkout(self) -> uuid.UUID | None:
@@ -97,6 +102,9 @@ class Sandbox:
 
     def given(self, lifetime: int) -> "Sandbox":
         return replace(self, lifetime=lifetime, lifetime_due=True, generation=self.generation + 1)
+
+    def reaching(self, network: Mapping[str, Any]) -> "Sandbox":
+        return replace(self, network=network, network_due=True, generation=self.generation + 1)
 
     def seen(self, status: SandboxStatus, reason: str | None = None, **more: Any) -> "Sandbox":
         return replace(self, status=status, reason=reason, version=self.version + 1, **more)

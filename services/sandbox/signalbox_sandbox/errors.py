@@ -33,6 +33,11 @@ class OwnerReserved(Forbidden):
     detail = "Only the service tasks makes sandboxes for runs."
 
 
+class NetworkNotAllowed(Forbidden):
+    code = "network_not_allowed"
+    detail = "The operator of this installation does not let sandboxes reach that much of the network."
+
+
 class ProjectGone(Conflict):
     code = "project_gone"
     detail = "The project was deleted."

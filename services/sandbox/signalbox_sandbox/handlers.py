@@ -16,5 +16,6 @@ def register(bus: ServiceBus, sandboxes: Sandboxes) -> None:
     bus.on_command(contract.ResumeSandbox)(sandboxes.resume)
     bus.on_command(contract.DestroySandbox)(sandboxes.destroy)
     bus.on_command(contract.SetSandboxDeadline)(sandboxes.set_deadline)
+    bus.on_command(contract.SetSandboxNetwork)(sandboxes.set_network)
     bus.on_fact(SANDBOXES_GONE)(sandboxes.project_gone)
     bus.on_fact(SANDBOXES_BACK)(sandboxes.project_back)

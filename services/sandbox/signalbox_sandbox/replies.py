@@ -2,6 +2,8 @@
 
 import json
 import uuid
+from collections.abc import Mapping
+from typing import Any
 
 from signalbox_common import outbox
 from signalbox_common.contracts import sandbox as contract
@@ -20,7 +22,8 @@ def reply_of(sandbox: Sandbox) -> contract.Sandbox:
         template=sandbox.template,
         status=sandbox.status,
         reason=sandbox.reason,
-        network="none",
+        network=network_of(sandbox.network),
+        doors=tuple(contract.Door.model_validate(door) for door in sandbox.doors),
         limits=contract.Limits.model_validate(sandbox.limits),
         not_enforced=sandbox.not_enforced,
         at_end=sandbox.at_end,
@@ -34,6 +37,21 @@ def reply_of(sandbox: Sandbox) -> contract.Sandbox:
         deadline=sandbox.deadline,
         destroyed_at=sandbox.since if sandbox.ended else None,
     )
+
+
+def network_of(known: Mapping[str, Any]) -> contract.Network:
+    """As it was asked for."""
+    if known.get("public"):
+        return "public"
+    hosts = tuple(known.get("hosts", ()))
+    return contract.AllowedHosts(allow=hosts) if hosts else "none"
+
+
+def known_network(asked: contract.Network) -> dict[str, Any]:
+    """As a node knows it."""
+    if isinstance(asked, contract.AllowedHosts):
+        return {"hosts": list(asked.allow)}
+    return {"public": True} if asked == "public" else {}
 
 
 def owner_of(sandbox: Sandbox) -> contract.SandboxOwner | None:

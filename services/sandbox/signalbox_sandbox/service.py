@@ -23,12 +23,14 @@ from signalbox_common.space import DiskSpace
 from signalbox_common.work import Worker
 from signalbox_sandbox import errors, store
 from signalbox_sandbox.domain import BASE, Sandbox, Wish
-from signalbox_sandbox.replies import encoded, reply_of, secret_name, tell
+from signalbox_sandbox.replies import encoded, known_network, reply_of, secret_name, tell
 
 KIND = "sandbox"
 """The work on one sandbox; its key is the id."""
-DEADLINE = "deadline"
-"""What a command waits for that asks for another deadline."""
+DEADLINE, NETWORK = "deadline", "network"
+"""What a command waits for that asks for another one."""
+NETWORKS = ("none", "allow", "public")
+"""Each gives more than the one before."""
 WAIT = 4.0
 """Seconds in which a sandbox that was asked for usually runs."""
 _LOOK = 0.25
@@ -79,8 +81,11 @@ class Sandboxes:
         node: str,
         url: str,
         secret_key: str,
+        network: str,
     ) -> None:
+        """`network` is the most that may be asked for."""
         self._node = node
+        self._network = network
         self._url = url
         self._database = database
         self._worker = worker
@@ -98,6 +103,7 @@ class Sandboxes:
             raise errors.OwnerReserved
         if ask.template != BASE:
             raise errors.UnknownTemplate
+        self._check_network(ask.network)
         identifier = uuid7()
         env = encoded({name: value.get_secret_value() for name, value in ask.env.items()})
         call = call.about(hmac.digest(self._key, env, "sha256").hex()[:32])
@@ -138,6 +144,8 @@ class Sandboxes:
             limits=ask.limits.model_dump(mode="json", by_alias=True, exclude_none=True),
             lifetime=ask.lifetime,
             at_end=ask.at_end,
+            network=known_network(ask.network),
+            doors=tuple(door.model_dump(mode="json") for door in ask.doors),
             labels=dict(ask.labels),
             has_env=bool(ask.env),
             node=self._node if here else None,
@@ -234,6 +242,21 @@ class Sandboxes:
         if sandbox.ended:
             raise errors.SandboxEnded
         return await self._wait(call, sandbox.given(command.lifetime), DEADLINE)
+
+    async def set_network(
+        self, call: Call, command: contract.SetSandboxNetwork
+    ) -> contract.Sandbox | Deferred:
+        self._check_network(command.network)
+        sandbox = await self._locked(call, command.sandbox)
+        if sandbox.ended:
+            raise errors.SandboxEnded
+        return await self._wait(call, sandbox.reaching(known_network(command.network)), NETWORK)
+
+    def _check_network(self, asked: contract.Network) -> None:
+        """The operator has said what may be asked for."""
+        needed = "allow" if isinstance(asked, contract.AllowedHosts) else asked
+        if NETWORKS.index(needed) > NETWORKS.index(self._network):
+            raise errors.NetworkNotAllowed
 
     async def _ask(self, call: Call, identifier: uuid.UUID, wish: Wish) -> contract.Sandbox | Deferred:
         sandbox = await self._locked(call, identifier)

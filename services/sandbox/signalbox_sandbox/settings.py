@@ -30,6 +30,8 @@ class SandboxSettings(SecretStoreSettings):
     """Files and folders that a sandbox may have."""
     sandbox_wait: float = Field(default=300.0, gt=0)
     """Seconds after which one that no node had room for has failed."""
+    sandbox_network: Literal["none", "allow", "public"] = "public"
+    """The most of the network that may be asked for: named hosts, or every public one."""
     data_url: str | None = None
     """Where others reach the data plane of this instance, if that is not where it listens."""
     sandbox_kept_days: int = Field(default=30, ge=1)

@@ -15,7 +15,7 @@ from signalbox_common.db import Transaction
 from signalbox_sandbox.domain import Sandbox, Wish
 
 _COLUMNS = tuple(field.name for field in fields(Sandbox))
-_JSON = frozenset({"limits", "labels", "not_enforced", "workspace"})
+_JSON = frozenset({"limits", "labels", "not_enforced", "workspace", "network", "doors"})
 _FIXED = frozenset({"id", "project_id", "created_by", "created_at"})
 
 
@@ -127,6 +127,7 @@ def _sandbox_of(row: Row[Any]) -> Sandbox:
         "wish": Wish(row.wish),
         "status": SandboxStatus(row.status),
         "not_enforced": tuple(row.not_enforced),
+        "doors": tuple(row.doors),
     }
     return Sandbox(**values)
 

@@ -1,4 +1,4 @@
-"""`signalbox sandbox`: create, ls, exec, shell, cp, logs, ps, pause, resume, timeout, kill."""
+"""`signalbox sandbox`: create, ls, exec, shell, cp, logs, ps, pause, resume, timeout, network, kill."""
 
 import json
 import sys
@@ -24,6 +24,10 @@ ProjectOption = Annotated[
 EnvOption = Annotated[
     list[str] | None, typer.Option("--env", "-e", metavar="NAME=VALUE", help="In the environment.")
 ]
+AllowOption = Annotated[
+    list[str] | None,
+    typer.Option("--allow", metavar="HOST[:PORT]", help="It may reach this host; `*.name` for all below."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="The id alone.")]
 _WIDTH = 36
 _INTERRUPTED = 130
@@ -47,6 +51,8 @@ def create(
     env: EnvOption = None,
     timeout: Annotated[int, typer.Option(help="Seconds until its end.")] = 3600,
     pause_at_end: Annotated[bool, typer.Option("--pause", help="Then it is paused, not destroyed.")] = False,
+    allow: AllowOption = None,
+    public: Annotated[bool, typer.Option("--public", help="It may reach every public host.")] = False,
     label: Annotated[list[str] | None, typer.Option("--label", "-l", metavar="NAME=VALUE")] = None,
     url: UrlOption = None,
     quiet: Quiet = False,
@@ -58,6 +64,7 @@ def create(
         "env": _pairs(env),
         "timeout": timeout,
         "atEnd": "pause" if pause_at_end else "destroy",
+        "network": _network(allow, public=public),
         "labels": _pairs(label),
     }
     with _open(url) as api:
@@ -210,6 +217,21 @@ def timeout(
 
 
 @app.command()
+def network(
+    sandbox: SandboxId,
+    allow: AllowOption = None,
+    public: Annotated[bool, typer.Option("--public", help="It may reach every public host.")] = False,
+    none: Annotated[bool, typer.Option("--none", help="It may reach nobody.")] = False,
+    url: UrlOption = None,
+) -> None:
+    """Set what a sandbox may reach; connections that are open and may not be any more are cut."""
+    if sum((bool(allow), public, none)) != 1:
+        raise fail("say one of --allow HOST, --public and --none", 2)
+    with _open(url) as api:
+        _show(api.set_network(api.find(sandbox), _network(allow, public=public)))
+
+
+@app.command()
 def kill(
     sandboxes: Annotated[list[str], typer.Argument(metavar="SANDBOX…", help="Ids, or their beginnings.")],
     url: UrlOption = None,
@@ -235,6 +257,12 @@ def _told(events: Iterator[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
             case "end":
                 return data
     raise fail("the sandbox ended before the program did")
+
+
+def _network(allow: list[str] | None, *, public: bool) -> Any:
+    if allow and public:
+        raise fail("--public is more than --allow: say one of them", 2)
+    return {"allow": allow} if allow else "public" if public else "none"
 
 
 def _pairs(given: list[str] | None) -> dict[str, str]:

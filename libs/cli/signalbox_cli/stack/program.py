@@ -81,6 +81,10 @@ class Sockets:
         self._open.append(listener)
         return listener.fileno(), int(listener.getsockname()[1])
 
+    @property
+    def ports(self) -> list[int]:
+        return [int(listener.getsockname()[1]) for listener in self._open]
+
     def close(self) -> None:
         for listener in self._open:
             listener.close()

@@ -7,21 +7,23 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from signalbox_cli.stack.home import Home
 from signalbox_cli.stack.program import Program
 
-NAME = "keeper"
-MODULE = "signalbox_sandbox.keeper"
+NAME, EGRESS = "keeper", "egress"
+MODULES = {NAME: "signalbox_sandbox.keeper", EGRESS: "signalbox_sandbox.egress"}
 ELSEWHERE = Path("/var/lib/signalbox")
 """Where they are kept for a home that the user of sandboxes cannot enter."""
 STOPPED = "node_stopped"
 PATIENCE = 10.0
 _TAKEN = ("PATH", "LANG", "SIGNALBOX_SANDBOX_UID")
 """Of our environment, all that it has: every keeper would carry the rest along."""
-_ROLE, _KEEPER, _LABEL = "role.sock", "keeper.sock", "label.json"
+_SETTINGS_OF_EGRESS = ("SIGNALBOX_PRIVATE_HOSTS",)
+_ROLE, _EGRESS, _KEEPER, _LABEL = "role.sock", "egress-control.sock", "keeper.sock", "label.json"
 
 
 def folder(home: Home) -> Path:
@@ -50,24 +52,38 @@ def make(home: Home) -> Path:
     return found
 
 
-def program(home: Home) -> Program:
-    """It ends with us, and what it keeps goes on: so it has no mark of ours, by which leftovers are ended."""
+def programs(home: Home, own_addresses: Iterable[str]) -> list[Program]:
+    """They end with us, and what is kept goes on: so they have no mark of ours, by which leftovers are ended.
+
+    `own_addresses` are those of this stack, which no sandbox reaches.
+    """
+    own = {"SIGNALBOX_OWN_ADDRESSES": ",".join(own_addresses)}
+    return [
+        _program(home, NAME, _ROLE, {}),
+        _program(home, EGRESS, _EGRESS, own | _from_environment(_SETTINGS_OF_EGRESS)),
+    ]
+
+
+def _program(home: Home, name: str, listens: str, settings: dict[str, str]) -> Program:
     place = make(home)
 
     async def ready() -> bool:
-        with suppress(OSError), _connected(place, _ROLE):
+        with suppress(OSError), _connected(place, listens):
             return True
         return False
 
     return Program(
-        name=NAME,
+        name=name,
         kind="service",
         ready=ready,
-        argv=[sys.executable, "-m", MODULE, "--with-parent"],
-        env={name: os.environ[name] for name in _TAKEN if name in os.environ}
-        | {"SIGNALBOX_SANDBOXES": str(place)},
+        argv=[sys.executable, "-m", MODULES[name], "--with-parent"],
+        env=_from_environment(_TAKEN) | settings | {"SIGNALBOX_SANDBOXES": str(place)},
         bare=True,
     )
+
+
+def _from_environment(names: Iterable[str]) -> dict[str, str]:
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def end_all(home: Home) -> int:

@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
-from signalbox_cli.provision.credentials import service_environment
+from signalbox_cli.provision.credentials import Endpoints, service_environment
 from signalbox_cli.stack import sandboxes
 from signalbox_cli.stack.home import Home
 from signalbox_cli.stack.modules import MODULES
@@ -19,7 +20,9 @@ class BadInstances(ValueError):
     """Carries what the person is to be told."""
 
 
-def programs(home: Home, sockets: Sockets, *, gateway_fd: int, instances: Mapping[str, int]) -> list[Program]:
+def programs(
+    home: Home, sockets: Sockets, endpoints: Endpoints, *, gateway_fd: int, instances: Mapping[str, int]
+) -> list[Program]:
     """Each service with its own credentials, and with none of anybody else's."""
     first = [_program(service, home, sockets, gateway_fd) for service in PROGRAMS]
     more = [
@@ -27,7 +30,15 @@ def programs(home: Home, sockets: Sockets, *, gateway_fd: int, instances: Mappin
         for service in PROGRAMS
         for number in range(2, instances.get(service, 1) + 1)
     ]
-    return [*first, *more, sandboxes.program(home)]
+    servers = (endpoints.postgres, endpoints.redis, endpoints.nats)
+    own = [*(f"127.0.0.1:{port}" for port in sockets.ports), *map(_address, servers)]
+    return [*first, *more, *sandboxes.programs(home, filter(None, own))]
+
+
+def _address(endpoint: str) -> str:
+    """`host:port`, also of a whole URL; nothing where no port is named."""
+    parts = urlsplit(endpoint if "://" in endpoint else f"//{endpoint}")
+    return f"{parts.hostname}:{parts.port}" if parts.port else ""
 
 
 def wanted_instances() -> dict[str, int]:

@@ -130,7 +130,7 @@ class Supervisor:
         await self._all_ready("server")
         await self._provision(secrets, servers)
         for program in services.programs(
-            self.home, self._sockets, gateway_fd=gateway_fd, instances=instances
+            self.home, self._sockets, servers.endpoints, gateway_fd=gateway_fd, instances=instances
         ):
             self._add(program, execute if program.argv else self._forkserver.launch)
         await self._all_ready("service")

@@ -29,7 +29,6 @@ KEPT = 24 * 3600
 WAITING = 64
 """Messages that may wait to be stored; whoever says more waits, too."""
 _AGAIN = 0.2
-_TTL = "Nats-TTL"
 
 
 @dataclass(frozen=True)
@@ -165,7 +164,7 @@ class Progress:
         subject = event.subject_in(self._project, service)
         headers = cloudevents.headers_of(event, uuid7(), service, operation=self._operation) | {
             cloudevents.MESSAGE_ID: f"{service}:{self._operation}:{event.number}",
-            _TTL: f"{self._kept}s",
+            cloudevents.TTL: f"{self._kept}s",
         }
         while True:
             with suppress(TimeoutError, NatsError):

@@ -23,13 +23,14 @@ from signalbox_common.contracts.sandbox import (
     PauseSandbox,
     ResumeSandbox,
     SetSandboxDeadline,
+    SetSandboxNetwork,
 )
 from signalbox_common.programs import OWNERS
 
 DAY = 24 * 3600.0
 MIB = 1024 * 1024
 
-GENERATION = 10
+GENERATION = 11
 """Grows whenever provisioning changes; an older program refuses to provision a newer installation."""
 
 KEY_BUCKET = "grant-keys"
@@ -197,7 +198,7 @@ INGEST_LETTERS = f"dlq.{INGEST.name}"
 _DELEGATING = (Delegate, DelegatedGrant, RenewDelegation, EndDelegation)
 _SANDBOXES = (
     *(CreateSandbox, GetSandbox, LocateSandbox, PauseSandbox, ResumeSandbox, DestroySandbox),
-    SetSandboxDeadline,
+    *(SetSandboxDeadline, SetSandboxNetwork),
 )
 SERVICE_CALLS: tuple[tuple[str, type[Request[Any]]], ...] = (
     ("catalog", GetNamespaces),

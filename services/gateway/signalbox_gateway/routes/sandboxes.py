@@ -38,7 +38,8 @@ class NewSandbox(SandboxBody):
     timeout: contract.Lifetime = 3600
     """Seconds until `atEnd`."""
     at_end: contract.AtEnd = contract.AtEnd.DESTROY
-    network: Annotated[str, Field(pattern="^none$")] = "none"
+    network: contract.Network = "none"
+    doors: contract.Doors = ()
     labels: Annotated[dict[contract.LabelName, contract.Label], Field(max_length=50)] = Field(
         default_factory=dict
     )
@@ -50,6 +51,8 @@ class NewSandbox(SandboxBody):
             limits=self.limits,
             lifetime=self.timeout,
             at_end=self.at_end,
+            network=self.network,
+            doors=self.doors,
             labels=self.labels,
         )
 
@@ -62,6 +65,10 @@ class NewSandboxSomewhere(NewSandbox):
 
 class Timeout(SandboxBody):
     timeout: contract.Lifetime
+
+
+class NetworkOf(SandboxBody):
+    network: contract.Network
 
 
 @routes.on("POST", "/sandboxes", contract.CreateSandbox, status=201, shows=_CREATING)
@@ -148,3 +155,9 @@ async def resume_sandbox(here: AtSandbox, sandbox_id: uuid.UUID) -> Response:
 async def set_timeout(here: AtSandbox, sandbox_id: uuid.UUID, body: Timeout) -> Response:
     """From now on it has that many seconds."""
     return await here.send(contract.SetSandboxDeadline(sandbox=sandbox_id, lifetime=body.timeout))
+
+
+@routes.on("PUT", "/sandboxes/{sandbox_id}/network", contract.SetSandboxNetwork)
+async def set_network(here: AtSandbox, sandbox_id: uuid.UUID, body: NetworkOf) -> Response:
+    """Holds for open connections, too."""
+    return await here.send(contract.SetSandboxNetwork(sandbox=sandbox_id, network=body.network))

@@ -13,9 +13,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from signalbox_sandbox.keeper import box, files, libc, limits, seccomp
+from signalbox_sandbox.keeper import box, egress, files, libc, limits, seccomp
 
 LONGEST = 128 * 1024
 """Bytes of one message to or from it."""
@@ -28,6 +28,15 @@ _STILL = (b"T", b"t", b"Z", b"X")
 _DEFAULT = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 """Whoever has started us may have set them otherwise, as Python does."""
 _NOT_STARTED = 70
+_READY = b"ready"
+
+
+class ResidentRules(NamedTuple):
+    """What the resident lives by."""
+
+    limits: Mapping[str, int | None]
+    ports: Sequence[int]
+    """At which the sandbox has ways out."""
 
 
 class Newcomer:
@@ -44,14 +53,18 @@ class Newcomer:
                 os._exit(_NOT_STARTED)
         theirs.close()
 
-    def let_in(self, namespaces: Sequence[int], limited: Mapping[str, int | None]) -> socket.socket:
-        """The keeper's end of their conversation, once the resident takes orders."""
-        socket.send_fds(self.conversation, [json.dumps(limited).encode()], list(namespaces))
+    def let_in(self, namespaces: Sequence[int], rules: ResidentRules) -> list[socket.socket]:
+        """The listeners that it has made, once the resident takes orders."""
+        socket.send_fds(self.conversation, [json.dumps(rules).encode()], list(namespaces))
         _, status = os.waitpid(self._pid, 0)
-        if status != 0 or self.conversation.recv(16) != b"ready":
+        said = b""
+        listening: list[int] = []
+        if status == 0:
+            said, listening = libc.receive(self.conversation, len(_READY), len(rules.ports))
+        if said != _READY or len(listening) != len(rules.ports):
             self.conversation.close()
             raise box.StartFailed("the sandbox could not be joined")
-        return self.conversation
+        return [socket.socket(fileno=descriptor) for descriptor in listening]
 
     def turn_away(self) -> None:
         self.conversation.close()
@@ -66,11 +79,11 @@ def _join(orders: socket.socket) -> None:
     for namespace in namespaces:
         libc.join(namespace)
     if os.fork() == 0:  # only a child is in the namespace of processes
-        _live(orders, json.loads(said))
+        _live(orders, ResidentRules(*json.loads(said)))
     os._exit(0)
 
 
-def _live(orders: socket.socket, limited: Mapping[str, int | None]) -> None:
+def _live(orders: socket.socket, rules: ResidentRules) -> None:
     """Until the keeper is gone, and all else inside with it."""
     os.setsid()
     libc.close_all_but(orders.fileno())
@@ -81,10 +94,13 @@ def _live(orders: socket.socket, limited: Mapping[str, int | None]) -> None:
     libc.hide_from_others()  # again: another user namespace has changed it
     os.chdir("/")
     os.umask(0o022)
-    limits.apply(limited)
+    limits.apply(rules.limits)
+    listening = egress.listeners(rules.ports)
     libc.drop_privileges()
     libc.filter_calls(seccomp.RULES)
-    orders.send(b"ready")
+    socket.send_fds(orders, [_READY], [listener.fileno() for listener in listening])
+    for listener in listening:
+        listener.close()
     Resident(orders).serve()
 
 

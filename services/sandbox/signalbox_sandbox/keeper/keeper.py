@@ -4,7 +4,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
@@ -12,6 +12,7 @@ from signalbox_sandbox.keeper import libc, upper
 from signalbox_sandbox.keeper.box import TREE, Box, Plan
 from signalbox_sandbox.keeper.connection import Connection, Request, count_of
 from signalbox_sandbox.keeper.disk import DiskWatch
+from signalbox_sandbox.keeper.egress import Egress
 from signalbox_sandbox.keeper.loop import Loop, Timer
 from signalbox_sandbox.keeper.orders import Answer, Orders
 from signalbox_sandbox.keeper.process import Process, resize
@@ -32,17 +33,19 @@ class Keeper:
         box: Box,
         resident: socket.socket,
         listener: socket.socket,
+        ways_out: Sequence[socket.socket],
         plan: Plan,
         request: dict[str, Any],
     ) -> None:
-        """`request` is what the role was asked for: `epoch`, `lifetime`, `env`."""
+        """`request` is what the role was asked for: `epoch`, `lifetime`, `env`, `network`, `doors`."""
         self._box = box
         self._plan = plan
         self._epoch = request["epoch"]
         self._listener = listener
         self._loop = Loop()
         self._why = ""
-        self._processes = Processes(self._loop, request.get("env", {}))
+        self._egress = Egress(self._loop, plan.folder.parent, ways_out, request)
+        self._processes = Processes(self._loop, lambda: {**self._egress.variables, **request.get("env", {})})
         self._orders = self._processes.orders = Orders(
             self._loop,
             resident,
@@ -70,6 +73,7 @@ class Keeper:
         self._actions: dict[str, Callable[[Connection, Request], None]] = {
             "status": self._status,
             "set-deadline": self._extend,
+            "set-network": self._set_network,
             "pause": self._pause,
             "resume": self._resume,
             "watch": self._watch,
@@ -164,6 +168,13 @@ class Keeper:
     def _extend(self, connection: Connection, request: Request) -> None:
         self._set_deadline(request["seconds"])
         connection.answer({})
+
+    def _set_network(self, connection: Connection, request: Request) -> None:
+        """Programs that run already find a way out by the proxy alone, if they know it."""
+        policy = request["network"]
+        if not isinstance(policy, dict):
+            raise TypeError("a policy says `public` or `hosts`")
+        self._egress.set_policy(policy, partial(connection.answer, {}))
 
     def _pause(self, connection: Connection, _request: Request) -> None:
         """Its time stands still, too."""

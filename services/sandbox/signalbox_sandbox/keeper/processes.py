@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -26,11 +26,11 @@ _STREAMS = (Kind.STDOUT, Kind.STDERR)
 
 
 class Processes:
-    def __init__(self, loop: Loop, environment: dict[str, str]) -> None:
+    def __init__(self, loop: Loop, environment: Callable[[], Mapping[str, str]]) -> None:
         self._loop = loop
         self._budget = Budget()
         self._environment = environment
-        """What all of them have in theirs."""
+        """What all that are started now have in theirs."""
         self.paused = False
         self.frozen = False
         """Whether nothing is to run, so that nothing changes."""
@@ -90,7 +90,7 @@ class Processes:
         order = {
             "do": "start",
             "argv": asked["argv"],
-            "env": {**self._environment, **asked.get("env", {})},
+            "env": {**self._environment(), **asked.get("env", {})},
             "cwd": asked.get("cwd") or WORKSPACE,
             "pty": asked.get("pty") is not None,
             "mark": process.key,

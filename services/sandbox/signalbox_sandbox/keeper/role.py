@@ -15,7 +15,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from signalbox_sandbox.keeper import box, inside, libc, limits, wire
+from signalbox_sandbox.keeper import box, egress, inside, libc, limits, wire
 from signalbox_sandbox.keeper.groups import Groups, within
 from signalbox_sandbox.keeper.keeper import Keeper
 
@@ -252,7 +252,9 @@ def _run(
     try:
         started.settle()
         namespaces = started.namespaces()
-        resident = newcomer.let_in(namespaces, request["limits"])
+        listening = newcomer.let_in(
+            namespaces, inside.ResidentRules(request["limits"], egress.ports_of(request))
+        )
     except BaseException:
         newcomer.turn_away()
         started.end()
@@ -260,7 +262,7 @@ def _run(
     for descriptor in namespaces:
         os.close(descriptor)
     signal.alarm(0)
-    keeper = Keeper(started, resident, listener, plan, request)
+    keeper = Keeper(started, newcomer.conversation, listener, listening, plan, request)
     with connection, suppress(OSError):  # who has asked finds it by its label, if not by this answer
         connection.sendall(wire.encode({"pid": os.getpid()}))
     return keeper.run()

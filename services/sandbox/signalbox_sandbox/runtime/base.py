@@ -37,6 +37,10 @@ class SandboxPlan:
     env: Mapping[str, str] = field(default_factory=dict)
     lower: Path | None = None
     """The checkout that its workspace begins with: `tree`, and `git`."""
+    network: Mapping[str, Any] = field(default_factory=dict)
+    """As `egress/policy.py` reads it."""
+    doors: Sequence[Mapping[str, Any]] = ()
+    """`name`, `port` and `target` of each."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,9 @@ class Runtime(Protocol):
     async def resume(self, sandbox: uuid.UUID, lifetime: float) -> None: ...
 
     async def set_deadline(self, sandbox: uuid.UUID, lifetime: float) -> None: ...
+
+    async def set_network(self, sandbox: uuid.UUID, network: Mapping[str, Any]) -> None:
+        """Also for connections that are open."""
 
     async def end(self, sandbox: uuid.UUID) -> None:
         """Its programs; returns when none is left. What it has written stays."""

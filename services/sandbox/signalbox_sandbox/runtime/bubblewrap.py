@@ -5,7 +5,7 @@ import os
 import platform
 import shutil
 import uuid
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from itertools import count
 from pathlib import Path
@@ -75,6 +75,8 @@ class BubblewrapRuntime:
                 limits=plan.limits,
                 env=plan.env,
                 lower=plan.lower,
+                network=plan.network,
+                doors=plan.doors,
             )
         except KeeperGone as error:
             raise RuntimeAway(f"no sandboxes are begun here at the moment: {error}") from error
@@ -87,6 +89,9 @@ class BubblewrapRuntime:
 
     async def set_deadline(self, sandbox: uuid.UUID, lifetime: float) -> None:
         await self.ask(sandbox, "set-deadline", seconds=lifetime)
+
+    async def set_network(self, sandbox: uuid.UUID, network: Mapping[str, Any]) -> None:
+        await self.ask(sandbox, "set-network", network=dict(network))
 
     async def end(self, sandbox: uuid.UUID) -> None:
         with suppress(SandboxGone):

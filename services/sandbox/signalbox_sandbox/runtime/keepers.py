@@ -175,10 +175,13 @@ class Keepers:
         lower: Path | None = None,
         limits: Mapping[str, float | None] | None = None,
         env: Mapping[str, str] | None = None,
+        network: Mapping[str, Any] | None = None,
+        doors: Sequence[Mapping[str, Any]] = (),
     ) -> KeeperClient:
         """A new sandbox; returns when it takes orders."""
         request: dict[str, Any] = {"id": identifier, "epoch": epoch, "lifetime": lifetime}
         request |= {"limits": dict(limits or {}), "env": dict(env or {})}
+        request |= {"network": dict(network or {}), "doors": [dict(door) for door in doors]}
         if lower is not None:
             request["lower"] = str(lower)
         async with _Line.to(self._folder, SOCKET) as line:

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from signalbox_common import background, telemetry
 from signalbox_common.contracts.sandbox import SandboxStatus
@@ -32,7 +32,9 @@ class Node:
         instance: str,
         url: str,
         capacity: int,
+        alive: Callable[[], None],
     ) -> None:
+        """`alive` is called when others can have seen that we are."""
         self._database = database
         self._worker = worker
         self._runtime = runtime
@@ -40,6 +42,7 @@ class Node:
         self._instance = instance
         self._url = url
         self._capacity = capacity
+        self._alive = alive
         self._watches: dict[uuid.UUID, asyncio.Task[None]] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -47,6 +50,7 @@ class Node:
         async with self._database.reading() as connection:
             await store.enroll(connection, self._name, self._capacity)
             await store.beat(connection, self._instance, self._name, self._url)
+        self._alive()
         if not self._tasks:
             self._tasks = [
                 asyncio.create_task(self._beat(), name="heartbeats of the node"),
@@ -67,6 +71,7 @@ class Node:
             try:
                 async with self._database.reading() as connection:
                     await store.beat(connection, self._instance, self._name, self._url)
+                self._alive()
             except Exception as error:  # noqa: BLE001 - the next one counts
                 log.warning("no heartbeat", reason=repr(error)[:300])
 

@@ -29,7 +29,7 @@ from signalbox_sandbox.runtime.base import (
     SandboxGone,
     SandboxPlan,
 )
-from signalbox_sandbox.service import DEADLINE, KIND
+from signalbox_sandbox.service import DEADLINE, KIND, NETWORK
 from signalbox_sandbox.work.records import Records
 
 log = telemetry.get_logger()
@@ -172,6 +172,8 @@ class Reconciler:
             {**self._usual, **sandbox.node_limits()},
             await self._env(sandbox),
             lower,
+            sandbox.network,
+            sandbox.doors,
         )
         try:
             await self._runtime.begin(plan)
@@ -195,31 +197,43 @@ class Reconciler:
     def _running(self, sandbox: Sandbox) -> Sandbox:
         self._watch(sandbox.id)
         missing = sandbox.limits_without(self._runtime.enforced)
-        return sandbox.seen(SandboxStatus.RUNNING, not_enforced=missing, lifetime_due=False)
+        return sandbox.seen(
+            SandboxStatus.RUNNING, not_enforced=missing, lifetime_due=False, network_due=False
+        )
 
     async def _while_running(self, sandbox: Sandbox, found: Found | None) -> Sandbox:
         if found is None or not found.alive:
             return await self._ended(sandbox, found)
         try:
-            if sandbox.wish is Wish.PAUSED:
-                await self._runtime.pause(sandbox.id)
-                return sandbox.seen(SandboxStatus.PAUSED, "asked", lifetime_due=False)
-            if found.paused:
-                await self._runtime.resume(sandbox.id, sandbox.lifetime)
-                return self._running(sandbox)
-            if sandbox.lifetime_due:
-                await self._runtime.set_deadline(sandbox.id, sandbox.lifetime)
-                return self._running(sandbox)
+            return await self._adjusted(sandbox, found)
         except SandboxGone:
             return await self._ended(sandbox, await self._runtime.find(sandbox.id))
+
+    async def _adjusted(self, sandbox: Sandbox, found: Found) -> Sandbox:
+        if sandbox.network_due:
+            await self._runtime.set_network(sandbox.id, sandbox.network)
+        if sandbox.wish is Wish.PAUSED:
+            await self._runtime.pause(sandbox.id)
+            return sandbox.seen(SandboxStatus.PAUSED, "asked", lifetime_due=False, network_due=False)
+        if found.paused:
+            await self._runtime.resume(sandbox.id, sandbox.lifetime)
+        elif sandbox.lifetime_due:
+            await self._runtime.set_deadline(sandbox.id, sandbox.lifetime)
+        if found.paused or sandbox.lifetime_due or sandbox.network_due:
+            return self._running(sandbox)
         self._watch(sandbox.id)
         return sandbox
 
     async def _while_paused(self, job: Job, sandbox: Sandbox, found: Found | None) -> Sandbox:
         if found is None:
             return sandbox.seen(SandboxStatus.LOST, "files_lost")
+        if sandbox.network_due and found.alive:
+            try:
+                await self._runtime.set_network(sandbox.id, sandbox.network)
+            except SandboxGone:
+                raise errors.NodeAway from None  # looked at again
         if sandbox.wish is Wish.PAUSED:
-            return replace(sandbox, lifetime_due=False)
+            return replace(sandbox, lifetime_due=False, network_due=False)
         if found.alive and found.paused:
             try:
                 await self._runtime.resume(sandbox.id, sandbox.lifetime)
@@ -280,6 +294,7 @@ class Reconciler:
             epoch=seen.epoch,
             not_enforced=seen.not_enforced,
             lifetime_due=current.lifetime_due if newer else seen.lifetime_due,
+            network_due=current.network_due if newer else seen.network_due,
             wish=current.wish if newer else seen.wish,
         )
         if merged.version != current.version:
@@ -327,6 +342,6 @@ def _needs_place(sandbox: Sandbox) -> bool:
 def _outcome(sandbox: Sandbox, wish: str) -> Outcome[Any]:
     if sandbox.ended and wish != Wish.DESTROYED:
         return Outcome.failure(errors.SandboxEnded())
-    if sandbox.ended or wish == DEADLINE or sandbox.fulfils(Wish(wish)):
+    if sandbox.ended or wish in (DEADLINE, NETWORK) or sandbox.fulfils(Wish(wish)):
         return Outcome.of(reply_of(sandbox))
     return Outcome.failure(errors.Superseded())

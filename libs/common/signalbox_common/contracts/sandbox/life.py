@@ -3,7 +3,7 @@
 import uuid
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
@@ -12,6 +12,7 @@ from signalbox_common.contracts.events import Event
 from signalbox_common.contracts.paging import Cursor
 from signalbox_common.contracts.roles import ProjectRole
 from signalbox_common.contracts.sandbox.base import AREA, Environment, Lifetime
+from signalbox_common.contracts.sandbox.network import Door, Doors, Network
 
 _NOT_FOUND = {"sandbox_not_found": 404}
 _CHANGED = _NOT_FOUND | {"sandbox_ended": 409, "superseded": 409, "no_capacity": 409}
@@ -72,7 +73,8 @@ class Sandbox(Reply):
     status: SandboxStatus
     reason: str | None = None
     """Why it is so, where it has ended or waits."""
-    network: Literal["none"]
+    network: Network
+    doors: tuple[Door, ...] = ()
     limits: Limits
     not_enforced: tuple[str, ...] = ()
     """Which of the limits that were asked for do not hold on its node."""
@@ -99,7 +101,12 @@ class CreateSandbox(Ask[Sandbox]):
     grant = GrantScope.PROJECT
     least_role = ProjectRole.DEVELOPER
     area = AREA
-    refusals = {"unknown_template": 422, "owner_reserved": 403, "project_gone": 409}
+    refusals = {
+        "unknown_template": 422,
+        "owner_reserved": 403,
+        "project_gone": 409,
+        "network_not_allowed": 403,
+    }
 
     owned_by: SandboxOwner | None = Field(default=None, alias="owner")
     """For the service tasks alone: asked for again, it is answered with the same sandbox."""
@@ -110,7 +117,8 @@ class CreateSandbox(Ask[Sandbox]):
     limits: Limits = Limits()
     lifetime: Lifetime = 3600
     at_end: AtEnd = AtEnd.DESTROY
-    network: Literal["none"] = "none"
+    network: Network = "none"
+    doors: Doors = ()
     labels: Annotated[dict[LabelName, Label], Field(max_length=50)] = Field(default_factory=dict)
 
 
@@ -223,6 +231,20 @@ class SetSandboxDeadline(Command[Sandbox]):
 
     sandbox: uuid.UUID
     lifetime: Lifetime
+
+
+class SetSandboxNetwork(Command[Sandbox]):
+    """Holds for open connections, too; programs that were started without a way out do not look for one."""
+
+    subject = "cmd.sandbox.v1.set-network"
+    grant = GrantScope.PROJECT
+    least_role = ProjectRole.DEVELOPER
+    area = AREA
+    target = "sandbox"
+    refusals = _CHANGED | {"network_not_allowed": 403}
+
+    sandbox: uuid.UUID
+    network: Network
 
 
 class SandboxChanged(Event):

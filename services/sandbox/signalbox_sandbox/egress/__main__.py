@@ -1,0 +1,55 @@
+"""`python -m signalbox_sandbox.egress`: the role, with what its environment says."""
+
+import asyncio
+import os
+import pwd
+import signal
+import sys
+from pathlib import Path
+
+import uvloop
+
+from signalbox_sandbox.egress.proxy import Proxy, rules_of
+from signalbox_sandbox.egress.server import EgressServer
+from signalbox_sandbox.keeper import libc
+from signalbox_sandbox.keeper.__main__ import DEFAULT_UID, WITH_PARENT
+
+NOBODY = "nobody"
+
+
+async def _serve(server: EgressServer) -> None:
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    await server.start()
+    if os.geteuid() == 0:
+        _drop_root()
+    await told.wait()
+    await server.stop()
+
+
+def _drop_root() -> None:
+    """Whoever breaks in here is nobody."""
+    account = pwd.getpwnam(NOBODY)
+    os.setgroups([])
+    os.setresgid(account.pw_gid, account.pw_gid, account.pw_gid)
+    os.setresuid(account.pw_uid, account.pw_uid, account.pw_uid)
+
+
+def main() -> None:
+    if WITH_PARENT in sys.argv:
+        libc.end_with_parent(signal.SIGTERM)
+    folder = Path(os.environ["SIGNALBOX_SANDBOXES"]).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    uid = int(os.environ.get("SIGNALBOX_SANDBOX_UID") or DEFAULT_UID) if os.geteuid() == 0 else None
+    try:
+        rules = rules_of(os.environ)
+    except ValueError as error:
+        sys.exit(f"SIGNALBOX_PRIVATE_HOSTS, SIGNALBOX_OWN_ADDRESSES: {error}")
+    server = EgressServer(folder, Proxy(rules), sandbox_uid=uid)
+    "localhost".encode("idna")  # imports what resolving needs: nobody else could
+    uvloop.run(_serve(server))
+
+
+if __name__ == "__main__":
+    main()
