@@ -34,6 +34,7 @@ ACCOUNT = "/api/v1/projects/{project_id}/service-accounts/{account_id}"
 SANDBOX = "/api/v1/sandboxes/{sandbox_id}"
 FILES = f"{SANDBOX}/files"
 PROCESS = f"{SANDBOX}/processes/{{key}}"
+PORT = f"{SANDBOX}/ports/{{port}}"
 KIND = "/api/v1/kinds/{plural}"
 ONE = f"{KIND}/{{name}}"
 PACKAGE = "/api/v1/kinds/skills/{name}/package"
@@ -199,6 +200,24 @@ ROWS = (
     in_sandbox(f"GET {FILES}/archive", "developer", "200"),
     in_sandbox(f"POST {FILES}/move", "developer", "204"),
     in_sandbox(f"DELETE {FILES}", "developer", "204"),
+    in_sandbox(f"GET {SANDBOX}/metrics", "viewer", "200"),
+    *(
+        in_sandbox(f"{method} {PORT}/{{path}}", "viewer", "409 nobody_listens")
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+    ),
+    replace(in_sandbox(f"POST {PORT}/links", "viewer", "201"), narrow=IN_PERSON),
+    Row(
+        f"WS {PORT}/{{path}}",
+        "viewer",
+        "4403 nobody_listens",
+        anonymous="4401 unauthenticated",
+        expired="4401 token_expired",
+        ended="4401 session_ended",
+        narrow="4403 insufficient_scope",
+        stranger="4403 sandbox_not_found",
+        admin="4403 sandbox_not_found",
+    ),
+    open_to_all("GET /preview/{link}/{path}", "410 preview_ended"),
     in_sandbox(f"PUT {SANDBOX}/timeout", "developer", "200"),
     in_sandbox(f"PUT {SANDBOX}/network", "developer", "200"),
     in_sandbox(f"POST {SANDBOX}/pause", "developer", "200"),
@@ -292,6 +311,7 @@ NEW_PASSWORD = {"currentPassword": "{password}", "newPassword": "{password} and 
 MEMBER = {"user_id": "member_id"}
 
 WAITING = Words(path={"key": "waits"})
+AT_PORT = Words(path={"port": "8123", "path": "page"})
 
 WORDS = {
     "POST /api/v1/auth/register": Words(NEW_USER),
@@ -322,6 +342,9 @@ WORDS = {
     "POST /api/v1/projects/{project_id}/sandboxes": Words({}),
     f"POST {SANDBOX}/exec": Words({"command": "true"}),
     f"POST {SANDBOX}/processes": Words({"command": "true"}),
+    **{f"{method} {PORT}/{{path}}": AT_PORT for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "WS")},
+    f"POST {PORT}/links": replace(AT_PORT, body={}),
+    "GET /preview/{link}/{path}": Words(path={"link": "bm9uZQ", "path": "page"}),
     f"PUT {SANDBOX}/timeout": Words({"timeout": 600}),
     f"PUT {SANDBOX}/network": Words({"network": "none"}),
     f"PUT {FILES}": Words(query={"path": "file"}, content=b"content"),

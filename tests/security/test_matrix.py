@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 
 from signalbox_gateway.app import build
 from signalbox_gateway.settings import GatewaySettings
-from tests.security.matrix import REFUSED, ROWS, Row
+from tests.security.matrix import REFUSED, ROWS, WORDS, Row, Words
 from tests.security.world import NAMES, World, ids_of, missing
 from tests.support.installation import Installation
 from tests.support.sandboxes import running_sandboxes
@@ -139,7 +140,8 @@ async def _answer(world: World, address: str, row: Row, asker: str) -> httpx.Res
         return await world.ask(row, headers)
     # The token comes with the first word: a refusal of the request itself would not say why.
     token = headers.get("Authorization", "").removeprefix("Bearer ")
-    async with connect(f"ws://{address}{row.path.format_map(world.ids(row))}") as connection:
+    path = row.path.format_map(world.ids(row) | WORDS.get(row.route, Words()).path)
+    async with connect(f"ws://{address}{path}") as connection:
         await connection.send(json.dumps({"type": "auth", "token": token} if token else {"type": "ping"}))
         try:
             return str(json.loads(await asyncio.wait_for(connection.recv(), 5))["type"])
@@ -161,11 +163,12 @@ def _documented(app: FastAPI) -> dict[str, dict[str, Any]]:
 def _served(app: FastAPI) -> Iterator[str]:
     """What the router would answer under the API's path, documented or not."""
     for context in iter_route_contexts(app.routes):
-        if (context.path or "").startswith(f"{API}/"):
+        path = re.sub(r":\w+}", "}", context.path or "")
+        if path.startswith(f"{API}/"):
             if isinstance(context.original_route, APIWebSocketRoute):
-                yield f"WS {context.path}"
+                yield f"WS {path}"
             for method in context.methods or ():
-                yield f"{method} {context.path}"
+                yield f"{method} {path}"
 
 
 def _undocumented(app: FastAPI, row: Row, answer: httpx.Response | str) -> Iterator[str]:

@@ -16,6 +16,7 @@ from signalbox_common.errors import SignalboxError
 _PAGE = 200
 _PATIENCE = 60.0
 _LOOK = 0.2
+_GONE, _CONFLICT = 404, 409
 _WHOLE = 36
 """Characters of a whole id."""
 
@@ -77,6 +78,27 @@ class SandboxApi:
         if wait_for(self.http, answer):
             return self.get(sandbox)
         found: dict[str, Any] = answer.json()
+        return found
+
+    def link(self, sandbox: str, port: int, seconds: int) -> dict[str, Any]:
+        path = f"/api/v1/sandboxes/{sandbox}/ports/{port}/links"
+        found: dict[str, Any] = self.http.post(path, json={"expiresIn": seconds}).json()
+        return found
+
+    def all_metrics(self, project: str | None = None) -> dict[str, dict[str, Any]]:
+        """Of those that run, by their id."""
+        running = [each["id"] for each in self.every(project) if each["status"] == "running"]
+        found = {sandbox: self.metrics(sandbox) for sandbox in running}
+        return {sandbox: said for sandbox, said in found.items() if said is not None}
+
+    def metrics(self, sandbox: str) -> dict[str, Any] | None:
+        """None where it does not run."""
+        try:
+            found: dict[str, Any] = self.http.get(f"/api/v1/sandboxes/{sandbox}/metrics").json()
+        except SignalboxError as error:
+            if error.status not in (_GONE, _CONFLICT):
+                raise
+            return None
         return found
 
     def processes(self, sandbox: str) -> list[dict[str, Any]]:

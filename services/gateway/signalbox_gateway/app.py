@@ -12,6 +12,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.types import Receive, Scope, Send
 
 from signalbox_common import __version__, telemetry
 from signalbox_common.bus import Bus
@@ -29,6 +30,7 @@ from signalbox_gateway.live.node import Node
 from signalbox_gateway.live.resource_watch import ChangeSignals
 from signalbox_gateway.live.tickets import Tickets
 from signalbox_gateway.origins import Origins
+from signalbox_gateway.previews import PREVIEW, Links
 from signalbox_gateway.routes import (
     accounts,
     apply,
@@ -46,6 +48,7 @@ from signalbox_gateway.routes import (
     packages,
     projects,
     sandbox_files,
+    sandbox_ports,
     sandbox_programs,
     sandboxes,
     sessions,
@@ -76,6 +79,7 @@ ROUTES = (
     sandboxes,
     sandbox_programs,
     sandbox_files,
+    sandbox_ports,
     operations,
     live,
 )
@@ -149,7 +153,7 @@ def build(settings: GatewaySettings, *, started: Callable[[], object] | None = N
     app.state.cookies = Cookies(origins, addresses, settings.cookie_secure, settings.env == "development")
     app.state.tickets = Tickets(redis, secret_key)
     app.state.node = node
-    app.state.external = Reader(secret_key)
+    app.state.external, app.state.preview_links = Reader(secret_key), Links(secret_key)
     app.state.change_signals = ChangeSignals(bus)
     problems.install(app)
     openapi.install(app)
@@ -168,11 +172,21 @@ def _add_routes(app: FastAPI, settings: GatewaySettings) -> None:
         pages.install(app)
 
 
+class _Cors(CORSMiddleware):
+    """But for previews, which are nobody's origin."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith(PREVIEW):
+            await self.app(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
 def add_middlewares(app: FastAPI, settings: GatewaySettings, limits: bodies.Limits = ()) -> None:
     """What every request passes, the last one added first; `limits` of those bodies that may be larger."""
     app.add_middleware(GZipMiddleware, minimum_size=1024)
     app.add_middleware(
-        CORSMiddleware,
+        _Cors,
         allow_origins=settings.origins(),
         allow_credentials=True,
         allow_methods=["*"],

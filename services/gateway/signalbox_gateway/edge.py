@@ -71,7 +71,8 @@ class Edge:
                 out = MutableHeaders(scope=message)
                 out["X-Request-ID"] = request_id
                 out["X-Correlation-ID"] = correlation_id
-                out["Content-Security-Policy"] = pages.CSPS.get(scope["path"], STRICT_CSP)
+                # Only what shows something of others says so itself.
+                out.setdefault("Content-Security-Policy", pages.CSPS.get(scope["path"], STRICT_CSP))
                 for name, value in SECURITY_HEADERS.items():
                     out[name] = value
                 if scope["path"].startswith(API):

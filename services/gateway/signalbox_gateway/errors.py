@@ -116,6 +116,12 @@ class SandboxNotFound(NotFound):
     detail = "There is no such sandbox."
 
 
+class PreviewEnded(SignalboxError):
+    status = 410
+    code = "preview_ended"
+    detail = "This link has ended, or never was one."
+
+
 class NotAFolder(Conflict):
     code = "not_a_folder"
     detail = "This is no folder."

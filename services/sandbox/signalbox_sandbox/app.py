@@ -6,6 +6,8 @@ from signalbox_sandbox.checkouts import Checkouts
 from signalbox_sandbox.data.changes import ChangeRoutes
 from signalbox_sandbox.data.desk import DataDesk
 from signalbox_sandbox.data.files import FileRoutes
+from signalbox_sandbox.data.metrics import MetricRoutes
+from signalbox_sandbox.data.ports import PortRoutes
 from signalbox_sandbox.data.processes import ProcessRoutes
 from signalbox_sandbox.domain import LIMITS_OF_NODE
 from signalbox_sandbox.runtime.bubblewrap import BubblewrapRuntime
@@ -42,6 +44,8 @@ def build(settings: SandboxSettings) -> Service:
     FileRoutes(desk, runtime).register(app.data)
     ChangeRoutes(desk, runtime).register(app.data)
     egress = EgressLink(app.database, app.bus, settings.sandboxes)
+    PortRoutes(desk, runtime).register(app.data)
+    MetricRoutes(desk, runtime, egress.totals).register(app.data)
     app.health.degraded_by["egress"] = lambda: egress.reason
     app.health.degraded_by["limits"] = lambda: _not_enforced(runtime)
     records = Records(secrets, sandboxes.news)

@@ -33,6 +33,16 @@ class OwnerReserved(Forbidden):
     detail = "Only the service tasks makes sandboxes for runs."
 
 
+class NobodyListens(Conflict):
+    code = "nobody_listens"
+    detail = "Nobody listens at this port of the sandbox."
+
+
+class TooManyConnections(Conflict):
+    code = "too_many_connections"
+    detail = "There are too many connections to this sandbox already."
+
+
 class NetworkNotAllowed(Forbidden):
     code = "network_not_allowed"
     detail = "The operator of this installation does not let sandboxes reach that much of the network."
@@ -214,6 +224,7 @@ OF_KEEPER: dict[str, type[SignalboxError]] = {
     "fenced": Fenced,
     "not_started": NotStarted,
     "paused": SandboxPaused,
+    "nobody_listens": NobodyListens,
     "frozen": SandboxFrozen,
     "not_frozen": NotFrozen,
     "malformed": Invalid,

@@ -1,9 +1,10 @@
-"""`signalbox sandbox`: create, ls, exec, shell, cp, logs, ps, pause, resume, timeout, network, kill."""
+"""`signalbox sandbox`: machines, their programs and files, and what they reach and use."""
 
 import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,6 +31,7 @@ AllowOption = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="The id alone.")]
 _WIDTH = 36
+_KIB = 1024
 _INTERRUPTED = 130
 _SIGNALLED = 128
 
@@ -194,6 +196,47 @@ def ps(sandbox: SandboxId, url: UrlOption = None, as_json: JsonOption = False) -
 
 
 @app.command()
+def top(
+    project: Annotated[str | None, typer.Option("--project", "-p", help="By default all of yours.")] = None,
+    every: Annotated[float, typer.Option(help="Seconds between two looks.", min=0.2)] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="Show one look, and end.")] = False,
+    url: UrlOption = None,
+) -> None:
+    """Show what sandboxes use, until it is interrupted."""
+    import time
+
+    from rich.live import Live
+
+    with _open(url) as api:
+        before = api.all_metrics(project)
+        try:
+            with Live(console=console, auto_refresh=False, transient=not once) as live:
+                while True:
+                    time.sleep(every)
+                    now = api.all_metrics(project)
+                    live.update(_usage(before, now), refresh=True)
+                    if once:
+                        return
+                    before = now
+        except KeyboardInterrupt:
+            raise typer.Exit(_INTERRUPTED) from None
+
+
+@app.command()
+def port(
+    sandbox: SandboxId,
+    number: Annotated[int, typer.Argument(metavar="PORT", help="At which something listens.")],
+    expires_in: Annotated[int, typer.Option(help="Seconds for which the link holds.")] = 3600,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print a link to what listens in a sandbox, for whoever has it."""
+    with _open(url) as api:
+        made = api.link(api.find(sandbox), number, expires_in)
+    print(json.dumps(made, indent=2) if as_json else made["url"])
+
+
+@app.command()
 def pause(sandbox: SandboxId, url: UrlOption = None) -> None:
     """Stop its programs where they are; its files outlive a restart of its node."""
     with _open(url) as api:
@@ -242,6 +285,42 @@ def kill(
             _show(api.destroy(api.find(sandbox)))
 
 
+def _usage(before: dict[str, dict[str, Any]], now: dict[str, dict[str, Any]]) -> Table:
+    table = Table(box=None, header_style="dim")
+    table.add_column("sandbox", no_wrap=True, min_width=_WIDTH)
+    for name in ("cpu", "memory", "disk", "processes", "out", "in", "denied"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for sandbox, found in sorted(now.items(), key=lambda item: -_share(before.get(item[0]), item[1])):
+        network = found["network"]
+        table.add_row(
+            sandbox,
+            f"{_share(before.get(sandbox), found):.0%}",
+            _size(found["memoryBytes"]),
+            _size(found["diskBytes"]),
+            str(found["processes"]),
+            _size(network["sentBytes"]),
+            _size(network["receivedBytes"]),
+            str(network["denied"]),
+        )
+    return table
+
+
+def _share(before: dict[str, Any] | None, now: dict[str, Any]) -> float:
+    """Of one processor, since the look before."""
+    if before is None:
+        return 0.0
+    seconds = (_at(now["at"]) - _at(before["at"])).total_seconds()
+    return float(now["cpuSeconds"] - before["cpuSeconds"]) / seconds if seconds > 0 else 0.0
+
+
+def _size(count: int) -> str:
+    value, units = float(count), iter(("B", "KiB", "MiB", "GiB", "TiB"))
+    unit = next(units)
+    while value >= _KIB and (larger := next(units, None)) is not None:
+        value, unit = value / _KIB, larger
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+
+
 def _told(events: Iterator[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
     """Says it here; returns how it ended."""
     for name, data in events:
@@ -284,6 +363,10 @@ def _show(sandbox: dict[str, Any], *, quiet: bool = False, as_json: bool = False
         console.print(f"{sandbox['id']}  {sandbox['status']}", soft_wrap=True)
         for name in sandbox.get("notEnforced", ()):
             console.print(f"  {name} is not enforced on this node", style="yellow")
+
+
+def _at(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
 
 def _moment(text: str | None) -> str:

@@ -28,6 +28,8 @@ class DataRoute:
     admin: bool = False
     in_person: bool = False
     caller: str | None = None
+    reads: bool | None = None
+    """Whether it only looks; by default what its method says."""
 
     def __post_init__(self) -> None:
         if not _VERB.fullmatch(self.does) or self.service not in OWNERS:
@@ -43,4 +45,5 @@ class DataRoute:
         return self.does
 
     def scope(self) -> str:
-        return f"{self.area or self.service}:{'read' if self.method == 'GET' else 'write'}"
+        reads = self.method == "GET" if self.reads is None else self.reads
+        return f"{self.area or self.service}:{'read' if reads else 'write'}"

@@ -11,8 +11,8 @@ from urllib.parse import quote
 import httpx
 
 from signalbox_common import telemetry
-from signalbox_common.contracts.base import Failure
 from signalbox_common.contracts.dataplane import FENCE, DataRoute
+from signalbox_common.dataplane.tunnel import Tunnel, failure_of, tunnel
 from signalbox_common.errors import SignalboxError, Unavailable
 
 log = telemetry.get_logger()
@@ -47,6 +47,7 @@ class DataClient:
             timeout=PATIENCE,
             trust_env=False,
         )
+        self._address = address
         self._grant = grant
         self._fence = fence
 
@@ -92,6 +93,13 @@ class DataClient:
         raise AssertionError("the last try returns or raises")
 
     @asynccontextmanager
+    async def tunnel(self, route: DataRoute, /, **names: str) -> AsyncIterator[Tunnel]:
+        """Both directions at once; raises what is refused before anything is sent."""
+        path = _path(route, names)
+        async with tunnel(self._address, route.method, path, list((await self._headers()).items())) as opened:
+            yield opened
+
+    @asynccontextmanager
     async def _open(
         self,
         route: DataRoute,
@@ -99,19 +107,24 @@ class DataClient:
         query: Mapping[str, str],
         body: AsyncIterator[bytes] | None = None,
     ) -> AsyncIterator[httpx.Response]:
-        path = route.path.format_map({name: quote(value, safe="") for name, value in names.items()})
         query = {name: value for name, value in names.items() if f"{{{name}}}" not in route.path} | dict(
             query
         )
-        headers = {"Authorization": f"Bearer {await self._grant()}"}
-        if self._fence is not None:
-            headers[FENCE] = str(self._fence)
+        headers = await self._headers()
         async with self._client.stream(
-            route.method, path, params=dict(query), headers=headers, content=body
+            route.method, _path(route, names), params=dict(query), headers=headers, content=body
         ) as response:
             if response.is_error:
-                raise SignalboxError.of(_failure(await response.aread(), response.status_code))
+                raise SignalboxError.of(failure_of(await response.aread(), response.status_code))
             yield response
+
+    async def _headers(self) -> dict[str, str]:
+        headers = {"Authorization": f"Bearer {await self._grant()}"}
+        return headers if self._fence is None else headers | {FENCE: str(self._fence)}
+
+
+def _path(route: DataRoute, names: Mapping[str, str]) -> str:
+    return route.path.format_map({name: quote(value, safe="") for name, value in names.items()})
 
 
 class Body:
@@ -174,10 +187,3 @@ class Body:
         log.debug("goes on reading", offset=self.offset, reason=repr(error)[:200])
         await asyncio.sleep(self._pause)
         self._pause = min(self._pause * 2, _LONGEST_PAUSE)
-
-
-def _failure(body: bytes, status: int) -> Failure:
-    try:
-        return Failure.model_validate_json(body)
-    except ValueError:
-        return Failure(code="internal", status=status, detail="The data plane answered with an error.")

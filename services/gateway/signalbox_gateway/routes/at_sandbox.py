@@ -50,7 +50,8 @@ async def _at_sandbox(
 ) -> Sender:
     sends = request.scope["route"].sends
     changes = request.method != "GET"
-    purpose = sends[0].verb() if changes and sends else contract.EXECUTE if changes else None
+    own = sends[0] if sends and sends[0].owner() == "sandbox" else None
+    purpose = own.verb() if changes and own is not None else contract.EXECUTE if changes else None
     return await sender_at(request, clients, asker, sandbox_id, purpose)
 
 

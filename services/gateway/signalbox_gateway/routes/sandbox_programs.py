@@ -177,6 +177,14 @@ async def follow_output(
         return _streamed(programs, key, offset, stack.pop_all())
 
 
+@routes.on("GET", "/metrics", reply=contract.SandboxMetrics, grant=GrantScope.PROJECT, also=OF_SANDBOX)
+async def get_metrics(here: AtSandbox, sandbox_id: uuid.UUID) -> Response:
+    """What it uses now, and has used."""
+    async with client_at(here, sandbox_id, contract.EXECUTE) as client:
+        found = b"".join([chunk async for chunk in client.read(contract.MEASURE, sandbox=str(sandbox_id))])
+    return Response(found, media_type="application/json")
+
+
 @routes.on(
     "POST",
     "/processes/{key}/signal",

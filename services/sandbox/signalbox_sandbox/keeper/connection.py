@@ -3,6 +3,7 @@
 import json
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from signalbox_sandbox.keeper import wire
@@ -75,6 +76,12 @@ class Connection:
             self._busy = False
             self._send(wire.encode(message))
             self._next()
+
+    def answer_with(self, descriptor: int) -> None:
+        """A line of its own, as nothing else waits to be sent; this conversation ends with it."""
+        with suppress(OSError):
+            socket.send_fds(self._socket, [wire.encode({})], [descriptor])
+        self.close()
 
     def tell(self, process: Process, offset: int, *, follow: bool) -> None:
         """What it says, from there on; this conversation ends with it."""

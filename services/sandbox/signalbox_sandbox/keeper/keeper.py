@@ -77,6 +77,8 @@ class Keeper:
             "pause": self._pause,
             "resume": self._resume,
             "watch": self._watch,
+            "measure": self._measure,
+            "connect": self._connect,
             "end": self._end,
             "freeze": self._freeze,
             "thaw": self._thaw,
@@ -165,6 +167,16 @@ class Keeper:
         """This conversation ends with the sandbox."""
         connection.answer({})
 
+    def _measure(self, connection: Connection, _request: Request) -> None:
+        def told(answer: Answer, passed: list[int]) -> None:
+            if "error" in answer:
+                _done(connection, answer, passed)
+                return
+            size, entries = self._disk.used
+            connection.answer({**answer, "disk": size, "entries": entries})
+
+        self._orders.give({"do": "measure"}, told)
+
     def _extend(self, connection: Connection, request: Request) -> None:
         self._set_deadline(request["seconds"])
         connection.answer({})
@@ -212,6 +224,22 @@ class Keeper:
     def _end_all(self) -> None:
         """Whoever has written more than is allowed is not asked to stop."""
         self._processes.end_all("disk")
+
+    def _connect(self, connection: Connection, request: Request) -> None:
+        """To a port inside; the descriptor of that connection comes with the answer."""
+        if self._processes.paused or self._processes.frozen:
+            raise Refused("paused", "Nothing runs in the sandbox.")
+
+        def connected(answer: Answer, passed: list[int]) -> None:
+            if "error" in answer or not passed:
+                refusal = Refused("nobody_listens", "Nobody listens there.")
+                connection.answer(_refusal(refusal))
+            else:
+                connection.answer_with(passed[0])
+            for descriptor in passed:
+                os.close(descriptor)
+
+        self._orders.give({"do": "connect", "port": count_of(request["port"])}, connected)
 
     def _files(self, connection: Connection, _request: Request) -> None:
         """From here on, the other end speaks with a process of ours inside."""

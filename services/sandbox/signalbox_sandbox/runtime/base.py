@@ -1,5 +1,6 @@
 """What every kind of sandbox does, on the node that it is on."""
 
+import socket
 import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -126,6 +127,11 @@ class Runtime(Protocol):
 
     def changes(self, sandbox: uuid.UUID) -> AbstractAsyncContextManager["Changes"]:
         """What it has changed of that checkout; while it is frozen."""
+
+    # -- ports ---------------------------------------------------------------------------------------------
+
+    async def connect(self, sandbox: uuid.UUID, port: int) -> socket.socket:
+        """To what listens inside."""
 
     # -- programs ------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import platform
 import shutil
+import socket
 import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
@@ -121,6 +122,9 @@ class BubblewrapRuntime:
 
     def changes(self, sandbox: uuid.UUID) -> AbstractAsyncContextManager[ChangesLine]:
         return self._keepers.of(str(sandbox)).changes()
+
+    async def connect(self, sandbox: uuid.UUID, port: int) -> socket.socket:
+        return await self._keepers.of(str(sandbox)).connect(port)
 
     def output(
         self, sandbox: uuid.UUID, key: str, offset: int, *, follow: bool

@@ -12,7 +12,7 @@ from typing import Any
 
 from signalbox_common import background
 from signalbox_common.dataplane.frames import Frame, FrameKind, FrameReader
-from signalbox_sandbox.keeper import files, upper, wire
+from signalbox_sandbox.keeper import files, libc, upper, wire
 from signalbox_sandbox.keeper.role import ENDED, HOLDS, KEEPER_SOCKET, LABEL, SOCKET, is_held
 from signalbox_sandbox.runtime.base import RuntimeRefused, SandboxGone
 
@@ -89,6 +89,11 @@ class KeeperClient:
                 await line.until_closed()
         except KeeperGone:
             return
+
+    async def connect(self, port: int) -> socket.socket:
+        """To what listens inside."""
+        async with _Line.to(self._folder, KEEPER_SOCKET) as line:
+            return await line.ask_for_socket({"do": "connect", "port": port})
 
     async def write(
         self, key: str, offset: int, data: bytes, *, close: bool = False, fence: int | None = None
@@ -279,6 +284,26 @@ class _Line:
         if "error" in answer:
             raise KeeperRefused(answer["error"], answer["detail"])
         return answer
+
+    async def ask_for_socket(self, request: dict[str, Any]) -> socket.socket:
+        """The answer is a line, and a descriptor with its first byte."""
+        await self.send(wire.encode(request))
+        readable = asyncio.Event()
+        self._loop.add_reader(self._connection, readable.set)
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await readable.wait()
+            self._rest, descriptors = libc.receive(self._connection, _READ, 1)
+        except TimeoutError as error:
+            raise KeeperRefused("no_answer", "Its keeper does not answer, or not yet.") from error
+        except OSError as error:
+            raise KeeperGone(str(self._folder)) from error
+        finally:
+            self._loop.remove_reader(self._connection)
+        if not descriptors:
+            await self.hear(_PATIENCE)  # why there is none
+            raise KeeperRefused("failed", "Its keeper has sent no connection.")
+        return socket.socket(fileno=descriptors[0])
 
     async def lines_to_end(self) -> AsyncGenerator[bytes, None]:
         """Up to the one that says so."""

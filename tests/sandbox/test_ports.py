@@ -1,0 +1,400 @@
+"""What listens in a sandbox, shown to its members, and to those who have a link."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+import websockets
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+
+from signalbox_common.keys import decode_raw
+from signalbox_common.testing import eventually
+from signalbox_gateway import previews
+from signalbox_sandbox.data import ports
+from tests.support.installation import Installation
+from tests.support.sandboxes import SANDBOXES, SandboxScene, sandboxes_of
+
+pytestmark = pytest.mark.usefixtures("patient")
+
+PORT = 8000
+# Says what it was asked, with headers that would be dangerous outside; /slow never ends, /large is large.
+SERVER = r"""
+import json, sys, time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def answer(self):
+        length = int(self.headers.get("content-length") or 0)
+        body = self.rfile.read(length)
+        if self.path.startswith("/slow"):
+            self.send_response(200); self.send_header("Content-Type", "text/event-stream"); self.end_headers()
+            while True:
+                self.wfile.write(b"data: tick\n\n"); self.wfile.flush(); time.sleep(0.05)
+        if self.path.startswith("/silent"):
+            time.sleep(3600)
+        if self.path.startswith("/large"):
+            self.send_response(200); self.send_header("Content-Length", str(64 << 20)); self.end_headers()
+            for _ in range(64): self.wfile.write(b"x" * (1 << 20))
+            return
+        if self.path.startswith("/short"):
+            self.send_response(200); self.send_header("Content-Length", "1000"); self.end_headers()
+            self.wfile.write(b"x"); self.close_connection = True
+            return
+        if self.path.startswith("/moved"):
+            self.send_response(302); self.send_header("Location", "http://localhost:8000/there?a=1")
+            self.send_header("Content-Length", "0"); self.end_headers()
+            return
+        said = json.dumps({"method": self.command, "path": self.path, "length": len(body),
+                           "headers": {k.lower(): v for k, v in self.headers.items()}}).encode()
+        self.send_response(200)
+        for name, value in (("Content-Type", "application/json"), ("Content-Length", str(len(said))),
+                            ("Set-Cookie", "signalbox=stolen; Path=/"), ("Clear-Site-Data", '"*"'),
+                            ("Content-Security-Policy", "default-src *"), ("X-Own", "kept"),
+                            ("Access-Control-Allow-Origin", "https://evil.example")):
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(said)
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = answer
+    def log_message(self, *_): pass
+ThreadingHTTPServer((sys.argv[1], int(sys.argv[2])), Handler).serve_forever()
+"""
+
+
+@pytest.fixture(scope="module")
+async def scene(shared_installation: Installation) -> AsyncIterator[SandboxScene]:
+    async with sandboxes_of(shared_installation) as scene, scene.service():
+        yield scene
+
+
+@pytest.fixture(scope="module")
+async def sandbox(scene: SandboxScene) -> str:
+    """With a server in it."""
+    made = await scene.create()
+    identifier: str = made["id"]
+    await serve(scene, identifier)
+    return identifier
+
+
+async def serve(scene: SandboxScene, sandbox: str, host: str = "127.0.0.1", port: int = PORT) -> None:
+    started = await scene.http.post(
+        f"{SANDBOXES}/{sandbox}/processes",
+        json={"argv": ["python3", "-c", SERVER, host, str(port)]},
+        headers=scene.headers,
+    )
+    assert started.status_code == 201, started.text
+
+    async def listens() -> bool:
+        return (await at(scene, sandbox, "", port)).status_code == 200
+
+    await eventually(listens, what="the server in the sandbox listens")
+
+
+async def at(
+    scene: SandboxScene, sandbox: str, path: str, port: int = PORT, method: str = "GET", **more: Any
+) -> httpx.Response:
+    more.setdefault("headers", scene.headers)
+    return await scene.http.request(method, f"{SANDBOXES}/{sandbox}/ports/{port}/{path}", **more)
+
+
+async def link_of(scene: SandboxScene, sandbox: str, **body: Any) -> str:
+    made = await scene.http.post(
+        f"{SANDBOXES}/{sandbox}/ports/{PORT}/links", json=body, headers=scene.headers
+    )
+    assert made.status_code == 201, made.text
+    url: str = made.json()["url"]
+    return url
+
+
+async def test_what_it_answers_is_shown(scene: SandboxScene, sandbox: str) -> None:
+    answer = await at(scene, sandbox, "some/page%20here?q=1&q=2")
+    said = answer.json()
+    assert (said["method"], said["path"]) == ("GET", "/some/page%20here?q=1&q=2")
+    assert answer.headers["x-own"] == "kept"
+    body = b"y" * 300_000
+    assert (await at(scene, sandbox, "", method="POST", content=body)).json()["length"] == len(body)
+    for method in ("PUT", "PATCH", "DELETE"):
+        assert (await at(scene, sandbox, "x", method=method)).json()["method"] == method
+    large = await at(scene, sandbox, "large", headers=scene.headers | {"Accept-Encoding": "identity"})
+    assert len(large.content) == 64 << 20
+    assert int(large.headers["content-length"]) == 64 << 20
+
+
+async def test_nothing_says_who_looks_and_nothing_comes_out_that_would_hold_here(
+    scene: SandboxScene, sandbox: str
+) -> None:
+    cookies = {"signalbox_access": "a", "other": "b"}
+    headers = scene.headers | {"Referer": "https://signalbox.example/secret", "X-Forwarded-For": "1.2.3.4"}
+    scene.http.cookies.update(cookies)
+    try:
+        answer = await at(scene, sandbox, "", headers=headers)
+    finally:
+        for name in cookies:
+            scene.http.cookies.delete(name)
+    seen = answer.json()["headers"]
+    assert not {"authorization", "cookie", "referer", "x-forwarded-for"} & seen.keys(), seen
+    assert seen["host"] == f"localhost:{PORT}"
+    assert seen["x-forwarded-prefix"] == f"{SANDBOXES}/{sandbox}/ports/{PORT}"
+    assert answer.headers["content-security-policy"] == previews.POLICY
+    assert "allow-same-origin" not in previews.POLICY
+    for name in ("set-cookie", "clear-site-data", "access-control-allow-origin"):
+        assert name not in answer.headers, name
+    moved = await at(scene, sandbox, "moved", follow_redirects=False)
+    assert moved.headers["location"] == f"{SANDBOXES}/{sandbox}/ports/{PORT}/there?a=1"
+
+
+async def test_it_ends_with_whoever_looks(scene: SandboxScene, sandbox: str) -> None:
+    """Nobody is left in the sandbox with a connection that nobody reads."""
+    url = f"http://{scene.address}{SANDBOXES}/{sandbox}/ports/{PORT}/"
+    count = f"ls /proc/net >/dev/null; grep -c ':{PORT:04X} .* 01 ' /proc/net/tcp || true"
+    async with httpx.AsyncClient(timeout=20) as client:
+        for path in ("slow", "silent"):
+            with pytest.raises(httpx.ReadTimeout):
+                await client.get(url + "silent", headers=scene.headers, timeout=0.5)
+            async with client.stream("GET", url + "slow", headers=scene.headers) as answer:
+                async for chunk in answer.aiter_raw():
+                    assert chunk.startswith(b"data: tick")
+                    break
+            _ = path
+        short = client.stream("GET", url + "short", headers=scene.headers)
+        with pytest.raises(httpx.RemoteProtocolError):
+            async with short as answer:
+                await answer.aread()
+
+    async def nobody() -> bool:
+        return (await scene.said(sandbox, count)).strip() == "0"
+
+    await eventually(nobody, what="the connections inside are closed")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1"])
+async def test_wherever_it_listens(scene: SandboxScene, host: str) -> None:
+    made = await scene.create()
+    if ":" in host:
+        script = SERVER.replace(
+            "ThreadingHTTPServer((",
+            "import socket\nclass V6(ThreadingHTTPServer):\n    address_family = socket.AF_INET6\nV6((",
+        )
+        started = await scene.http.post(
+            f"{SANDBOXES}/{made['id']}/processes",
+            json={"argv": ["python3", "-c", script, host, str(PORT)]},
+            headers=scene.headers,
+        )
+        assert started.status_code == 201
+
+        async def listens() -> bool:
+            return (await at(scene, made["id"], "")).status_code == 200
+
+        await eventually(listens, what="it listens")
+    else:
+        await serve(scene, made["id"], host)
+    assert (await at(scene, made["id"], "")).json()["path"] == "/"
+
+
+async def test_where_nobody_listens(scene: SandboxScene, sandbox: str) -> None:
+    for port, code in ((9, 409), (0, 422), (65_536, 422)):
+        answer = await at(scene, sandbox, "", port)
+        assert answer.status_code == code, answer.text
+    assert (await at(scene, sandbox, "", 9)).json()["code"] == "nobody_listens"
+    # What is no HTTP is answered with an error, not with silence.
+    await scene.http.post(
+        f"{SANDBOXES}/{sandbox}/processes",
+        json={
+            "command": "python3 -c \"import socket; s = socket.create_server(('127.0.0.1', 7000));\n"
+            "while True: c = s.accept()[0]; c.sendall(b'SSH-2.0-x\\r\\n'); c.close()\""
+        },
+        headers=scene.headers,
+    )
+
+    async def answered() -> bool:
+        return (await at(scene, sandbox, "", 7000)).status_code == 503
+
+    await eventually(answered, what="it says that this is no HTTP")
+    paused = await scene.create()
+    await scene.change(paused["id"], "pause")
+    assert (await at(scene, paused["id"], "")).json()["code"] == "sandbox_paused"
+
+
+async def test_one_sandbox_has_so_many(
+    scene: SandboxScene, sandbox: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ports, "MOST", 2)
+    url = f"http://{scene.address}{SANDBOXES}/{sandbox}/ports/{PORT}/slow"
+    async with httpx.AsyncClient(timeout=20) as client:
+        one = client.stream("GET", url, headers=scene.headers)
+        async with one, client.stream("GET", url, headers=scene.headers):
+            refused = await at(scene, sandbox, "")
+            assert (refused.status_code, refused.json()["code"]) == (409, "too_many_connections")
+
+    async def again() -> bool:
+        return (await at(scene, sandbox, "")).status_code == 200
+
+    await eventually(again, what="those that ended count no more")
+
+
+# -- WebSockets --------------------------------------------------------------------------------------------
+
+ECHO = r"""
+import base64, hashlib, socket, struct, sys, threading
+def read(line, size):
+    data = b""
+    while len(data) < size:
+        more = line.recv(size - len(data))
+        if not more: raise SystemExit
+        data += more
+    return data
+def serve(line):
+    head = b""
+    while not head.endswith(b"\r\n\r\n"): head += read(line, 1)
+    lines = dict(part.lower().split(b": ", 1) for part in head.split(b"\r\n")[1:] if b": " in part)
+    key = next(part[19:] for part in head.split(b"\r\n") if part.lower().startswith(b"sec-websocket-key"))
+    accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+    line.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                 b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n")
+    def send(kind, data):
+        size = len(data)
+        head = bytes([size]) if size < 126 else b"\x7e" + struct.pack("!H", size)
+        line.sendall(bytes([0x80 | kind]) + head + data)
+    send(1, b"origin " + lines.get(b"origin", b"none") + b" cookie " + lines.get(b"cookie", b"none"))
+    while True:
+        kind, size = read(line, 2)
+        size &= 127
+        if size == 126: size, = struct.unpack("!H", read(line, 2))
+        mask = read(line, 4)
+        data = bytes(b ^ mask[i % 4] for i, b in enumerate(read(line, size)))
+        if kind & 15 == 8:
+            send(8, data); return
+        if data == b"bye":
+            send(8, struct.pack("!H", 4321)); return
+        send(kind & 15, data)
+server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+while True: threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
+"""
+
+
+async def test_messages_go_both_ways(scene: SandboxScene) -> None:
+    made = await scene.create()
+    await scene.http.post(
+        f"{SANDBOXES}/{made['id']}/processes",
+        json={"argv": ["python3", "-c", ECHO, "8001"]},
+        headers=scene.headers,
+    )
+    url = f"ws://{scene.address}{SANDBOXES}/{made['id']}/ports/8001/ws"
+
+    async def opened() -> bool:
+        try:
+            async with websockets.connect(url, additional_headers=scene.headers):
+                return True
+        except InvalidHandshake:
+            return False
+
+    await eventually(opened, what="it takes WebSockets")
+    async with websockets.connect(url, additional_headers=scene.headers) as line:
+        assert await line.recv() == "origin http://localhost:8001 cookie none"
+        await line.send("text")
+        assert await line.recv() == "text"
+        await line.send(b"\x00\x01" * 20_000)
+        assert await line.recv() == b"\x00\x01" * 20_000
+        await line.send("bye")
+        with pytest.raises(ConnectionClosed) as closed:
+            await line.recv()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 4321
+    with pytest.raises((InvalidHandshake, ConnectionClosed)):
+        async with websockets.connect(url.replace("8001", "8002"), additional_headers=scene.headers) as line:
+            await line.recv()
+
+
+# -- links -------------------------------------------------------------------------------------------------
+
+
+async def test_a_link_is_for_whoever_has_it(scene: SandboxScene, sandbox: str) -> None:
+    url = await link_of(scene, sandbox)
+    async with httpx.AsyncClient(timeout=20) as anybody:
+        answer = await anybody.get(f"{url}page?x=1")
+        assert answer.json()["path"] == "/page?x=1"
+        assert answer.headers["content-security-policy"] == previews.POLICY
+        assert answer.headers["access-control-allow-origin"] == "*", "its own pages read it so"
+        assert "set-cookie" not in answer.headers
+        preflight = {"Origin": "null", "Access-Control-Request-Method": "PUT"}
+        assert (await anybody.options(f"{url}page", headers=preflight)).status_code == 204
+        assert (await anybody.head(f"{url}page")).status_code == 200
+        bare = await anybody.get(url.rstrip("/"))
+        assert (bare.status_code, bare.headers["location"]) == (
+            308,
+            url.removeprefix(f"http://{scene.address}"),
+        )
+        broken = url.rstrip("/")
+        for changed in (
+            broken[:-1] + ("A" if broken[-1] != "A" else "B"),
+            broken[:-30],
+            f"http://{scene.address}/preview/x",
+        ):
+            refused = await anybody.get(f"{changed}/")
+            assert (refused.status_code, refused.json()["code"]) == (410, "preview_ended")
+
+
+async def test_a_link_ends_with_its_token(scene: SandboxScene, sandbox: str) -> None:
+    url = await link_of(scene, sandbox)
+    made = await scene.http.post(
+        f"{SANDBOXES}/{sandbox}/ports/{PORT}/links", json={"expiresIn": 60}, headers=scene.headers
+    )
+    async with httpx.AsyncClient(timeout=20) as anybody:
+        assert (await anybody.get(made.json()["url"])).status_code == 200
+        revoked = await scene.http.delete(
+            f"/api/v1/auth/tokens/{made.json()['tokenId']}", headers=scene.headers
+        )
+        assert revoked.status_code == 204
+
+        async def ended() -> bool:
+            return (await anybody.get(made.json()["url"])).status_code == 401
+
+        await eventually(ended, what="with its token the link has ended")
+        assert (await anybody.get(url)).status_code == 200
+    for bad in ({"expiresIn": 1}, {"expiresIn": 10**9}):
+        answer = await scene.http.post(
+            f"{SANDBOXES}/{sandbox}/ports/{PORT}/links", json=bad, headers=scene.headers
+        )
+        assert answer.status_code == 422
+
+
+async def test_a_link_opens_nothing_else(scene: SandboxScene, sandbox: str) -> None:
+    """What it says is sealed: neither its token nor another port can be read from it, or written into it."""
+    url = await link_of(scene, sandbox)
+    link = url.rstrip("/").rpartition("/")[2]
+    assert b"sbx_pat_" not in decode_raw(link)
+    answer = await scene.http.get(f"{SANDBOXES}/{sandbox}", headers={"Authorization": f"Bearer {link}"})
+    assert answer.status_code == 401
+
+
+# -- what it uses ------------------------------------------------------------------------------------------
+
+
+async def test_what_it_uses_is_told(scene: SandboxScene) -> None:
+    made = await scene.create()
+    path = f"{SANDBOXES}/{made['id']}/metrics"
+    before = (await scene.http.get(path, headers=scene.headers)).json()
+    assert before["cpuSeconds"] < 1
+    script = (
+        "import time\nheld = bytearray(64 << 20)\nopen('file', 'wb').write(b'x' * (20 << 20))\n"
+        "begin = time.process_time()\nwhile time.process_time() - begin < 0.5: pass\n"
+        "print('worked', flush=True)\ntime.sleep(600)"
+    )
+    await scene.http.post(
+        f"{SANDBOXES}/{made['id']}/processes", json={"argv": ["python3", "-c", script]}, headers=scene.headers
+    )
+
+    async def counted() -> bool:
+        found = (await scene.http.get(path, headers=scene.headers)).json()
+        assert found["cpuSeconds"] - before["cpuSeconds"] >= 0.5
+        assert 64 << 20 < found["memoryBytes"] - before["memoryBytes"] < 200 << 20
+        assert found["processes"] == before["processes"] + 1
+        assert found["diskBytes"] >= 20 << 20
+        return True
+
+    await eventually(counted, what="what it uses is counted")
+    await scene.said(made["id"], "dd if=/dev/zero of=/tmp/held bs=1M count=30 2>/dev/null")
+    now = (await scene.http.get(path, headers=scene.headers)).json()
+    assert now["memoryBytes"] - before["memoryBytes"] > 90 << 20, "what lies in /tmp is memory"
+    assert now["network"] == {"connections": 0, "denied": 0, "sentBytes": 0, "receivedBytes": 0}
