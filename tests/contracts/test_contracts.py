@@ -173,7 +173,7 @@ def test_openapi_shows_what_the_contracts_say() -> None:
         "personal",
     }
     for path, operations in document["paths"].items():
-        assert path in ("/", "/health") or path.startswith(("/api/v1/", "/.well-known/")), path
+        assert path in ("/", "/health") or path.startswith(("/api/v1/", "/.well-known/", "/preview/")), path
         for operation in operations.values():
             assert operation["responses"]
 

@@ -49,3 +49,37 @@ async def test_from_made_to_gone(stack: Stack, tmp_path: Path) -> None:
     assert sandbox not in stack.run("sandbox", "ls", "--quiet").stdout.split()
     ended = json.loads(stack.run("sandbox", "ls", "--all", "--json").stdout)
     assert (sandbox, "destroyed") in {(each["id"], each["status"]) for each in ended}
+
+
+async def test_a_template_from_its_recipe_to_its_end(stack: Stack, tmp_path: Path) -> None:
+    await stack.become_admin()
+    recipe = tmp_path / "recipe"
+    recipe.mkdir()
+    (recipe / "template.yaml").write_text(
+        "name: greeter\nnetwork: none\nenv: {GREETING: hello}\n"
+        "setup: [mkdir -p /opt/template/bin, cp greet.sh /opt/template/bin/greet, greet]\n"
+    )
+    (recipe / "greet.sh").write_text("#!/bin/sh\necho $GREETING, ${1-nobody}\n")
+    (recipe / "greet.sh").chmod(0o755)
+    built = stack.run("template", "build", str(recipe))
+    assert built.returncode == 0, built.stderr
+    assert "template greeter built" in built.stdout
+    assert "there already" in stack.run("template", "build", str(recipe)).stdout
+    sandbox = stack.run("sandbox", "create", "greeter", "--quiet").stdout.strip()
+    try:
+        said = stack.run("sandbox", "exec", sandbox, "--", "greet", "world")
+        assert said.stdout == "hello, world\n", said.stderr
+        shown = stack.run("sandbox", "top", "--once", "--every", "0.2")
+        assert sandbox[:18] in shown.stdout
+        link = stack.run("sandbox", "port", sandbox, "8000").stdout.strip()
+        assert "/preview/" in link
+        assert "running" in stack.run("sandbox", "network", sandbox, "--allow", "example.com").stdout
+        assert stack.run("sandbox", "network", sandbox).returncode == 2
+    finally:
+        stack.run("sandbox", "kill", sandbox)
+    (recipe / "template.yaml").write_text("name: greeter\nnetwork: none\nsetup: ['exit 3']\n")
+    failed = stack.run("template", "build", str(recipe))
+    assert (failed.returncode, "ended with 3" in failed.stderr) == (1, True), failed.stderr
+    assert "greeter" in stack.run("template", "ls").stdout
+    assert stack.run("template", "rm", "greeter").returncode == 0
+    assert "greeter" not in stack.run("template", "ls").stdout

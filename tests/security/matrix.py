@@ -35,6 +35,7 @@ SANDBOX = "/api/v1/sandboxes/{sandbox_id}"
 FILES = f"{SANDBOX}/files"
 PROCESS = f"{SANDBOX}/processes/{{key}}"
 PORT = f"{SANDBOX}/ports/{{port}}"
+TEMPLATES = ("/api/v1/templates", "/api/v1/projects/{project_id}/templates")
 KIND = "/api/v1/kinds/{plural}"
 ONE = f"{KIND}/{{name}}"
 PACKAGE = "/api/v1/kinds/skills/{name}/package"
@@ -200,12 +201,22 @@ ROWS = (
     in_sandbox(f"GET {FILES}/archive", "developer", "200"),
     in_sandbox(f"POST {FILES}/move", "developer", "204"),
     in_sandbox(f"DELETE {FILES}", "developer", "204"),
+    in_sandbox(f"POST {SANDBOX}/template", "developer", "409 builds_nothing"),
+    *(in_project(f"GET {templates}", "viewer", "200") for templates in TEMPLATES),
+    *(
+        in_project(f"{method} {templates}/{{template}}", right, answer)
+        for templates in TEMPLATES
+        for method, right, answer in (
+            ("GET", "viewer", "404 unknown_template"),
+            ("DELETE", "developer", "404 unknown_template"),
+        )
+    ),
     in_sandbox(f"GET {SANDBOX}/metrics", "viewer", "200"),
     *(
         in_sandbox(f"{method} {PORT}/{{path}}", "viewer", "409 nobody_listens")
         for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
     ),
-    replace(in_sandbox(f"POST {PORT}/links", "viewer", "201"), narrow=IN_PERSON),
+    in_sandbox(f"POST {PORT}/links", "viewer", "201"),
     Row(
         f"WS {PORT}/{{path}}",
         "viewer",
@@ -311,6 +322,7 @@ NEW_PASSWORD = {"currentPassword": "{password}", "newPassword": "{password} and 
 MEMBER = {"user_id": "member_id"}
 
 WAITING = Words(path={"key": "waits"})
+A_TEMPLATE = {"template": "tools"}
 AT_PORT = Words(path={"port": "8123", "path": "page"})
 
 WORDS = {
@@ -344,6 +356,13 @@ WORDS = {
     f"POST {SANDBOX}/processes": Words({"command": "true"}),
     **{f"{method} {PORT}/{{path}}": AT_PORT for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "WS")},
     f"POST {PORT}/links": replace(AT_PORT, body={}),
+    f"POST {SANDBOX}/template": Words({"name": "tools"}),
+    f"GET {TEMPLATES[0]}": Words(query={"projectId": "{project_id}"}),
+    **{
+        f"{method} {TEMPLATES[0]}/{{template}}": Words(query={"projectId": "{project_id}"}, path=A_TEMPLATE)
+        for method in ("GET", "DELETE")
+    },
+    **{f"{method} {TEMPLATES[1]}/{{template}}": Words(path=A_TEMPLATE) for method in ("GET", "DELETE")},
     "GET /preview/{link}/{path}": Words(path={"link": "bm9uZQ", "path": "page"}),
     f"PUT {SANDBOX}/timeout": Words({"timeout": 600}),
     f"PUT {SANDBOX}/network": Words({"network": "none"}),

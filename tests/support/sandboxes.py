@@ -133,7 +133,8 @@ async def running_sandboxes(installation: Installation) -> AsyncIterator[Node]:
 
 
 def service_of(installation: Installation, node: Node, **changes: Any) -> Service:
-    given: dict[str, Any] = {"sandboxes": node.folder, "data_listen": _socket(node)} | changes
+    given: dict[str, Any] = {"sandboxes": node.folder, "data_listen": _socket(node)}
+    given |= {"templates": node.folder.parent / "templates"} | changes
     return build(installation.settings(SandboxSettings, **given))
 
 

@@ -34,12 +34,16 @@ class Copying:
             target = str(PurePosixPath(target or ".", source.resolve().name))
         if source.is_dir():
             self._http.post(f"{self._files}/mkdir", json={"path": target, "parents": True})
-            with _packed(source) as archive:
-                self._put("/archive", target, archive)
+            self.put_folder(source, target)
         else:
             with source.open("rb") as content:
                 mode = f"{source.stat().st_mode & 0o777:03o}"
                 self._put("", target, content, mode=mode, parents="true")
+
+    def put_folder(self, source: Path, target: str) -> None:
+        """What is in it, into one that is there."""
+        with _packed(source) as archive:
+            self._put("/archive", target, archive)
 
     def download(self, source: str, target: Path) -> None:
         """The same the other way."""

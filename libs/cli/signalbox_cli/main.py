@@ -20,6 +20,7 @@ from signalbox_cli.commands import (
     secrets,
     skills,
     stack,
+    templates,
     work,
 )
 
@@ -65,6 +66,7 @@ for command in _OF_RESOURCES:
 app.command("api-resources", hidden=True)(kinds.kinds)  # as kubectl calls it
 app.add_typer(skills.app, name="skill", rich_help_panel=RESOURCES)
 app.add_typer(sandboxes.app, name="sandbox")
+app.add_typer(templates.app, name="template")
 for name, group in {"dlq": dlq, "work": work, "keys": keys, "secrets": secrets, "audit": audit}.items():
     app.add_typer(group.app, name=name)
 app.add_typer(events.publisher, name="publisher")

@@ -50,6 +50,7 @@ from signalbox_gateway.routes import (
     sandbox_files,
     sandbox_ports,
     sandbox_programs,
+    sandbox_templates,
     sandboxes,
     sessions,
     tokens,
@@ -80,6 +81,7 @@ ROUTES = (
     sandbox_programs,
     sandbox_files,
     sandbox_ports,
+    sandbox_templates,
     operations,
     live,
 )

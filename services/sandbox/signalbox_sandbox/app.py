@@ -10,12 +10,14 @@ from signalbox_sandbox.data.metrics import MetricRoutes
 from signalbox_sandbox.data.ports import PortRoutes
 from signalbox_sandbox.data.processes import ProcessRoutes
 from signalbox_sandbox.domain import LIMITS_OF_NODE
+from signalbox_sandbox.layers import Layers
 from signalbox_sandbox.runtime.bubblewrap import BubblewrapRuntime
 from signalbox_sandbox.service import Sandboxes
 from signalbox_sandbox.settings import SandboxSettings
 from signalbox_sandbox.work.egress import EgressLink
 from signalbox_sandbox.work.node import Node
 from signalbox_sandbox.work.observer import Observer
+from signalbox_sandbox.work.plans import Plans
 from signalbox_sandbox.work.reconciler import Reconciler
 from signalbox_sandbox.work.records import Records
 from signalbox_sandbox.work.tidying import Tidying
@@ -48,6 +50,7 @@ def build(settings: SandboxSettings) -> Service:
     MetricRoutes(desk, runtime, egress.totals).register(app.data)
     app.health.degraded_by["egress"] = lambda: egress.reason
     app.health.degraded_by["limits"] = lambda: _not_enforced(runtime)
+    layers = Layers(settings.templates)
     records = Records(secrets, sandboxes.news)
     node = Node(
         app.database,
@@ -63,17 +66,22 @@ def build(settings: SandboxSettings) -> Service:
         app.database,
         app.inbox.pending,
         runtime,
-        Checkouts(settings.trees),
-        secrets,
+        Plans(
+            app.database,
+            secrets,
+            Checkouts(settings.trees),
+            layers,
+            {
+                "memory": settings.sandbox_memory_mb * _MIB,
+                "disk": settings.sandbox_disk_mb * _MIB,
+                "entries": settings.sandbox_files,
+            },
+        ),
+        layers,
         records,
         watch=node.watch,
         node=name,
         wait=settings.sandbox_wait,
-        usual={
-            "memory": settings.sandbox_memory_mb * _MIB,
-            "disk": settings.sandbox_disk_mb * _MIB,
-            "entries": settings.sandbox_files,
-        },
     )
     reconciler.register(app.work)
     observer = Observer(app.database, app.work, records, node=name, instance=settings.instance)
@@ -81,6 +89,7 @@ def build(settings: SandboxSettings) -> Service:
         app.database,
         secrets,
         sandboxes,
+        layers,
         kept_days=settings.sandbox_kept_days,
         paused_kept_days=settings.paused_kept_days,
     )

@@ -23,6 +23,20 @@ LIMITS_OF_NODE = {
 """What it is called there, and in which unit."""
 
 
+@dataclass(frozen=True)
+class Template:
+    """What was built once, and is below the prefix of all sandboxes that are made of it."""
+
+    id: uuid.UUID
+    project_id: uuid.UUID
+    name: str
+    digest: str | None
+    env: Mapping[str, str]
+    size_bytes: int
+    created_by: uuid.UUID
+    created_at: datetime
+
+
 class Wish(StrEnum):
     """What somebody wants a sandbox to be."""
 
@@ -64,6 +78,11 @@ class Sandbox:
     owner_name: str | None = None
     workspace: Mapping[str, Any] | None = None
     """The checkout that it begins with, if there is one."""
+    layer: uuid.UUID | None = None
+    """Of that template, where it is not the host's own."""
+    builds: bool = False
+    keeps: Mapping[str, Any] | None = None
+    """The template that it becomes when it ends: `id`, `name`, `digest`, `env`."""
     wish: Wish = Wish.RUNNING
     generation: int = 1
     """Grows with everything that is asked for."""
@@ -102,6 +121,29 @@ class Sandbox:
 
     def given(self, lifetime: int) -> "Sandbox":
         return replace(self, lifetime=lifetime, lifetime_due=True, generation=self.generation + 1)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether what it has built is a template now."""
+        return self.keeps is not None and self.keeps.get("size") is not None
+
+    def template_kept(self, moment: datetime) -> Template:
+        """What it has become."""
+        if self.keeps is None:
+            raise TypeError("it becomes no template")
+        return Template(
+            id=uuid.UUID(self.keeps["id"]),
+            project_id=self.project_id,
+            name=self.keeps["name"],
+            digest=self.keeps["digest"],
+            env=self.keeps["env"],
+            size_bytes=self.keeps["size"],
+            created_by=self.created_by,
+            created_at=moment,
+        )
+
+    def kept_as(self, keeps: Mapping[str, Any]) -> "Sandbox":
+        return replace(self, keeps=keeps, wish=Wish.DESTROYED, generation=self.generation + 1)
 
     def reaching(self, network: Mapping[str, Any]) -> "Sandbox":
         return replace(self, network=network, network_due=True, generation=self.generation + 1)

@@ -28,6 +28,31 @@ class UnknownTemplate(Invalid):
     errors = (FieldError(field="template", message="is not there", code="unknown_template"),)
 
 
+class NoSuchTemplate(NotFound):
+    code = "unknown_template"
+    detail = "There is no such template."
+
+
+class TemplateReserved(Invalid):
+    code = "template_reserved"
+    detail = "Every node has this template by itself."
+
+
+class BuildsOnBase(Invalid):
+    code = "builds_on_base"
+    detail = "A template is built in a sandbox of the template base."
+
+
+class BuildsNothing(Conflict):
+    code = "builds_nothing"
+    detail = "The sandbox was not made to build a template."
+
+
+class TooManyTemplates(Conflict):
+    code = "too_many_templates"
+    detail = "The project has too many templates: delete one."
+
+
 class OwnerReserved(Forbidden):
     code = "owner_reserved"
     detail = "Only the service tasks makes sandboxes for runs."

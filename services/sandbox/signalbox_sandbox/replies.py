@@ -8,7 +8,7 @@ from typing import Any
 from signalbox_common import outbox
 from signalbox_common.contracts import sandbox as contract
 from signalbox_common.db import Transaction
-from signalbox_sandbox.domain import Sandbox
+from signalbox_sandbox.domain import Sandbox, Template
 
 SCHEMA = "sandbox"
 SECRETS = "sandboxes/"
@@ -36,6 +36,17 @@ def reply_of(sandbox: Sandbox) -> contract.Sandbox:
         created_at=sandbox.created_at,
         deadline=sandbox.deadline,
         destroyed_at=sandbox.since if sandbox.ended else None,
+    )
+
+
+def template_reply(template: Template) -> contract.SandboxTemplate:
+    return contract.SandboxTemplate(
+        name=template.name,
+        digest=template.digest,
+        env=dict(template.env),
+        size_bytes=template.size_bytes,
+        created_by=template.created_by,
+        created_at=template.created_at,
     )
 
 

@@ -11,7 +11,7 @@ from functools import partial
 from signalbox_common.bus import Call, FactCall
 from signalbox_common.contracts import sandbox as contract
 from signalbox_common.contracts.auth import ProjectDeleted, ProjectRestored
-from signalbox_common.contracts.base import Failure
+from signalbox_common.contracts.base import Empty, Failure
 from signalbox_common.contracts.sandbox import SandboxStatus
 from signalbox_common.db import Database, Transaction
 from signalbox_common.errors import AlreadyDone, SignalboxError
@@ -23,14 +23,23 @@ from signalbox_common.space import DiskSpace
 from signalbox_common.work import Worker
 from signalbox_sandbox import errors, store
 from signalbox_sandbox.domain import BASE, Sandbox, Wish
-from signalbox_sandbox.replies import encoded, known_network, reply_of, secret_name, tell
+from signalbox_sandbox.replies import (
+    encoded,
+    known_network,
+    reply_of,
+    secret_name,
+    tell,
+    template_reply,
+)
 
 KIND = "sandbox"
 """The work on one sandbox; its key is the id."""
-DEADLINE, NETWORK = "deadline", "network"
-"""What a command waits for that asks for another one."""
+DEADLINE, NETWORK, KEPT = "deadline", "network", "kept"
+"""What a command waits for that asks for another one, or for a template."""
 NETWORKS = ("none", "allow", "public")
 """Each gives more than the one before."""
+MOST_TEMPLATES = 100
+"""Of one project."""
 WAIT = 4.0
 """Seconds in which a sandbox that was asked for usually runs."""
 _LOOK = 0.25
@@ -101,8 +110,8 @@ class Sandboxes:
         project = call.principal.project()
         if ask.owned_by is not None and call.principal.act != "tasks":
             raise errors.OwnerReserved
-        if ask.template != BASE:
-            raise errors.UnknownTemplate
+        if ask.builds and ask.template != BASE:
+            raise errors.BuildsOnBase
         self._check_network(ask.network)
         identifier = uuid7()
         env = encoded({name: value.get_secret_value() for name, value in ask.env.items()})
@@ -130,6 +139,12 @@ class Sandboxes:
         if is_deleted:
             raise errors.ProjectGone
         self._space.require()
+        layer = None
+        if ask.template != BASE:
+            template = await store.template(transaction.connection, project, ask.template)
+            if template is None:
+                raise errors.UnknownTemplate
+            layer = template.id
         # Here, where there is room: then nobody else needs to look for it.
         here = await store.has_room(transaction, self._node)
         sandbox = Sandbox(
@@ -140,6 +155,8 @@ class Sandboxes:
             owner_run=ask.owned_by.run if ask.owned_by is not None else None,
             owner_name=ask.owned_by.name if ask.owned_by is not None else None,
             template=ask.template,
+            layer=layer,
+            builds=ask.builds,
             workspace=ask.workspace.model_dump(mode="json") if ask.workspace is not None else None,
             limits=ask.limits.model_dump(mode="json", by_alias=True, exclude_none=True),
             lifetime=ask.lifetime,
@@ -224,6 +241,30 @@ class Sandboxes:
         chosen = random.choice(instances)  # noqa: S311 - spreads, hides nothing
         return contract.SandboxLocation(node=found.node, url=chosen.url, state=found.status)
 
+    async def templates(self, call: Call, _query: contract.ListTemplates) -> contract.SandboxTemplates:
+        async with self._database.reading() as connection:
+            found = await store.templates(connection, call.principal.project())
+        return contract.SandboxTemplates(
+            items=(contract.SandboxTemplate(name=BASE), *map(template_reply, found))
+        )
+
+    async def template(self, call: Call, query: contract.GetTemplate) -> contract.SandboxTemplate:
+        if query.name == BASE:
+            return contract.SandboxTemplate(name=BASE)
+        async with self._database.reading() as connection:
+            found = await store.template(connection, call.principal.project(), query.name)
+        if found is None:
+            raise errors.NoSuchTemplate
+        return template_reply(found)
+
+    async def delete_template(self, call: Call, command: contract.DeleteTemplate) -> Empty:
+        """What it has on the disk goes when nothing is made of it any more."""
+        if command.name == BASE:
+            raise errors.TemplateReserved
+        if not await store.remove_template(call.transaction, call.principal.project(), command.name):
+            raise errors.NoSuchTemplate
+        return Empty()
+
     # -- changed ---------------------------------------------------------------------------------------
 
     async def pause(self, call: Call, command: contract.PauseSandbox) -> contract.Sandbox | Deferred:
@@ -257,6 +298,26 @@ class Sandboxes:
         needed = "allow" if isinstance(asked, contract.AllowedHosts) else asked
         if NETWORKS.index(needed) > NETWORKS.index(self._network):
             raise errors.NetworkNotAllowed
+
+    async def keep_template(
+        self, call: Call, command: contract.KeepTemplate
+    ) -> contract.SandboxTemplate | Deferred:
+        if command.name == BASE:
+            raise errors.TemplateReserved
+        sandbox = await self._locked(call, command.sandbox)
+        if sandbox.ended:
+            raise errors.SandboxEnded
+        if sandbox.wish is Wish.DESTROYED:
+            raise errors.Superseded
+        if not sandbox.builds:
+            raise errors.BuildsNothing
+        if len(await store.templates(call.transaction.connection, sandbox.project_id)) >= MOST_TEMPLATES:
+            raise errors.TooManyTemplates
+        keeps = {"id": str(uuid7()), "name": command.name, "digest": command.digest, "env": command.env}
+        kept = sandbox.kept_as(keeps)
+        await store.save(call.transaction, kept)
+        await store.wait(call.transaction, call.command_id, kept, KEPT)
+        return Deferred(resource=str(sandbox.id))
 
     async def _ask(self, call: Call, identifier: uuid.UUID, wish: Wish) -> contract.Sandbox | Deferred:
         sandbox = await self._locked(call, identifier)

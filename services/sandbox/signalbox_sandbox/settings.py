@@ -18,6 +18,8 @@ class SandboxSettings(SecretStoreSettings):
     """The folder of all sandboxes of this node, where its role `keeper` serves."""
     trees: Path = Path(".signalbox/trees")
     """Where git prepares checkouts, on a disk that it shares with this node."""
+    templates: Path = Path(".signalbox/templates")
+    """Where templates are kept, on a disk that nodes share."""
     node: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
     """What this node is called, always the same; by default it is remembered in that folder."""
     sandbox_capacity: int = Field(default=500, ge=1)

@@ -12,11 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from signalbox_common.contracts.sandbox import AtEnd, SandboxStatus
 from signalbox_common.db import Transaction
-from signalbox_sandbox.domain import Sandbox, Wish
+from signalbox_sandbox.domain import Sandbox, Template, Wish
 
 _COLUMNS = tuple(field.name for field in fields(Sandbox))
-_JSON = frozenset({"limits", "labels", "not_enforced", "workspace", "network", "doors"})
-_FIXED = frozenset({"id", "project_id", "created_by", "created_at"})
+_JSON = frozenset({"limits", "labels", "not_enforced", "workspace", "network", "doors", "keeps"})
+_FIXED = frozenset({"id", "project_id", "created_by", "created_at", "layer", "builds"})
 
 
 def _value(name: str) -> str:
@@ -93,6 +93,27 @@ _MOMENT = text(
     "select sandbox.clock() as moment, "
     "exists (select from sandbox.deleted_projects where project_id = :project) as is_deleted"
 )
+
+
+_TEMPLATE_COLUMNS = tuple(field.name for field in fields(Template))
+_TEMPLATE = f"select {', '.join(_TEMPLATE_COLUMNS)} from sandbox.templates"  # noqa: S608 - names of ours
+_TEMPLATES = text(f"{_TEMPLATE} where project_id = :project and removed_at is null order by name")
+_TEMPLATE_CALLED = text(f"{_TEMPLATE} where project_id = :project and name = :name and removed_at is null")
+_TEMPLATE_OF_LAYER = text(f"{_TEMPLATE} where id = :layer")
+_REMOVE_TEMPLATE = text(
+    "update sandbox.templates set removed_at = sandbox.clock() "
+    "where project_id = :project and name = :name and removed_at is null returning id"
+)
+_KEEP_TEMPLATE = text(
+    "insert into sandbox.templates (id, project_id, name, digest, env, size_bytes, created_by, created_at) "
+    "values (:id, :project_id, :name, :digest, cast(:env as jsonb), :size_bytes, :created_by, :created_at) "
+    "on conflict (id) do nothing"
+)
+_LAYERS_IN_USE = text(
+    "select id from sandbox.templates where removed_at is null union select layer from sandbox.sandboxes "
+    "where layer is not null and status in ('creating', 'running', 'paused')"
+)
+_FORGET_LAYER = text("delete from sandbox.templates where id = :layer and removed_at is not null")
 
 
 @dataclass(frozen=True)
@@ -269,3 +290,44 @@ async def leave(connection: AsyncConnection, names: Collection[str]) -> None:
 
 async def set_deleted(transaction: Transaction, project: uuid.UUID, *, deleted: bool) -> None:
     await transaction.connection.execute(_DELETED if deleted else _RESTORED, {"project": project})
+
+
+# -- templates -------------------------------------------------------------------------------------------
+
+
+async def templates(connection: AsyncConnection, project: uuid.UUID) -> list[Template]:
+    return [Template(*row) for row in await connection.execute(_TEMPLATES, {"project": project})]
+
+
+async def template(connection: AsyncConnection, project: uuid.UUID, name: str) -> Template | None:
+    row = (await connection.execute(_TEMPLATE_CALLED, {"project": project, "name": name})).first()
+    return Template(*row) if row is not None else None
+
+
+async def template_of(connection: AsyncConnection, layer: uuid.UUID) -> Template | None:
+    """Also one that was removed, as long as something is made of it."""
+    row = (await connection.execute(_TEMPLATE_OF_LAYER, {"layer": layer})).first()
+    return Template(*row) if row is not None else None
+
+
+async def remove_template(transaction: Transaction, project: uuid.UUID, name: str) -> bool:
+    """What is made of it goes on."""
+    values = {"project": project, "name": name}
+    return (await transaction.connection.execute(_REMOVE_TEMPLATE, values)).first() is not None
+
+
+async def keep_template(transaction: Transaction, kept: Template) -> None:
+    """In the place of the one of that name; once."""
+    if await template_of(transaction.connection, kept.id) is not None:
+        return
+    await remove_template(transaction, kept.project_id, kept.name)
+    values = {name: getattr(kept, name) for name in _TEMPLATE_COLUMNS} | {"env": json.dumps(dict(kept.env))}
+    await transaction.connection.execute(_KEEP_TEMPLATE, values)
+
+
+async def layers_in_use(connection: AsyncConnection) -> set[uuid.UUID]:
+    return set((await connection.execute(_LAYERS_IN_USE)).scalars())
+
+
+async def forget_layer(connection: AsyncConnection, layer: uuid.UUID) -> None:
+    await connection.execute(_FORGET_LAYER, {"layer": layer})

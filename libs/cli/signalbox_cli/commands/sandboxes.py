@@ -31,6 +31,8 @@ AllowOption = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="The id alone.")]
 _WIDTH = 36
+_SHOWN = 18
+"""Characters of an id that tell it from others."""
 _KIB = 1024
 _INTERRUPTED = 130
 _SIGNALLED = 128
@@ -287,13 +289,13 @@ def kill(
 
 def _usage(before: dict[str, dict[str, Any]], now: dict[str, dict[str, Any]]) -> Table:
     table = Table(box=None, header_style="dim")
-    table.add_column("sandbox", no_wrap=True, min_width=_WIDTH)
+    table.add_column("sandbox", no_wrap=True, min_width=_SHOWN)
     for name in ("cpu", "memory", "disk", "processes", "out", "in", "denied"):
         table.add_column(name, justify="right", no_wrap=True)
     for sandbox, found in sorted(now.items(), key=lambda item: -_share(before.get(item[0]), item[1])):
         network = found["network"]
         table.add_row(
-            sandbox,
+            sandbox[:_SHOWN],
             f"{_share(before.get(sandbox), found):.0%}",
             _size(found["memoryBytes"]),
             _size(found["diskBytes"]),

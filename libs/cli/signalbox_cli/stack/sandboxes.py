@@ -36,6 +36,11 @@ def trees(home: Home) -> Path:
     return location(home) / "trees"
 
 
+def templates(home: Home) -> Path:
+    """Of what was built for them."""
+    return location(home) / "templates"
+
+
 def location(home: Home) -> Path:
     """The home itself, unless that is closed to another user: run by root, sandboxes are one's."""
     own = home.path / "sandboxes"

@@ -70,6 +70,7 @@ def _program(
         "SIGNALBOX_DATA_LISTEN": f"unix:{home.path / 'run' / (name or service)}.sock",
         "SIGNALBOX_SANDBOXES": str(sandboxes.folder(home)),
         "SIGNALBOX_TREES": str(sandboxes.trees(home)),
+        "SIGNALBOX_TEMPLATES": str(sandboxes.templates(home)),
     }
 
     async def ready() -> bool:

@@ -19,7 +19,14 @@ from signalbox_gateway.clients import Clients
 from signalbox_gateway.closing import close_of
 from signalbox_gateway.identity import Asker
 from signalbox_gateway.previews import Links, Target
-from signalbox_gateway.routes.at_sandbox import OF_SANDBOX, AtSandbox, SandboxBody, client_at, sender_at
+from signalbox_gateway.routes.at_sandbox import (
+    OF_SANDBOX,
+    AtSandbox,
+    SandboxBody,
+    client_at,
+    project_of,
+    sender_at,
+)
 from signalbox_gateway.routes.here import ClientsHere, Sender
 from signalbox_gateway.routes.router import Routes
 from signalbox_gateway.sockets import said_by, shown_by
@@ -73,14 +80,22 @@ class PreviewLink(BaseModel):
 async def make_link(
     here: AtSandbox, sandbox_id: uuid.UUID, port: contract.PortNumber, body: NewPreviewLink
 ) -> PreviewLink:
-    """By it anybody looks at this port, until it ends; it stands on an API token of who makes it."""
+    """By it anybody looks at this port, until it ends. It stands on an API token: the one that asks, or a new
+    one of who does."""
     expires_at = datetime.now(UTC) + timedelta(seconds=body.expires_in)
-    name = f"preview of port {port} of sandbox {str(sandbox_id)[:8]}"
-    wanted = CreateToken(name=name, scopes=("sandboxes:read",), expires_at=expires_at)
-    made = (await here.clients.ask(here.request, wanted, here.someone)).value()
-    link = _links(here.request).make(made.token, sandbox_id, port, expires_at)
+    asker = here.someone
+    # Who may not look gives nobody else a look.
+    question = contract.GetSandbox(sandbox=sandbox_id)
+    (await here.clients.query(asker, question, project=project_of(here))).value()
+    token, token_id = asker.token, asker.token_id
+    if token_id is None:
+        name = f"preview of port {port} of sandbox {str(sandbox_id)[:8]}"
+        wanted = CreateToken(name=name, scopes=("sandboxes:read",), expires_at=expires_at)
+        made = (await here.clients.ask(here.request, wanted, asker)).value()
+        token, token_id = made.token, made.id
+    link = _links(here.request).make(token, sandbox_id, port, expires_at)
     address = (here.request.app.state.settings.public_url or str(here.request.base_url)).rstrip("/")
-    return PreviewLink(url=f"{address}{previews.PREVIEW}{link}/", expires_at=expires_at, token_id=made.id)
+    return PreviewLink(url=f"{address}{previews.PREVIEW}{link}/", expires_at=expires_at, token_id=token_id)
 
 
 async def _shown(here: Sender, sandbox: uuid.UUID, target: Target) -> Response:

@@ -33,6 +33,8 @@ class NewSandbox(SandboxBody):
     """All of it may be left out."""
 
     template: contract.TemplateName = "base"
+    builds: bool = False
+    """Whether it may put programs below `/opt/template`, to be kept as a template."""
     env: contract.Environment = Field(default_factory=dict)
     limits: contract.Limits = contract.Limits()
     timeout: contract.Lifetime = 3600
@@ -47,6 +49,7 @@ class NewSandbox(SandboxBody):
     def asked(self) -> contract.CreateSandbox:
         return contract.CreateSandbox(
             template=self.template,
+            builds=self.builds,
             env=self.env,
             limits=self.limits,
             lifetime=self.timeout,

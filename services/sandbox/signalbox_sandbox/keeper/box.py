@@ -21,6 +21,8 @@ _HOSTNAME = "sandbox"
 _TMP = "/tmp"  # noqa: S108 - inside, and of each its own
 _TMP_SIZE = 64 * 1024 * 1024
 HOME = "/home/user"
+PREFIX, BUILT = "/opt/template", "built"
+"""Where the programs of a template are, and where those lie that are being made."""
 ENVIRONMENT = {
     "HOME": HOME,
     "LANG": "C.UTF-8",
@@ -54,6 +56,10 @@ class Plan(NamedTuple):
     folder: Path
     lower: Path | None = None
     """The checkout that its workspace begins with, if there is one: `tree`, and `git` with its history."""
+    layer: Path | None = None
+    """The template that it is made of, if that is not the host's own."""
+    builds: bool = False
+    """Whether it makes one."""
 
 
 class Box:
@@ -158,9 +164,16 @@ def options(plan: Plan, etc: Path) -> list[str]:
         *("--ro-bind", str(etc), "/etc", "--proc", "/proc", "--dev", "/dev", *_masks()),
         *("--size", str(_TMP_SIZE), "--tmpfs", _TMP, "--symlink", "/usr/bin/cat", _HOLDER),
         *("--bind", str(plan.folder / "home"), HOME),
+        *_template(plan),
         *mounted,
         *("--remount-ro", "/", "--chdir", WORKSPACE),
     ]
+
+
+def _template(plan: Plan) -> list[str]:
+    if plan.builds:
+        return ["--bind", str(plan.folder / BUILT), PREFIX]
+    return ["--ro-bind", str(plan.layer), PREFIX] if plan.layer is not None else []
 
 
 def _settings(environment: Mapping[str, str]) -> Sequence[str]:

@@ -269,14 +269,17 @@ def _run(
 
 
 def _planned(folder: Path, request: dict[str, Any]) -> box.Plan:
-    """With a lock on the checkout that it begins with, as long as we live: so nobody removes it."""
-    if not request.get("lower"):
-        return box.Plan(folder)
-    lower = Path(request["lower"])
-    fcntl.flock(os.open(lower, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), fcntl.LOCK_SH | fcntl.LOCK_NB)
-    for name in (box.HISTORY, "overlay-git"):
+    """With a lock on what it shares with others, as long as we live: so nobody removes it."""
+    lower, layer = (Path(request[name]) if request.get(name) else None for name in ("lower", "layer"))
+    for held in (lower, layer):
+        if held is not None:
+            descriptor = os.open(held, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    builds = bool(request.get("builds"))
+    own = [box.HISTORY, "overlay-git"] if lower is not None else []
+    for name in (*own, box.BUILT) if builds else own:
         (folder / name).mkdir(mode=0o700, exist_ok=True)
-    return box.Plan(folder, lower)
+    return box.Plan(folder, lower, layer, builds)
 
 
 def _listen(folder: Path, name: str) -> socket.socket:

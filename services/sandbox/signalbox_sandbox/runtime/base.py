@@ -38,6 +38,10 @@ class SandboxPlan:
     env: Mapping[str, str] = field(default_factory=dict)
     lower: Path | None = None
     """The checkout that its workspace begins with: `tree`, and `git`."""
+    layer: Path | None = None
+    """Of the template that it is made of."""
+    builds: bool = False
+    """Whether it makes one."""
     network: Mapping[str, Any] = field(default_factory=dict)
     """As `egress/policy.py` reads it."""
     doors: Sequence[Mapping[str, Any]] = ()
@@ -113,6 +117,9 @@ class Runtime(Protocol):
 
     async def end(self, sandbox: uuid.UUID) -> None:
         """Its programs; returns when none is left. What it has written stays."""
+
+    def built(self, sandbox: uuid.UUID) -> Path:
+        """What it has put below the prefix of templates, once it has ended."""
 
     async def remove(self, sandbox: uuid.UUID) -> None:
         """What it has written."""

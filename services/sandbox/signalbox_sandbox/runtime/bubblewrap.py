@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from signalbox_common import background, telemetry
+from signalbox_sandbox.keeper.box import BUILT
 from signalbox_sandbox.runtime.base import Found, RuntimeAway, SandboxGone, SandboxPlan, Trace
 from signalbox_sandbox.runtime.keepers import ChangesLine, FileLine, KeeperGone, Keepers, Label
 
@@ -76,6 +77,8 @@ class BubblewrapRuntime:
                 limits=plan.limits,
                 env=plan.env,
                 lower=plan.lower,
+                layer=plan.layer,
+                builds=plan.builds,
                 network=plan.network,
                 doors=plan.doors,
             )
@@ -100,6 +103,9 @@ class BubblewrapRuntime:
         async with asyncio.timeout(_PATIENCE):
             while self._keepers.is_held(str(sandbox)):  # noqa: ASYNC110 - nobody tells of a lock let go
                 await asyncio.sleep(_STEP)
+
+    def built(self, sandbox: uuid.UUID) -> Path:
+        return self._folder / str(sandbox) / BUILT
 
     async def remove(self, sandbox: uuid.UUID) -> None:
         """Out of the way at once; on the disk a little later."""

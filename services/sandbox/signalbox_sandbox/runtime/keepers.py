@@ -180,6 +180,8 @@ class Keepers:
         lower: Path | None = None,
         limits: Mapping[str, float | None] | None = None,
         env: Mapping[str, str] | None = None,
+        layer: Path | None = None,
+        builds: bool = False,
         network: Mapping[str, Any] | None = None,
         doors: Sequence[Mapping[str, Any]] = (),
     ) -> KeeperClient:
@@ -189,6 +191,9 @@ class Keepers:
         request |= {"network": dict(network or {}), "doors": [dict(door) for door in doors]}
         if lower is not None:
             request["lower"] = str(lower)
+        if layer is not None:
+            request["layer"] = str(layer)
+        request["builds"] = builds
         async with _Line.to(self._folder, SOCKET) as line:
             await line.ask(request)
         return self.of(identifier)

@@ -1,9 +1,8 @@
 """Makes a sandbox what is wanted of it, by what is there; however often, and wherever it was left."""
 
-import json
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -14,22 +13,21 @@ from signalbox_common.db import Database, Transaction
 from signalbox_common.errors import SignalboxError
 from signalbox_common.outcomes import Outcome
 from signalbox_common.pending import PendingOperations
-from signalbox_common.secrets import SecretStore
 from signalbox_common.work import Job, Worker
 from signalbox_common.work.kinds import Retry
 from signalbox_sandbox import errors, store
-from signalbox_sandbox.checkouts import Checkouts
 from signalbox_sandbox.domain import Sandbox, Wish, at_its_end
-from signalbox_sandbox.replies import reply_of, secret_name
+from signalbox_sandbox.layers import Layers
+from signalbox_sandbox.replies import reply_of, template_reply
 from signalbox_sandbox.runtime.base import (
     Found,
     Runtime,
     RuntimeAway,
     RuntimeRefused,
     SandboxGone,
-    SandboxPlan,
 )
-from signalbox_sandbox.service import DEADLINE, KIND, NETWORK
+from signalbox_sandbox.service import DEADLINE, KEPT, KIND, NETWORK
+from signalbox_sandbox.work.plans import NotThere, Plans
 from signalbox_sandbox.work.records import Records
 
 log = telemetry.get_logger()
@@ -45,28 +43,23 @@ class Reconciler:
         database: Database,
         pending: PendingOperations,
         runtime: Runtime,
-        checkouts: Checkouts,
-        secrets: SecretStore,
+        plans: Plans,
+        layers: Layers,
         records: Records,
         *,
         watch: Callable[[uuid.UUID], None],
         node: str,
         wait: float,
-        usual: Mapping[str, float | None],
     ) -> None:
-        """`watch` is told of each that runs here.
-
-        `usual` are the limits of a sandbox for which nobody has said others, as the node knows them.
-        """
+        """`watch` is told of each that runs here."""
         self._database = database
         self._pending = pending
         self._runtime = runtime
-        self._checkouts = checkouts
-        self._secrets = secrets
+        self._plans = plans
+        self._layers = layers
         self._records = records
         self._watch = watch
         self._node = node
-        self._usual = usual
         self._wait = timedelta(seconds=wait)
 
     def register(self, worker: Worker) -> None:
@@ -141,8 +134,9 @@ class Reconciler:
                 return sandbox.seen(SandboxStatus.DESTROYED, "destroyed")
             return sandbox
         if sandbox.wish is Wish.DESTROYED:
+            sandbox = await self._kept(sandbox)
             await self._clear(identifier, found)
-            return sandbox.seen(SandboxStatus.DESTROYED, "destroyed")
+            return sandbox.seen(SandboxStatus.DESTROYED, "kept" if sandbox.is_kept else "destroyed")
         if found is not None and found.alive and found.epoch < sandbox.epoch:
             await self._runtime.end(sandbox.id)  # of before it was begun anew
             found = replace(found, alive=False)
@@ -160,21 +154,10 @@ class Reconciler:
             if found.alive:
                 return self._running(sandbox)
             return await self._ended(sandbox, found)
-        lower = None
-        if sandbox.checkout is not None:
-            lower = self._checkouts.find(sandbox.project_id, sandbox.checkout)
-            if lower is None:
-                return await self._without_checkout(sandbox)
-        plan = SandboxPlan(
-            sandbox.id,
-            sandbox.epoch,
-            sandbox.lifetime,
-            {**self._usual, **sandbox.node_limits()},
-            await self._env(sandbox),
-            lower,
-            sandbox.network,
-            sandbox.doors,
-        )
+        try:
+            plan = await self._plans.make(sandbox)
+        except NotThere as missing:
+            return await self._without(sandbox, missing.what)
         try:
             await self._runtime.begin(plan)
         except RuntimeRefused as error:
@@ -185,13 +168,14 @@ class Reconciler:
             return sandbox.seen(SandboxStatus.FAILED, error.code)
         return self._running(sandbox)
 
-    async def _without_checkout(self, sandbox: Sandbox) -> Sandbox:
-        """It is still prepared; whoever prepares it says so if it never comes."""
+    async def _without(self, sandbox: Sandbox, what: str) -> Sandbox:
+        """A checkout may still be prepared; whoever prepares it says so if it never comes."""
         if sandbox.status is not SandboxStatus.CREATING:
             await self._clear(sandbox.id)
-            return sandbox.seen(SandboxStatus.LOST, "checkout_lost")
-        if time.time() - sandbox.created_at.timestamp() > self._wait.total_seconds():
-            return sandbox.seen(SandboxStatus.FAILED, "no_checkout")
+            return sandbox.seen(SandboxStatus.LOST, f"{what}_lost")
+        late = time.time() - sandbox.created_at.timestamp() > self._wait.total_seconds()
+        if late or what == "template":
+            return sandbox.seen(SandboxStatus.FAILED, f"no_{what}")
         return sandbox
 
     def _running(self, sandbox: Sandbox) -> Sandbox:
@@ -258,6 +242,15 @@ class Reconciler:
             return sandbox.seen(status, reason)
         return sandbox.seen(status, reason, wish=Wish.PAUSED)
 
+    async def _kept(self, sandbox: Sandbox) -> Sandbox:
+        """With what it has built, where that is to become a template; a second time it is found done."""
+        if sandbox.keeps is None:
+            return sandbox
+        await self._runtime.end(sandbox.id)
+        layer = uuid.UUID(sandbox.keeps["id"])
+        size = await self._layers.keep(self._runtime.built(sandbox.id), sandbox.project_id, layer)
+        return replace(sandbox, keeps={**sandbox.keeps, "size": size})
+
     async def _clear(self, identifier: uuid.UUID, found: Found | None = None) -> None:
         """Nothing of it stays."""
         if found is None:
@@ -265,13 +258,6 @@ class Reconciler:
         if found is not None:
             await self._runtime.end(identifier)
             await self._runtime.remove(identifier)
-
-    async def _env(self, sandbox: Sandbox) -> dict[str, str]:
-        if not sandbox.has_env:
-            return {}
-        secret = await self._secrets.get(secret_name(sandbox.id))
-        env: dict[str, str] = json.loads(secret.value)
-        return env
 
     # -- what is written ---------------------------------------------------------------------------------
 
@@ -296,9 +282,12 @@ class Reconciler:
             lifetime_due=current.lifetime_due if newer else seen.lifetime_due,
             network_due=current.network_due if newer else seen.network_due,
             wish=current.wish if newer else seen.wish,
+            keeps=seen.keeps or current.keeps,
         )
         if merged.version != current.version:
             merged = await self._records.write(transaction, merged, locked.moment)
+            if merged.is_kept:
+                await store.keep_template(transaction, merged.template_kept(locked.moment))
         elif merged != current:
             await store.save(transaction, merged)
         if locked.is_waited_for and (merged.fulfils(before.wish) or merged.ended):
@@ -340,6 +329,8 @@ def _needs_place(sandbox: Sandbox) -> bool:
 
 
 def _outcome(sandbox: Sandbox, wish: str) -> Outcome[Any]:
+    if wish == KEPT and sandbox.is_kept:
+        return Outcome.of(template_reply(sandbox.template_kept(sandbox.since)))
     if sandbox.ended and wish != Wish.DESTROYED:
         return Outcome.failure(errors.SandboxEnded())
     if sandbox.ended or wish in (DEADLINE, NETWORK) or sandbox.fulfils(Wish(wish)):

@@ -8,6 +8,7 @@ from signalbox_common.keys import made_at
 from signalbox_common.secrets import SecretStore
 from signalbox_sandbox import store
 from signalbox_sandbox.domain import ENDED, Wish
+from signalbox_sandbox.layers import Layers
 from signalbox_sandbox.replies import SECRETS
 from signalbox_sandbox.service import Sandboxes
 
@@ -20,6 +21,7 @@ class Tidying:
         database: Database,
         secrets: SecretStore,
         sandboxes: Sandboxes,
+        layers: Layers,
         *,
         kept_days: int,
         paused_kept_days: int,
@@ -27,6 +29,7 @@ class Tidying:
         self._database = database
         self._secrets = secrets
         self._sandboxes = sandboxes
+        self._layers = layers
         self._kept_days = kept_days
         self._paused_kept_days = paused_kept_days
 
@@ -37,6 +40,17 @@ class Tidying:
             if sandbox is not None and sandbox.wish is Wish.PAUSED:
                 await store.save(transaction, sandbox.asked(Wish.DESTROYED))
         await self._forget_environments()
+        await self._forget_layers()
+
+    async def _forget_layers(self) -> None:
+        """Of templates that were removed, or whose making was cut off, when nothing is made of them."""
+        found = set(self._layers.all())
+        async with self._database.reading() as connection:
+            found -= await store.layers_in_use(connection)
+        for layer in found:
+            if time.time() - made_at(layer) > _ABOUT_TO_BE_MADE and await self._layers.remove(layer):
+                async with self._database.reading() as connection:
+                    await store.forget_layer(connection, layer)
 
     async def _forget_environments(self) -> None:
         """Of those that have ended, or were never made; what is newer may still be about to be."""

@@ -8,3 +8,4 @@ from signalbox_common.contracts.sandbox.metrics import *
 from signalbox_common.contracts.sandbox.network import *
 from signalbox_common.contracts.sandbox.ports import *
 from signalbox_common.contracts.sandbox.programs import *
+from signalbox_common.contracts.sandbox.templates import *

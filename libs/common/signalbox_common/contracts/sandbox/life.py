@@ -103,6 +103,7 @@ class CreateSandbox(Ask[Sandbox]):
     area = AREA
     refusals = {
         "unknown_template": 422,
+        "builds_on_base": 422,
         "owner_reserved": 403,
         "project_gone": 409,
         "network_not_allowed": 403,
@@ -111,6 +112,8 @@ class CreateSandbox(Ask[Sandbox]):
     owned_by: SandboxOwner | None = Field(default=None, alias="owner")
     """For the service tasks alone: asked for again, it is answered with the same sandbox."""
     template: TemplateName = "base"
+    builds: bool = False
+    """Whether it may put programs below the prefix of templates, to be kept as one."""
     workspace: SandboxWorkspace | None = None
     env: Environment = Field(default_factory=dict)
     """What each of its programs has in its environment."""
