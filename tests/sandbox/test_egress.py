@@ -3,13 +3,16 @@
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from signalbox_common import addresses
 from signalbox_common.testing import eventually
+from signalbox_sandbox.egress.policy import Policy
+from signalbox_sandbox.egress.proxy import Rules
 from signalbox_sandbox.egress.server import MOST
 from signalbox_sandbox.keeper.egress import PROXY_PORT
 from tests.support.egress import Egress, Outside, egress_of, private
@@ -212,7 +215,7 @@ async def test_names_at_private_addresses_are_refused(
     node: Node, outside: Outside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever the name is, and whoever has allowed it: all of its addresses are looked at."""
-    names = {f"n{number}.example": addresses for number, addresses in enumerate(PRIVATE.values())}
+    names = {f"n{number}.example": found for number, found in enumerate(PRIVATE.values())}
     async with egress_of(node, monkeypatch, names) as egress:
         sandbox = await node.keep(network={"hosts": [f"{name}:{outside.port}" for name in names]})
         said = await ask(sandbox, *(get(f"{name}:{outside.port}") for name in names))
@@ -311,6 +314,37 @@ async def test_who_listens_is_who_was_looked_at(
         assert (first.split()[1], second.split()[1]) == ("200", "403")
         assert len(outside.heard) == 1
         assert egress.asked == ["rebind.example"] * 2, "once for each connection"
+
+
+def _judges_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(addresses, "is_public", lambda _address: True)
+
+
+def _judges_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Policy, "allows", lambda *_: True)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "switched_off"),
+    [(["secret.example"], _judges_no_address), (["public.example"], _judges_no_name)],
+    ids=["addresses", "names"],
+)
+async def test_each_of_both_is_what_keeps_it_in(
+    node: Node,
+    outside: Outside,
+    monkeypatch: pytest.MonkeyPatch,
+    hosts: list[str],
+    switched_off: Callable[[pytest.MonkeyPatch], None],
+) -> None:
+    """A name that is not allowed, at an address that the operator has opened; one that is, at another."""
+    names = {"secret.example": ["127.0.0.1"], "public.example": ["127.0.0.1"]}
+    rules = private("127.0.0.1") if hosts == ["public.example"] else Rules()
+    async with egress_of(node, monkeypatch, names, rules):
+        sandbox = await fresh(node, *(f"{host}:{outside.port}" for host in hosts))
+        request = get(f"secret.example:{outside.port}")
+        assert (await ask(sandbox, request))[0].split()[1] == "403"
+        switched_off(monkeypatch)
+        assert (await ask(sandbox, request))[0].split()[1] == "200", "the test would see it"
 
 
 async def test_our_own_ports_are_nobodys(

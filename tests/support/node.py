@@ -85,31 +85,35 @@ class Sandbox:
 
 
 class Node:
-    def __init__(self, folder: Path, user: str | None = None) -> None:
+    def __init__(self, folder: Path, user: str | None = None, weakened: str | None = None) -> None:
         self.folder = folder
         self._user = user
+        self._weakened = weakened
         self.keepers = Keepers(folder)
         self._role: subprocess.Popen[bytes] | None = None
         self._egress: subprocess.Popen[bytes] | None = None
         self._log = folder.with_suffix(".log")
 
     @staticmethod
-    def new(user: str | None = None) -> "Node":
-        """With a user, as that one; only root can."""
+    def new(user: str | None = None, weakened: str | None = None) -> "Node":
+        """With a user, as that one; only root can. Weakened, without that hardening."""
         folder = new_folder("node")
         folder.chmod(0o755)  # sandboxes run as another user
         if user is not None:
             shutil.chown(folder, user)
-        return Node(folder / "sandboxes", user)
+        return Node(folder / "sandboxes", user, weakened)
 
     async def start(self) -> None:
         python, packages = sys.executable, ""
         if self._user is not None:
             # What it needs, where that user can read it: it is no more than this.
             python, packages = "/usr/bin/python3", str(self._copied())
+        module = ["signalbox_sandbox.keeper"]
+        if self._weakened is not None:
+            module, packages = ["tests.support.weakened", self._weakened], str(Path(__file__).parents[2])
         with self._log.open("ab") as log:
             self._role = subprocess.Popen(
-                [python, "-m", "signalbox_sandbox.keeper"],
+                [python, "-m", *module],
                 env={**os.environ, "SIGNALBOX_SANDBOXES": str(self.folder), "PYTHONPATH": packages},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
