@@ -2,9 +2,10 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import httpx
 import pytest
@@ -13,6 +14,7 @@ from pydantic import SecretStr
 from signalbox_common.bus import Bus, Envelope
 from signalbox_common.contracts import auth
 from signalbox_common.contracts import sandbox as contract
+from signalbox_common.contracts.tasks import RunEnded, RunState, RunStopRequested, StopReason
 from signalbox_common.dataplane import DataClient
 from signalbox_common.dataplane.frames import Frame, FrameKind, FrameReader
 from signalbox_common.errors import SignalboxError
@@ -186,3 +188,108 @@ async def _read_all(client: DataClient, sandbox: uuid.UUID) -> None:
         with suppress(httpx.TransportError):
             async for _ in frames(client, sandbox, "waits", 0):
                 pass
+
+
+# -- what becomes of a run -----------------------------------------------------------------------------------
+
+
+async def stop(lab: RunLab, run: uuid.UUID, grace: float = 1.0) -> None:
+    event = RunStopRequested(run=run, reason=StopReason.CANCELLED, grace=grace)
+    await lab.tasks.publish(event, project=uuid.UUID(lab.scene.project))
+
+
+async def end(lab: RunLab, run: uuid.UUID, *, keep: bool = False) -> None:
+    event = RunEnded(run=run, task=uuid.uuid4(), state=RunState.FAILED, keep_sandbox=keep)
+    await lab.tasks.publish(event, project=uuid.UUID(lab.scene.project))
+
+
+async def refused(asked: Awaitable[object]) -> str:
+    with pytest.raises(SignalboxError) as error:
+        await asked
+    return error.value.code
+
+
+async def test_when_a_run_is_to_stop_its_programs_end_and_none_begins(lab: RunLab) -> None:
+    run = uuid.uuid4()
+    first, second = (await lab.create(run)).id, (await lab.create(run, "second")).id
+    other = (await lab.create(uuid.uuid4())).id
+    for name in ("polite", "stubborn"):
+        trap = "trap 'echo bye; exit 0' TERM" if name == "polite" else "trap '' TERM"
+        async with await lab.client(first, 1) as client:
+            await start(client, first, name, f"{trap}; while :; do sleep 0.05; done")
+    for sandbox in (second, other):
+        async with await lab.client(sandbox, 1) as client:
+            await start(client, sandbox, "sleeper", "sleep 600")
+    began = asyncio.get_running_loop().time()
+    await stop(lab, run)
+
+    async def ended(sandbox: uuid.UUID) -> bool:
+        return await running(lab, sandbox) == 0
+
+    await eventually(lambda: ended(first), what="its programs have ended")
+    await eventually(lambda: ended(second), what="those of the other one, too")
+    assert asyncio.get_running_loop().time() - began < 2.5
+    async with await lab.client(first, 1) as client:
+        said = b"".join([frame.content async for frame in frames(client, first, "polite", 0)])
+        assert b"bye" in said, "it had the time to end by itself"
+        assert await refused(start(client, first, "late", "true")) == "run_ended"
+    assert await running(lab, other) == 1, "another run goes on"
+    assert await refused(lab.create(run, "third")) == "run_ended"
+    assert (await lab.scene.get(str(first)))["status"] == "running", "what it has made can be collected"
+    await end(lab, run)
+    for sandbox in (first, second):
+        assert (await lab.scene.until(str(sandbox), "destroyed"))["reason"] == "destroyed"
+        await lab.scene.nothing_is_left(str(sandbox))
+    await stop(lab, run)  # late, and twice
+    await end(lab, run)
+    assert (await lab.scene.get(str(other)))["status"] == "running"
+
+
+async def running(lab: RunLab, sandbox: uuid.UUID) -> int:
+    status = await lab.scene.node.keepers.of(str(sandbox)).ask("status")
+    return int(status["running"])
+
+
+async def test_what_comes_for_a_run_that_has_ended_is_too_late(lab: RunLab) -> None:
+    """The fact may come before the request that it is about."""
+    run = uuid.uuid4()
+    await end(lab, run)
+
+    async def too_late() -> bool:
+        try:
+            await lab.create(run)
+        except SignalboxError as error:
+            return error.code == "run_ended"
+        return False
+
+    await eventually(too_late, what="the run is known to have ended")
+
+
+async def test_a_sandbox_stays_for_somebody_to_look_at(lab: RunLab) -> None:
+    kept, asked = uuid.uuid4(), uuid.uuid4()
+    one = (await lab.create(kept)).id
+    ask = contract.CreateSandbox(owner=contract.SandboxOwner(run=asked), keep_for=900)
+    other = (await lab.tasks.ask(ask, Envelope(uuid7(), "stays", await lab.grant()))).value().id
+    async with await lab.client(one, 1) as client:
+        await start(client, one, "before", "true")
+        await end(lab, kept, keep=True)
+        await end(lab, asked)
+
+        async def over() -> bool:
+            with suppress(SignalboxError):
+                await start(client, one, "before", "true")
+                return False
+            return True
+
+        await eventually(over, what="the run sees nothing of it any more")
+        assert await refused(start(client, one, "before", "true")) == "run_ended"
+
+    async def stays(sandbox: uuid.UUID, seconds: int) -> bool:
+        found = await lab.scene.get(str(sandbox))
+        left = datetime.fromisoformat(found["deadline"]) - datetime.now(UTC)
+        assert seconds - 60 < left.total_seconds() <= seconds, found
+        return bool(found["status"] == "running")
+
+    await eventually(lambda: stays(one, 3600), what="it stays for an hour")
+    await eventually(lambda: stays(other, 900), what="it stays as long as was asked for")
+    assert await lab.scene.said(str(one), "echo looked at") == "looked at\n"

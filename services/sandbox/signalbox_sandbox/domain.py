@@ -11,6 +11,8 @@ from signalbox_common.contracts.sandbox import AtEnd, SandboxStatus
 
 BASE = "base"
 """The template that every node has by itself."""
+KEPT_AFTER_FAILURE = 3600
+"""Seconds that the sandboxes of a run stay that could not be collected."""
 _MIB = 1024 * 1024
 LIMITS_OF_NODE = {
     "pids": ("pids", 1),
@@ -93,6 +95,14 @@ class Sandbox:
     network_due: bool = False
     """Whether its node has still to be told of it."""
     doors: tuple[Mapping[str, Any], ...] = ()
+    keep_for: int = 0
+    """Seconds that it stays when its run has ended."""
+    stopping: bool = False
+    """Whether its run is to stop: then none of its programs begins any more."""
+    grace: float = 0.0
+    """Seconds in which those that run may end by themselves."""
+    stop_due: bool = False
+    """Whether its node has still to be told."""
     status: SandboxStatus = SandboxStatus.CREATING
     reason: str | None = None
     node: str | None = None
@@ -110,7 +120,8 @@ class Sandbox:
     @property
     def is_settled(self) -> bool:
         """Whether there is nothing to do about it."""
-        return self.ended or (self.fulfils(self.wish) and not (self.lifetime_due or self.network_due))
+        due = self.lifetime_due or self.network_due or self.stop_due
+        return self.ended or (self.fulfils(self.wish) and not due)
 
     @property
     def checkout(self) -> uuid.UUID | None:
@@ -144,6 +155,19 @@ class Sandbox:
 
     def kept_as(self, keeps: Mapping[str, Any]) -> "Sandbox":
         return replace(self, keeps=keeps, wish=Wish.DESTROYED, generation=self.generation + 1)
+
+    def stopped(self, grace: float) -> "Sandbox":
+        """Its programs end, and no other begins."""
+        return replace(self, stopping=True, stop_due=True, grace=grace, generation=self.generation + 1)
+
+    def after_its_run(self, *, keeps: bool) -> "Sandbox":
+        """It ends, at once or when somebody has had the time to look at it."""
+        left = KEPT_AFTER_FAILURE if keeps else self.keep_for
+        if not left or self.status is SandboxStatus.CREATING:
+            return self.asked(Wish.DESTROYED)
+        found = self.stopped(0.0) if self.status is SandboxStatus.PAUSED else self
+        # What is paused is there to be looked at, too, and its time begins when it is.
+        return replace(found.given(left), at_end=AtEnd.DESTROY, wish=Wish.RUNNING)
 
     def reaching(self, network: Mapping[str, Any]) -> "Sandbox":
         return replace(self, network=network, network_due=True, generation=self.generation + 1)

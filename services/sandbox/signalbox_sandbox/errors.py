@@ -78,6 +78,11 @@ class ProjectGone(Conflict):
     detail = "The project was deleted."
 
 
+class RunEnded(Conflict):
+    code = "run_ended"
+    detail = "The run has ended, or is about to."
+
+
 class SandboxEnded(Conflict):
     code = "sandbox_ended"
     detail = "The sandbox has ended."
@@ -249,6 +254,7 @@ OF_KEEPER: dict[str, type[SignalboxError]] = {
     "fenced": Fenced,
     "not_started": NotStarted,
     "paused": SandboxPaused,
+    "run_ended": RunEnded,
     "nobody_listens": NobodyListens,
     "frozen": SandboxFrozen,
     "not_frozen": NotFrozen,

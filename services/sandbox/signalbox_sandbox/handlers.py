@@ -2,7 +2,12 @@
 
 from signalbox_common.bus import ServiceBus
 from signalbox_common.contracts import sandbox as contract
-from signalbox_common.contracts.streams import SANDBOXES_BACK, SANDBOXES_GONE
+from signalbox_common.contracts.streams import (
+    SANDBOXES_BACK,
+    SANDBOXES_END,
+    SANDBOXES_GONE,
+    SANDBOXES_STOP,
+)
 from signalbox_sandbox.service import Sandboxes
 
 
@@ -23,3 +28,5 @@ def register(bus: ServiceBus, sandboxes: Sandboxes) -> None:
     bus.on_command(contract.DeleteTemplate)(sandboxes.delete_template)
     bus.on_fact(SANDBOXES_GONE)(sandboxes.project_gone)
     bus.on_fact(SANDBOXES_BACK)(sandboxes.project_back)
+    bus.on_fact(SANDBOXES_STOP)(sandboxes.run_stops)
+    bus.on_fact(SANDBOXES_END)(sandboxes.run_ended)

@@ -6,6 +6,7 @@ import random
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 from signalbox_common.bus import Call, FactCall
@@ -13,6 +14,7 @@ from signalbox_common.contracts import sandbox as contract
 from signalbox_common.contracts.auth import ProjectDeleted, ProjectRestored
 from signalbox_common.contracts.base import Empty, Failure
 from signalbox_common.contracts.sandbox import SandboxStatus
+from signalbox_common.contracts.tasks import RunEnded, RunStopRequested
 from signalbox_common.db import Database, Transaction
 from signalbox_common.errors import AlreadyDone, SignalboxError
 from signalbox_common.keys import derive, uuid7
@@ -145,6 +147,10 @@ class Sandboxes:
             if template is None:
                 raise errors.UnknownTemplate
             layer = template.id
+        if ask.owned_by is not None:
+            run = await store.lock_run(transaction, project, ask.owned_by.run)
+            if run.stopping or run.ended:
+                raise errors.RunEnded
         # Here, where there is room: then nobody else needs to look for it.
         here = await store.has_room(transaction, self._node)
         sandbox = Sandbox(
@@ -164,6 +170,7 @@ class Sandboxes:
             network=known_network(ask.network),
             doors=tuple(door.model_dump(mode="json") for door in ask.doors),
             labels=dict(ask.labels),
+            keep_for=ask.keep_for,
             has_env=bool(ask.env),
             node=self._node if here else None,
             epoch=1 if here else 0,
@@ -362,8 +369,39 @@ class Sandboxes:
             if sandbox is not None and not sandbox.ended:
                 await store.save(call.transaction, sandbox.asked(Wish.DESTROYED))
 
+    async def run_stops(self, call: FactCall, event: RunStopRequested) -> None:
+        """Its programs end wherever it has some, whoever is at work on it."""
+        project = _project_of(call)
+        run = await store.lock_run(call.transaction, project, event.run)
+        if run.stopping or run.ended:
+            return
+        await store.save_run(call.transaction, project, event.run, replace(run, stopping=True))
+        for seen in await store.of_run(call.transaction.connection, project, event.run):
+            sandbox = await self.lock(call.transaction, seen)
+            if sandbox is not None and not sandbox.ended:
+                await store.save(call.transaction, sandbox.stopped(event.grace))
+
+    async def run_ended(self, call: FactCall, event: RunEnded) -> None:
+        project = _project_of(call)
+        run = await store.lock_run(call.transaction, project, event.run)
+        if run.ended:
+            return
+        ended = replace(run, ended=True, keep_sandbox=event.keep_sandbox)
+        await store.save_run(call.transaction, project, event.run, ended)
+        for seen in await store.of_run(call.transaction.connection, project, event.run):
+            sandbox = await self.lock(call.transaction, seen)
+            if sandbox is not None and not sandbox.ended and sandbox.wish is not Wish.DESTROYED:
+                after = sandbox.after_its_run(keeps=event.keep_sandbox)
+                await store.save(call.transaction, after)
+
     async def project_back(self, call: FactCall, event: ProjectRestored) -> None:
         await store.set_deleted(call.transaction, event.id, deleted=False)
+
+
+def _project_of(call: FactCall) -> uuid.UUID:
+    if call.project is None:
+        raise SignalboxError("a run is in a project")
+    return call.project
 
 
 def check_reachable(sandbox: Sandbox) -> None:

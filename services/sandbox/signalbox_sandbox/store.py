@@ -3,7 +3,7 @@
 import json
 import uuid
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -95,6 +95,27 @@ _MOMENT = text(
 )
 
 
+_NOTE_RUN = text(
+    "insert into sandbox.runs (project_id, run, noted_at) values (:project, :run, sandbox.clock()) "
+    "on conflict do nothing"
+)
+_LOCK_RUN = text(
+    "select stopping, ended, keep_sandbox from sandbox.runs "
+    "where project_id = :project and run = :run for update"
+)
+_SAVE_RUN = text(
+    "update sandbox.runs set stopping = :stopping, ended = :ended, keep_sandbox = :keep_sandbox "
+    "where project_id = :project and run = :run"
+)
+_HAS_ENDED = text(
+    "select runs.ended from sandbox.sandboxes join sandbox.runs "
+    "on runs.project_id = sandboxes.project_id and runs.run = owner_run where sandboxes.id = :sandbox"
+)
+_OF_RUN = text(
+    f"{_SELECT} where project_id = :project and owner_run = :run "
+    "and status in ('creating', 'running', 'paused')"
+)
+_FORGET_RUNS = text("delete from sandbox.runs where noted_at < sandbox.clock() - :days * interval '1 day'")
 _TEMPLATE_COLUMNS = tuple(field.name for field in fields(Template))
 _TEMPLATE = f"select {', '.join(_TEMPLATE_COLUMNS)} from sandbox.templates"  # noqa: S608 - names of ours
 _TEMPLATES = text(f"{_TEMPLATE} where project_id = :project and removed_at is null order by name")
@@ -290,6 +311,44 @@ async def leave(connection: AsyncConnection, names: Collection[str]) -> None:
 
 async def set_deleted(transaction: Transaction, project: uuid.UUID, *, deleted: bool) -> None:
     await transaction.connection.execute(_DELETED if deleted else _RESTORED, {"project": project})
+
+
+# -- runs ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is known of a run: facts of it and requests for it come in any order."""
+
+    stopping: bool
+    ended: bool
+    keep_sandbox: bool
+
+
+async def lock_run(transaction: Transaction, project: uuid.UUID, run: uuid.UUID) -> Run:
+    values = {"project": project, "run": run}
+    await transaction.connection.execute(_NOTE_RUN, values)
+    row = (await transaction.connection.execute(_LOCK_RUN, values)).one()
+    return Run(row.stopping, row.ended, row.keep_sandbox)
+
+
+async def save_run(transaction: Transaction, project: uuid.UUID, run: uuid.UUID, known: Run) -> None:
+    values = {"project": project, "run": run, **asdict(known)}
+    await transaction.connection.execute(_SAVE_RUN, values)
+
+
+async def has_ended(connection: AsyncConnection, sandbox: uuid.UUID) -> bool:
+    """The run that it is for, if there is one."""
+    return bool((await connection.execute(_HAS_ENDED, {"sandbox": sandbox})).scalar())
+
+
+async def of_run(connection: AsyncConnection, project: uuid.UUID, run: uuid.UUID) -> list[Sandbox]:
+    """Those that have not ended."""
+    return list(map(_sandbox_of, await connection.execute(_OF_RUN, {"project": project, "run": run})))
+
+
+async def forget_runs(transaction: Transaction, days: int) -> None:
+    await transaction.connection.execute(_FORGET_RUNS, {"days": days})
 
 
 # -- templates -------------------------------------------------------------------------------------------

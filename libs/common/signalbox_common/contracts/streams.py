@@ -25,6 +25,7 @@ from signalbox_common.contracts.sandbox import (
     SetSandboxDeadline,
     SetSandboxNetwork,
 )
+from signalbox_common.contracts.tasks import RunEnded, RunStopRequested
 from signalbox_common.programs import OWNERS
 
 DAY = 24 * 3600.0
@@ -175,12 +176,16 @@ PROJECT_GONE = FactConsumer("catalog", "project-gone", ProjectDeleted)
 PROJECT_BACK = FactConsumer("catalog", "project-back", ProjectRestored)
 SANDBOXES_GONE = FactConsumer("sandbox", "project-gone", ProjectDeleted)
 SANDBOXES_BACK = FactConsumer("sandbox", "project-back", ProjectRestored)
+SANDBOXES_STOP = FactConsumer("sandbox", "run-stop", RunStopRequested)
+SANDBOXES_END = FactConsumer("sandbox", "run-ended", RunEnded)
 FACT_CONSUMERS: tuple[FactConsumer, ...] = (
     AUDIT,
     PROJECT_GONE,
     PROJECT_BACK,
     SANDBOXES_GONE,
     SANDBOXES_BACK,
+    SANDBOXES_STOP,
+    SANDBOXES_END,
 )
 """Who reads whose facts; a row here becomes a durable consumer and the permissions for it."""
 

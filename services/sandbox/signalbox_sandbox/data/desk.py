@@ -44,7 +44,15 @@ class DataDesk:
             self._projects[sandbox] = found.project_id
         if self._projects[sandbox] != request.principal.project():
             raise errors.SandboxNotFound
+        if request.principal.act is not None:
+            await self._check_run(sandbox)
         return sandbox
+
+    async def _check_run(self, sandbox: uuid.UUID) -> None:
+        """A run that has ended looks at nothing any more; people may, as long as its sandbox stays."""
+        async with self._database.reading() as connection:
+            if await store.has_ended(connection, sandbox):
+                raise errors.RunEnded
 
     async def base_of(self, sandbox: uuid.UUID) -> str | None:
         """The commit that its workspace began with."""

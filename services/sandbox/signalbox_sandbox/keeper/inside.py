@@ -10,7 +10,7 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -112,6 +112,14 @@ class Resident:
         self._children: set[int] = set()
         self._stopped: set[int] = set()
         """Whom we have stopped, until they go on."""
+        self._actions: dict[str, Callable[[dict[str, Any]], None]] = {
+            "signal": self._signal,
+            "tell-all": self._tell_all,
+            "end": lambda order: self._end(order["pid"], order["mark"]),
+            "end-all": lambda _order: self._end_all(),
+            "pause": lambda _order: self._pause(),
+            "resume": lambda _order: self._resume(),
+        }
 
     def serve(self) -> None:
         woken, wake = os.pipe()
@@ -152,27 +160,25 @@ class Resident:
         match order["do"]:
             case "start":
                 return self._start(order, descriptors)
-            case "signal":
-                if order["pid"] not in self._children:  # its number may be another one's by now
-                    raise ProcessLookupError("the process has ended")
-                os.killpg(order["pid"], order["signal"])
-            case "end":
-                self._end(order["pid"], order["mark"])
-            case "end-all":
-                self._end_all()
             case "files":
                 return {"pid": self._serve_files(descriptors[0], order["room"])}, []
             case "connect":
                 return {}, [_connected(order["port"])]
             case "measure":
                 return measured(), []
-            case "pause":
-                self._pause()
-            case "resume":
-                self._resume()
-            case other:
-                raise ValueError(f"{other!r} is nothing that is done here")
+        self._actions[order["do"]](order)
         return {}, []
+
+    def _signal(self, order: dict[str, Any]) -> None:
+        if order["pid"] not in self._children:  # its number may be another one's by now
+            raise ProcessLookupError("the process has ended")
+        os.killpg(order["pid"], order["signal"])
+
+    def _tell_all(self, order: dict[str, Any]) -> None:
+        for pid, _ in _states():
+            with suppress(ProcessLookupError):
+                os.kill(pid, order["signal"])
+        self._resume()  # who was stopped hears nothing
 
     def _start(self, order: dict[str, Any], descriptors: list[int]) -> tuple[dict[str, Any], list[int]]:
         environment = {**box.ENVIRONMENT, **order["env"], MARK: order["mark"]}

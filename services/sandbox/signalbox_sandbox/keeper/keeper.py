@@ -46,6 +46,7 @@ class Keeper:
         self._why = ""
         self._egress = Egress(self._loop, plan.folder.parent, ways_out, request)
         self._processes = Processes(self._loop, lambda: {**self._egress.variables, **request.get("env", {})})
+        self._processes.stopping = bool(request.get("stopping"))
         self._orders = self._processes.orders = Orders(
             self._loop,
             resident,
@@ -74,6 +75,7 @@ class Keeper:
             "status": self._status,
             "set-deadline": self._extend,
             "set-network": self._set_network,
+            "stop-programs": self._stop_programs,
             "pause": self._pause,
             "resume": self._resume,
             "watch": self._watch,
@@ -187,6 +189,10 @@ class Keeper:
         if not isinstance(policy, dict):
             raise TypeError("a policy says `public` or `hosts`")
         self._egress.set_policy(policy, partial(connection.answer, {}))
+
+    def _stop_programs(self, connection: Connection, request: Request) -> None:
+        """For good: whoever comes for another one is too late."""
+        self._processes.stop(float(request["grace"]), partial(_done, connection))
 
     def _pause(self, connection: Connection, _request: Request) -> None:
         """Its time stands still, too."""

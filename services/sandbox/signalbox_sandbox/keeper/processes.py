@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -34,6 +35,8 @@ class Processes:
         self.paused = False
         self.frozen = False
         """Whether nothing is to run, so that nothing changes."""
+        self.stopping = False
+        """Whether what it is for is over: nothing more begins."""
         self._all: dict[str, Process] = {}
         self._running: dict[int, Process] = {}
         self.orders: Orders
@@ -62,6 +65,8 @@ class Processes:
                 raise Refused("paused", "The sandbox is paused.")
             if self.frozen:
                 raise Refused("frozen", "The sandbox is frozen.")
+            if self.stopping:
+                raise Refused("run_ended", "What it is for has ended.")
             if len(self._all) >= MOST:
                 self._forget_one()
             process = Process(key, asked, self._budget)
@@ -175,6 +180,14 @@ class Processes:
             process.reason = why
         with suppress(Refused):
             self.orders.give({"do": "end-all"}, lambda _answer, _passed: None)
+
+    def stop(self, grace: float, then: Callable[[Answer, list[int]], None]) -> None:
+        """All are told to end, and ended when the grace is over; no other begins."""
+        self.stopping = True
+        for process in self._running.values():
+            process.reason = "stopped"
+        self._loop.after(grace, partial(self.end_all, "stopped"))
+        self.orders.give({"do": "tell-all", "signal": signal.SIGTERM}, then)
 
     def end(self, process: Process, then: Callable[[Answer, list[int]], None]) -> None:
         """With all that it has started, daemons included."""

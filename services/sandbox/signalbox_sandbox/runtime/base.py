@@ -42,6 +42,8 @@ class SandboxPlan:
     """Of the template that it is made of."""
     builds: bool = False
     """Whether it makes one."""
+    stopping: bool = False
+    """Whether none of its programs may begin any more."""
     network: Mapping[str, Any] = field(default_factory=dict)
     """As `egress/policy.py` reads it."""
     doors: Sequence[Mapping[str, Any]] = ()
@@ -114,6 +116,9 @@ class Runtime(Protocol):
 
     async def set_network(self, sandbox: uuid.UUID, network: Mapping[str, Any]) -> None:
         """Also for connections that are open."""
+
+    async def stop_programs(self, sandbox: uuid.UUID, grace: float) -> None:
+        """All are told to end, and ended after those seconds; no other begins."""
 
     async def end(self, sandbox: uuid.UUID) -> None:
         """Its programs; returns when none is left. What it has written stays."""

@@ -79,6 +79,7 @@ class BubblewrapRuntime:
                 lower=plan.lower,
                 layer=plan.layer,
                 builds=plan.builds,
+                stopping=plan.stopping,
                 network=plan.network,
                 doors=plan.doors,
             )
@@ -96,6 +97,9 @@ class BubblewrapRuntime:
 
     async def set_network(self, sandbox: uuid.UUID, network: Mapping[str, Any]) -> None:
         await self.ask(sandbox, "set-network", network=dict(network))
+
+    async def stop_programs(self, sandbox: uuid.UUID, grace: float) -> None:
+        await self.ask(sandbox, "stop-programs", grace=grace)
 
     async def end(self, sandbox: uuid.UUID) -> None:
         with suppress(SandboxGone):

@@ -182,6 +182,7 @@ class Keepers:
         env: Mapping[str, str] | None = None,
         layer: Path | None = None,
         builds: bool = False,
+        stopping: bool = False,
         network: Mapping[str, Any] | None = None,
         doors: Sequence[Mapping[str, Any]] = (),
     ) -> KeeperClient:
@@ -193,7 +194,7 @@ class Keepers:
             request["lower"] = str(lower)
         if layer is not None:
             request["layer"] = str(layer)
-        request["builds"] = builds
+        request |= {"builds": builds, "stopping": stopping}
         async with _Line.to(self._folder, SOCKET) as line:
             await line.ask(request)
         return self.of(identifier)

@@ -60,6 +60,7 @@ class Plans:
             lower=lower,
             layer=layer,
             builds=sandbox.builds,
+            stopping=sandbox.stopping,
             network=sandbox.network,
             doors=sandbox.doors,
         )

@@ -181,9 +181,14 @@ class Reconciler:
     def _running(self, sandbox: Sandbox) -> Sandbox:
         self._watch(sandbox.id)
         missing = sandbox.limits_without(self._runtime.enforced)
-        return sandbox.seen(
-            SandboxStatus.RUNNING, not_enforced=missing, lifetime_due=False, network_due=False
-        )
+        return _settled(sandbox.seen(SandboxStatus.RUNNING, not_enforced=missing))
+
+    async def _told(self, sandbox: Sandbox) -> None:
+        """What its keeper does not know yet."""
+        if sandbox.network_due:
+            await self._runtime.set_network(sandbox.id, sandbox.network)
+        if sandbox.stop_due:
+            await self._runtime.stop_programs(sandbox.id, sandbox.grace)
 
     async def _while_running(self, sandbox: Sandbox, found: Found | None) -> Sandbox:
         if found is None or not found.alive:
@@ -194,30 +199,31 @@ class Reconciler:
             return await self._ended(sandbox, await self._runtime.find(sandbox.id))
 
     async def _adjusted(self, sandbox: Sandbox, found: Found) -> Sandbox:
-        if sandbox.network_due:
-            await self._runtime.set_network(sandbox.id, sandbox.network)
+        await self._told(sandbox)
         if sandbox.wish is Wish.PAUSED:
             await self._runtime.pause(sandbox.id)
-            return sandbox.seen(SandboxStatus.PAUSED, "asked", lifetime_due=False, network_due=False)
+            return _settled(sandbox.seen(SandboxStatus.PAUSED, "asked"))
         if found.paused:
             await self._runtime.resume(sandbox.id, sandbox.lifetime)
         elif sandbox.lifetime_due:
             await self._runtime.set_deadline(sandbox.id, sandbox.lifetime)
         if found.paused or sandbox.lifetime_due or sandbox.network_due:
             return self._running(sandbox)
+        if sandbox.stop_due:
+            return _settled(sandbox)
         self._watch(sandbox.id)
         return sandbox
 
     async def _while_paused(self, job: Job, sandbox: Sandbox, found: Found | None) -> Sandbox:
         if found is None:
             return sandbox.seen(SandboxStatus.LOST, "files_lost")
-        if sandbox.network_due and found.alive:
+        if found.alive:
             try:
-                await self._runtime.set_network(sandbox.id, sandbox.network)
+                await self._told(sandbox)
             except SandboxGone:
                 raise errors.NodeAway from None  # looked at again
         if sandbox.wish is Wish.PAUSED:
-            return replace(sandbox, lifetime_due=False, network_due=False)
+            return _settled(sandbox)
         if found.alive and found.paused:
             try:
                 await self._runtime.resume(sandbox.id, sandbox.lifetime)
@@ -281,6 +287,7 @@ class Reconciler:
             not_enforced=seen.not_enforced,
             lifetime_due=current.lifetime_due if newer else seen.lifetime_due,
             network_due=current.network_due if newer else seen.network_due,
+            stop_due=current.stop_due if newer else seen.stop_due,
             wish=current.wish if newer else seen.wish,
             keeps=seen.keeps or current.keeps,
         )
@@ -322,6 +329,11 @@ class Reconciler:
 def _is_overtaken(current: Sandbox, before: Sandbox, seen: Sandbox) -> bool:
     """Whether somebody has said meanwhile that it is lost, or begins elsewhere: then what was seen is old."""
     return current.version != before.version or current.node != before.node or current.epoch > seen.epoch
+
+
+def _settled(sandbox: Sandbox) -> Sandbox:
+    """Its keeper knows all that was asked for."""
+    return replace(sandbox, lifetime_due=False, network_due=False, stop_due=False)
 
 
 def _needs_place(sandbox: Sandbox) -> bool:

@@ -13,6 +13,8 @@ from signalbox_sandbox.replies import SECRETS
 from signalbox_sandbox.service import Sandboxes
 
 _ABOUT_TO_BE_MADE = 3600.0
+_RUNS_REMEMBERED = 45
+"""Days, as requests are: what comes late for a run that has ended finds that out."""
 
 
 class Tidying:
@@ -35,6 +37,7 @@ class Tidying:
 
     async def tidy(self, transaction: Transaction) -> None:
         await store.forget(transaction, self._kept_days)
+        await store.forget_runs(transaction, _RUNS_REMEMBERED)
         for seen in await store.paused_long(transaction.connection, self._paused_kept_days):
             sandbox = await self._sandboxes.lock(transaction, seen)
             if sandbox is not None and sandbox.wish is Wish.PAUSED:

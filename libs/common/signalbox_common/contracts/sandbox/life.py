@@ -11,7 +11,7 @@ from signalbox_common.contracts.base import Ask, Command, GrantScope, Message, Q
 from signalbox_common.contracts.events import Event
 from signalbox_common.contracts.paging import Cursor
 from signalbox_common.contracts.roles import ProjectRole
-from signalbox_common.contracts.sandbox.base import AREA, Environment, Lifetime
+from signalbox_common.contracts.sandbox.base import AREA, DAY, Environment, Lifetime
 from signalbox_common.contracts.sandbox.network import Door, Doors, Network
 
 _NOT_FOUND = {"sandbox_not_found": 404}
@@ -107,6 +107,7 @@ class CreateSandbox(Ask[Sandbox]):
         "owner_reserved": 403,
         "project_gone": 409,
         "network_not_allowed": 403,
+        "run_ended": 409,
     }
 
     owned_by: SandboxOwner | None = Field(default=None, alias="owner")
@@ -123,6 +124,8 @@ class CreateSandbox(Ask[Sandbox]):
     network: Network = "none"
     doors: Doors = ()
     labels: Annotated[dict[LabelName, Label], Field(max_length=50)] = Field(default_factory=dict)
+    keep_for: Annotated[int, Field(ge=0, le=7 * DAY)] = 0
+    """Seconds that it stays, for somebody to look at, when the run of its owner has ended."""
 
 
 class GetSandbox(Query[Sandbox]):
