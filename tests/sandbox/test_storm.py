@@ -29,6 +29,7 @@ AWAY = {500, 502, 503, 504, 507}
 @pytest.mark.parametrize(("cycles", "kills"), [(40, 6), pytest.param(5_000, 200, marks=pytest.mark.proof)])
 async def test_whatever_is_killed(installation: Installation, cycles: int, kills: int) -> None:
     async with sandboxes_of(installation) as scene:
+        await scene.with_api_token()
         service = scene.process(scene.node, scene.node.folder.with_suffix(".service.log"))
         await service.start()
         restarting = asyncio.create_task(services.restarting(service))
@@ -74,6 +75,7 @@ class Storm:
         while self._left > 0:
             self._left -= 1
             made = await self._until_answered("POST", SANDBOXES, {"projectId": self._scene.project})
+            assert made.status_code in (201, 202), made.text
             sandbox = made.json()["id"]
             self._made.append(sandbox)
             self._alive.add(sandbox)

@@ -33,6 +33,13 @@ class SandboxScene:
 
     # -- what a person does --------------------------------------------------------------------------------
 
+    async def with_api_token(self) -> None:
+        """For what takes longer than a session's token lasts."""
+        body = {"name": "a long test"}
+        made = await self.http.post("/api/v1/auth/tokens", json=body, headers=self.headers)
+        assert made.status_code == 201, made.text
+        self.headers = {"Authorization": f"Bearer {made.json()['token']}"}
+
     async def create(self, *, status: int = 201, headers: dict[str, str] | None = None, **body: Any) -> Any:
         body = {"projectId": self.project} | body
         made = await self.http.post(SANDBOXES, json=body, headers=headers or self.headers)
