@@ -15,6 +15,7 @@ from signalbox_common.bus.headers import client, is_correlation_id
 from signalbox_common.keys import uuid7
 from signalbox_gateway import pages
 from signalbox_gateway.addresses import Addresses
+from signalbox_gateway.previews import PREVIEW
 from signalbox_gateway.problems import problem
 from signalbox_gateway.routes.bodies import Limits
 
@@ -80,7 +81,7 @@ class Edge:
             await send(message)
 
         with telemetry.tracer.start_as_current_span(
-            f"{scope['method']} {scope['path']}",
+            f"{scope['method']} {_shown(scope['path'])}",
             context=telemetry.extract({"traceparent": headers.get("traceparent", "")}),
             kind=SpanKind.SERVER,
         ) as span:
@@ -109,9 +110,9 @@ class Edge:
         try:
             await self._app(scope, self._bounded(receive, max_body), send)
         except ClientDisconnect:
-            log.info("the client left", method=scope["method"], path=scope["path"])
+            log.info("the client left", method=scope["method"], path=_shown(scope["path"]))
         except Exception:
-            log.exception("request failed", method=scope["method"], path=scope["path"])
+            log.exception("request failed", method=scope["method"], path=_shown(scope["path"]))
             if status():
                 raise
             failed = problem(500, "internal", "Something went wrong on our side.")
@@ -141,6 +142,11 @@ class Edge:
             headers={"Connection": "close"},
         )
         await answer(scope, receive, send)
+
+
+def _shown(path: str) -> str:
+    """Whoever has a link may follow it: it stands in no log."""
+    return f"{PREVIEW}…" if path.startswith(PREVIEW) else path
 
 
 def _taken_or_minted(given: str | None, fallback: str | None = None) -> str:

@@ -54,7 +54,8 @@ _NOT_IN = frozenset(
 """Of one hop, or about who asks."""
 _NOT_OUT = frozenset(
     (
-        *("access-control-allow-credentials", "access-control-allow-origin", "alt-svc", "clear-site-data"),
+        *("access-control-allow-credentials", "access-control-allow-origin", "alt-svc", "cache-control"),
+        *("clear-site-data", "expires", "pragma"),
         *(
             "connection",
             "date",
@@ -210,6 +211,7 @@ class Shown(Response):
             if name.decode("latin-1") not in _NOT_OUT
         ]
         self.raw_headers.append((b"content-security-policy", POLICY.encode()))
+        self.raw_headers.append((b"cache-control", b"no-store"))
         self._exchange = exchange
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:

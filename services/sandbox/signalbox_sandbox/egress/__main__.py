@@ -3,8 +3,10 @@
 import asyncio
 import os
 import pwd
+import resource
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import uvloop
@@ -17,7 +19,12 @@ from signalbox_sandbox.keeper.__main__ import DEFAULT_UID, WITH_PARENT
 NOBODY = "nobody"
 
 
+RESOLVERS = 64
+"""Names that are looked up at a time, of all sandboxes."""
+
+
 async def _serve(server: EgressServer) -> None:
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(RESOLVERS))
     told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told.set)
@@ -47,6 +54,8 @@ def main() -> None:
     except ValueError as error:
         sys.exit(f"SIGNALBOX_PRIVATE_HOSTS, SIGNALBOX_OWN_ADDRESSES: {error}")
     server = EgressServer(folder, Proxy(rules), sandbox_uid=uid)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     "localhost".encode("idna")  # imports what resolving needs: nobody else could
     uvloop.run(_serve(server))
 

@@ -72,18 +72,30 @@ async def _addresses_of(host: str) -> list[Address]:
         return []
 
 
+LOOKUPS = 4
+"""Names of one sandbox that are looked up at a time: they must not be all that others wait for."""
+
+
+class Rights:
+    """Of one sandbox."""
+
+    def __init__(self, policy: Policy | None = None) -> None:
+        self.policy = policy or Policy()
+        self.lookups = asyncio.Semaphore(LOOKUPS)
+
+
 class Proxy:
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
 
-    async def serve(self, inner: Streams, policy: Policy, traffic: Traffic) -> None:
+    async def serve(self, inner: Streams, rights: Rights, traffic: Traffic) -> None:
         """One request: what follows on the same connection would not have been looked at."""
         server = h11.Connection(h11.SERVER, max_incomplete_event_size=_LARGEST_HEAD)
         try:
             try:
                 request = await self._head(server, inner)
                 traffic.host, traffic.port, target = _destination(request)
-                addresses = await self._judge(policy, traffic.host, traffic.port)
+                addresses = await self._judge(rights, traffic.host, traffic.port)
                 traffic.judged(Verdict.ALLOWED)
                 outer = await _connected(addresses, traffic.port)
             except Refusal as refusal:
@@ -113,13 +125,14 @@ class Proxy:
             raise Refusal(400, "malformed", "That is no request to a proxy.")
         return event
 
-    async def _judge(self, policy: Policy, host: str, port: int) -> list[Address]:
+    async def _judge(self, rights: Rights, host: str, port: int) -> list[Address]:
         """What is not allowed by its name is not even resolved: names carry messages, too."""
-        if not policy.allows(host, port):
-            reason = "no_network" if policy.is_none else "not_allowed"
+        if not rights.policy.allows(host, port):
+            reason = "no_network" if rights.policy.is_none else "not_allowed"
             raise Refusal(403, reason, f"This sandbox may not reach {host}:{port}.")
         try:
-            addresses = await resolve(host, port, self._rules.private)
+            async with rights.lookups:
+                addresses = await resolve(host, port, self._rules.private)
         except Unresolved as error:
             raise Refusal(502, "unresolved", f"{host} is not known.", Verdict.FAILED) from error
         except NotPublic as error:

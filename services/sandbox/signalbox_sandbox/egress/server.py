@@ -12,7 +12,7 @@ from typing import Any
 from signalbox_sandbox.egress.connections import Streams, Traffic, Verdict
 from signalbox_sandbox.egress.doors import TARGETS
 from signalbox_sandbox.egress.policy import Policy
-from signalbox_sandbox.egress.proxy import Proxy
+from signalbox_sandbox.egress.proxy import Proxy, Rights
 from signalbox_sandbox.keeper import libc
 from signalbox_sandbox.keeper.egress import LARGEST, NETWORK, SOCKET
 
@@ -126,12 +126,12 @@ class EgressServer:
         self._sandboxes.discard(line)
 
     async def serve(
-        self, connection: socket.socket, door: str | None, policy: Policy, traffic: Traffic
+        self, connection: socket.socket, door: str | None, rights: Rights, traffic: Traffic
     ) -> None:
         inner = await Streams.of(connection)
         try:
             if door is None:
-                await self._proxy.serve(inner, policy, traffic)
+                await self._proxy.serve(inner, rights, traffic)
             elif door in TARGETS:
                 await TARGETS[door](inner, traffic)
             else:
@@ -147,7 +147,7 @@ class _SandboxLine:
         self.sandbox = ""
         self._server = server
         self._connection = connection
-        self._policy = Policy()
+        self._rights = Rights()
         self._open: dict[asyncio.Task[None], Traffic] = {}
         self._totals = dict.fromkeys(("connections", "denied", "sent", "received"), 0)
         asyncio.get_running_loop().add_reader(connection, self._hear)
@@ -170,7 +170,9 @@ class _SandboxLine:
         """What would not be allowed any more is cut."""
         for task, traffic in list(self._open.items()):
             if self._server.is_leased and (
-                traffic.kind != NETWORK or not traffic.host or self._policy.allows(traffic.host, traffic.port)
+                traffic.kind != NETWORK
+                or not traffic.host
+                or self._rights.policy.allows(traffic.host, traffic.port)
             ):
                 continue
             traffic.judged(Verdict.CUT, "not_allowed" if self._server.is_leased else "no_service")
@@ -195,7 +197,7 @@ class _SandboxLine:
     def _take(self, said: dict[str, Any], descriptors: list[int]) -> None:
         if "policy" in said:
             self.sandbox = str(said["sandbox"])
-            self._policy = Policy.of(said["policy"])
+            self._rights.policy = Policy.of(said["policy"])
             self.review()
             self._connection.send(json.dumps({"taken": said["number"]}).encode())
         elif descriptors:
@@ -209,7 +211,7 @@ class _SandboxLine:
             connection.close()
             self._end(traffic)
             return
-        task = asyncio.create_task(self._server.serve(connection, target, self._policy, traffic))
+        task = asyncio.create_task(self._server.serve(connection, target, self._rights, traffic))
         self._open[task] = traffic
         task.add_done_callback(self._ended)
 
