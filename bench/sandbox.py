@@ -23,6 +23,7 @@ from tests.support.node import Node, Sandbox
 RESULTS = ROOT / "bench/results/sandbox.json"
 ROUNDS = 3
 MANY = 200
+NEIGHBOUR = 200
 LIVE = 500
 TARGETS: dict[str, Target] = {
     "create, p50": at_most(25),
@@ -30,6 +31,8 @@ TARGETS: dict[str, Target] = {
     "`true` in a running one, p50": at_most(8),
     f"create, {AT_ONCE} at once": at_least(60),
     f"create, {AT_ONCE} at once, of plain bubblewrap": at_least(0.5),
+    "`true` beside a fork bomb with half a processor, p99 of quiet": at_most(1.1),
+    "`true` beside a fork bomb, p99 of quiet": at_most(2),
     "memory of each of 500 (PSS)": at_most(6),
     "`true` in one of 500, p50": at_most(16),
     "1 GiB of output": at_least(80),
@@ -37,7 +40,7 @@ TARGETS: dict[str, Target] = {
     f"create through the API, {AT_ONCE} at once": at_least(25),
     "1 GiB of output through the API": at_least(80),
 }
-_UNITS = {"output": "MB/s", "p50": "ms", "at once": "/s", "bubblewrap": "", "PSS": "MB"}
+_UNITS = {"output": "MB/s", "p50": "ms", "at once": "/s", "bubblewrap": "", "quiet": "x", "PSS": "MB"}
 
 
 async def at_once(step: Callable[[], Awaitable[object]]) -> float:
@@ -110,6 +113,20 @@ async def output_rate(client: KeeperClient) -> float:
     return taken / 1e6 / (time.perf_counter() - began)
 
 
+async def beside_a_bomb(node: Node, note: Callable[[str, float], None]) -> None:
+    """What a neighbour notices, where the processors of the bomb are limited, and where they are not."""
+    other = await node.keep()
+    for limits, name in (({"pids": 200, "cpus": 0.5}, " with half a processor"), ({"pids": 200}, "")):
+        quiet = await timed(lambda: other.run("/usr/bin/true"), NEIGHBOUR, share=0.99)
+        bomb = await node.keep(limits=limits)
+        await bomb.client.start("bomb", ["sh", "-c", "bomb() { bomb | bomb & }; bomb; sleep 600"])
+        await asyncio.sleep(1)  # until it has all that it may have
+        beside = await timed(lambda: other.run("/usr/bin/true"), NEIGHBOUR, share=0.99)
+        await bomb.client.ask("end")
+        note(f"`true` beside a fork bomb{name}, p99 of quiet", beside / quiet)
+    await end_all(node)
+
+
 async def one_round(node: Node, note: Callable[[str, float], None], *, live: int) -> None:
     async def create_and_run() -> None:
         await (await node.keep()).run("/usr/bin/true")
@@ -130,6 +147,7 @@ async def one_round(node: Node, note: Callable[[str, float], None], *, live: int
         note(f"create, {AT_ONCE} at once", ours)
         note(f"plain bubblewrap, {AT_ONCE} at once", theirs)
         note(f"create, {AT_ONCE} at once, of plain bubblewrap", ours / theirs)
+    await beside_a_bomb(node, note)
     kept = [await node.keep() for _ in range(live)]
     keepers = [await each.keeper() for each in kept]
     note("memory of each of 500 (PSS)", memory_of(keepers) / live)
