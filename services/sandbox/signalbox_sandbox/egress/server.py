@@ -15,12 +15,12 @@ from signalbox_sandbox.egress.policy import Policy
 from signalbox_sandbox.egress.proxy import Proxy, Rights
 from signalbox_sandbox.keeper import libc
 from signalbox_sandbox.keeper.egress import LARGEST, NETWORK, SOCKET
+from signalbox_sandbox.keeper.sockets import listen
 
 CONTROL = "egress-control.sock"
 MOST = 256
 """Connections of one sandbox at a time."""
 _LARGEST_LINE = 64 * 1024
-_BACKLOG = 128
 _REMEMBERED = 10_000
 """Ended connections that wait for somebody to tell them to."""
 
@@ -45,11 +45,12 @@ class EgressServer:
         return self._ended is not None
 
     async def start(self) -> None:
-        self._listener = _listening(self._folder / SOCKET, socket.SOCK_SEQPACKET)
+        self._listener = listen(self._folder, SOCKET, socket.SOCK_SEQPACKET)
+        self._listener.settimeout(0)
         if self._sandbox_uid is not None:
             os.chown(self._folder / SOCKET, self._sandbox_uid, self._sandbox_uid)
         asyncio.get_running_loop().add_reader(self._listener, self._accept, self._listener)
-        control = _listening(self._folder / CONTROL, socket.SOCK_STREAM)
+        control = listen(self._folder, CONTROL)
         self._control = await asyncio.start_unix_server(self._converse, sock=control, limit=_LARGEST_LINE)
 
     async def stop(self) -> None:
@@ -229,20 +230,3 @@ class _SandboxLine:
         self._totals["sent"] += traffic.sent
         self._totals["received"] += traffic.received
         self._server.tell({"sandbox": self.sandbox, **traffic.described()})
-
-
-def _listening(path: Path, kind: socket.SocketKind) -> socket.socket:
-    """By a path that is short, however long the one of the folder is."""
-    listener = socket.socket(socket.AF_UNIX, kind)
-    at = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    before = os.umask(0o177)
-    try:
-        short = Path(f"/proc/self/fd/{at}", path.name)
-        short.unlink(missing_ok=True)
-        listener.bind(str(short))
-    finally:
-        os.umask(before)
-        os.close(at)
-    listener.listen(_BACKLOG)
-    listener.setblocking(False)  # noqa: FBT003 - its only form
-    return listener

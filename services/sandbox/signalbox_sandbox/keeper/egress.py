@@ -4,7 +4,6 @@ A keeper accepts them, and hands each one on with its sandbox; it reads not a by
 """
 
 import json
-import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -14,6 +13,7 @@ from typing import Any
 
 from signalbox_sandbox.keeper import libc
 from signalbox_sandbox.keeper.loop import Loop, Timer
+from signalbox_sandbox.keeper.sockets import BACKLOG, reached
 
 SOCKET = "egress.sock"
 LARGEST = 64 * 1024
@@ -35,7 +35,6 @@ VARIABLES = {
 }
 """As tools read them. What asks nobody for a proxy has no way out, and finds no network."""
 _TAKEN_WITHIN = 1.0
-_BACKLOG = 128
 
 Done = Callable[[], None]
 
@@ -47,7 +46,7 @@ def listeners(ports: Sequence[int]) -> list[socket.socket]:
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))
-        listener.listen(_BACKLOG)
+        listener.listen(BACKLOG)
         made.append(listener)
     return made
 
@@ -129,11 +128,8 @@ class Egress:
     def _connect(self) -> None:
         line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
         try:
-            at = os.open(self._folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                line.connect(f"/proc/self/fd/{at}/{SOCKET}")
-            finally:
-                os.close(at)
+            with reached(self._folder) as short:
+                line.connect(str(short / SOCKET))
         except OSError:
             line.close()
             return

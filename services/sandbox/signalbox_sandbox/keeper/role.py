@@ -18,12 +18,12 @@ from typing import Any, NamedTuple, NoReturn
 from signalbox_sandbox.keeper import box, egress, inside, libc, limits, wire
 from signalbox_sandbox.keeper.groups import Groups, within
 from signalbox_sandbox.keeper.keeper import Keeper
+from signalbox_sandbox.keeper.sockets import listen
 
 SOCKET = "role.sock"
 KEEPER_SOCKET, ENDED, LABEL = "keeper.sock", "ended.json", "label.json"
 HOLDS = ".holds.json"
 """Says what is limited here for all of a sandbox together."""
-BACKLOG = 128
 _SWEEP_EVERY = 10.0
 _REQUEST_WITHIN = 5.0
 START_WITHIN = 20
@@ -52,7 +52,7 @@ class KeeperRole:
         draft = base.folder / f"{HOLDS}.new"
         draft.write_text(json.dumps(sorted(self._groups.holds)), encoding="utf-8")
         draft.replace(base.folder / HOLDS)
-        self._listener = _listen(base.folder, SOCKET)
+        self._listener = listen(base.folder, SOCKET)
         self._spares: list[Path] = []
         self._makes_spares = True
         self._numbers = count()
@@ -248,7 +248,7 @@ def _run(
         started = box.Box(base.bwrap, plan, base.etc)
         # All this takes as long as bubblewrap does, and goes on beside it.
         newcomer = inside.Newcomer()
-    listener = _listen(folder, KEEPER_SOCKET)
+    listener = listen(folder, KEEPER_SOCKET)
     try:
         started.settle()
         namespaces = started.namespaces()
@@ -280,19 +280,3 @@ def _planned(folder: Path, request: dict[str, Any]) -> box.Plan:
     for name in (*own, box.BUILT) if builds else own:
         (folder / name).mkdir(mode=0o700, exist_ok=True)
     return box.Plan(folder, lower, layer, builds)
-
-
-def _listen(folder: Path, name: str) -> socket.socket:
-    """By a path that is short, however long the one of the folder is."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    at = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    before = os.umask(0o177)
-    try:
-        path = Path(f"/proc/self/fd/{at}", name)
-        path.unlink(missing_ok=True)
-        listener.bind(str(path))
-    finally:
-        os.umask(before)
-        os.close(at)
-    listener.listen(BACKLOG)
-    return listener

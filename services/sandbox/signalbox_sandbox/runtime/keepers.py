@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
@@ -14,6 +13,7 @@ from signalbox_common import background
 from signalbox_common.dataplane.frames import Frame, FrameKind, FrameReader
 from signalbox_sandbox.keeper import files, libc, upper, wire
 from signalbox_sandbox.keeper.role import ENDED, HOLDS, KEEPER_SOCKET, LABEL, SOCKET, is_held
+from signalbox_sandbox.keeper.sockets import reached
 from signalbox_sandbox.runtime.base import RuntimeRefused, SandboxGone
 
 _PATIENCE = 10.0
@@ -244,16 +244,12 @@ class _Line:
     @staticmethod
     @asynccontextmanager
     async def to(folder: Path, name: str) -> "AsyncIterator[_Line]":
-        """By a path that is short, however long the one of the folder is."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(0)
             line = _Line(connection, folder)
             try:
-                at = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-                try:
-                    await line._loop.sock_connect(connection, f"/proc/self/fd/{at}/{name}")
-                finally:
-                    os.close(at)
+                with reached(folder) as short:
+                    await line._loop.sock_connect(connection, str(short / name))
             except OSError as error:
                 raise KeeperGone(str(folder)) from error
             yield line

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from signalbox_common.db import Database
 from signalbox_common.keys import uuid7
 from signalbox_sandbox import store
 from signalbox_sandbox.egress.server import CONTROL
+from signalbox_sandbox.keeper.sockets import reached
 
 log = telemetry.get_logger()
 
@@ -105,12 +105,8 @@ class EgressLink:
             await asyncio.sleep(_AGAIN)
 
     async def _converse(self) -> None:
-        at = os.open(self._folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            path = f"/proc/self/fd/{at}/{CONTROL}"
-            reader, writer = await asyncio.open_unix_connection(path, limit=_LARGEST_LINE)
-        finally:
-            os.close(at)
+        with reached(self._folder) as short:
+            reader, writer = await asyncio.open_unix_connection(short / CONTROL, limit=_LARGEST_LINE)
         self._writer = writer
         self.beat()
         try:
