@@ -10,7 +10,7 @@ from signalbox_common.secrets import KeyFile, LocalSecrets
 from signalbox_common.testing import eventually
 from signalbox_sandbox.runtime.base import SandboxPlan
 from signalbox_sandbox.runtime.bubblewrap import BubblewrapRuntime
-from signalbox_sandbox.service import News
+from signalbox_sandbox.service.news import News
 from signalbox_sandbox.work.observer import Observer
 from signalbox_sandbox.work.records import Records
 from tests.support.installation import Installation

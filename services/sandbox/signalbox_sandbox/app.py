@@ -12,7 +12,10 @@ from signalbox_sandbox.data.processes import ProcessRoutes
 from signalbox_sandbox.domain import LIMITS_OF_NODE
 from signalbox_sandbox.layers import Layers
 from signalbox_sandbox.runtime.bubblewrap import BubblewrapRuntime
-from signalbox_sandbox.service import Sandboxes
+from signalbox_sandbox.service.projects import Projects
+from signalbox_sandbox.service.runs import Runs
+from signalbox_sandbox.service.sandboxes import Sandboxes
+from signalbox_sandbox.service.templates import Templates
 from signalbox_sandbox.settings import SandboxSettings
 from signalbox_sandbox.work.egress import EgressLink
 from signalbox_sandbox.work.node import Node
@@ -40,7 +43,9 @@ def build(settings: SandboxSettings) -> Service:
         secret_key=settings.secret_key.get_secret_value(),
         network=settings.sandbox_network,
     )
-    handlers.register(app.bus, sandboxes)
+    handlers.register(
+        app.bus, sandboxes, Templates(app.database, sandboxes), Runs(sandboxes), Projects(sandboxes)
+    )
     desk = DataDesk(app.database)
     ProcessRoutes(desk, runtime).register(app.data)
     FileRoutes(desk, runtime).register(app.data)

@@ -8,10 +8,15 @@ from signalbox_common.contracts.streams import (
     SANDBOXES_GONE,
     SANDBOXES_STOP,
 )
-from signalbox_sandbox.service import Sandboxes
+from signalbox_sandbox.service.projects import Projects
+from signalbox_sandbox.service.runs import Runs
+from signalbox_sandbox.service.sandboxes import Sandboxes
+from signalbox_sandbox.service.templates import Templates
 
 
-def register(bus: ServiceBus, sandboxes: Sandboxes) -> None:
+def register(
+    bus: ServiceBus, sandboxes: Sandboxes, templates: Templates, runs: Runs, projects: Projects
+) -> None:
     bus.on_ask(contract.CreateSandbox, own_transaction=True)(sandboxes.create)
     bus.on_query(contract.GetSandbox)(sandboxes.get)
     bus.on_query(contract.ListSandboxes)(sandboxes.page)
@@ -22,11 +27,11 @@ def register(bus: ServiceBus, sandboxes: Sandboxes) -> None:
     bus.on_command(contract.DestroySandbox)(sandboxes.destroy)
     bus.on_command(contract.SetSandboxDeadline)(sandboxes.set_deadline)
     bus.on_command(contract.SetSandboxNetwork)(sandboxes.set_network)
-    bus.on_command(contract.KeepTemplate)(sandboxes.keep_template)
-    bus.on_query(contract.ListTemplates)(sandboxes.templates)
-    bus.on_query(contract.GetTemplate)(sandboxes.template)
-    bus.on_command(contract.DeleteTemplate)(sandboxes.delete_template)
-    bus.on_fact(SANDBOXES_GONE)(sandboxes.project_gone)
-    bus.on_fact(SANDBOXES_BACK)(sandboxes.project_back)
-    bus.on_fact(SANDBOXES_STOP)(sandboxes.run_stops)
-    bus.on_fact(SANDBOXES_END)(sandboxes.run_ended)
+    bus.on_command(contract.KeepTemplate)(templates.keep)
+    bus.on_query(contract.ListTemplates)(templates.every)
+    bus.on_query(contract.GetTemplate)(templates.get)
+    bus.on_command(contract.DeleteTemplate)(templates.delete)
+    bus.on_fact(SANDBOXES_GONE)(projects.gone)
+    bus.on_fact(SANDBOXES_BACK)(projects.back)
+    bus.on_fact(SANDBOXES_STOP)(runs.stops)
+    bus.on_fact(SANDBOXES_END)(runs.ended)

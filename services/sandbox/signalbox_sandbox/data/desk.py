@@ -12,9 +12,10 @@ from signalbox_common.contracts.base import Reply
 from signalbox_common.dataplane import DataRequest
 from signalbox_common.db import Database
 from signalbox_common.errors import BodyTooLarge, SignalboxError, invalid
-from signalbox_sandbox import errors, store
+from signalbox_sandbox import errors
 from signalbox_sandbox.runtime.base import RuntimeAway, RuntimeRefused, SandboxGone
-from signalbox_sandbox.service import check_reachable
+from signalbox_sandbox.service.sandboxes import check_reachable
+from signalbox_sandbox.store import runs, sandboxes
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -36,7 +37,7 @@ class DataDesk:
             raise errors.SandboxNotFound from None
         if sandbox not in self._projects:
             async with self._database.reading() as connection:
-                found = await store.find(connection, sandbox)
+                found = await sandboxes.find(connection, sandbox)
             if found is None:
                 raise errors.SandboxNotFound
             if len(self._projects) >= _KNOWN:
@@ -51,13 +52,13 @@ class DataDesk:
     async def _check_run(self, sandbox: uuid.UUID) -> None:
         """A run that has ended looks at nothing any more; people may, as long as its sandbox stays."""
         async with self._database.reading() as connection:
-            if await store.has_ended(connection, sandbox):
+            if await runs.has_ended(connection, sandbox):
                 raise errors.RunEnded
 
     async def base_of(self, sandbox: uuid.UUID) -> str | None:
         """The commit that its workspace began with."""
         async with self._database.reading() as connection:
-            found = await store.find(connection, sandbox)
+            found = await sandboxes.find(connection, sandbox)
         if found is None or found.workspace is None:
             return None
         commit: str | None = found.workspace.get("commit")
@@ -75,7 +76,7 @@ class DataDesk:
             raise known(error.detail if known.status == 422 else None) from error
         except (SandboxGone, RuntimeAway) as error:
             async with self._database.reading() as connection:
-                found = await store.find(connection, sandbox)
+                found = await sandboxes.find(connection, sandbox)
             if found is None:
                 raise errors.SandboxNotFound from error
             check_reachable(found)

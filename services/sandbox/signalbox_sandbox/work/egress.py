@@ -15,9 +15,9 @@ from signalbox_common.bus import Bus
 from signalbox_common.contracts.sandbox import SandboxConnected
 from signalbox_common.db import Database
 from signalbox_common.keys import uuid7
-from signalbox_sandbox import store
 from signalbox_sandbox.egress.server import CONTROL
 from signalbox_sandbox.keeper.sockets import reached
+from signalbox_sandbox.store import sandboxes
 
 log = telemetry.get_logger()
 
@@ -146,7 +146,7 @@ class EgressLink:
     async def _whose(self, sandbox: str) -> _Known | None:
         if sandbox not in self._known:
             async with self._database.reading() as connection:
-                found = await store.find(connection, uuid.UUID(sandbox))
+                found = await sandboxes.find(connection, uuid.UUID(sandbox))
             if found is None:
                 return None
             if len(self._known) >= _KNOWN:

@@ -8,10 +8,10 @@ from signalbox_common import background, telemetry
 from signalbox_common.contracts.sandbox import SandboxStatus
 from signalbox_common.db import Database, Transaction
 from signalbox_common.work import Worker
-from signalbox_sandbox import store
 from signalbox_sandbox.domain import Sandbox
 from signalbox_sandbox.runtime.base import Runtime, Trace
-from signalbox_sandbox.service import KIND
+from signalbox_sandbox.service.sandboxes import KIND
+from signalbox_sandbox.store import nodes, sandboxes
 
 log = telemetry.get_logger()
 
@@ -48,8 +48,8 @@ class Node:
 
     async def start(self) -> None:
         async with self._database.reading() as connection:
-            await store.enroll(connection, self._name, self._capacity)
-            await store.beat(connection, self._instance, self._name, self._url)
+            await nodes.enroll(connection, self._name, self._capacity)
+            await nodes.beat(connection, self._instance, self._name, self._url)
         self._alive()
         if not self._tasks:
             self._tasks = [
@@ -61,7 +61,7 @@ class Node:
         await background.end(*self._tasks, *self._watches.values())
         try:
             async with self._database.reading() as connection:
-                await store.leave(connection, [self._instance])
+                await nodes.leave(connection, [self._instance])
         except Exception as error:  # noqa: BLE001 - others see that it does not beat any more
             log.warning("node not left", reason=repr(error)[:300])
 
@@ -70,7 +70,7 @@ class Node:
             await asyncio.sleep(BEAT)
             try:
                 async with self._database.reading() as connection:
-                    await store.beat(connection, self._instance, self._name, self._url)
+                    await nodes.beat(connection, self._instance, self._name, self._url)
                 self._alive()
             except Exception as error:  # noqa: BLE001 - the next one counts
                 log.warning("no heartbeat", reason=repr(error)[:300])
@@ -89,8 +89,10 @@ class Node:
         """What is here is read before what should be: a sandbox is written down before it begins."""
         here = await self._runtime.all()
         async with self._database.reading() as connection:
-            wanted = await store.on_node(connection, self._name)
-            known = {each.id: each for each in await store.these(connection, [found.id for found in here])}
+            wanted = await sandboxes.on_node(connection, self._name)
+            known = {
+                each.id: each for each in await sandboxes.these(connection, [found.id for found in here])
+            }
         there = {found.id for found in here}
         for sandbox in wanted:
             if sandbox.status is SandboxStatus.RUNNING and sandbox.id in there:

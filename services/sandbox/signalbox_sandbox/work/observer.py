@@ -9,10 +9,10 @@ from signalbox_common import background, telemetry
 from signalbox_common.contracts.sandbox import SandboxStatus
 from signalbox_common.db import Database, Transaction
 from signalbox_common.work import Worker
-from signalbox_sandbox import store
 from signalbox_sandbox.domain import Sandbox, Wish
-from signalbox_sandbox.service import KIND
-from signalbox_sandbox.store import Instance
+from signalbox_sandbox.service.sandboxes import KIND
+from signalbox_sandbox.store import nodes, sandboxes
+from signalbox_sandbox.store.nodes import Instance
 from signalbox_sandbox.work.records import Records
 
 log = telemetry.get_logger()
@@ -57,8 +57,8 @@ class Observer:
 
     async def look(self) -> None:
         async with self._database.reading() as connection:
-            instances = await store.instances(connection)
-            in_use = await store.nodes_in_use(connection)
+            instances = await nodes.instances(connection)
+            in_use = await sandboxes.nodes_in_use(connection)
         now = time.monotonic()
         if now - self._looked_at > _LATE:
             self._beats.clear()
@@ -67,7 +67,7 @@ class Observer:
         dead = self._dead(instances, now)
         if dead:
             async with self._database.reading() as connection:
-                await store.leave(connection, [each.name for each in dead])
+                await nodes.leave(connection, [each.name for each in dead])
         alive = {each.node for each in instances if each not in dead} | {self._node}
         self._missing = {node: self._missing.get(node, now) for node in in_use - alive}
         silent = {each.node for each in dead}
@@ -92,7 +92,7 @@ class Observer:
     async def give_up(self, node: str) -> None:
         """What ran there is lost, what was to begin there begins elsewhere; files wait for their node."""
         async with self._database.reading() as connection:
-            found = await store.on_node(connection, node)
+            found = await sandboxes.on_node(connection, node)
         for sandbox in found:
             async with self._database.transaction() as transaction:
                 await self._without_node(transaction, sandbox)
@@ -102,12 +102,12 @@ class Observer:
         """Whoever can may work on it: answer who waits, or begin it. Its row is locked after its work."""
         await self._worker.put(transaction, KIND, str(seen.id), project=seen.project_id, soonest=True)
         await self._worker.table.release(transaction, KIND, str(seen.id))
-        locked = await store.lock_for_work(transaction, seen.id)
+        locked = await sandboxes.lock_for_work(transaction, seen.id)
         if locked is None or locked.sandbox.node != seen.node or locked.sandbox.ended:
             return
         sandbox = locked.sandbox
         if sandbox.status is SandboxStatus.CREATING:
-            await store.save(transaction, replace(sandbox, node=None))
+            await sandboxes.save(transaction, replace(sandbox, node=None))
             return
         if sandbox.wish is Wish.DESTROYED:
             gone = sandbox.seen(SandboxStatus.DESTROYED, "node_lost")

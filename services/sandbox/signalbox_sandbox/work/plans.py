@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from signalbox_common.contracts.sandbox import PREFIX
 from signalbox_common.db import Database
 from signalbox_common.secrets import SecretStore
-from signalbox_sandbox import store
 from signalbox_sandbox.checkouts import Checkouts
 from signalbox_sandbox.domain import Sandbox
 from signalbox_sandbox.layers import Layers
 from signalbox_sandbox.replies import secret_name
 from signalbox_sandbox.runtime.base import SandboxPlan
+from signalbox_sandbox.store import templates
 
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 
@@ -70,7 +70,7 @@ class Plans:
         if sandbox.layer is None:
             return path if sandbox.builds else {}
         async with self._database.reading() as connection:
-            found = await store.template_of(connection, sandbox.layer)
+            found = await templates.of_layer(connection, sandbox.layer)
         return path | dict(found.env if found is not None else {})
 
     async def _env(self, sandbox: Sandbox) -> dict[str, str]:

@@ -15,7 +15,7 @@ from signalbox_common.outcomes import Outcome
 from signalbox_common.pending import PendingOperations
 from signalbox_common.work import Job, Worker
 from signalbox_common.work.kinds import Retry
-from signalbox_sandbox import errors, store
+from signalbox_sandbox import errors
 from signalbox_sandbox.domain import Sandbox, Wish, at_its_end
 from signalbox_sandbox.layers import Layers
 from signalbox_sandbox.replies import reply_of, template_reply
@@ -26,7 +26,8 @@ from signalbox_sandbox.runtime.base import (
     RuntimeRefused,
     SandboxGone,
 )
-from signalbox_sandbox.service import DEADLINE, KEPT, KIND, NETWORK
+from signalbox_sandbox.service.sandboxes import DEADLINE, KEPT, KIND, NETWORK
+from signalbox_sandbox.store import nodes, sandboxes, templates, waiting
 from signalbox_sandbox.work.plans import NotThere, Plans
 from signalbox_sandbox.work.records import Records
 
@@ -100,17 +101,17 @@ class Reconciler:
 
     async def _find(self, identifier: uuid.UUID) -> Sandbox | None:
         async with self._database.reading() as connection:
-            return await store.find(connection, identifier)
+            return await sandboxes.find(connection, identifier)
 
     async def _placed(self, transaction: Transaction, job: Job, identifier: uuid.UUID) -> Sandbox | None:
         """On this node, if it has room; otherwise this job ends here."""
-        locked = await store.lock_for_work(transaction, identifier)
+        locked = await sandboxes.lock_for_work(transaction, identifier)
         if locked is None or not _needs_place(locked.sandbox):
             return locked.sandbox if locked is not None else None
         sandbox = locked.sandbox
-        if await store.has_room(transaction, self._node):
+        if await nodes.has_room(transaction, self._node):
             placed = replace(sandbox, node=self._node, epoch=sandbox.epoch + 1)
-            await store.save(transaction, placed)
+            await sandboxes.save(transaction, placed)
             return placed
         if locked.moment - sandbox.created_at < self._wait:
             await job.again(transaction, ROOM_LOOK)
@@ -234,10 +235,10 @@ class Reconciler:
             return self._running(sandbox)
         if found.epoch == sandbox.epoch:
             async with job.transaction() as transaction:
-                current = await store.lock(transaction, sandbox.id)
+                current = await sandboxes.lock(transaction, sandbox.id)
                 if current is None:
                     raise errors.NodeAway
-                await store.save(transaction, replace(current, epoch=current.epoch + 1))
+                await sandboxes.save(transaction, replace(current, epoch=current.epoch + 1))
             sandbox = replace(sandbox, epoch=sandbox.epoch + 1)
         return await self._begun(sandbox, found)
 
@@ -269,7 +270,7 @@ class Reconciler:
 
     async def _commit(self, transaction: Transaction, job: Job, before: Sandbox, seen: Sandbox) -> None:
         """What was seen, onto what is wanted now; more was asked for meanwhile: it is looked at again."""
-        locked = await store.lock_for_work(transaction, seen.id)
+        locked = await sandboxes.lock_for_work(transaction, seen.id)
         if locked is None:
             await job.done(transaction)
             return
@@ -294,9 +295,9 @@ class Reconciler:
         if merged.version != current.version:
             merged = await self._records.write(transaction, merged, locked.moment)
             if merged.is_kept:
-                await store.keep_template(transaction, merged.template_kept(locked.moment))
+                await templates.keep(transaction, merged.template_kept(locked.moment))
         elif merged != current:
-            await store.save(transaction, merged)
+            await sandboxes.save(transaction, merged)
         if locked.is_waited_for and (merged.fulfils(before.wish) or merged.ended):
             await self._settle(transaction, merged, before.generation)
         if newer or not merged.is_settled:
@@ -307,16 +308,16 @@ class Reconciler:
 
     async def _settle(self, transaction: Transaction, sandbox: Sandbox, generation: int) -> None:
         """Answers the commands for which it is so, or never will be."""
-        waiting = await store.waiting(transaction, sandbox.id, generation)
-        for command, wish in waiting:
+        commands = await waiting.of_sandbox(transaction, sandbox.id, generation)
+        for command, wish in commands:
             outcome = _outcome(sandbox, wish)
             await self._pending.settle(transaction, command, outcome, resource=str(sandbox.id))
-        if waiting:
-            await store.answered(transaction, [command for command, _ in waiting])
+        if commands:
+            await waiting.remove(transaction, [command for command, _ in commands])
 
     async def _failed(self, transaction: Transaction, job: Job, error: SignalboxError) -> None:
         """It cannot be made so: an operator finds out why at the row of work."""
-        locked = await store.lock_for_work(transaction, uuid.UUID(job.key))
+        locked = await sandboxes.lock_for_work(transaction, uuid.UUID(job.key))
         if locked is None:
             return
         sandbox = locked.sandbox

@@ -7,10 +7,10 @@ from functools import partial
 from signalbox_common.contracts.sandbox import SandboxStatus
 from signalbox_common.db import Transaction
 from signalbox_common.secrets import SecretStore
-from signalbox_sandbox import store
 from signalbox_sandbox.domain import Sandbox
 from signalbox_sandbox.replies import secret_name, tell
-from signalbox_sandbox.service import News
+from signalbox_sandbox.service.news import News
+from signalbox_sandbox.store import sandboxes
 
 
 class Records:
@@ -25,7 +25,7 @@ class Records:
         sandbox = replace(seen, since=now, deadline=deadline)
         if sandbox.owner_run is not None:
             transaction.operation = str(sandbox.owner_run)
-        await store.save(transaction, sandbox)
+        await sandboxes.save(transaction, sandbox)
         tell(transaction, sandbox)
         transaction.after_commit.append(partial(self._news.tell, sandbox.id))
         if sandbox.ended and sandbox.has_env:  # what is lost here goes when the service tidies up

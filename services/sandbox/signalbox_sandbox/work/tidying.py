@@ -6,11 +6,11 @@ import uuid
 from signalbox_common.db import Database, Transaction
 from signalbox_common.keys import made_at
 from signalbox_common.secrets import SecretStore
-from signalbox_sandbox import store
 from signalbox_sandbox.domain import ENDED, Wish
 from signalbox_sandbox.layers import Layers
 from signalbox_sandbox.replies import SECRETS
-from signalbox_sandbox.service import Sandboxes
+from signalbox_sandbox.service.sandboxes import Sandboxes
+from signalbox_sandbox.store import runs, sandboxes, templates
 
 _ABOUT_TO_BE_MADE = 3600.0
 _RUNS_REMEMBERED = 45
@@ -36,12 +36,12 @@ class Tidying:
         self._paused_kept_days = paused_kept_days
 
     async def tidy(self, transaction: Transaction) -> None:
-        await store.forget(transaction, self._kept_days)
-        await store.forget_runs(transaction, _RUNS_REMEMBERED)
-        for seen in await store.paused_long(transaction.connection, self._paused_kept_days):
+        await sandboxes.forget(transaction, self._kept_days)
+        await runs.forget(transaction, _RUNS_REMEMBERED)
+        for seen in await sandboxes.paused_long(transaction.connection, self._paused_kept_days):
             sandbox = await self._sandboxes.lock(transaction, seen)
             if sandbox is not None and sandbox.wish is Wish.PAUSED:
-                await store.save(transaction, sandbox.asked(Wish.DESTROYED))
+                await sandboxes.save(transaction, sandbox.asked(Wish.DESTROYED))
         await self._forget_environments()
         await self._forget_layers()
 
@@ -49,17 +49,19 @@ class Tidying:
         """Of templates that were removed, or whose making was cut off, when nothing is made of them."""
         found = set(self._layers.all())
         async with self._database.reading() as connection:
-            found -= await store.layers_in_use(connection)
+            found -= await templates.layers_in_use(connection)
         for layer in found:
             if time.time() - made_at(layer) > _ABOUT_TO_BE_MADE and await self._layers.remove(layer):
                 async with self._database.reading() as connection:
-                    await store.forget_layer(connection, layer)
+                    await templates.forget_layer(connection, layer)
 
     async def _forget_environments(self) -> None:
         """Of those that have ended, or were never made; what is newer may still be about to be."""
         names = {uuid.UUID(name.removeprefix(SECRETS)): name for name in await self._secrets.names(SECRETS)}
         async with self._database.reading() as connection:
-            living = {each.id for each in await store.these(connection, names) if each.status not in ENDED}
+            living = {
+                each.id for each in await sandboxes.these(connection, names) if each.status not in ENDED
+            }
         for identifier in names.keys() - living:
             if time.time() - made_at(identifier) > _ABOUT_TO_BE_MADE:
                 await self._secrets.delete(names[identifier])

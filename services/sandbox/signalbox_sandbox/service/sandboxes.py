@@ -1,20 +1,14 @@
-"""What can be asked of sandboxes: each use case writes down what is wanted, and work makes it so."""
+"""Sandboxes: made, looked at, and asked to be something else."""
 
-import asyncio
 import hmac
 import random
 import uuid
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 
-from signalbox_common.bus import Call, FactCall
+from signalbox_common.bus import Call
 from signalbox_common.contracts import sandbox as contract
-from signalbox_common.contracts.auth import ProjectDeleted, ProjectRestored
-from signalbox_common.contracts.base import Empty, Failure
+from signalbox_common.contracts.base import Failure
 from signalbox_common.contracts.sandbox import SandboxStatus
-from signalbox_common.contracts.tasks import RunEnded, RunStopRequested
 from signalbox_common.db import Database, Transaction
 from signalbox_common.errors import AlreadyDone, SignalboxError
 from signalbox_common.keys import derive, uuid7
@@ -23,7 +17,7 @@ from signalbox_common.paging import cut, id_cursor, read_id_cursor
 from signalbox_common.secrets import SecretStore
 from signalbox_common.space import DiskSpace
 from signalbox_common.work import Worker
-from signalbox_sandbox import errors, store
+from signalbox_sandbox import errors
 from signalbox_sandbox.domain import BASE, Sandbox, Wish
 from signalbox_sandbox.replies import (
     encoded,
@@ -31,8 +25,9 @@ from signalbox_sandbox.replies import (
     reply_of,
     secret_name,
     tell,
-    template_reply,
 )
+from signalbox_sandbox.service.news import News
+from signalbox_sandbox.store import nodes, projects, runs, sandboxes, templates, waiting
 
 KIND = "sandbox"
 """The work on one sandbox; its key is the id."""
@@ -40,45 +35,8 @@ DEADLINE, NETWORK, KEPT = "deadline", "network", "kept"
 """What a command waits for that asks for another one, or for a template."""
 NETWORKS = ("none", "allow", "public")
 """Each gives more than the one before."""
-MOST_TEMPLATES = 100
-"""Of one project."""
 WAIT = 4.0
 """Seconds in which a sandbox that was asked for usually runs."""
-_LOOK = 0.25
-
-
-class News:
-    """Tells those who wait in this process that a sandbox has changed."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[uuid.UUID, set[asyncio.Event]] = {}
-
-    async def tell(self, sandbox: uuid.UUID) -> None:
-        for event in self._waiting.get(sandbox, ()):
-            event.set()
-
-    async def until(
-        self, sandbox: uuid.UUID, look: Callable[[], Awaitable[Sandbox | None]], patience: float
-    ) -> Sandbox | None:
-        """What it is when it is not being created any more, or when the patience ends."""
-        event = asyncio.Event()
-        waiting = self._waiting.setdefault(sandbox, set())
-        waiting.add(event)
-        ends = asyncio.get_running_loop().time() + patience
-        try:
-            while True:
-                event.clear()
-                found = await look()
-                left = ends - asyncio.get_running_loop().time()
-                if found is None or found.status is not SandboxStatus.CREATING or left <= 0:
-                    return found
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(min(_LOOK, left)):
-                        await event.wait()
-        finally:
-            waiting.discard(event)
-            if not waiting:
-                self._waiting.pop(sandbox, None)
 
 
 class Sandboxes:
@@ -137,22 +95,22 @@ class Sandboxes:
         self, call: Call, transaction: Transaction, ask: contract.CreateSandbox, identifier: uuid.UUID
     ) -> Sandbox:
         project = call.principal.project()
-        now, is_deleted = await store.moment(transaction, project)
+        now, is_deleted = await projects.moment(transaction, project)
         if is_deleted:
             raise errors.ProjectGone
         self._space.require()
         layer = None
         if ask.template != BASE:
-            template = await store.template(transaction.connection, project, ask.template)
+            template = await templates.called(transaction.connection, project, ask.template)
             if template is None:
                 raise errors.UnknownTemplate
             layer = template.id
         if ask.owned_by is not None:
-            run = await store.lock_run(transaction, project, ask.owned_by.run)
+            run = await runs.lock(transaction, project, ask.owned_by.run)
             if run.stopping or run.ended:
                 raise errors.RunEnded
         # Here, where there is room: then nobody else needs to look for it.
-        here = await store.has_room(transaction, self._node)
+        here = await nodes.has_room(transaction, self._node)
         sandbox = Sandbox(
             id=identifier,
             project_id=project,
@@ -177,7 +135,7 @@ class Sandboxes:
             created_at=now,
             since=now,
         )
-        if not await store.add(transaction, sandbox):
+        if not await sandboxes.add(transaction, sandbox):
             return await self._owned(transaction, sandbox)
         tell(transaction, sandbox)
         target = self._node if here else None
@@ -189,14 +147,14 @@ class Sandboxes:
         run, name = wanted.owner_run, wanted.owner_name
         if run is None or name is None:
             raise SignalboxError("an id of a sandbox was given twice")
-        found = await store.owned(transaction.connection, wanted.project_id, run, name)
+        found = await sandboxes.owned(transaction.connection, wanted.project_id, run, name)
         if found is None:
             raise errors.SandboxNotFound
         return found
 
     async def _get(self, project: uuid.UUID, sandbox: uuid.UUID) -> Sandbox | None:
         async with self._database.reading() as connection:
-            return await store.get(connection, project, sandbox)
+            return await sandboxes.get(connection, project, sandbox)
 
     # -- looked at -------------------------------------------------------------------------------------
 
@@ -204,9 +162,9 @@ class Sandboxes:
         project = call.principal.project()
         async with self._database.reading() as connection:
             if query.sandbox is not None:
-                found = await store.get(connection, project, query.sandbox)
+                found = await sandboxes.get(connection, project, query.sandbox)
             elif query.owned_by is not None:
-                found = await store.owned(connection, project, query.owned_by.run, query.owned_by.name)
+                found = await sandboxes.owned(connection, project, query.owned_by.run, query.owned_by.name)
             else:
                 found = None
         if found is None:
@@ -215,7 +173,7 @@ class Sandboxes:
 
     async def page(self, call: Call, query: contract.ListSandboxes) -> contract.SandboxPage:
         async with self._database.reading() as connection:
-            found = await store.page(
+            found = await sandboxes.page(
                 connection,
                 call.principal.project(),
                 limit=query.limit + 1,
@@ -227,7 +185,7 @@ class Sandboxes:
 
     async def place(self, _call: Call, query: contract.FindSandbox) -> contract.SandboxPlace:
         async with self._database.reading() as connection:
-            found = await store.find(connection, query.sandbox)
+            found = await sandboxes.find(connection, query.sandbox)
         if found is None:
             raise errors.SandboxNotFound
         return contract.SandboxPlace(project=found.project_id)
@@ -242,35 +200,11 @@ class Sandboxes:
         if found.node == self._node:  # we are there, and alive
             return contract.SandboxLocation(node=found.node, url=self._url, state=found.status)
         async with self._database.reading() as connection:
-            instances = [each for each in await store.instances(connection) if each.node == found.node]
+            instances = [each for each in await nodes.instances(connection) if each.node == found.node]
         if not instances:
             raise errors.NodeAway
         chosen = random.choice(instances)  # noqa: S311 - spreads, hides nothing
         return contract.SandboxLocation(node=found.node, url=chosen.url, state=found.status)
-
-    async def templates(self, call: Call, _query: contract.ListTemplates) -> contract.SandboxTemplates:
-        async with self._database.reading() as connection:
-            found = await store.templates(connection, call.principal.project())
-        return contract.SandboxTemplates(
-            items=(contract.SandboxTemplate(name=BASE), *map(template_reply, found))
-        )
-
-    async def template(self, call: Call, query: contract.GetTemplate) -> contract.SandboxTemplate:
-        if query.name == BASE:
-            return contract.SandboxTemplate(name=BASE)
-        async with self._database.reading() as connection:
-            found = await store.template(connection, call.principal.project(), query.name)
-        if found is None:
-            raise errors.NoSuchTemplate
-        return template_reply(found)
-
-    async def delete_template(self, call: Call, command: contract.DeleteTemplate) -> Empty:
-        """What it has on the disk goes when nothing is made of it any more."""
-        if command.name == BASE:
-            raise errors.TemplateReserved
-        if not await store.remove_template(call.transaction, call.principal.project(), command.name):
-            raise errors.NoSuchTemplate
-        return Empty()
 
     # -- changed ---------------------------------------------------------------------------------------
 
@@ -286,19 +220,19 @@ class Sandboxes:
     async def set_deadline(
         self, call: Call, command: contract.SetSandboxDeadline
     ) -> contract.Sandbox | Deferred:
-        sandbox = await self._locked(call, command.sandbox)
+        sandbox = await self.locked(call, command.sandbox)
         if sandbox.ended:
             raise errors.SandboxEnded
-        return await self._wait(call, sandbox.given(command.lifetime), DEADLINE)
+        return await self.wait(call, sandbox.given(command.lifetime), DEADLINE)
 
     async def set_network(
         self, call: Call, command: contract.SetSandboxNetwork
     ) -> contract.Sandbox | Deferred:
         self._check_network(command.network)
-        sandbox = await self._locked(call, command.sandbox)
+        sandbox = await self.locked(call, command.sandbox)
         if sandbox.ended:
             raise errors.SandboxEnded
-        return await self._wait(call, sandbox.reaching(known_network(command.network)), NETWORK)
+        return await self.wait(call, sandbox.reaching(known_network(command.network)), NETWORK)
 
     def _check_network(self, asked: contract.Network) -> None:
         """The operator has said what may be asked for."""
@@ -306,47 +240,27 @@ class Sandboxes:
         if NETWORKS.index(needed) > NETWORKS.index(self._network):
             raise errors.NetworkNotAllowed
 
-    async def keep_template(
-        self, call: Call, command: contract.KeepTemplate
-    ) -> contract.SandboxTemplate | Deferred:
-        if command.name == BASE:
-            raise errors.TemplateReserved
-        sandbox = await self._locked(call, command.sandbox)
-        if sandbox.ended:
-            raise errors.SandboxEnded
-        if sandbox.wish is Wish.DESTROYED:
-            raise errors.Superseded
-        if not sandbox.builds:
-            raise errors.BuildsNothing
-        if len(await store.templates(call.transaction.connection, sandbox.project_id)) >= MOST_TEMPLATES:
-            raise errors.TooManyTemplates
-        keeps = {"id": str(uuid7()), "name": command.name, "digest": command.digest, "env": command.env}
-        kept = sandbox.kept_as(keeps)
-        await store.save(call.transaction, kept)
-        await store.wait(call.transaction, call.command_id, kept, KEPT)
-        return Deferred(resource=str(sandbox.id))
-
     async def _ask(self, call: Call, identifier: uuid.UUID, wish: Wish) -> contract.Sandbox | Deferred:
-        sandbox = await self._locked(call, identifier)
+        sandbox = await self.locked(call, identifier)
         if sandbox.ended and wish is Wish.DESTROYED:
             return reply_of(sandbox)
         if sandbox.ended:
             raise errors.SandboxEnded
         if sandbox.wish is Wish.DESTROYED and wish is not Wish.DESTROYED:
             raise errors.Superseded
-        return await self._wait(call, sandbox.asked(wish), wish)
+        return await self.wait(call, sandbox.asked(wish), wish)
 
-    async def _locked(self, call: Call, identifier: uuid.UUID) -> Sandbox:
-        seen = await store.get(call.transaction.connection, call.principal.project(), identifier)
+    async def locked(self, call: Call, identifier: uuid.UUID) -> Sandbox:
+        seen = await sandboxes.get(call.transaction.connection, call.principal.project(), identifier)
         sandbox = await self.lock(call.transaction, seen) if seen is not None else None
         if sandbox is None:
             raise errors.SandboxNotFound
         return sandbox
 
     @staticmethod
-    async def _wait(call: Call, sandbox: Sandbox, wish: str) -> Deferred:
-        await store.save(call.transaction, sandbox)
-        await store.wait(call.transaction, call.command_id, sandbox, wish)
+    async def wait(call: Call, sandbox: Sandbox, wish: str) -> Deferred:
+        await sandboxes.save(call.transaction, sandbox)
+        await waiting.add(call.transaction, call.command_id, sandbox, wish)
         return Deferred(resource=str(sandbox.id))
 
     async def lock(self, transaction: Transaction, seen: Sandbox) -> Sandbox | None:
@@ -357,51 +271,7 @@ class Sandboxes:
         await self._worker.put(
             transaction, KIND, str(seen.id), project=seen.project_id, target=seen.node, soonest=True
         )
-        return await store.lock(transaction, seen.id)
-
-    # -- what others have done ---------------------------------------------------------------------------
-
-    async def project_gone(self, call: FactCall, event: ProjectDeleted) -> None:
-        """Whatever runs there ends; the records stay."""
-        await store.set_deleted(call.transaction, event.id, deleted=True)
-        for seen in await store.living(call.transaction.connection, event.id):
-            sandbox = await self.lock(call.transaction, seen)
-            if sandbox is not None and not sandbox.ended:
-                await store.save(call.transaction, sandbox.asked(Wish.DESTROYED))
-
-    async def run_stops(self, call: FactCall, event: RunStopRequested) -> None:
-        """Its programs end wherever it has some, whoever is at work on it."""
-        project = _project_of(call)
-        run = await store.lock_run(call.transaction, project, event.run)
-        if run.stopping or run.ended:
-            return
-        await store.save_run(call.transaction, project, event.run, replace(run, stopping=True))
-        for seen in await store.of_run(call.transaction.connection, project, event.run):
-            sandbox = await self.lock(call.transaction, seen)
-            if sandbox is not None and not sandbox.ended:
-                await store.save(call.transaction, sandbox.stopped(event.grace))
-
-    async def run_ended(self, call: FactCall, event: RunEnded) -> None:
-        project = _project_of(call)
-        run = await store.lock_run(call.transaction, project, event.run)
-        if run.ended:
-            return
-        ended = replace(run, ended=True, keep_sandbox=event.keep_sandbox)
-        await store.save_run(call.transaction, project, event.run, ended)
-        for seen in await store.of_run(call.transaction.connection, project, event.run):
-            sandbox = await self.lock(call.transaction, seen)
-            if sandbox is not None and not sandbox.ended and sandbox.wish is not Wish.DESTROYED:
-                after = sandbox.after_its_run(keeps=event.keep_sandbox)
-                await store.save(call.transaction, after)
-
-    async def project_back(self, call: FactCall, event: ProjectRestored) -> None:
-        await store.set_deleted(call.transaction, event.id, deleted=False)
-
-
-def _project_of(call: FactCall) -> uuid.UUID:
-    if call.project is None:
-        raise SignalboxError("a run is in a project")
-    return call.project
+        return await sandboxes.lock(transaction, seen.id)
 
 
 def check_reachable(sandbox: Sandbox) -> None:

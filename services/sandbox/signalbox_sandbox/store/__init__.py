@@ -1,0 +1,1 @@
+"""All statements on the schema `sandbox` that are its own."""

@@ -1,0 +1,57 @@
+"""What is known of runs."""
+
+import uuid
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from signalbox_common.db import Transaction
+
+_NOTE = text(
+    "insert into sandbox.runs (project_id, run, noted_at) values (:project, :run, sandbox.clock()) "
+    "on conflict do nothing"
+)
+_LOCK = text(
+    "select stopping, ended, keep_sandbox from sandbox.runs "
+    "where project_id = :project and run = :run for update"
+)
+_SAVE = text(
+    "update sandbox.runs set stopping = :stopping, ended = :ended, keep_sandbox = :keep_sandbox "
+    "where project_id = :project and run = :run"
+)
+_HAS_ENDED = text(
+    "select runs.ended from sandbox.sandboxes join sandbox.runs "
+    "on runs.project_id = sandboxes.project_id and runs.run = owner_run where sandboxes.id = :sandbox"
+)
+_FORGET = text("delete from sandbox.runs where noted_at < sandbox.clock() - :days * interval '1 day'")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is known of a run: facts of it and requests for it come in any order."""
+
+    stopping: bool
+    ended: bool
+    keep_sandbox: bool
+
+
+async def lock(transaction: Transaction, project: uuid.UUID, run: uuid.UUID) -> Run:
+    values = {"project": project, "run": run}
+    await transaction.connection.execute(_NOTE, values)
+    row = (await transaction.connection.execute(_LOCK, values)).one()
+    return Run(row.stopping, row.ended, row.keep_sandbox)
+
+
+async def save(transaction: Transaction, project: uuid.UUID, run: uuid.UUID, known: Run) -> None:
+    values = {"project": project, "run": run, **asdict(known)}
+    await transaction.connection.execute(_SAVE, values)
+
+
+async def has_ended(connection: AsyncConnection, sandbox: uuid.UUID) -> bool:
+    """The run that it is for, if there is one."""
+    return bool((await connection.execute(_HAS_ENDED, {"sandbox": sandbox})).scalar())
+
+
+async def forget(transaction: Transaction, days: int) -> None:
+    await transaction.connection.execute(_FORGET, {"days": days})
