@@ -489,6 +489,34 @@ sys.stdin.read()
     assert (await ask(sandbox, get(f"code.example:{outside.port}")))[0].split()[1] == "200"
 
 
+async def test_a_flood_that_nobody_hears_cuts_nobody_off(
+    node: Node, outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is to be told waits, within bounds; leases are heard all the same."""
+    names, rules = {"code.example": ["127.0.0.1"]}, private("127.0.0.1")
+    async with egress_of(node, monkeypatch, names, rules, hears=False) as egress:
+        egress.lease(3.0)
+        flooder, other = await fresh(node), await fresh(node, f"code.example:{outside.port}")
+        flood = (
+            "import socket\nfor _ in range(1500):\n    socket.create_connection(('127.0.0.1', 3128)).close()"
+        )
+        await flooder.client.start("flood", ["python3", "-c", flood])
+        for _ in range(8):
+            egress.lease(3.0)
+            await asyncio.sleep(0.5)
+            assert egress.server.is_leased
+        assert (await ask(other, get(f"code.example:{outside.port}")))[0].split()[1] == "200"
+
+
+async def test_where_nobody_can_say_what_is_ours_nothing_is_reached(
+    node: Node, outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = replace(private("127.0.0.1"), own=(("no.such.host.invalid", outside.port),))
+    async with egress_of(node, monkeypatch, {"code.example": ["127.0.0.1"]}, rules):
+        sandbox = await fresh(node, f"code.example:{outside.port}")
+        assert (await ask(sandbox, get(f"code.example:{outside.port}")))[0].split()[1] == "403"
+
+
 # -- doors -------------------------------------------------------------------------------------------------
 
 

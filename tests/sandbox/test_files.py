@@ -407,3 +407,25 @@ async def test_files_of_a_paused_sandbox_wait(files: Files) -> None:
     assert await other.read("file") == b"kept"
     await files.scene.change(made["id"], "destroy")
     assert await other.refused("GET", path="file") == (409, "sandbox_ended")
+
+
+async def test_what_is_mounted_is_not_removed(files: Files) -> None:
+    """And nothing of what is in it, either."""
+    scene, made = files.scene, await files.scene.create()
+    await scene.said(made["id"], "echo 1 > /workspace/kept; echo 1 > /home/user/kept")
+    address = f"{SANDBOXES}/{made['id']}/files"
+    for path in ("/workspace", "/home/user", "/", ".", "/workspace/."):
+        params = {"path": path, "recursive": "true"}
+        refused = await scene.http.delete(address, params=params, headers=scene.headers)
+        assert refused.status_code in (403, 422), (path, refused.text)
+        assert "Error(" not in refused.text
+    assert await scene.said(made["id"], "cat /workspace/kept /home/user/kept") == "1\n1\n"
+
+
+async def test_a_folder_to_run_in_is_counted_from_the_workspace(files: Files) -> None:
+    scene, made = files.scene, await files.scene.create()
+    await scene.said(made["id"], "mkdir -p deep/er")
+    assert await scene.said(made["id"], "pwd", cwd="deep/er") == "/workspace/deep/er\n"
+    assert await scene.said(made["id"], "pwd", cwd="/tmp") == "/tmp\n"
+    refused = await scene.exec(made["id"], "pwd", cwd="nowhere", status=422)
+    assert "Errno" not in refused["detail"]

@@ -1,5 +1,6 @@
 """What listens in a sandbox, shown to its members, and to those who have a link."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -233,6 +234,39 @@ async def test_one_sandbox_has_so_many(
     await eventually(again, what="those that ended count no more")
 
 
+async def test_who_takes_no_connection_holds_nobody_up(scene: SandboxScene) -> None:
+    """A full backlog is that program's own: what else is asked of its sandbox is done meanwhile."""
+    made = await scene.create()
+    script = (
+        "import socket, time\n"
+        "held = []\n"
+        "for family, host in ((socket.AF_INET, '127.0.0.1'), (socket.AF_INET6, '::1')):\n"
+        "    s = socket.socket(family); s.bind((host, 7001)); s.listen(0); held.append(s)\n"
+        "time.sleep(600)"
+    )
+    await scene.http.post(
+        f"{SANDBOXES}/{made['id']}/processes", json={"argv": ["python3", "-c", script]}, headers=scene.headers
+    )
+    url = f"http://{scene.address}{SANDBOXES}/{made['id']}/ports/7001/"
+    async with httpx.AsyncClient(timeout=60) as client:
+        waiting = [asyncio.create_task(client.get(url, headers=scene.headers)) for _ in range(6)]
+        for number in range(5):
+            assert await scene.said(made["id"], f"echo {number}") == f"{number}\n"
+        done, _ = await asyncio.wait(waiting, timeout=15, return_when=asyncio.FIRST_COMPLETED)
+        assert {task.result().json()["code"] for task in done} == {"nobody_listens"}
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_ways_out_are_no_ports(scene: SandboxScene) -> None:
+    """Whoever has a link does not speak through the doors of a sandbox."""
+    made = await scene.create(doors=[{"name": "echo", "port": 5000, "target": "echo"}])
+    for port in (3128, 5000):
+        refused = await at(scene, made["id"], "", port)
+        assert (refused.status_code, refused.json()["code"]) == (409, "nobody_listens")
+
+
 # -- WebSockets --------------------------------------------------------------------------------------------
 
 ECHO = r"""
@@ -348,7 +382,7 @@ async def test_a_link_ends_with_its_token(scene: SandboxScene, sandbox: str) -> 
         assert revoked.status_code == 204
 
         async def ended() -> bool:
-            return (await anybody.get(made.json()["url"])).status_code == 401
+            return (await anybody.get(made.json()["url"])).status_code == 410
 
         await eventually(ended, what="with its token the link has ended")
         assert (await anybody.get(url)).status_code == 200

@@ -140,6 +140,20 @@ async def test_what_cannot_be_kept(scene: SandboxScene) -> None:
     assert (await keep(scene, builder["id"], "late", 409))["code"] == "sandbox_ended"
 
 
+async def test_a_tree_that_is_hard_to_walk_is_kept(scene: SandboxScene) -> None:
+    """However deep it is, and whatever is closed in it."""
+    made = await scene.create(builds=True)
+    script = (
+        "import os\nos.chdir('/opt/template')\n"
+        "open('tool', 'w').write('found'); os.mkfifo('pipe'); os.mkdir('closed', 0)\n"
+        "for _ in range(60):\n    os.mkdir('d' * 200); os.chdir('d' * 200)"
+    )
+    await scene.said(made["id"], f'python3 -c "{script}"')
+    await keep(scene, made["id"], "deep")
+    deep = await scene.create(template="deep")
+    assert await scene.said(deep["id"], "cat /opt/template/tool") == "found"
+
+
 async def test_asked_for_by_many_at_once_it_is_kept_once(scene: SandboxScene) -> None:
     made = await scene.create(builds=True)
     await scene.said(made["id"], INSTALL.format("once"))

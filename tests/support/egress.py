@@ -46,7 +46,12 @@ class Egress:
 
 @asynccontextmanager
 async def egress_of(
-    node: Node, monkeypatch: pytest.MonkeyPatch, names: Names, rules: Rules | None = None
+    node: Node,
+    monkeypatch: pytest.MonkeyPatch,
+    names: Names,
+    rules: Rules | None = None,
+    *,
+    hears: bool = True,
 ) -> AsyncIterator[Egress]:
     server = EgressServer(node.folder, Proxy(rules or Rules()), sandbox_uid=node.uid)
     await server.start()
@@ -54,7 +59,7 @@ async def egress_of(
     found = Egress(server, writer)
     found.lease(LEASE)
 
-    async def resolved(host: str, _port: int) -> list[addresses.Address]:
+    async def resolved(host: str, _port: int, _within: float | None = None) -> list[addresses.Address]:
         found.asked.append(host)
         if host in names:
             return [ipaddress.ip_address(each) for each in names[host]]
@@ -68,14 +73,15 @@ async def egress_of(
             found.told.append(json.loads(line))
 
     monkeypatch.setattr(addresses, "addresses_of", resolved)
-    hearing = asyncio.create_task(hear())
+    hearing = asyncio.create_task(hear()) if hears else None
     try:
         await eventually(lambda: _is(server.is_leased), what="the role has its lease")
         yield found
     finally:
         writer.close()
         await server.stop()
-        await hearing
+        if hearing is not None:
+            await hearing
 
 
 async def _is(so: bool) -> bool:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,8 @@ SHIPPED = Path(__file__).parent / "recipes"
 TIMEOUT = 1800
 """Seconds that a build may take."""
 _FIELDS = frozenset({"name", "setup", "env", "network", "limits", "include"})
+BASE = "base"
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _VERSION = b"1"
 """Of how recipes are run: a digest of another one says nothing."""
 
@@ -40,20 +43,24 @@ class Recipe:
     @staticmethod
     def read(place: Path) -> "Recipe":
         """A folder, or the name of one that comes along."""
-        folder = place if place.exists() else SHIPPED / place
+        shipped = SHIPPED / place.name
+        folder = shipped if not (place / RECIPE).exists() and place.name == str(place) else place
         path = folder / RECIPE
         try:
             said = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeError) as error:
-            raise Mistake(f"there is no {RECIPE} in {place}") from error
+            names = ", ".join(sorted(each.name for each in SHIPPED.iterdir() if each.is_dir()))
+            raise Mistake(f"there is no {RECIPE} in {place}; those that come along are {names}") from error
         except yaml.YAMLError as error:
             raise Mistake(f"{path}: {error}") from error
         if not isinstance(said, dict) or not isinstance(said.get("name"), str):
             raise Mistake(f"{path}: a recipe has a `name`")
         if unknown := said.keys() - _FIELDS:
             raise Mistake(f"{path}: {', '.join(map(str, sorted(unknown)))} is nothing that a recipe says")
+        if not _NAME.fullmatch(said["name"]) or said["name"] == BASE:
+            raise Mistake(f"{path}: {said['name']!r} is no name of a template")
         setup = said.get("setup")
-        if not isinstance(setup, list) or not all(isinstance(each, str) for each in setup):
+        if not isinstance(setup, list) or not setup or not all(isinstance(each, str) for each in setup):
             raise Mistake(f"{path}: `setup` is a list of commands")
         env = {str(name): str(value) for name, value in (said.get("env") or {}).items()}
         rest = {name: said[name] for name in ("network", "limits", "include") if name in said}

@@ -33,7 +33,10 @@ def test_those_that_come_along_are_good(name: str) -> None:
         ("name: tools", "`setup` is a list"),
         ("name: tools\nsetup: make", "`setup` is a list"),
         ("name: tools\nsetup: [1]", "`setup` is a list"),
-        ("name: tools\nsetup: []\nfrom: node", "from is nothing"),
+        ("name: tools\nsetup: [make]\nfrom: node", "from is nothing"),
+        ("name: tools\nsetup: []", "`setup` is a list"),
+        ("name: Tools\nsetup: [make]", "no name of a template"),
+        ("name: base\nsetup: [make]", "no name of a template"),
         ("name: [", "expected"),
     ],
 )

@@ -9,6 +9,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -21,6 +22,10 @@ _LIKE_A_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _COMPATIBLE = ipaddress.IPv6Network("::/96")
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+_OF_NOBODY = tuple(
+    ipaddress.IPv4Network(text) for text in ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32")
+)
+"""Protocol assignments, relays, and services that clouds put before each of their machines."""
 _RESOLVED_WITHIN = 10.0
 
 
@@ -70,7 +75,8 @@ def _address_of(text: str) -> Address:
 def is_public(address: Address) -> bool:
     """Whether anybody on the internet may have it; with one inside another, both."""
     if isinstance(address, ipaddress.IPv4Address):
-        return address.is_global and not (address.is_multicast or address.is_reserved)
+        special = address.is_multicast or address.is_reserved or any(address in each for each in _OF_NOBODY)
+        return address.is_global and not special
     within = _within(address)
     if within is not None:
         return all(is_public(each) for each in within)
@@ -112,19 +118,23 @@ class PrivateHosts:
         return host in self.names or any(address in network for network in self.networks)
 
 
-async def resolve(host: str, port: int, private: PrivateHosts) -> list[Address]:
+async def resolve(
+    host: str, port: int, private: PrivateHosts, within: float | None = _RESOLVED_WITHIN
+) -> list[Address]:
     """Each may be connected to: where one may not, none may. Raises Unresolved and NotPublic."""
-    found = await addresses_of(host, port)
+    found = await addresses_of(host, port, within)
     for address in found:
         if not is_public(address) and not private.allow(host, address):
             raise NotPublic(address)
     return found
 
 
-async def addresses_of(host: str, port: int) -> list[Address]:
-    """All that it resolves to; raises Unresolved."""
+async def addresses_of(host: str, port: int, within: float | None = _RESOLVED_WITHIN) -> list[Address]:
+    """All that it resolves to, itself where it is an address; raises Unresolved."""
+    with suppress(ValueError):
+        return [ipaddress.ip_address(host)]
     try:
-        async with asyncio.timeout(_RESOLVED_WITHIN):
+        async with asyncio.timeout(within):
             told = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError, TimeoutError) as error:
         raise Unresolved(f"{host} is not resolved") from error

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import h11
 from fastapi import Request, WebSocket
@@ -38,7 +39,11 @@ PREVIEW = "/preview/"
 """What the addresses of links begin with."""
 ANSWER_WITHIN = 120.0
 """Seconds without a byte of an answer that has not begun."""
-LARGEST_MESSAGE = 4 * 1024 * 1024
+LARGEST_MESSAGE = 1024 * 1024
+MOST_SOCKETS = 200
+"""WebSockets of previews in this process: each holds a few messages that nobody has taken yet."""
+TAKEN_WITHIN = 60.0
+"""Seconds in which a browser takes a message."""
 _PIECE = 64 * 1024
 
 Close = Callable[[], Awaitable[None]]
@@ -47,11 +52,12 @@ _NOT_IN = frozenset(
     (
         *("authorization", "connection", "content-length", "cookie", "expect", "forwarded", "host"),
         *("keep-alive", "proxy-authorization", "proxy-connection", "referer", "te", "trailer"),
-        *("transfer-encoding", "upgrade", "via", "x-csrf-token", "x-real-ip"),
-        *("x-forwarded-for", "x-forwarded-host", "x-forwarded-prefix", "x-forwarded-proto"),
+        *("transfer-encoding", "upgrade", "via", "x-csrf-token", "x-real-ip", "x-client-ip"),
+        *("true-client-ip", "traceparent", "tracestate", "baggage"),
     )
 )
-"""Of one hop, or about who asks."""
+_NOT_IN_LIKE = ("sec-", "x-forwarded-", "x-auth-", "x-amzn-", "x-goog-", "x-ms-", "x-original-", "cf-")
+"""Of one hop, or about who asks, as proxies before us may say it."""
 _NOT_OUT = frozenset(
     (
         *("access-control-allow-credentials", "access-control-allow-origin", "alt-svc", "cache-control"),
@@ -65,10 +71,12 @@ _NOT_OUT = frozenset(
         ),
         *("nel", "proxy-authenticate", "report-to", "reporting-endpoints", "service-worker-allowed"),
         *("set-cookie", "strict-transport-security", "trailer", "transfer-encoding", "upgrade"),
-        *("www-authenticate", "x-correlation-id", "x-frame-options", "x-request-id"),
+        *("www-authenticate", "x-correlation-id", "x-frame-options", "x-request-id", "x-sendfile"),
+        *("accept-ch", "critical-ch", "location"),
     )
 )
-"""Of one hop, or what would hold for all of our origin."""
+_NOT_OUT_LIKE = ("x-accel-",)
+"""Of one hop, or what would hold for all of our origin, or be done by a proxy before us."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +118,14 @@ class Target:
     """With its query."""
     prefix: str
     """The address of its `/` here."""
+    origin: str
+    """Our own, as the browser calls it: `host:port`."""
+    ends_at: float | None = None
+    """When nobody may look any more, where that is known."""
+
+    @property
+    def seconds_left(self) -> float | None:
+        return max(0.0, self.ends_at - time.time()) if self.ends_at is not None else None
 
     @property
     def host(self) -> str:
@@ -148,12 +164,12 @@ class _Exchange:
 
     async def begin(self) -> h11.Response:
         """Raises `h11.RemoteProtocolError` where that is no answer."""
-        headers = [*_passed_in(self._request.headers.items(), self._target), ("Connection", "close")]
+        headers = [*headers_in(self._request.headers.items(), self._target), (b"connection", b"close")]
         length = self._request.headers.get("content-length")
         if length is not None:
-            headers.append(("Content-Length", length))
+            headers.append((b"content-length", length.encode("latin-1")))
         elif "transfer-encoding" in self._request.headers:
-            headers.append(("Transfer-Encoding", "chunked"))
+            headers.append((b"transfer-encoding", b"chunked"))
         wanted = h11.Request(method=self._request.method, target=self._target.path, headers=headers)
         await self._tunnel.send(self._connection.send(wanted) or b"")
         self._asking = asyncio.create_task(self._ask())
@@ -206,13 +222,19 @@ class Shown(Response):
     def __init__(self, exchange: _Exchange, response: h11.Response, target: Target) -> None:
         super().__init__(status_code=response.status_code)
         self.raw_headers = [
-            (name, _moved(value, target) if name == b"location" else value)
+            (name, value)
             for name, value in response.headers
-            if name.decode("latin-1") not in _NOT_OUT
+            if not _is_one_of(name.decode("latin-1"), _NOT_OUT, _NOT_OUT_LIKE)
+        ]
+        self.raw_headers += [
+            (name, led)
+            for name, value in response.headers
+            if name == b"location" and (led := moved(value, target)) is not None
         ]
         self.raw_headers.append((b"content-security-policy", POLICY.encode()))
         self.raw_headers.append((b"cache-control", b"no-store"))
         self._exchange = exchange
+        self._target = target
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         tasks = [
@@ -220,7 +242,7 @@ class Shown(Response):
             asyncio.create_task(self._exchange.until_it_leaves(receive)),
         ]
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, timeout=self._target.seconds_left, return_when=asyncio.FIRST_COMPLETED)
             if tasks[0].done():
                 tasks[0].result()
         finally:
@@ -240,24 +262,30 @@ class Shown(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def _moved(location: bytes, target: Target) -> bytes:
-    """What it says of itself, as it is called here."""
-    text = location.decode("latin-1")
-    for own in (f"http://{target.host}", f"http://127.0.0.1:{target.port}"):
-        text = text.removeprefix(own)
-    if text.startswith("/") and not text.startswith("//"):
-        text = target.prefix + text
-    return text.encode("latin-1")
+def moved(location: bytes, target: Target) -> bytes | None:
+    """As it is called here; None where it leads to something else of ours, which is not its to ask for."""
+    try:
+        led = urlsplit(urljoin(f"http://{target.host}{target.path}", location.decode("latin-1")))
+    except ValueError:
+        return None
+    if led.netloc in (target.host, f"127.0.0.1:{target.port}"):
+        path = f"{target.prefix}{led.path or '/'}"
+        return urlunsplit(("", "", path, led.query, led.fragment)).encode("latin-1")
+    return None if led.netloc == target.origin else led.geturl().encode("latin-1")
 
 
-def _passed_in(headers: Sequence[tuple[str, str]], target: Target) -> list[tuple[str, str]]:
-    found = [("Host", target.host), ("X-Forwarded-Prefix", target.prefix)]
+def headers_in(headers: Sequence[tuple[str, str]], target: Target) -> list[tuple[bytes, bytes]]:
+    found = [("host", target.host), ("x-forwarded-prefix", target.prefix)]
     for name, value in headers:
         if name == "origin":
-            found.append(("Origin", f"http://{target.host}"))
-        elif name not in _NOT_IN and not name.startswith("sec-"):
+            found.append((name, f"http://{target.host}"))
+        elif not _is_one_of(name, _NOT_IN, _NOT_IN_LIKE):
             found.append((name, value))
-    return found
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in found]
+
+
+def _is_one_of(name: str, names: frozenset[str], beginnings: tuple[str, ...]) -> bool:
+    return name in names or name.startswith(beginnings)
 
 
 # -- WebSockets --------------------------------------------------------------------------------------------
@@ -265,7 +293,7 @@ def _passed_in(headers: Sequence[tuple[str, str]], target: Target) -> list[tuple
 
 async def converse(browser: WebSocket, tunnel: Tunnel, target: Target) -> None:
     """Messages both ways, until one of both closes; accepts the socket when the other side has."""
-    async with _inside(browser, tunnel, target) as inside:
+    async with _counted(), _inside(browser, tunnel, target) as inside:
         if browser.application_state is WebSocketState.CONNECTING:
             await browser.accept(inside.subprotocol)
         tasks = [
@@ -273,11 +301,22 @@ async def converse(browser: WebSocket, tunnel: Tunnel, target: Target) -> None:
             asyncio.create_task(_to_browser(inside, browser)),
         ]
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, timeout=target.seconds_left, return_when=asyncio.FIRST_COMPLETED)
         finally:
             await background.end(*tasks)
         with suppress(RuntimeError, WebSocketDisconnect):
             await browser.close(inside.close_code or 1000)
+
+
+_open_sockets = asyncio.BoundedSemaphore(MOST_SOCKETS)
+
+
+@asynccontextmanager
+async def _counted() -> AsyncIterator[None]:
+    if _open_sockets.locked():
+        raise Unavailable("There are too many previews open at the moment.")
+    async with _open_sockets:
+        yield
 
 
 @asynccontextmanager
@@ -297,6 +336,8 @@ async def _inside(browser: WebSocket, tunnel: Tunnel, target: Target) -> AsyncIt
             subprotocols=asked,
             proxy=None,
             max_size=LARGEST_MESSAGE,
+            max_queue=1,
+            compression=None,  # what is small here may be large there
             open_timeout=ANSWER_WITHIN,
             ping_interval=None,
             close_timeout=1.0,
@@ -334,9 +375,10 @@ async def _to_inside(browser: WebSocket, inside: ClientConnection) -> None:
 
 
 async def _to_browser(inside: ClientConnection, browser: WebSocket) -> None:
-    with suppress(ConnectionClosed, WebSocketDisconnect, RuntimeError):
+    with suppress(ConnectionClosed, WebSocketDisconnect, RuntimeError, TimeoutError):
         async for message in inside:
-            if isinstance(message, str):
-                await browser.send_text(message)
-            else:
-                await browser.send_bytes(message)
+            async with asyncio.timeout(TAKEN_WITHIN):
+                if isinstance(message, str):
+                    await browser.send_text(message)
+                else:
+                    await browser.send_bytes(message)

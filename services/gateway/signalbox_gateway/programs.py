@@ -40,6 +40,8 @@ class ExecResult(BaseModel):
     exit_code: int | None
     signal: int | None
     timed_out: bool
+    reason: str | None = None
+    """`exited`, `timeout`, `stopped` with its run, or `disk` where the sandbox had more there than it may."""
     stdout: str
     stderr: str
     truncated: bool
@@ -146,6 +148,7 @@ class Programs:
             exit_code=end.get("exitCode"),
             signal=end.get("signal"),
             timed_out=end.get("reason") == "timeout",
+            reason=end.get("reason"),
             stdout=said[FrameKind.STDOUT].text,
             stderr=said[FrameKind.STDERR].text,
             truncated=truncated,

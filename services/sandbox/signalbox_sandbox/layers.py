@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,6 +13,7 @@ from pathlib import Path
 from signalbox_common.keys import uuid7
 
 _DRAFT, _GONE = ".draft-", ".gone-"
+_BLOCK = 512
 
 
 class Layers:
@@ -44,9 +46,12 @@ class Layers:
                 source.rename(target)
             except OSError:  # on another disk
                 draft = target.with_name(f"{_DRAFT}{uuid7()}")
-                shutil.copytree(source, draft, symlinks=True, copy_function=_copied)
-                _take_over(source, draft)
-                draft.rename(target)
+                try:
+                    shutil.copytree(source, draft, symlinks=True, copy_function=_copied)
+                    _take_over(source, draft)
+                    draft.rename(target)
+                finally:
+                    shutil.rmtree(draft, ignore_errors=True)
         return _size(target)
 
     # -- what nobody has any more ------------------------------------------------------------------------
@@ -55,6 +60,13 @@ class Layers:
         for path in self._folder.glob("*/*"):
             with suppress(ValueError):
                 yield uuid.UUID(path.name)
+
+    async def sweep(self, older_than: float) -> None:
+        """What was cut off in the middle."""
+        for path in [*self._folder.glob(f"*/{_DRAFT}*"), *self._folder.glob(f"*/{_GONE}*")]:
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime > older_than:
+                    await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
 
     async def remove(self, layer: uuid.UUID) -> bool:
         """False where a sandbox still holds it."""
@@ -88,13 +100,13 @@ def _remove(path: Path) -> bool:
 
 
 def _size(folder: Path) -> int:
-    """Blocks, as the disk counts them; nothing in it is followed."""
+    """Blocks, as the disk counts them; nothing is followed, and what cannot be entered is left out."""
     total = 0
     waiting = [folder]
     while waiting:
-        with os.scandir(waiting.pop()) as entries:
+        with suppress(OSError), os.scandir(waiting.pop()) as entries:
             for entry in entries:
-                total += entry.stat(follow_symlinks=False).st_blocks * 512
+                total += entry.stat(follow_symlinks=False).st_blocks * _BLOCK
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(Path(entry.path))
     return total

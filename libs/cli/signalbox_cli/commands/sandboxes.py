@@ -57,6 +57,12 @@ def create(
     pause_at_end: Annotated[bool, typer.Option("--pause", help="Then it is paused, not destroyed.")] = False,
     allow: AllowOption = None,
     public: Annotated[bool, typer.Option("--public", help="It may reach every public host.")] = False,
+    limit: Annotated[
+        list[str] | None, typer.Option("--limit", metavar="NAME=NUMBER", help="Like memoryMb=512, cpus=0.5.")
+    ] = None,
+    door: Annotated[
+        list[str] | None, typer.Option("--door", metavar="NAME=PORT:TARGET", help="Like echo=5000:echo.")
+    ] = None,
     label: Annotated[list[str] | None, typer.Option("--label", "-l", metavar="NAME=VALUE")] = None,
     url: UrlOption = None,
     quiet: Quiet = False,
@@ -69,6 +75,8 @@ def create(
         "timeout": timeout,
         "atEnd": "pause" if pause_at_end else "destroy",
         "network": _network(allow, public=public),
+        "limits": {name: _number(value) for name, value in _pairs(limit).items()},
+        "doors": [_door(name, value) for name, value in _pairs(door).items()],
         "labels": _pairs(label),
     }
     with _open(url) as api:
@@ -115,7 +123,7 @@ def exec(  # noqa: A001 - as it is called
     stdin: Annotated[bool, typer.Option("--stdin", "-i", help="Give it what comes in here.")] = False,
     url: UrlOption = None,
 ) -> None:
-    """Run a program in a sandbox, and end as it does."""
+    """Run a program in a sandbox, and end as it does. Options of ours come before the sandbox."""
     if command[0] == "--":
         command = command[1:]
     body: dict[str, Any] = {"argv": command, "env": _pairs(env), "cwd": cwd, "timeout": timeout}
@@ -128,6 +136,10 @@ def exec(  # noqa: A001 - as it is called
             raise typer.Exit(_INTERRUPTED) from None
     if end.get("timedOut"):
         raise fail("it took too long, and was ended", 124)
+    if end.get("reason") == "disk":
+        raise fail("it was ended: the sandbox has more on its disk than it may", _SIGNALLED + 9)
+    if end["lost"]:
+        raise fail(f"{end['lost']} bytes of what it said came faster than they were read, and are lost", 125)
     raise typer.Exit(end["exitCode"] if end.get("exitCode") is not None else _SIGNALLED + end["signal"])
 
 
@@ -160,10 +172,13 @@ def cp(
     if (of_source is None) == (of_target is None):
         raise fail("one of both is in a sandbox: SANDBOX:PATH", 2)
     with _open(url) as api:
-        if of_source is not None:
-            Copying(api.http, api.find(of_source)).download(path or ".", Path(place))
-        else:
-            Copying(api.http, api.find(of_target or "")).upload(Path(path), place or ".")
+        try:
+            if of_source is not None:
+                Copying(api.http, api.find(of_source)).download(path or ".", Path(place))
+            else:
+                Copying(api.http, api.find(of_target or "")).upload(Path(path), place or ".")
+        except OSError as error:
+            raise fail(f"{error.filename}: {error.strerror}") from None
 
 
 @app.command()
@@ -190,8 +205,11 @@ def ps(sandbox: SandboxId, url: UrlOption = None, as_json: JsonOption = False) -
         return
     table = Table("key", "state", "started", "output", "program", box=None, header_style="dim")
     for each in found:
-        code = each["exitCode"] if each["exitCode"] is not None else each["signal"]
-        state = each["state"] if code is None else f"{each['state']} ({code})"
+        state = each["state"]
+        if each["exitCode"] is not None:
+            state = f"{state} ({each['exitCode']})"
+        elif each["signal"] is not None:
+            state = f"{state} (signal {each['signal']}, {each['reason']})"
         program = " ".join(each["argv"])[:60]
         table.add_row(each["key"], state, _moment(each["startedAt"]), str(each["end"]), program)
     console.print(table)
@@ -216,10 +234,11 @@ def top(
                 while True:
                     time.sleep(every)
                     now = api.all_metrics(project)
-                    live.update(_usage(before, now), refresh=True)
                     if once:
-                        return
+                        break
+                    live.update(_usage(before, now), refresh=True)
                     before = now
+                live.update(_usage(before, now), refresh=True)
         except KeyboardInterrupt:
             raise typer.Exit(_INTERRUPTED) from None
 
@@ -236,6 +255,9 @@ def port(
     with _open(url) as api:
         made = api.link(api.find(sandbox), number, expires_in)
     print(json.dumps(made, indent=2) if as_json else made["url"])
+    if not as_json:
+        ends = _moment(made["expiresAt"])
+        sys.stderr.write(f"until {ends}, or until the token {made['tokenId']} is revoked\n")
 
 
 @app.command()
@@ -324,7 +346,8 @@ def _size(count: int) -> str:
 
 
 def _told(events: Iterator[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
-    """Says it here; returns how it ended."""
+    """Says it here; returns how it ended, and how many bytes were lost on the way."""
+    lost = 0
     for name, data in events:
         match name:
             case "stdout" | "pty":
@@ -334,9 +357,10 @@ def _told(events: Iterator[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
                 sys.stderr.write(data["text"])
                 sys.stderr.flush()
             case "gap":
+                lost += data["bytes"]
                 sys.stderr.write(f"[{data['bytes']} bytes are not kept any more]\n")
             case "end":
-                return data
+                return {**data, "lost": lost}
     raise fail("the sandbox ended before the program did")
 
 
@@ -356,13 +380,28 @@ def _pairs(given: list[str] | None) -> dict[str, str]:
     return found
 
 
+def _number(text: str) -> float | int:
+    try:
+        return int(text) if text.isdecimal() else float(text)
+    except ValueError:
+        raise fail(f"{text!r} is no number", 2) from None
+
+
+def _door(name: str, text: str) -> dict[str, Any]:
+    port, _, target = text.partition(":")
+    return {"name": name, "port": int(_number(port)), "target": target}
+
+
 def _show(sandbox: dict[str, Any], *, quiet: bool = False, as_json: bool = False) -> None:
     if as_json:
         print(json.dumps(sandbox, indent=2))
     elif quiet:
         print(sandbox["id"])
     else:
-        console.print(f"{sandbox['id']}  {sandbox['status']}", soft_wrap=True)
+        network = sandbox["network"]
+        reaches = ", ".join(network["allow"]) if isinstance(network, dict) else network
+        more = f"  network: {reaches}" if reaches != "none" else ""
+        console.print(f"{sandbox['id']}  {sandbox['status']}{more}", soft_wrap=True, markup=False)
         for name in sandbox.get("notEnforced", ()):
             console.print(f"  {name} is not enforced on this node", style="yellow")
 

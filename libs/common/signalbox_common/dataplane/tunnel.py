@@ -12,6 +12,8 @@ from signalbox_common.errors import SignalboxError, Unavailable
 
 _PIECE = 64 * 1024
 _ANSWER_WITHIN = 20.0
+_TAKEN_WITHIN = 40.0
+"""Seconds in which what is sent is taken; then nobody listens there."""
 _LARGEST_REFUSAL = 64 * 1024
 _ERROR = 400
 
@@ -55,8 +57,9 @@ class Tunnel:
     async def _say(self, event: h11.Data | h11.EndOfMessage) -> None:
         try:
             self._writer.write(self._connection.send(event) or b"")
-            await self._writer.drain()
-        except (OSError, h11.LocalProtocolError) as error:
+            async with asyncio.timeout(_TAKEN_WITHIN):
+                await self._writer.drain()
+        except (OSError, TimeoutError, h11.LocalProtocolError) as error:
             raise Unavailable("The connection was cut.") from error
 
     async def _next(self) -> object:

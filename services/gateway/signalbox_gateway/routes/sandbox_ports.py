@@ -17,14 +17,15 @@ from signalbox_common.errors import SignalboxError
 from signalbox_gateway import previews
 from signalbox_gateway.clients import Clients
 from signalbox_gateway.closing import close_of
+from signalbox_gateway.errors import PreviewEnded
 from signalbox_gateway.identity import Asker
-from signalbox_gateway.previews import Links, Target
+from signalbox_gateway.previews import Link, Links, Target
 from signalbox_gateway.routes.at_sandbox import (
     OF_SANDBOX,
     AtSandbox,
     SandboxBody,
     client_at,
-    project_of,
+    location_of,
     sender_at,
 )
 from signalbox_gateway.routes.here import ClientsHere, Sender
@@ -37,6 +38,7 @@ _PORT = "/api/v1/sandboxes/{sandbox_id}/ports/{port}"
 _LINK = previews.PREVIEW + "{link}"
 MAX_BODY = 100 * 1024 * 1024
 LONGEST = 7 * contract.DAY
+_UNAUTHENTICATED = 401
 _FOR_ANYBODY = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Methods": "*",
@@ -56,6 +58,9 @@ _WHATEVER: dict[str, Any] = {
 class NewPreviewLink(SandboxBody):
     expires_in: Annotated[int, Field(ge=60, le=LONGEST)] = 3600
     """Seconds."""
+
+
+_USUAL = NewPreviewLink()
 
 
 class PreviewLink(BaseModel):
@@ -78,15 +83,13 @@ class PreviewLink(BaseModel):
     also=OF_SANDBOX,
 )
 async def make_link(
-    here: AtSandbox, sandbox_id: uuid.UUID, port: contract.PortNumber, body: NewPreviewLink
+    here: AtSandbox, sandbox_id: uuid.UUID, port: contract.PortNumber, body: NewPreviewLink = _USUAL
 ) -> PreviewLink:
     """By it anybody looks at this port, until it ends. It stands on an API token: the one that asks, or a new
     one of who does."""
     expires_at = datetime.now(UTC) + timedelta(seconds=body.expires_in)
     asker = here.someone
-    # Who may not look gives nobody else a look.
-    question = contract.GetSandbox(sandbox=sandbox_id)
-    (await here.clients.query(asker, question, project=project_of(here))).value()
+    await location_of(here, sandbox_id)  # who may not look, or where nothing runs, gives nobody else a look
     token, token_id = asker.token, asker.token_id
     if token_id is None:
         name = f"preview of port {port} of sandbox {str(sandbox_id)[:8]}"
@@ -124,13 +127,23 @@ async def show_by_link(request: Request, clients: ClientsHere, link: str, path: 
     found = _links(request).read(link)
     if request.method == "OPTIONS" and "access-control-request-method" in request.headers:
         return Response(status_code=204, headers=_FOR_ANYBODY)
-    asker = await clients.identity.asker(found.token)
+    asker = await _behind(clients, found)
     here = await sender_at(request, clients, asker, found.sandbox, None)
     response = await _shown(
-        here, found.sandbox, _target(request, found.port, path, f"{previews.PREVIEW}{link}")
+        here, found.sandbox, _target(request, found.port, path, f"{previews.PREVIEW}{link}", found.expires_at)
     )
     response.headers.update(_FOR_ANYBODY)
     return response
+
+
+async def _behind(clients: Clients, link: Link) -> Asker:
+    """Whose token it stands on, as long as that is one."""
+    try:
+        return await clients.identity.asker(link.token)
+    except SignalboxError as error:
+        if error.status != _UNAUTHENTICATED:
+            raise
+        raise PreviewEnded from error
 
 
 async def with_slash(request: Request) -> Response:
@@ -173,8 +186,8 @@ async def speak_by_link(socket: WebSocket, link: str, path: str) -> None:
     clients: Clients = socket.app.state.clients
     try:
         found = _links(socket).read(link)
-        asker = await clients.identity.asker(found.token)
-        target = _target(socket, found.port, path, f"{previews.PREVIEW}{link}")
+        asker = await _behind(clients, found)
+        target = _target(socket, found.port, path, f"{previews.PREVIEW}{link}", found.expires_at)
         await _spoken(socket, clients, asker, found.sandbox, target)
     except SignalboxError as error:
         await socket.close(*close_of(error))
@@ -191,11 +204,13 @@ async def _spoken(
             await previews.converse(socket, tunnel, target)
 
 
-def _target(request: Request | WebSocket, port: int, path: str, prefix: str) -> Target:
+def _target(
+    request: Request | WebSocket, port: int, path: str, prefix: str, ends_at: float | None = None
+) -> Target:
     query = f"?{request.url.query}" if request.url.query else ""
     raw = request.scope.get("raw_path", b"").decode("latin-1").partition("?")[0]
     shown = raw[len(prefix) :] if raw.startswith(prefix) else f"/{path}"
-    return Target(port, f"{shown or '/'}{query}", prefix)
+    return Target(port, f"{shown or '/'}{query}", prefix, request.headers.get("host", ""), ends_at)
 
 
 def _links(request: Request | WebSocket) -> Links:

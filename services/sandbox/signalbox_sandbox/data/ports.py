@@ -20,6 +20,8 @@ from signalbox_sandbox.runtime.base import Runtime
 
 MOST = 128
 """Of one sandbox at a time."""
+STALLED, SILENT = 30.0, 3600.0
+"""Seconds in which who listens takes something, and says something."""
 _PIECE = 64 * 1024
 _LAST_PORT = 65_535
 
@@ -79,7 +81,7 @@ class _Conversation(Response):
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await send({"type": "http.response.body", "body": b"", "more_body": True})
-            while data := await self._reader.read(_PIECE):
+            while data := await self._heard():
                 await send({"type": "http.response.body", "body": data, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
@@ -87,14 +89,23 @@ class _Conversation(Response):
             self._writer.transport.abort()
             self._closed()
 
+    async def _heard(self) -> bytes:
+        """Nothing at its end, or where nobody has said a word for long."""
+        try:
+            async with asyncio.timeout(SILENT):
+                return await self._reader.read(_PIECE)
+        except (OSError, TimeoutError):
+            return b""
+
 
 async def _pass_on(request: DataRequest, writer: asyncio.StreamWriter) -> None:
     """Its end is told; one that was cut ends the whole connection."""
     try:
         async for chunk in request.body():
             writer.write(chunk)
-            await writer.drain()
+            async with asyncio.timeout(STALLED):
+                await writer.drain()
         writer.write_eof()
-    except (OSError, Unavailable):
+    except (OSError, TimeoutError, Unavailable):
         with suppress(OSError):
             writer.transport.abort()

@@ -19,7 +19,7 @@ from signalbox_sandbox.keeper.__main__ import DEFAULT_UID, WITH_PARENT
 NOBODY = "nobody"
 
 
-RESOLVERS = 64
+RESOLVERS = 256
 """Names that are looked up at a time, of all sandboxes."""
 
 

@@ -25,6 +25,7 @@ from signalbox_sandbox.egress.policy import Policy, split
 
 HEAD_WITHIN = 20.0
 CONNECT_WITHIN = 15.0
+LOOKUP_WITHIN = 10.0
 IDLE = 900.0
 """Seconds in which a request, or its answer, may say nothing."""
 _LARGEST_HEAD = 64 * 1024
@@ -57,19 +58,16 @@ class Rules:
     """Hosts and ports of this installation, which nobody inside reaches, whatever is allowed."""
 
     async def are_own(self, addresses: list[Address], port: int) -> bool:
+        """Also where nobody can say: what is not known to be somebody else's may be."""
         for host in {host for host, own_port in self.own if own_port == port}:
-            theirs = await _addresses_of(host)
+            try:
+                theirs = await addresses_of(host, 0)
+            except Unresolved:
+                return True
             is_here = any(map(is_of_this_machine, theirs))
             if any(each in theirs or (is_here and is_of_this_machine(each)) for each in addresses):
                 return True
         return False
-
-
-async def _addresses_of(host: str) -> list[Address]:
-    try:
-        return await addresses_of(host, 0)
-    except Unresolved:
-        return []
 
 
 LOOKUPS = 4
@@ -82,6 +80,11 @@ class Rights:
     def __init__(self, policy: Policy | None = None) -> None:
         self.policy = policy or Policy()
         self.lookups = asyncio.Semaphore(LOOKUPS)
+
+    def looked_up(self, done: "asyncio.Future[list[Address]]") -> None:
+        self.lookups.release()
+        if not done.cancelled():
+            done.exception()  # which nobody may be there to hear
 
 
 class Proxy:
@@ -131,8 +134,7 @@ class Proxy:
             reason = "no_network" if rights.policy.is_none else "not_allowed"
             raise Refusal(403, reason, f"This sandbox may not reach {host}:{port}.")
         try:
-            async with rights.lookups:
-                addresses = await resolve(host, port, self._rules.private)
+            addresses = await self._looked_up(rights, host, port)
         except Unresolved as error:
             raise Refusal(502, "unresolved", f"{host} is not known.", Verdict.FAILED) from error
         except NotPublic as error:
@@ -140,6 +142,17 @@ class Proxy:
         if await self._rules.are_own(addresses, port):
             raise Refusal(403, "own", f"{host}:{port} is a part of this installation.")
         return addresses
+
+    async def _looked_up(self, rights: Rights, host: str, port: int) -> list[Address]:
+        """Its turn is over when the lookup is, not when nobody waits for it any more."""
+        await rights.lookups.acquire()
+        looking = asyncio.ensure_future(resolve(host, port, self._rules.private, None))
+        looking.add_done_callback(rights.looked_up)
+        try:
+            async with asyncio.timeout(LOOKUP_WITHIN):
+                return await asyncio.shield(looking)
+        except TimeoutError as error:
+            raise Unresolved(host) from error
 
 
 def _destination(request: h11.Request) -> tuple[str, int, bytes | None]:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import socket
-from collections import deque
+from collections import Counter, deque
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,10 @@ from signalbox_sandbox.keeper.egress import LARGEST, NETWORK, SOCKET
 from signalbox_sandbox.keeper.sockets import listen
 
 CONTROL = "egress-control.sock"
-MOST = 256
-"""Connections of one sandbox at a time."""
+MOST, MOST_OF_ALL = 256, 4_096
+"""Connections of one sandbox at a time, and of all of the node."""
 _LARGEST_LINE = 64 * 1024
-_REMEMBERED = 10_000
+_REMEMBERED, _REMEMBERED_OF_ONE = 10_000, 500
 """Ended connections that wait for somebody to tell them to."""
 
 
@@ -35,7 +35,11 @@ class EgressServer:
         self._sandboxes: set[_SandboxLine] = set()
         self._services: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = {}
         """Who is told, the first one of them, and what serves each."""
-        self._untold: deque[dict[str, Any]] = deque(maxlen=_REMEMBERED)
+        self._untold: deque[dict[str, Any]] = deque()
+        self._waiting: Counter[str] = Counter()
+        """How many of these are of which sandbox."""
+        self.open = 0
+        """Connections of all sandboxes."""
         self._ended: asyncio.TimerHandle | None = None
         self._listener: socket.socket | None = None
         self._control: asyncio.Server | None = None
@@ -86,7 +90,7 @@ class EgressServer:
                 if "totals" in said:
                     found = {"totals": said["totals"], **self._totals(said["totals"])}
                     writer.write(json.dumps(found).encode() + b"\n")
-                await writer.drain()
+                # Nothing here waits for whoever reads: a lease must be heard whatever is to be told.
                 self._tell_untold(writer)
         except (OSError, ValueError):
             pass
@@ -113,13 +117,21 @@ class EgressServer:
         return found
 
     def tell(self, event: dict[str, Any]) -> None:
+        """One that has too much to tell pushes out nobody else."""
+        if self._waiting[event["sandbox"]] >= _REMEMBERED_OF_ONE or len(self._untold) >= _REMEMBERED:
+            return
+        self._waiting[event["sandbox"]] += 1
         self._untold.append(event)
         if self._services:
             self._tell_untold(next(iter(self._services)))
 
     def _tell_untold(self, writer: asyncio.StreamWriter) -> None:
         while self._untold and writer.transport.get_write_buffer_size() < _LARGEST_LINE:
-            writer.write(json.dumps(self._untold.popleft()).encode() + b"\n")
+            event = self._untold.popleft()
+            self._waiting[event["sandbox"]] -= 1
+            if not self._waiting[event["sandbox"]]:
+                del self._waiting[event["sandbox"]]
+            writer.write(json.dumps(event).encode() + b"\n")
 
     # -- sandboxes -------------------------------------------------------------------------------------------
 
@@ -150,6 +162,7 @@ class _SandboxLine:
         self._connection = connection
         self._rights = Rights()
         self._open: dict[asyncio.Task[None], Traffic] = {}
+        self._begun: dict[asyncio.Task[None], socket.socket] = {}
         self._totals = dict.fromkeys(("connections", "denied", "sent", "received"), 0)
         asyncio.get_running_loop().add_reader(connection, self._hear)
 
@@ -207,17 +220,21 @@ class _SandboxLine:
     def _begin(self, connection: socket.socket, kind: str, target: str | None) -> None:
         traffic = Traffic(kind)
         connection.setblocking(False)  # noqa: FBT003 - its only form
-        if not self._server.is_leased or len(self._open) >= MOST:
+        if not self._server.is_leased or len(self._open) >= MOST or self._server.open >= MOST_OF_ALL:
             traffic.judged(Verdict.DENIED, "too_many" if self._server.is_leased else "no_service")
             connection.close()
             self._end(traffic)
             return
         task = asyncio.create_task(self._server.serve(connection, target, self._rights, traffic))
         self._open[task] = traffic
+        self._begun[task] = connection
+        self._server.open += 1
         task.add_done_callback(self._ended)
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         traffic = self._open.pop(task)
+        self._begun.pop(task).close()  # also one that was cut before it began
+        self._server.open -= 1
         if not task.cancelled() and (error := task.exception()) is not None:
             traffic.judged(Verdict.FAILED, type(error).__name__)
         elif task.cancelled() and traffic.verdict is Verdict.ALLOWED:

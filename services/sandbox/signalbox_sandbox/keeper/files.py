@@ -64,7 +64,7 @@ def serve(conversation: socket.socket, room: int | None) -> None:
         code = _CODES.get(type(error)) or errno.errorcode.get(error.errno or 0, "EIO")
         _tell(conversation, {"error": code, "detail": error.strerror or str(error)})
     except (KeyError, ValueError, TypeError) as error:
-        _tell(conversation, {"error": "malformed", "detail": repr(error)})
+        _tell(conversation, {"error": "malformed", "detail": str(error)})
 
 
 # -- what is asked -------------------------------------------------------------------------------------------
@@ -207,6 +207,8 @@ def _remove(conversation: socket.socket, request: Entry) -> None:
         if not stat.S_ISDIR(found.st_mode):
             os.unlink(name, dir_fd=folder)
         elif request.get("recursive"):
+            if found.st_dev != os.fstat(folder).st_dev:
+                raise OSError(errno.EBUSY, "something is mounted there: what is in it can be removed")
             _remove_tree(folder, name)
         else:
             os.rmdir(name, dir_fd=folder)

@@ -4,6 +4,7 @@ It is forked, not executed: the keeper's own child joins the namespaces, gives u
 and only then takes orders. No program inside is older than that.
 """
 
+import errno
 import json
 import os
 import select
@@ -30,7 +31,8 @@ _DEFAULT = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 """Whoever has started us may have set them otherwise, as Python does."""
 _NOT_STARTED = 70
 _READY = b"ready"
-_CONNECT_WITHIN = 0.5
+_KNOWN_WITHIN = 20
+"""Milliseconds."""
 
 
 class ResidentRules(NamedTuple):
@@ -149,7 +151,7 @@ class Resident:
         try:
             answer, passed = self._do(order, descriptors)
         except (OSError, ValueError, TypeError, LookupError) as error:
-            answer = {"error": str(error), "errno": getattr(error, "errno", None)}
+            answer = {"error": _said(error), "errno": getattr(error, "errno", None)}
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -292,16 +294,24 @@ class Resident:
                 os.close(descriptor)
 
 
+def _said(error: Exception) -> str:
+    """As somebody reads it who does not know Python."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    return f"{error.strerror}: {error.filename}" if error.filename is not None else error.strerror
+
+
 def _connected(port: int) -> int:
-    """To who listens inside; whoever does not answer at once, on their own machine, is too busy."""
+    """To who listens inside; who is too busy is not waited for here, so it may still be about to be."""
     for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
-        try:
-            with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as line:
-                line.settimeout(_CONNECT_WITHIN)
-                line.connect((host, port))
+        with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as line:
+            if line.connect_ex((host, port)) not in (0, errno.EINPROGRESS):
+                continue
+            known = select.poll()
+            known.register(line, select.POLLOUT)
+            known.poll(_KNOWN_WITHIN)  # on one machine a refusal is there at once
+            if not line.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
                 return line.detach()
-        except OSError:  # on the other family, perhaps
-            continue
     raise ConnectionRefusedError("nobody listens there")
 
 

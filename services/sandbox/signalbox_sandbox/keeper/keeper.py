@@ -12,7 +12,7 @@ from signalbox_sandbox.keeper import libc, upper
 from signalbox_sandbox.keeper.box import TREE, Box, Plan
 from signalbox_sandbox.keeper.connection import Connection, Request, count_of
 from signalbox_sandbox.keeper.disk import DiskWatch
-from signalbox_sandbox.keeper.egress import Egress
+from signalbox_sandbox.keeper.egress import Egress, ports_of
 from signalbox_sandbox.keeper.loop import Loop, Timer
 from signalbox_sandbox.keeper.orders import Answer, Orders
 from signalbox_sandbox.keeper.process import Process, resize
@@ -44,6 +44,7 @@ class Keeper:
         self._listener = listener
         self._loop = Loop()
         self._why = ""
+        self._ways_out = frozenset(ports_of(request))
         self._egress = Egress(self._loop, plan.folder.parent, ways_out, request)
         self._processes = Processes(self._loop, lambda: {**self._egress.variables, **request.get("env", {})})
         self._processes.stopping = bool(request.get("stopping"))
@@ -235,6 +236,9 @@ class Keeper:
         """To a port inside; the descriptor of that connection comes with the answer."""
         if self._processes.paused or self._processes.frozen:
             raise Refused("paused", "Nothing runs in the sandbox.")
+        port = count_of(request["port"])
+        if port in self._ways_out:
+            raise Refused("nobody_listens", "That is a way out.")
 
         def connected(answer: Answer, passed: list[int]) -> None:
             if "error" in answer or not passed:
@@ -245,7 +249,7 @@ class Keeper:
             for descriptor in passed:
                 os.close(descriptor)
 
-        self._orders.give({"do": "connect", "port": count_of(request["port"])}, connected)
+        self._orders.give({"do": "connect", "port": port}, connected)
 
     def _files(self, connection: Connection, _request: Request) -> None:
         """From here on, the other end speaks with a process of ours inside."""

@@ -21,6 +21,8 @@ MOST = 1_000
 """Processes that are remembered, running or ended."""
 ROOM_MADE = 4 * 1024 * 1024
 """Bytes of output that go together, where there is no room for more."""
+END_AGAIN = 1.0
+"""Seconds until all are ended again, where that was not done."""
 LINGER = 0.1
 """Seconds after its end in which what a process has left in its pipes is waited for."""
 _STREAMS = (Kind.STDOUT, Kind.STDERR)
@@ -96,7 +98,7 @@ class Processes:
             "do": "start",
             "argv": asked["argv"],
             "env": {**self._environment(), **asked.get("env", {})},
-            "cwd": asked.get("cwd") or WORKSPACE,
+            "cwd": os.path.join(WORKSPACE, asked.get("cwd") or ""),  # noqa: PTH118 - a folder inside
             "pty": asked.get("pty") is not None,
             "mark": process.key,
         }
@@ -178,8 +180,15 @@ class Processes:
         """Of all that run, whoever has started them."""
         for process in self._running.values():
             process.reason = why
-        with suppress(Refused):
-            self.orders.give({"do": "end-all"}, lambda _answer, _passed: None)
+
+        def told(answer: Answer, _passed: list[int]) -> None:
+            if "error" in answer:
+                self._loop.after(END_AGAIN, partial(self.end_all, why))
+
+        try:
+            self.orders.give({"do": "end-all"}, told)
+        except Refused:  # until it is heard
+            self._loop.after(END_AGAIN, partial(self.end_all, why))
 
     def stop(self, grace: float, then: Callable[[Answer, list[int]], None]) -> None:
         """All are told to end, and ended when the grace is over; no other begins."""

@@ -18,6 +18,7 @@ from signalbox_sandbox.runtime.base import RuntimeRefused, SandboxGone
 
 _PATIENCE = 10.0
 _READ = 256 * 1024
+_CONNECTED_WITHIN = 5.0
 _FILE_PATIENCE = 120.0
 """Seconds for what may be about many files."""
 
@@ -93,7 +94,11 @@ class KeeperClient:
     async def connect(self, port: int) -> socket.socket:
         """To what listens inside."""
         async with _Line.to(self._folder, KEEPER_SOCKET) as line:
-            return await line.ask_for_socket({"do": "connect", "port": port})
+            connection = await line.ask_for_socket({"do": "connect", "port": port})
+        if await _is_connected(connection):
+            return connection
+        connection.close()
+        raise KeeperRefused("nobody_listens", "Nobody answers there.")
 
     async def write(
         self, key: str, offset: int, data: bytes, *, close: bool = False, fence: int | None = None
@@ -103,6 +108,21 @@ class KeeperClient:
         request |= {"fence": fence} if fence is not None else {}
         async with _Line.to(self._folder, KEEPER_SOCKET) as line:
             return int((await line.ask(request, data))["taken"])
+
+
+async def _is_connected(connection: socket.socket) -> bool:
+    """Once that is known: who listens may be busy, and not take it."""
+    writable = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_writer(connection, writable.set)
+    try:
+        async with asyncio.timeout(_CONNECTED_WITHIN):
+            await writable.wait()
+    except TimeoutError:
+        return False
+    finally:
+        loop.remove_writer(connection)
+    return not connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
 
 class FileLine:

@@ -52,7 +52,9 @@ _NODES_IN_USE = text(
     "select distinct node from sandbox.sandboxes "
     "where node is not null and status in ('creating', 'running', 'paused')"
 )
-_LIVING = text(f"{_SELECT} where project_id = :project and status in ('creating', 'running', 'paused')")
+_LIVING = text(
+    f"{_SELECT} where project_id = :project and status in ('creating', 'running', 'paused') order by id"
+)
 _PAUSED_LONG = text(
     f"{_SELECT} where status = 'paused' and since < sandbox.clock() - :days * interval '1 day'"
 )
@@ -62,7 +64,7 @@ _FORGET = text(
 )
 _OF_RUN = text(
     f"{_SELECT} where project_id = :project and owner_run = :run "
-    "and status in ('creating', 'running', 'paused')"
+    "and status in ('creating', 'running', 'paused') order by id"
 )
 
 

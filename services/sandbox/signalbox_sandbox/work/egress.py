@@ -29,6 +29,8 @@ KEPT = 24 * 3600
 """Seconds for which the stream keeps them."""
 _AGAIN = 0.5
 _PATIENCE = 2.0
+_WAITING = 2_000
+"""Connections that wait to be told."""
 _KNOWN = 10_000
 _LARGEST_LINE = 64 * 1024
 _NOBODY = dict.fromkeys(("connections", "denied", "sent", "received"), 0)
@@ -59,13 +61,17 @@ class EgressLink:
         self._writer: asyncio.StreamWriter | None = None
         self._asked: dict[str, asyncio.Future[dict[str, int]]] = {}
         self._task: asyncio.Task[None] | None = None
+        self._telling: asyncio.Task[None] | None = None
+        self._to_tell: asyncio.Queue[dict[str, Any]] = asyncio.Queue(_WAITING)
+        self._dropped = 0
 
     def start(self) -> None:
         if self._task is None:
             self._task = asyncio.create_task(self._keep(), name="line to the role egress")
+            self._telling = asyncio.create_task(self._tell_all(), name="connections of sandboxes")
 
     async def stop(self) -> None:
-        await background.end(self._task)
+        await background.end(self._task, self._telling)
 
     @property
     def reason(self) -> str | None:
@@ -115,7 +121,7 @@ class EgressLink:
                 if "totals" in said:
                     self._answer(said)
                 else:
-                    await self._tell(said)
+                    self._count(said)
         finally:
             self._writer = None
             writer.close()
@@ -125,10 +131,24 @@ class EgressLink:
         if asked is not None and not asked.done():
             asked.set_result(said)
 
-    async def _tell(self, said: dict[str, Any]) -> None:
+    def _count(self, said: dict[str, Any]) -> None:
+        """And have it told: whoever reads the line waits for nobody."""
         _connections.labels(said["verdict"]).inc()
         _bytes.labels("sent").inc(said["sent"])
         _bytes.labels("received").inc(said["received"])
+        try:
+            self._to_tell.put_nowait(said)
+        except asyncio.QueueFull:
+            self._dropped += 1
+
+    async def _tell_all(self) -> None:
+        while True:
+            await self._tell(await self._to_tell.get())
+            if self._dropped:
+                log.warning("connections not told", count=self._dropped)
+                self._dropped = 0
+
+    async def _tell(self, said: dict[str, Any]) -> None:
         try:
             known = await self._whose(said["sandbox"])
             if known is not None and known.told < TOLD:

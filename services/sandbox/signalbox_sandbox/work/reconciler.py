@@ -152,9 +152,7 @@ class Reconciler:
     async def _begun(self, sandbox: Sandbox, found: Found | None) -> Sandbox:
         """With the files that it has, where it has some."""
         if found is not None and found.epoch == sandbox.epoch:
-            if found.alive:
-                return self._running(sandbox)
-            return await self._ended(sandbox, found)
+            return await self._as_it_was_begun(sandbox, found)
         try:
             plan = await self._plans.make(sandbox)
         except NotThere as missing:
@@ -167,6 +165,18 @@ class Reconciler:
             log.warning("sandbox not started", sandbox=str(sandbox.id), reason=error.detail)
             await self._clear(sandbox.id)
             return sandbox.seen(SandboxStatus.FAILED, error.code)
+        return self._running(sandbox)
+
+    async def _as_it_was_begun(self, sandbox: Sandbox, found: Found) -> Sandbox:
+        """By somebody who did not come to write it down; more may have been asked for since."""
+        if not found.alive:
+            return await self._ended(sandbox, found)
+        try:
+            await self._told(sandbox)
+            if sandbox.lifetime_due:
+                await self._runtime.set_deadline(sandbox.id, sandbox.lifetime)
+        except SandboxGone:
+            return await self._ended(sandbox, await self._runtime.find(sandbox.id))
         return self._running(sandbox)
 
     async def _without(self, sandbox: Sandbox, what: str) -> Sandbox:
@@ -255,7 +265,11 @@ class Reconciler:
             return sandbox
         await self._runtime.end(sandbox.id)
         layer = uuid.UUID(sandbox.keeps["id"])
-        size = await self._layers.keep(self._runtime.built(sandbox.id), sandbox.project_id, layer)
+        try:
+            size = await self._layers.keep(self._runtime.built(sandbox.id), sandbox.project_id, layer)
+        except OSError as error:  # of what it has made there, or of the disk: it is built again
+            log.warning("template not kept", sandbox=str(sandbox.id), reason=repr(error)[:300])
+            size = None
         return replace(sandbox, keeps={**sandbox.keeps, "size": size})
 
     async def _clear(self, identifier: uuid.UUID, found: Found | None = None) -> None:

@@ -47,6 +47,7 @@ class Tidying:
 
     async def _forget_layers(self) -> None:
         """Of templates that were removed, or whose making was cut off, when nothing is made of them."""
+        await self._layers.sweep(_ABOUT_TO_BE_MADE)
         found = set(self._layers.all())
         async with self._database.reading() as connection:
             found -= await templates.layers_in_use(connection)

@@ -17,11 +17,13 @@ _MOST_HOSTS, _MOST_DOORS = 200, 8
 
 def _pattern(text: str) -> str:
     """In its one form: `name`, `*.name`, an address, each with a port or without."""
-    name, _, port = text.rpartition("]") if text.startswith("[") else ("", "", text)
-    if not name:
-        name, _, port = text.partition(":")
-    else:
+    if "/" in text:
+        raise ValueError("that is no host: a name or an address, without a scheme and a path")
+    if text.startswith("["):
+        name, _, port = text.rpartition("]")
         name, port = f"{name}]", port.removeprefix(":")
+    else:
+        name, _, port = (text, "", "") if text.count(":") > 1 else text.partition(":")
     if port and not (port.isdecimal() and 1 <= int(port) <= _LAST_PORT):
         raise ValueError("a port is a number from 1 to 65535")
     stars = "*." if name.startswith("*.") else ""

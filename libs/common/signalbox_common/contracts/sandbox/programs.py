@@ -55,7 +55,7 @@ class Process(Reply):
     exit_code: int | None = None
     signal: int | None = None
     reason: str | None = None
-    """`exited`, `timeout`, or `disk` where the sandbox had more there than it may."""
+    """`exited`, `timeout`, `stopped` with its run, or `disk` where the sandbox had more there than it may."""
 
 
 class ProcessList(Reply):
