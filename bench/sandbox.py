@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,8 +18,8 @@ from bench.sandbox_steps import AT_ONCE, GIGABYTE, SINGLE, timed
 from bench.servers import ROOT
 from signalbox_common.dataplane.frames import FrameKind
 from signalbox_sandbox.keeper import box
-from signalbox_sandbox.runtime.keepers import KeeperClient
-from tests.support.node import Node, Sandbox
+from signalbox_sandbox.runtime.keepers import KeeperClient, KeeperGone
+from tests.support.node import Node
 
 RESULTS = ROOT / "bench/results/sandbox.json"
 ROUNDS = 3
@@ -59,7 +60,8 @@ async def at_once(step: Callable[[], Awaitable[object]]) -> float:
 async def end_all(node: Node) -> None:
     for label in node.keepers.labels():
         if label.ended is None:
-            await Sandbox(label.id, node.keepers.of(label.id), node.folder / label.id).client.ask("end")
+            with suppress(KeeperGone):
+                await node.keepers.of(label.id).ask("end")
     while not await node.is_empty():
         await asyncio.sleep(0.05)
 
@@ -123,6 +125,7 @@ async def beside_a_bomb(node: Node, note: Callable[[str, float], None]) -> None:
         await asyncio.sleep(1)  # until it has all that it may have
         beside = await timed(lambda: other.run("/usr/bin/true"), NEIGHBOUR, share=0.99)
         await bomb.client.ask("end")
+        await bomb.gone()
         note(f"`true` beside a fork bomb{name}, p99 of quiet", beside / quiet)
     await end_all(node)
 

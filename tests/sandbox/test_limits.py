@@ -124,6 +124,9 @@ async def test_memory_is_limited_for_all_together(node: Node) -> None:
 async def test_processors_are_shared_out(node: Node) -> None:
     if "cpus" not in node.keepers.holds():
         pytest.skip("this machine lets us make no groups of processes")
+    least = await node.keep(limits={"cpus": 0.01})
+    assert (await least.sh("echo slowly")).stdout == "slowly\n"
+    await least.client.ask("end")
     sandbox = await node.keep(limits={"cpus": 0.2})
     script = (
         "import time; began = time.time()\nwhile time.time() - began < 2: pass\nprint(time.process_time())"

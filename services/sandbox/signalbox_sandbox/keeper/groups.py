@@ -6,6 +6,7 @@ group of its sandbox, starts what is first in it, and leaves again.
 """
 
 import hashlib
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,8 +16,10 @@ from typing import NamedTuple
 ROOT = Path("/sys/fs/cgroup")
 _PROCESSES = "cgroup.procs"
 _KEEPERS = "keepers"
-_PERIOD = 100_000
-"""Microseconds in which a sandbox has its share of the processors."""
+_PERIOD = 10_000
+"""Microseconds in which a sandbox has its share of the processors: others wait no longer for it."""
+_LEAST_QUOTA = 1_000
+"""Microseconds below which the kernel takes none."""
 LIMITS = ("memory", "cpus")
 
 
@@ -29,7 +32,7 @@ class _Kind(NamedTuple):
 
 _V1 = {
     "memory": _Kind("memory", ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes")),
-    "cpus": _Kind("cpu", ("cpu.cfs_quota_us",)),
+    "cpus": _Kind("cpu", ("cpu.cfs_period_us", "cpu.cfs_quota_us")),
 }
 _V2 = {"memory": _Kind("", ("memory.max", "memory.swap.max")), "cpus": _Kind("", ("cpu.max",))}
 _CONTROLLERS = {"memory": "memory", "cpus": "cpu"}
@@ -91,9 +94,11 @@ class Groups:
     def _text(self, name: str, value: float) -> str:
         match name:
             case "cpu.max":
-                return f"{int(value * _PERIOD)} {_PERIOD}"
+                return f"{int(value * _period(value))} {_period(value)}"
+            case "cpu.cfs_period_us":
+                return str(_period(value))
             case "cpu.cfs_quota_us":
-                return str(int(value * _PERIOD))
+                return str(int(value * _period(value)))
             case "memory.swap.max":
                 return "0"
             case _:
@@ -117,6 +122,11 @@ class Groups:
                 for group in [each for each in base.iterdir() if each.is_dir()]:
                     group.rmdir()
                 base.rmdir()
+
+
+def _period(cpus: float) -> int:
+    """Longer where the share is so small that the kernel would not take it."""
+    return max(_PERIOD, math.ceil(_LEAST_QUOTA / cpus))
 
 
 @contextmanager
