@@ -56,6 +56,7 @@ class Traffic:
         self.host = ""
         self.port = 0
         self.verdict = Verdict.DENIED
+        self.is_served = False
         self.reason = ""
         self.sent = 0
         """Bytes that went out."""

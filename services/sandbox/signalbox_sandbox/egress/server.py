@@ -141,6 +141,7 @@ class EgressServer:
     async def serve(
         self, connection: socket.socket, door: str | None, rights: Rights, traffic: Traffic
     ) -> None:
+        traffic.is_served = True
         inner = await Streams.of(connection)
         try:
             if door is None:
@@ -233,7 +234,9 @@ class _SandboxLine:
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         traffic = self._open.pop(task)
-        self._begun.pop(task).close()  # also one that was cut before it began
+        connection = self._begun.pop(task)
+        if not traffic.is_served:  # it was cut before it began: else its transport closes it
+            connection.close()
         self._server.open -= 1
         if not task.cancelled() and (error := task.exception()) is not None:
             traffic.judged(Verdict.FAILED, type(error).__name__)
