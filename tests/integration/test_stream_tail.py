@@ -3,7 +3,6 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -12,6 +11,7 @@ from nats.aio.msg import Msg
 
 from signalbox_cli.provision.permissions import ADMIN
 from signalbox_cli.provision.streams import _ensure_stream
+from signalbox_common import background
 from signalbox_common.bus import tail
 from signalbox_common.bus.connection import Connection
 from signalbox_common.bus.pull import ConsumerLost
@@ -73,9 +73,7 @@ class Taker:
         await eventually(there, what=f"number {last} has come")
 
     async def stop(self) -> None:
-        self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
+        await background.end(self._task)  # to cancel it once may not be enough while it asks the stream
 
     async def _take(self, connection: Connection, stream: Stream, after: int) -> None:
         try:

@@ -221,3 +221,37 @@ async def test_what_nobody_has_any_more_goes_from_the_disk(
             return layers(scene) == []
 
         await eventually(gone, what="the layer is removed")
+
+
+@pytest.mark.fresh
+async def test_those_of_a_deleted_project_go_after_a_while(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be restored until then."""
+    async with sandboxes_of(installation) as scene, scene.service() as service:
+        await built(scene, "kept")
+        path = f"/api/v1/projects/{scene.project}"
+        assert (await scene.http.delete(path, headers=scene.headers)).status_code in (200, 204)
+        monkeypatch.setattr(tidying, "_ABOUT_TO_BE_MADE", -1.0)
+
+        async def known() -> bool:
+            return await scene.installation.count("sandbox.deleted_projects") == 1
+
+        await eventually(known, what="the project is known to be deleted")
+
+        async def tidied() -> None:
+            async with service.database.transaction() as transaction:
+                await service.tidy(transaction)
+
+        await tidied()
+        assert len(layers(scene)) == 1
+        async with scene.installation.sql() as connection:
+            await connection.execute(
+                "update sandbox.deleted_projects set deleted_at = deleted_at - interval '31 days'"
+            )
+
+        async def gone() -> bool:
+            await tidied()
+            return layers(scene) == []
+
+        await eventually(gone, what="its layers are removed")

@@ -29,6 +29,11 @@ _VERSION = b"1"
 """Of how recipes are run: a digest of another one says nothing."""
 
 
+def shipped_names() -> list[str]:
+    """Of the recipes that come along."""
+    return sorted(path.parent.name for path in SHIPPED.glob(f"*/{RECIPE}"))
+
+
 @dataclass(frozen=True)
 class Recipe:
     folder: Path
@@ -49,7 +54,7 @@ class Recipe:
         try:
             said = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeError) as error:
-            names = ", ".join(sorted(each.name for each in SHIPPED.iterdir() if each.is_dir()))
+            names = ", ".join(shipped_names())
             raise Mistake(f"there is no {RECIPE} in {place}; those that come along are {names}") from error
         except yaml.YAMLError as error:
             raise Mistake(f"{path}: {error}") from error

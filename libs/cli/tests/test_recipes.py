@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from signalbox_cli.catalog.errors import Mistake
-from signalbox_cli.templates import RECIPE, SHIPPED, Recipe
+from signalbox_cli.templates import RECIPE, Recipe, shipped_names
 
 GOOD = "name: tools\nsetup: [make]\n"
 
@@ -16,8 +16,9 @@ def recipe(folder: Path, text: str = GOOD) -> Recipe:
     return Recipe.read(folder)
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in SHIPPED.iterdir() if path.is_dir()))
+@pytest.mark.parametrize("name", shipped_names())
 def test_those_that_come_along_are_good(name: str) -> None:
+    assert shipped_names() == ["node", "python"]
     found = Recipe.read(Path(name))
     assert found.name == name
     assert found.setup

@@ -24,6 +24,11 @@ _KEEP = text(
     "values (:id, :project_id, :name, :digest, cast(:env as jsonb), :size_bytes, :created_by, :created_at) "
     "on conflict (id) do nothing"
 )
+_REMOVE_OF_DELETED = text(
+    "update sandbox.templates set removed_at = sandbox.clock() from sandbox.deleted_projects "
+    "where templates.project_id = deleted_projects.project_id and removed_at is null "
+    "and deleted_at < sandbox.clock() - :days * interval '1 day'"
+)
 _LAYERS_IN_USE = text(
     "select id from sandbox.templates where removed_at is null union select layer from sandbox.sandboxes "
     "where layer is not null and status in ('creating', 'running', 'paused')"
@@ -50,6 +55,11 @@ async def remove(transaction: Transaction, project: uuid.UUID, name: str) -> boo
     """What is made of it goes on."""
     values = {"project": project, "name": name}
     return (await transaction.connection.execute(_REMOVE, values)).first() is not None
+
+
+async def remove_of_deleted(transaction: Transaction, days: int) -> None:
+    """Of projects that were deleted so long ago."""
+    await transaction.connection.execute(_REMOVE_OF_DELETED, {"days": days})
 
 
 async def keep(transaction: Transaction, kept: Template) -> None:

@@ -38,6 +38,7 @@ class Tidying:
     async def tidy(self, transaction: Transaction) -> None:
         await sandboxes.forget(transaction, self._kept_days)
         await runs.forget(transaction, _RUNS_REMEMBERED)
+        await templates.remove_of_deleted(transaction, self._kept_days)
         for seen in await sandboxes.paused_long(transaction.connection, self._paused_kept_days):
             sandbox = await self._sandboxes.lock(transaction, seen)
             if sandbox is not None and sandbox.wish is Wish.PAUSED:

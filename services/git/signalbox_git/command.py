@@ -1,0 +1,168 @@
+"""git as a subprocess, where nothing of the machine, of a person or of a repository says what it does.
+
+No shell, no hooks, no filters, no pager, no prompt, no system or global configuration; only protocols that
+the caller names. Time, output and processes are bounded, and all that it has started ends with it.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from signalbox_common import background
+
+WITHIN = 120.0
+LARGEST_ANSWER = 64 * 1024 * 1024
+_LARGEST_COMPLAINT = 16 * 1024
+_PIECE = 256 * 1024
+_CONFIGURATION = {
+    "core.hooksPath": "/dev/null",
+    "core.fsmonitor": "false",
+    "core.attributesFile": "/dev/null",
+    "core.excludesFile": "/dev/null",
+    "core.protectHFS": "true",
+    "core.protectNTFS": "true",
+    "core.fsync": "committed",
+    "core.commitGraph": "false",
+    "core.untrackedCache": "false",
+    "core.pager": "cat",
+    "credential.helper": "",
+    "diff.external": "",
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+    "fetch.recurseSubmodules": "no",
+    "submodule.recurse": "false",
+    "transfer.fsckObjects": "true",
+    "protocol.allow": "never",
+    "uploadpack.packObjectsHook": "",
+    "user.useConfigOnly": "true",
+    "commit.gpgSign": "false",
+    "tag.gpgSign": "false",
+    "push.gpgSign": "false",
+}
+_ENVIRONMENT = {
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_ATTR_NOSYSTEM": "1",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_ASKPASS": "/bin/false",
+    "SSH_ASKPASS": "/bin/false",
+    "GIT_PROTOCOL_FROM_USER": "0",
+    "GIT_LITERAL_PATHSPECS": "1",
+    "HOME": "/nonexistent",
+    "LC_ALL": "C",
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "TZ": "UTC",
+}
+
+
+class GitFailed(Exception):
+    """Carries what git has complained of."""
+
+    def __init__(self, arguments: Sequence[str], status: int, complaint: str) -> None:
+        super().__init__(f"git {arguments[0]} has ended with {status}: {complaint[:500]}")
+        self.status = status
+        self.complaint = complaint
+
+
+class TookTooLong(Exception):
+    """It was ended."""
+
+
+class AnsweredTooMuch(Exception):
+    """It was ended."""
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A bare one, or what stands for one while something is made."""
+
+    folder: Path
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    async def run(
+        self,
+        *arguments: str,
+        given: bytes | AsyncIterator[bytes] = b"",
+        env: Mapping[str, str] | None = None,
+        within: float = WITHIN,
+        most: int = LARGEST_ANSWER,
+    ) -> bytes:
+        """What it says; raises GitFailed, TookTooLong and AnsweredTooMuch."""
+        options = [word for name, value in _CONFIGURATION.items() for word in ("-c", f"{name}={value}")]
+        process = await asyncio.create_subprocess_exec(
+            "git",
+            "--no-pager",
+            f"--git-dir={self.folder}",
+            *options,
+            *arguments,
+            cwd=self.folder,
+            env={**_ENVIRONMENT, **self.env, **(env or {})},
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+        try:
+            async with asyncio.timeout(within):
+                said, complaint = await _conversation(process, given, most)
+                status = await process.wait()
+        except TimeoutError as error:
+            raise TookTooLong(arguments[0]) from error
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+        if status != 0:
+            raise GitFailed(arguments, status, complaint.decode("utf-8", "replace").strip())
+        return said
+
+    async def line(self, *arguments: str, given: bytes | AsyncIterator[bytes] = b"") -> str:
+        return (await self.run(*arguments, given=given)).decode("ascii", "replace").strip()
+
+
+async def _conversation(
+    process: asyncio.subprocess.Process, given: bytes | AsyncIterator[bytes], most: int
+) -> tuple[bytes, bytes]:
+    if process.stdin is None or process.stdout is None or process.stderr is None:
+        raise TypeError("it was started without pipes")
+    giving = asyncio.create_task(_give(process.stdin, given))
+    complaining = asyncio.create_task(_heard(process.stderr, _LARGEST_COMPLAINT, cut=True))
+    try:
+        said = await _heard(process.stdout, most, cut=False)
+        await giving
+        return said, await complaining
+    finally:
+        await background.end(giving, complaining)
+
+
+async def _give(stdin: asyncio.StreamWriter, given: bytes | AsyncIterator[bytes]) -> None:
+    """All of it, or as much as is taken: whoever does not want more says why."""
+    try:
+        with suppress(BrokenPipeError, ConnectionResetError):
+            if isinstance(given, bytes):
+                stdin.write(given)
+            else:
+                async for piece in given:
+                    stdin.write(piece)
+                    await stdin.drain()
+            await stdin.drain()
+    finally:  # also where what is given has failed: it is not waited for
+        with suppress(OSError):
+            stdin.close()
+            await stdin.wait_closed()
+
+
+async def _heard(stream: asyncio.StreamReader, most: int, *, cut: bool) -> bytes:
+    found = bytearray()
+    while piece := await stream.read(_PIECE):
+        if len(found) + len(piece) > most and not cut:
+            raise AnsweredTooMuch
+        found += piece[: max(0, most - len(found))]
+    return bytes(found)

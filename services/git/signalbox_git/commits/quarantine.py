@@ -1,0 +1,151 @@
+"""Objects that are made beside a mirror: all of them go into it, or none."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from tempfile import mkdtemp
+
+from signalbox_git.command import Repository
+from signalbox_git.commits.changes import Changes, ChangesRefused
+
+PREFIX = ".quarantine-"
+"""Of folders that are there while a commit is made, or since somebody was killed."""
+_DELETED = "0" * 40
+_FORBIDDEN_IN_NAMES = str.maketrans(dict.fromkeys("<>\n\r\0", " "))
+
+
+@dataclass(frozen=True)
+class Person:
+    name: str
+    email: str
+
+
+@dataclass(frozen=True)
+class Authorship:
+    """All that a commit says beside its tree: kept with the delivery, so that it is the same each time."""
+
+    author: Person
+    committer: Person
+    moment: datetime
+    message: str
+
+    def environment(self) -> Mapping[str, str]:
+        moment = f"{int(self.moment.timestamp())} +0000"
+        return {
+            "GIT_AUTHOR_NAME": _plain(self.author.name),
+            "GIT_AUTHOR_EMAIL": _plain(self.author.email),
+            "GIT_AUTHOR_DATE": moment,
+            "GIT_COMMITTER_NAME": _plain(self.committer.name),
+            "GIT_COMMITTER_EMAIL": _plain(self.committer.email),
+            "GIT_COMMITTER_DATE": moment,
+        }
+
+
+def _plain(text: str) -> str:
+    return text.translate(_FORBIDDEN_IN_NAMES).strip(" .,:;'\"") or "unknown"
+
+
+class Quarantine:
+    """A repository of its own that sees all objects of the mirror, and writes none there until `accept`."""
+
+    def __init__(self, mirror: Path, folder: Path) -> None:
+        self._mirror = mirror
+        self._folder = folder
+        self._git = Repository(folder, {"GIT_INDEX_FILE": str(folder / "index")})
+
+    @staticmethod
+    @asynccontextmanager
+    async def beside(mirror: Path, folder: Path) -> AsyncIterator["Quarantine"]:
+        """Removed in the end, whatever came of it."""
+        place = Path(await asyncio.to_thread(mkdtemp, prefix=PREFIX, dir=folder))
+        try:
+            _prepare(place, mirror)
+            yield Quarantine(mirror, place)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+
+    async def commit(self, base: str, changes: Changes, authorship: Authorship) -> str | None:
+        """Its id, the same however often it is made; None where the tree stays as it is.
+
+        Raises ChangesRefused.
+        """
+        blobs = await self._blobs(changes)
+        await self._git.run("read-tree", base)
+        await self._git.run("update-index", "-z", "--index-info", given=_index_lines(changes, blobs))
+        await self._check_index(changes, blobs)
+        tree = await self._git.line("write-tree")
+        if tree == await self._git.line("rev-parse", "--verify", f"{base}^{{tree}}"):
+            return None
+        message = authorship.message.replace("\0", "").encode("utf-8", "replace")
+        made = await self._git.run(
+            "commit-tree", tree, "-p", base, "-F", "-", given=message, env=authorship.environment()
+        )
+        return made.decode("ascii").strip()
+
+    async def _check_index(self, changes: Changes, blobs: Mapping[bytes, str]) -> None:
+        """git leaves out what it does not take, and says nothing of it."""
+        listed = (await self._git.run("ls-files", "--stage", "-z")).split(b"\0")
+        there = {path: head for head, _, path in (line.partition(b"\t") for line in listed if line)}
+        wanted = {
+            path: f"{entry.mode} {blobs[path]} 0".encode() if entry.kind != "deleted" else None
+            for path, entry in changes.entries
+        }
+        refused = tuple(path for path, head in wanted.items() if there.get(path) != head)
+        if refused:
+            raise ChangesRefused("bad_path", "git does not take these paths.", refused)
+
+    async def accept(self, commit: str, base: str) -> None:
+        """Into the mirror, as one pack; doing it again adds nothing that counts."""
+        wanted = f"{commit}\n^{base}\n".encode("ascii")
+        target = str(self._mirror / "objects" / "pack" / "pack")
+        await self._git.run("pack-objects", "--revs", "--quiet", target, given=wanted)
+
+    async def _blobs(self, changes: Changes) -> dict[bytes, str]:
+        """As they are: nothing of a repository filters them."""
+        marks = self._folder / "marks"
+        paths: list[bytes] = []
+
+        async def stream() -> AsyncIterator[bytes]:
+            async for path, entry, content in changes.contents():
+                paths.append(path)
+                yield b"blob\nmark :%d\ndata %d\n" % (len(paths), entry.size)
+                for piece in content:
+                    yield piece
+                yield b"\n"
+            yield b"done\n"
+
+        await self._git.run("fast-import", "--quiet", "--done", f"--export-marks={marks}", given=stream())
+        found = dict(_marks(await asyncio.to_thread(marks.read_bytes)))
+        return {path: found[number] for number, path in enumerate(paths, 1)}
+
+
+def _prepare(place: Path, mirror: Path) -> None:
+    """As `git init` makes it, with nothing of anybody's templates."""
+    for name in ("objects/pack", "objects/info", "refs"):
+        (place / name).mkdir(parents=True)
+    (place / "HEAD").write_text("ref: refs/heads/none\n", encoding="ascii")
+    (place / "config").write_text("[core]\n\trepositoryformatversion = 0\n\tbare = true\n", encoding="ascii")
+    (place / "objects/info/alternates").write_bytes(bytes(mirror.resolve() / "objects") + b"\n")
+
+
+def _marks(content: bytes) -> Iterator[tuple[int, str]]:
+    for line in content.splitlines():
+        mark, _, name = line.partition(b" ")
+        yield int(mark.removeprefix(b":")), name.decode("ascii")
+
+
+def _index_lines(changes: Changes, blobs: Mapping[bytes, str]) -> bytes:
+    """What goes, then what comes: a file may take the place of a folder."""
+    gone = [
+        b"0 %b\t%b\0" % (_DELETED.encode(), path) for path, each in changes.entries if each.kind == "deleted"
+    ]
+    come = [
+        b"%b %b\t%b\0" % ((each.mode or "").encode(), blobs[path].encode(), path)
+        for path, each in changes.entries
+        if each.kind != "deleted"
+    ]
+    return b"".join(gone + come)
