@@ -177,3 +177,18 @@ async def test_others_change_nothing(scene: SandboxScene) -> None:
         f"{SANDBOXES}/{made['id']}/network", json={"network": "public"}, headers=stranger
     )
     assert (answer.status_code, answer.json()["code"]) == (404, "sandbox_not_found")
+
+
+async def test_what_was_asked_for_before_it_was_written_down_is_told(scene: SandboxScene) -> None:
+    """Its keeper was begun by somebody who did not come to say so; meanwhile something else was wanted."""
+    made = await scene.create(network="public")
+    assert await scene.said(made["id"], "echo $http_proxy") == "http://127.0.0.1:3128\n"
+    async with scene.installation.sql() as connection:
+        await connection.execute(
+            "update sandbox.sandboxes set status = 'creating', network = '{}', network_due = true, "
+            "generation = generation + 1 where id = $1",
+            uuid.UUID(made["id"]),
+        )
+    changed = await scene.change(made["id"], "timeout", timeout=600)
+    assert (changed["status"], changed["network"]) == ("running", "none")
+    assert await scene.said(made["id"], "env | grep -ci proxy || true") == "0\n"

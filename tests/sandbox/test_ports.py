@@ -1,7 +1,9 @@
 """What listens in a sandbox, shown to its members, and to those who have a link."""
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -9,9 +11,11 @@ import pytest
 import websockets
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
+from signalbox_common.dataplane import tunnel
 from signalbox_common.keys import decode_raw
 from signalbox_common.testing import eventually
 from signalbox_gateway import previews
+from signalbox_gateway.settings import GatewaySettings
 from signalbox_sandbox.data import ports
 from tests.support.installation import Installation
 from tests.support.sandboxes import SANDBOXES, SandboxScene, sandboxes_of
@@ -265,6 +269,67 @@ async def test_ways_out_are_no_ports(scene: SandboxScene) -> None:
     for port in (3128, 5000):
         refused = await at(scene, made["id"], "", port)
         assert (refused.status_code, refused.json()["code"]) == (409, "nobody_listens")
+
+
+async def test_who_reads_nothing_keeps_nothing_open(
+    scene: SandboxScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Much is sent to somebody who answers and does not listen, and who sent it has left."""
+    monkeypatch.setattr(ports, "STALLED", 0.5)
+    monkeypatch.setattr(ports, "MOST", 1)
+    monkeypatch.setattr(tunnel, "_TAKEN_WITHIN", 0.5)
+    made = await scene.create()
+    script = (
+        "import socket, time\n"
+        "s = socket.create_server(('127.0.0.1', 7002)); held = []\n"
+        "while True:\n"
+        "    c = s.accept()[0]; held.append(c)\n"
+        "    c.sendall(b'HTTP/1.1 200 OK\\r\\nContent-Length: 9\\r\\n\\r\\nx')"
+    )
+    await scene.http.post(
+        f"{SANDBOXES}/{made['id']}/processes", json={"argv": ["python3", "-c", script]}, headers=scene.headers
+    )
+    url = f"http://{scene.address}{SANDBOXES}/{made['id']}/ports/7002/"
+
+    headers = scene.headers | {"Accept-Encoding": "identity"}
+
+    async def code(content: bytes) -> int:
+        async with httpx.AsyncClient(timeout=1) as client:
+            try:
+                async with client.stream("POST", url, content=content, headers=headers) as answer:
+                    return answer.status_code
+            except httpx.TransportError:
+                return 0
+
+    async def listens() -> bool:
+        return await code(b"") == 200
+
+    await eventually(listens, what="it listens")
+    await code(b"x" * (16 << 20))
+
+    async def again() -> bool:
+        return await code(b"") == 200
+
+    await eventually(again, what="the connection that nobody has any more is closed")
+
+
+async def test_what_is_shown_ends_with_its_link(scene: SandboxScene, sandbox: str) -> None:
+    made = await scene.http.post("/api/v1/auth/tokens", json={"name": "short"}, headers=scene.headers)
+    secret = scene.installation.settings(GatewaySettings).secret_key.get_secret_value()
+    until = datetime.now(UTC) + timedelta(seconds=2)
+    link = previews.Links(secret).make(made.json()["token"], uuid.UUID(sandbox), PORT, until)
+    began = asyncio.get_running_loop().time()
+
+    async def watched() -> None:
+        address = f"http://{scene.address}/preview/{link}/slow"
+        async with httpx.AsyncClient(timeout=20) as anybody, anybody.stream("GET", address) as answer:
+            assert answer.status_code == 200
+            async for _ in answer.aiter_raw():
+                pass
+
+    with pytest.raises(httpx.RemoteProtocolError):
+        await watched()
+    assert 1 < asyncio.get_running_loop().time() - began < 6
 
 
 # -- WebSockets --------------------------------------------------------------------------------------------
