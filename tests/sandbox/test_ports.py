@@ -36,6 +36,9 @@ class Handler(BaseHTTPRequestHandler):
             self.send_response(200); self.send_header("Content-Type", "text/event-stream"); self.end_headers()
             while True:
                 self.wfile.write(b"data: tick\n\n"); self.wfile.flush(); time.sleep(0.05)
+        if self.path.startswith("/later"):
+            self.send_response(200); self.send_header("Content-Type", "text/event-stream"); self.end_headers()
+            time.sleep(3600)
         if self.path.startswith("/silent"):
             time.sleep(3600)
         if self.path.startswith("/large"):
@@ -171,6 +174,15 @@ async def test_it_ends_with_whoever_looks(scene: SandboxScene, sandbox: str) -> 
         return (await scene.said(sandbox, count)).strip() == "0"
 
     await eventually(nobody, what="the connections inside are closed")
+
+
+async def test_events_have_begun_before_the_first_one(scene: SandboxScene, sandbox: str) -> None:
+    url = f"http://{scene.address}{SANDBOXES}/{sandbox}/ports/{PORT}/later"
+    async with (
+        httpx.AsyncClient(timeout=10) as client,
+        client.stream("GET", url, headers=scene.headers) as answer,
+    ):
+        assert answer.headers["content-type"] == "text/event-stream"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1"])

@@ -29,6 +29,7 @@ from signalbox_common import background, telemetry
 from signalbox_common.dataplane.tunnel import Tunnel
 from signalbox_common.errors import SignalboxError, Unavailable
 from signalbox_common.keys import Sealer, decode_raw, encode_raw
+from signalbox_gateway import event_stream
 from signalbox_gateway.errors import PreviewEnded
 
 log = telemetry.get_logger()
@@ -253,6 +254,9 @@ class Shown(Response):
     async def _stream(self, send: Send) -> None:
         """What is cut stays without its end, so that nobody takes it for whole."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        if self.headers.get("content-type", "").startswith(event_stream.MEDIA_TYPE):
+            # What compresses before us holds the head back until there is something of the body.
+            await send({"type": "http.response.body", "body": b"", "more_body": True})
         try:
             async for chunk in self._exchange.chunks():
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
