@@ -332,6 +332,13 @@ async def test_a_killed_supervisor_leaves_nothing_that_cannot_be_cleaned(
         return not own_stack.home.is_locked()
 
     await eventually(unlocked)
+    roles = [each["pid"] for each in state["services"] if each["name"] in ("keeper", "egress")]
+
+    async def gone() -> bool:
+        return not any(map(psutil.pid_exists, roles))
+
+    assert len(roles) == 2
+    await eventually(gone, what="the roles have ended with it, whoever they run as")
     orphans = {process.pid for process in own_stack.processes()}
     assert len(orphans) >= 9
     assert own_stack.run("status", "--json").returncode == 3

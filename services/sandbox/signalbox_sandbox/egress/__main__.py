@@ -23,7 +23,7 @@ RESOLVERS = 256
 """Names that are looked up at a time, of all sandboxes."""
 
 
-async def _serve(server: EgressServer) -> None:
+async def _serve(server: EgressServer, parent: int | None) -> None:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(RESOLVERS))
     told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -31,6 +31,8 @@ async def _serve(server: EgressServer) -> None:
     await server.start()
     if os.geteuid() == 0:
         _drop_root()
+    if parent is not None:
+        libc.end_with_parent(signal.SIGTERM, parent)  # as somebody else it would not be heard any more
     await told.wait()
     await server.stop()
 
@@ -44,8 +46,7 @@ def _drop_root() -> None:
 
 
 def main() -> None:
-    if WITH_PARENT in sys.argv:
-        libc.end_with_parent(signal.SIGTERM)
+    parent = os.getppid() if WITH_PARENT in sys.argv else None
     folder = Path(os.environ["SIGNALBOX_SANDBOXES"]).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     uid = int(os.environ.get("SIGNALBOX_SANDBOX_UID") or DEFAULT_UID) if os.geteuid() == 0 else None
@@ -57,7 +58,7 @@ def main() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     "localhost".encode("idna")  # imports what resolving needs: nobody else could
-    uvloop.run(_serve(server))
+    uvloop.run(_serve(server, parent))
 
 
 if __name__ == "__main__":

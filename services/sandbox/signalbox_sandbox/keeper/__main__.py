@@ -19,7 +19,7 @@ WITH_PARENT = "--with-parent"
 def main() -> None:
     os.umask(0o022)  # sandboxes are another user's: what they share is for all to read
     if WITH_PARENT in sys.argv:
-        libc.end_with_parent(signal.SIGTERM)
+        libc.end_with_parent(signal.SIGTERM, os.getppid())
     folder = os.environ["SIGNALBOX_SANDBOXES"]
     uid = os.environ.get("SIGNALBOX_SANDBOX_UID") or DEFAULT_UID
     made = subprocess.run(

@@ -76,9 +76,11 @@ def call_oneself(title: str) -> None:
     ctypes.memmove(begin, title.encode()[: length - 1].ljust(length, b"\0"), length)
 
 
-def end_with_parent(number: int) -> None:
-    """A signal for us when whoever started us ends; not for those that we start."""
-    parent = os.getppid()
+def end_with_parent(number: int, parent: int) -> None:
+    """A signal for us when whoever started us ends, `parent`; not for those that we start.
+
+    It is forgotten with the user that we are: said again after becoming another one.
+    """
     _prctl(_SET_PARENT_DEATH_SIGNAL, number)
     if os.getppid() != parent:
         os.kill(os.getpid(), number)
