@@ -32,8 +32,7 @@ class Runs:
         run = await runs.lock(call.transaction, project, event.run)
         if run.ended:
             return
-        ended = replace(run, ended=True, keep_sandbox=event.keep_sandbox)
-        await runs.save(call.transaction, project, event.run, ended)
+        await runs.save(call.transaction, project, event.run, replace(run, ended=True))
         for seen in await sandboxes.of_run(call.transaction.connection, project, event.run):
             sandbox = await self._sandboxes.lock(call.transaction, seen)
             if sandbox is not None and not sandbox.ended and sandbox.wish is not Wish.DESTROYED:

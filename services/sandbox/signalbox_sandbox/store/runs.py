@@ -12,13 +12,9 @@ _NOTE = text(
     "insert into sandbox.runs (project_id, run, noted_at) values (:project, :run, sandbox.clock()) "
     "on conflict do nothing"
 )
-_LOCK = text(
-    "select stopping, ended, keep_sandbox from sandbox.runs "
-    "where project_id = :project and run = :run for update"
-)
+_LOCK = text("select stopping, ended from sandbox.runs where project_id = :project and run = :run for update")
 _SAVE = text(
-    "update sandbox.runs set stopping = :stopping, ended = :ended, keep_sandbox = :keep_sandbox "
-    "where project_id = :project and run = :run"
+    "update sandbox.runs set stopping = :stopping, ended = :ended where project_id = :project and run = :run"
 )
 _HAS_ENDED = text(
     "select runs.ended from sandbox.sandboxes join sandbox.runs "
@@ -33,14 +29,13 @@ class Run:
 
     stopping: bool
     ended: bool
-    keep_sandbox: bool
 
 
 async def lock(transaction: Transaction, project: uuid.UUID, run: uuid.UUID) -> Run:
     values = {"project": project, "run": run}
     await transaction.connection.execute(_NOTE, values)
     row = (await transaction.connection.execute(_LOCK, values)).one()
-    return Run(row.stopping, row.ended, row.keep_sandbox)
+    return Run(row.stopping, row.ended)
 
 
 async def save(transaction: Transaction, project: uuid.UUID, run: uuid.UUID, known: Run) -> None:

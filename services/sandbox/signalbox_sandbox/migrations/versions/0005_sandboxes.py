@@ -21,7 +21,9 @@ STATEMENTS = (
         limits jsonb not null,
         lifetime integer not null,
         at_end text not null,
+        network text not null,
         labels jsonb not null,
+        keep_for integer not null,
         has_env boolean not null,
         wish text not null,
         generation bigint not null,
@@ -34,7 +36,7 @@ STATEMENTS = (
         not_enforced jsonb not null,
         deadline timestamptz,
         created_at timestamptz not null,
-        since timestamptz not null
+        ended_at timestamptz
     ) with (fillfactor = 80)
     """,
     "create index sandboxes_of_project on sandbox.sandboxes (project_id, id desc)",
@@ -46,10 +48,7 @@ STATEMENTS = (
     create index sandboxes_of_node on sandbox.sandboxes (node)
     where status in ('creating', 'running', 'paused')
     """,
-    """
-    create index sandboxes_at_rest on sandbox.sandboxes (status, since)
-    where status in ('paused', 'destroyed', 'failed', 'lost')
-    """,
+    "create index sandboxes_ended on sandbox.sandboxes (ended_at) where ended_at is not null",
     # Commands that are answered when what they ask for is so, or cannot be any more.
     """
     create table sandbox.waiting_commands (

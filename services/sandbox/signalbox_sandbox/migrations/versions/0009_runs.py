@@ -1,9 +1,9 @@
-"""What is known of runs, and what follows from it for their sandboxes."""
+"""What is known of runs, and what follows from it for their sandboxes; since when projects are deleted."""
 
 from alembic import op
 
-revision = "0008"
-down_revision = "0007"
+revision = "0009"
+down_revision = "0008"
 branch_labels = None
 depends_on = None
 
@@ -14,7 +14,6 @@ STATEMENTS = (
         run uuid not null,
         stopping boolean not null default false,
         ended boolean not null default false,
-        keep_sandbox boolean not null default false,
         noted_at timestamptz not null,
         primary key (project_id, run)
     )
@@ -22,11 +21,11 @@ STATEMENTS = (
     "create index runs_by_age on sandbox.runs (noted_at)",
     """
     alter table sandbox.sandboxes
-    add column keep_for integer not null default 0,
     add column stopping boolean not null default false,
     add column grace double precision not null default 0,
     add column stop_due boolean not null default false
     """,
+    "alter table sandbox.deleted_projects add column deleted_at timestamptz not null default sandbox.clock()",
 )
 
 
