@@ -1,5 +1,6 @@
 """What a sandbox has changed of its checkout: as git would commit it, whatever was done to it."""
 
+import hashlib
 import io
 import json
 import random
@@ -334,6 +335,9 @@ async def test_they_are_laid_into_another_sandbox(lab: Lab) -> None:
     assert await lab.packed(other) == changes
 
 
+CONTENT = b"content"
+
+
 @pytest.mark.parametrize(
     "entry",
     [
@@ -347,16 +351,20 @@ async def test_they_are_laid_into_another_sandbox(lab: Lab) -> None:
         {"path": "x", "kind": "file", "mode": "100644", "member": "7"},
         {"path": "x", "kind": "file", "mode": "100644", "member": "0", "sha256": "0" * 64},
         {"pathBase64": "not base64!", "kind": "deleted"},
+        {"path": "x/" * 3000 + "x", "kind": "deleted"},
+        {"path": "x", "kind": "file", "mode": "100644", "member": "0", "size": 8},
         {"kind": "deleted"},
         "nonsense",
     ],
 )
 async def test_what_is_no_change_set_changes_nothing(lab: Lab, entry: Any) -> None:
     sandbox = await lab.create(lab.checkout())
+    if isinstance(entry, dict) and entry.get("kind") != "deleted":
+        entry = {"size": len(CONTENT), "sha256": hashlib.sha256(CONTENT).hexdigest()} | entry
     manifest = json.dumps({"version": 1, "base": None, "entries": [entry], "left": []}).encode()
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
-        for name, content in (("manifest.json", manifest), ("0", b"content")):
+        for name, content in (("manifest.json", manifest), ("0", CONTENT)):
             header = tarfile.TarInfo(name)
             header.size = len(content)
             archive.addfile(header, io.BytesIO(content))

@@ -1,7 +1,4 @@
-"""A change set: what a sandbox has changed of its checkout, as a tar in which no path is a name.
-
-First `manifest.json`, then the members `0`, `1`, …: the same changes are the same bytes.
-"""
+"""Change sets of sandboxes: made of what a keeper has found, and laid into the workspace of another."""
 
 import hashlib
 import json
@@ -15,13 +12,18 @@ from typing import IO, Any
 
 from pathspec import GitIgnoreSpec
 
+from signalbox_common.changesets import (
+    LARGEST,
+    LARGEST_FILE,
+    LARGEST_SHOWN,
+    MANIFEST,
+    MOST_ENTRIES,
+    VERSION,
+    ChangeSet,
+    ChangesRefused,
+)
 from signalbox_sandbox.keeper.upper import GIT, NO_FILE, SIZE
 
-VERSION = 1
-MOST_ENTRIES = 20_000
-LARGEST_FILE = 100 * 1024 * 1024
-LARGEST = 256 * 1024 * 1024
-LARGEST_SHOWN = 10
 _PIECE = 1024 * 1024
 _BLOCK = 512
 
@@ -193,7 +195,7 @@ def packed(found: Selection, base: str | None, digests: Digests, spooled: IO[byt
     left = [{**_named(path), "why": why} for path, why in found.left]
     manifest = {"version": VERSION, "base": base, "entries": entries, "left": left}
     text = json.dumps(manifest, separators=(",", ":")).encode()
-    yield from _member("manifest.json", len(text), BytesIO(text))
+    yield from _member(MANIFEST, len(text), BytesIO(text))
     spooled.seek(0)
     for number, (size, content) in enumerate(contents):
         yield from _member(str(number), size, spooled if content is None else BytesIO(content))
@@ -223,79 +225,30 @@ def _named(path: bytes) -> dict[str, str]:
 # -- the other way ---------------------------------------------------------------------------------------
 
 
-class Malformed(Exception):
-    """This is no change set."""
+def arrived(file: IO[bytes]) -> ChangeSet:
+    """Looked at as a whole; raises ChangesRefused where it could not have come from a sandbox."""
+    changes = ChangeSet.read(file)
+    for path, _ in changes.entries:
+        if path.partition(b"/")[0].lower() == GIT:
+            raise ChangesRefused("bad_path", "A path leads into the history.", (path,))
+    changes.check_contents()
+    return changes
 
 
-@dataclass(frozen=True)
-class Arrived:
-    """A change set as it was sent, with its members still in the archive."""
+def deleted(changes: ChangeSet) -> list[bytes]:
+    return [path for path, entry in changes.entries if entry.kind == "deleted"]
 
-    entries: tuple[Mapping[str, Any], ...]
-    archive: tarfile.TarFile
 
-    @property
-    def deleted(self) -> list[bytes]:
-        return [path_of(entry) for entry in self.entries if entry["kind"] == "deleted"]
-
-    def unpackable(self) -> Iterator[bytes]:
-        """As a tar under the names that they have in a work tree."""
-        for entry in self.entries:
-            if entry["kind"] == "deleted":
-                continue
-            file = self.archive.extractfile(entry["member"])
-            content = file.read() if file is not None else b""
-            header = tarfile.TarInfo(os.fsdecode(path_of(entry)))
-            if entry["kind"] == "link":
-                header.type, header.linkname = tarfile.SYMTYPE, os.fsdecode(content)
-            else:
-                header.size, header.mode = len(content), int(entry["mode"][-3:], 8)
+def unpackable(changes: ChangeSet) -> Iterator[bytes]:
+    """As a tar under the names that they have in a work tree."""
+    for path, entry, content in changes.contents():
+        header = tarfile.TarInfo(os.fsdecode(path))
+        if entry.kind == "link":
+            header.type, header.linkname = tarfile.SYMTYPE, os.fsdecode(b"".join(content))
             yield header.tobuf(tarfile.GNU_FORMAT, errors="surrogateescape")
-            if header.size:
-                yield content + bytes(-len(content) % _BLOCK)
-        yield bytes(2 * _BLOCK)
-
-
-def arrived(spooled: IO[bytes]) -> Arrived:
-    """Raises Malformed where it is none that could have come from a sandbox."""
-    spooled.seek(0)
-    try:
-        archive = tarfile.open(fileobj=spooled, mode="r:")  # noqa: SIM115 - its members are read later
-        file = archive.extractfile("manifest.json")
-        manifest = json.loads(file.read() if file is not None else b"")
-        entries = tuple(manifest["entries"])
-        if manifest["version"] != VERSION or len(entries) > MOST_ENTRIES:
-            raise Malformed("another version, or too many entries")
-        for entry in entries:
-            _check(entry, archive)
-    except (tarfile.TarError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Malformed(str(error)) from error
-    return Arrived(entries, archive)
-
-
-def _check(entry: Mapping[str, Any], archive: tarfile.TarFile) -> None:
-    parts = path_of(entry).split(b"/")
-    if any(part in (b"", b".", b"..") or b"\0" in part for part in parts) or parts[0].lower() == GIT:
-        raise Malformed("a path leads out of the work tree")
-    if entry["kind"] == "deleted":
-        return
-    modes = {"file": ("100644", "100755"), "link": ("120000",)}
-    file = archive.extractfile(entry["member"])
-    if entry["mode"] not in modes[entry["kind"]] or file is None:
-        raise Malformed("an entry is not as it should be")
-    if _sha256(file) != entry["sha256"]:
-        raise Malformed(f"the member {entry['member']} is not what the manifest says")
-
-
-def _sha256(file: IO[bytes]) -> str:
-    digest = hashlib.sha256()
-    while piece := file.read(_PIECE):
-        digest.update(piece)
-    return digest.hexdigest()
-
-
-def path_of(entry: Mapping[str, Any]) -> bytes:
-    if "pathBase64" in entry:
-        return b64decode(entry["pathBase64"], validate=True)
-    path: str = entry["path"]
-    return path.encode()
+            continue
+        header.size, header.mode = entry.size, int((entry.mode or "")[-3:], 8)
+        yield header.tobuf(tarfile.GNU_FORMAT, errors="surrogateescape")
+        yield from content
+        yield bytes(-entry.size % _BLOCK)
+    yield bytes(2 * _BLOCK)

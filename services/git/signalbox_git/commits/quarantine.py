@@ -9,8 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from tempfile import mkdtemp
 
+from signalbox_common.changesets import ChangeSet, ChangesRefused
 from signalbox_git.command import Repository
-from signalbox_git.commits.changes import Changes, ChangesRefused
 
 PREFIX = ".quarantine-"
 """Of folders that are there while a commit is made, or since somebody was killed."""
@@ -68,7 +68,7 @@ class Quarantine:
         finally:
             await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
 
-    async def commit(self, base: str, changes: Changes, authorship: Authorship) -> str | None:
+    async def commit(self, base: str, changes: ChangeSet, authorship: Authorship) -> str | None:
         """Its id, the same however often it is made; None where the tree stays as it is.
 
         Raises ChangesRefused.
@@ -86,7 +86,7 @@ class Quarantine:
         )
         return made.decode("ascii").strip()
 
-    async def _check_index(self, changes: Changes, blobs: Mapping[bytes, str]) -> None:
+    async def _check_index(self, changes: ChangeSet, blobs: Mapping[bytes, str]) -> None:
         """git leaves out what it does not take, and says nothing of it."""
         listed = (await self._git.run("ls-files", "--stage", "-z")).split(b"\0")
         there = {path: head for head, _, path in (line.partition(b"\t") for line in listed if line)}
@@ -104,13 +104,13 @@ class Quarantine:
         target = str(self._mirror / "objects" / "pack" / "pack")
         await self._git.run("pack-objects", "--revs", "--quiet", target, given=wanted)
 
-    async def _blobs(self, changes: Changes) -> dict[bytes, str]:
+    async def _blobs(self, changes: ChangeSet) -> dict[bytes, str]:
         """As they are: nothing of a repository filters them."""
         marks = self._folder / "marks"
         paths: list[bytes] = []
 
         async def stream() -> AsyncIterator[bytes]:
-            async for path, entry, content in changes.contents():
+            for path, entry, content in changes.contents():
                 paths.append(path)
                 yield b"blob\nmark :%d\ndata %d\n" % (len(paths), entry.size)
                 for piece in content:
@@ -138,7 +138,7 @@ def _marks(content: bytes) -> Iterator[tuple[int, str]]:
         yield int(mark.removeprefix(b":")), name.decode("ascii")
 
 
-def _index_lines(changes: Changes, blobs: Mapping[bytes, str]) -> bytes:
+def _index_lines(changes: ChangeSet, blobs: Mapping[bytes, str]) -> bytes:
     """What goes, then what comes: a file may take the place of a folder."""
     gone = [
         b"0 %b\t%b\0" % (_DELETED.encode(), path) for path, each in changes.entries if each.kind == "deleted"

@@ -1,5 +1,6 @@
 """What a sandbox has changed of its checkout, read while nothing in it runs."""
 
+import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -9,6 +10,8 @@ from typing import IO, Any
 
 from starlette.responses import Response, StreamingResponse
 
+from signalbox_common import changesets
+from signalbox_common.changesets import ChangesRefused
 from signalbox_common.contracts import sandbox as contract
 from signalbox_common.contracts.base import FieldError
 from signalbox_common.dataplane import DataRequest, DataServer
@@ -19,7 +22,7 @@ from signalbox_sandbox.data.desk import DataDesk, answered, fenced, json_of, pie
 from signalbox_sandbox.runtime.base import Runtime
 
 _IN_MEMORY = 8 * 1024 * 1024
-_LARGEST = changeset.LARGEST + 64 * 1024 * 1024
+_LARGEST = changesets.LARGEST + 64 * 1024 * 1024
 """With headers and the manifest."""
 _PIECE = 64 * 1024
 _DELETE = ["xargs", "-0", "--no-run-if-empty", "rm", "-rf", "--"]
@@ -75,12 +78,13 @@ class ChangeRoutes:
         with SpooledTemporaryFile(_IN_MEMORY) as spooled:
             await _take(request, spooled)
             try:
-                changes = changeset.arrived(spooled)
-                async with self._desk.asking(sandbox):
-                    await self._run(request, sandbox, _DELETE, iter([b"\0".join(changes.deleted)]))
-                    await self._run(request, sandbox, _UNPACK, changes.unpackable())
-            except changeset.Malformed as error:
-                raise errors.BadChanges(str(error)) from error
+                changes = await asyncio.to_thread(changeset.arrived, spooled)
+            except ChangesRefused as error:
+                raise _refused(error) from error
+            async with self._desk.asking(sandbox):
+                deleted = b"\0".join(changeset.deleted(changes))
+                await self._run(request, sandbox, _DELETE, iter([deleted]))
+                await self._run(request, sandbox, _UNPACK, changeset.unpackable(changes))
         return Response(status_code=204)
 
     async def _run(
@@ -106,7 +110,7 @@ class ChangeRoutes:
                     if frame.kind is FrameKind.END:
                         end = json.loads(frame.content)
         if end.get("exitCode") != 0:
-            raise changeset.Malformed("the changes could not be laid into the workspace")
+            raise errors.BadChanges("The changes could not be laid into the workspace.")
 
 
 async def _take(request: DataRequest, spooled: IO[bytes]) -> None:
@@ -133,3 +137,9 @@ def _too_large(error: changeset.TooLarge) -> errors.ChangesTooLarge:
             for path, size in error.largest
         ]
     )
+
+
+def _refused(error: ChangesRefused) -> errors.BadChanges | errors.ChangesTooLarge:
+    if error.code == errors.ChangesTooLarge.code:
+        return errors.ChangesTooLarge(str(error))
+    return errors.BadChanges(str(error))
