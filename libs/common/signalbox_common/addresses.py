@@ -15,7 +15,9 @@ from dataclasses import dataclass
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+LAST_PORT = 65535
 _LONGEST_NAME = 253
+_AUTHORITY = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::([0-9]{0,5}))?")
 _NAME = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _LIKE_A_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
 """What ends so is an address for some, in other bases or with fewer parts; only one form is taken."""
@@ -60,6 +62,20 @@ def host_of(text: str) -> str:
     if _LIKE_A_NUMBER.fullmatch(host):
         return str(_address_of(host))
     return host
+
+
+def host_and_port(text: str) -> tuple[str, int | None]:
+    """The host in its one form, and the port where there is one; an address of version 6 is in brackets.
+
+    Raises BadHost.
+    """
+    read = _AUTHORITY.fullmatch(text)
+    if read is None:
+        raise BadHost("that is no host with a port")
+    host, port = host_of(read[1]), int(read[2]) if read[2] else None
+    if port is not None and not 1 <= port <= LAST_PORT:
+        raise BadHost(f"a port is a number from 1 to {LAST_PORT}")
+    return host, port
 
 
 def _address_of(text: str) -> Address:

@@ -10,6 +10,7 @@ from signalbox_common.addresses import (
     BadHost,
     NotPublic,
     PrivateHosts,
+    host_and_port,
     host_of,
     is_of_this_machine,
     is_public,
@@ -33,6 +34,33 @@ from signalbox_common.addresses import (
 )
 def test_a_host_has_one_form(text: str, host: str) -> None:
     assert host_of(text) == host
+
+
+@pytest.mark.parametrize(
+    ("text", "both"),
+    [
+        ("Example.COM.", ("example.com", None)),
+        ("example.com:8443", ("example.com", 8443)),
+        ("example.com:", ("example.com", None)),
+        ("[2606:4700:0::1111]:080", ("2606:4700::1111", 80)),
+        ("[2606:4700::1111]", ("2606:4700::1111", None)),
+        ("93.184.215.14:1", ("93.184.215.14", 1)),
+    ],
+)
+def test_a_host_with_its_port(text: str, both: tuple[str, int | None]) -> None:
+    assert host_and_port(text) == both
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("a:0", "a:65536", "a:999999", "a:-1", "a:+1", "a: 80", "a:8_0", "a:８０", "a:80:80", ":80", "::1"),
+        *("[::1", "[::1]80", "[::1]]:80", "[a]:80", "a]:80", "user@a:80", "a:80/x"),
+    ],
+)
+def test_whatever_else_has_no_port(text: str) -> None:
+    with pytest.raises(BadHost):
+        host_and_port(text)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from signalbox_common.addresses import matches
+from signalbox_common.addresses import host_and_port, matches
 
 USUAL_PORTS = frozenset({80, 443})
 """Of a host that is named without one."""
@@ -32,18 +32,6 @@ class Policy:
 
 
 def _is_meant(pattern: str, host: str, port: int) -> bool:
-    name, said = split(pattern)
+    name, said = host_and_port(pattern.removeprefix("*."))
     ports = USUAL_PORTS if said is None else {said}
-    return port in ports and matches(host, (name,))
-
-
-def split(pattern: str) -> tuple[str, int | None]:
-    """The host, and its port where there is one."""
-    if pattern.startswith("["):
-        name, _, port = pattern[1:].partition("]")
-        port = port.removeprefix(":")
-    elif pattern.count(":") == 1:
-        name, _, port = pattern.partition(":")
-    else:
-        name, port = pattern, ""
-    return name, int(port) if port else None
+    return port in ports and matches(host, (f"*.{name}" if pattern.startswith("*.") else name,))

@@ -11,17 +11,16 @@ import h11
 
 from signalbox_common.addresses import (
     Address,
-    BadHost,
     NotPublic,
     PrivateHosts,
     Unresolved,
     addresses_of,
-    host_of,
+    host_and_port,
     is_of_this_machine,
     resolve,
 )
 from signalbox_sandbox.egress.connections import Streams, Traffic, Verdict, relay
-from signalbox_sandbox.egress.policy import Policy, split
+from signalbox_sandbox.egress.policy import Policy
 
 HEAD_WITHIN = 20.0
 CONNECT_WITHIN = 15.0
@@ -30,7 +29,6 @@ IDLE = 900.0
 """Seconds in which a request, or its answer, may say nothing."""
 _LARGEST_HEAD = 64 * 1024
 _PIECE = 64 * 1024
-_LAST_PORT = 65535
 _HTTP = 80
 _OWN_HEADERS = frozenset(
     (b"connection", b"keep-alive", b"proxy-authorization", b"proxy-connection", b"te", b"upgrade", b"host")
@@ -176,15 +174,9 @@ def _destination(request: h11.Request) -> tuple[str, int, bytes | None]:
 
 def _authority(text: str) -> tuple[str, int | None]:
     try:
-        name, port = split(text)
-        if ":" in name and not text.startswith("["):
-            raise BadHost("an address of version 6 stands in brackets")
-        host = host_of(f"[{name}]" if text.startswith("[") else name)
+        return host_and_port(text)
     except ValueError as error:
-        raise Refusal(400, "bad_host", "That is no host.") from error
-    if port is not None and not 1 <= port <= _LAST_PORT:
-        raise Refusal(400, "bad_host", "That is no port.")
-    return host, port
+        raise Refusal(400, "bad_host", "That is no host, or no port.") from error
 
 
 async def _connected(addresses: list[Address], port: int) -> Streams:
@@ -310,8 +302,15 @@ def _passed(headers: Any) -> list[tuple[bytes, bytes]]:
 
 def rules_of(environment: Mapping[str, str]) -> Rules:
     """Raises ValueError for settings that say nothing."""
-    own = filter(None, environment.get("SIGNALBOX_OWN_ADDRESSES", "").split(","))
+    said = environment.get("SIGNALBOX_OWN_ADDRESSES", "").split(",")
+    own = [host_and_port(each.strip()) for each in said if each.strip()]
     return Rules(
         PrivateHosts.parse(environment.get("SIGNALBOX_PRIVATE_HOSTS", "")),
-        tuple((host_of(host), int(port)) for host, _, port in (each.strip().rpartition(":") for each in own)),
+        tuple((host, _named(port)) for host, port in own),
     )
+
+
+def _named(port: int | None) -> int:
+    if port is None:
+        raise ValueError("each has its port")
+    return port

@@ -5,13 +5,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from signalbox_common.addresses import host_of
+from signalbox_common.addresses import LAST_PORT, host_and_port
 from signalbox_common.contracts.base import Message, Text
 from signalbox_common.contracts.events import Event
 
 PROXY_PORT = 3128
 """Where programs inside find the proxy."""
-_LAST_PORT = 65535
 _MOST_HOSTS, _MOST_DOORS = 200, 8
 
 
@@ -19,17 +18,10 @@ def _pattern(text: str) -> str:
     """In its one form: `name`, `*.name`, an address, each with a port or without."""
     if "/" in text:
         raise ValueError("that is no host: a name or an address, without a scheme and a path")
-    if text.startswith("["):
-        name, _, port = text.rpartition("]")
-        name, port = f"{name}]", port.removeprefix(":")
-    else:
-        name, _, port = (text, "", "") if text.count(":") > 1 else text.partition(":")
-    if port and not (port.isdecimal() and 1 <= int(port) <= _LAST_PORT):
-        raise ValueError("a port is a number from 1 to 65535")
-    stars = "*." if name.startswith("*.") else ""
-    host = host_of(name.removeprefix("*."))
-    host = f"[{host}]" if ":" in host else f"{stars}{host}"
-    return f"{host}:{int(port)}" if port else host
+    is_bare = text.count(":") > 1 and not text.startswith("[")  # an address of version 6
+    host, port = host_and_port(f"[{text}]" if is_bare else text.removeprefix("*."))
+    host = f"[{host}]" if ":" in host else f"*.{host}" if text.startswith("*.") else host
+    return f"{host}:{port}" if port else host
 
 
 HostPattern = Annotated[Text, StringConstraints(min_length=1, max_length=300), AfterValidator(_pattern)]
@@ -52,7 +44,7 @@ class Door(Message):
     """A port inside that leads to one place outside."""
 
     name: DoorName
-    port: Annotated[int, Field(ge=1024, le=_LAST_PORT)]
+    port: Annotated[int, Field(ge=1024, le=LAST_PORT)]
     target: Literal["echo"]
 
     @model_validator(mode="after")
