@@ -42,7 +42,7 @@ class ChangesRefused(Exception):
         self.paths = paths[:SHOWN]
 
 
-class Entry(BaseModel):
+class ManifestEntry(BaseModel):
     """One line of the manifest."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, strict=True, frozen=True)
@@ -81,7 +81,7 @@ class _Manifest(BaseModel):
 
     version: int
     base: str | None
-    entries: list[Entry]
+    entries: list[ManifestEntry]
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class ChangeSet:
     """Its entries by their paths, sorted; each path stands in a tree, whatever else it may be."""
 
     base: str | None
-    entries: tuple[tuple[bytes, Entry], ...]
+    entries: tuple[tuple[bytes, ManifestEntry], ...]
     _file: IO[bytes]
 
     @staticmethod
@@ -106,7 +106,7 @@ class ChangeSet:
         _check_places(entries)
         return ChangeSet(manifest.base, entries, file)
 
-    def contents(self) -> Iterator[tuple[bytes, Entry, Iterator[bytes]]]:
+    def contents(self) -> Iterator[tuple[bytes, ManifestEntry, Iterator[bytes]]]:
         """Of each that is there, in the order of the tar; raises ChangesRefused where a digest differs."""
         wanted = {entry.member: (path, entry) for path, entry in self.entries if entry.member is not None}
         if len(wanted) != sum(entry.member is not None for _, entry in self.entries):
@@ -152,7 +152,9 @@ def _manifest_of(file: IO[bytes]) -> _Manifest:
         raise ChangesRefused("bad_changes", "That is no change set.") from error
 
 
-def _checked(archive: tarfile.TarFile, member: tarfile.TarInfo, path: bytes, entry: Entry) -> Iterator[bytes]:
+def _checked(
+    archive: tarfile.TarFile, member: tarfile.TarInfo, path: bytes, entry: ManifestEntry
+) -> Iterator[bytes]:
     content = archive.extractfile(member)
     digest, left = hashlib.sha256(), entry.size
     while left and content is not None:
@@ -169,7 +171,7 @@ def _checked(archive: tarfile.TarFile, member: tarfile.TarInfo, path: bytes, ent
         raise ChangesRefused("bad_changes", "Content is not what the manifest says.", (path,))
 
 
-def _path_of(entry: Entry) -> bytes:
+def _path_of(entry: ManifestEntry) -> bytes:
     try:
         path = entry.name
     except (ValueError, binascii.Error) as error:
@@ -196,7 +198,7 @@ def _wrong_part(part: bytes) -> str:
     return "has a part that is too long" if len(part) > LONGEST_NAME else ""
 
 
-def _check_sizes(entries: tuple[tuple[bytes, Entry], ...]) -> None:
+def _check_sizes(entries: tuple[tuple[bytes, ManifestEntry], ...]) -> None:
     total = sum(entry.size for _, entry in entries)
     large = sorted(entries, key=lambda each: -each[1].size)[:LARGEST_SHOWN]
     if total > LARGEST or (large and large[0][1].size > LARGEST_FILE):
@@ -207,7 +209,7 @@ def _check_sizes(entries: tuple[tuple[bytes, Entry], ...]) -> None:
             raise ChangesRefused("bad_path", "A link leads nowhere, or too far.", (path,))
 
 
-def _check_places(entries: tuple[tuple[bytes, Entry], ...]) -> None:
+def _check_places(entries: tuple[tuple[bytes, ManifestEntry], ...]) -> None:
     """Each once, in their order, and nothing in what is no folder."""
     for (before, _), (after, _) in pairwise(entries):
         if before >= after:
