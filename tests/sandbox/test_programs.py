@@ -213,6 +213,8 @@ async def test_a_shell_at_a_terminal(programs: Programs) -> None:
         await read_until(socket, b"40 100")
         await socket.send("what nobody understands")
         await socket.send(b"cat\n")
+        await socket.send(b"heard\n")
+        await read_until(socket, b"heard\r\nheard")  # the terminal's, then cat's: what is to end is there
         await socket.send(b"\x03")
         await socket.send(b"exit 7\n")
         end: Any = None
