@@ -25,6 +25,8 @@ RESULTS = ROOT / "bench/results/sandbox.json"
 ROUNDS = 3
 MANY = 200
 NEIGHBOUR = 200
+BOMB, ALREADY_MANY = 200, 150
+"""Processes that a fork bomb may have, and with which it is one."""
 LIVE = 500
 TARGETS: dict[str, Target] = {
     "create, p50": at_most(25),
@@ -118,11 +120,12 @@ async def output_rate(client: KeeperClient) -> float:
 async def beside_a_bomb(node: Node, note: Callable[[str, float], None]) -> None:
     """What a neighbour notices, where the processors of the bomb are limited, and where they are not."""
     other = await node.keep()
-    for limits, name in (({"pids": 200, "cpus": 0.5}, " with half a processor"), ({"pids": 200}, "")):
+    for limits, name in (({"pids": BOMB, "cpus": 0.5}, " with half a processor"), ({"pids": BOMB}, "")):
         quiet = await timed(lambda: other.run("/usr/bin/true"), NEIGHBOUR, share=0.99)
         bomb = await node.keep(limits=limits)
         await bomb.client.start("bomb", ["sh", "-c", "bomb() { bomb | bomb & }; bomb; sleep 600"])
-        await asyncio.sleep(1)  # until it has all that it may have
+        while (await bomb.client.ask("measure"))["processes"] < ALREADY_MANY:
+            await asyncio.sleep(0.05)
         beside = await timed(lambda: other.run("/usr/bin/true"), NEIGHBOUR, share=0.99)
         await bomb.client.ask("end")
         await bomb.gone()

@@ -9,6 +9,7 @@ import pytest
 
 from signalbox_common.dataplane.frames import FrameKind
 from signalbox_common.testing import eventually
+from signalbox_sandbox.keeper.egress import PROXY_PORT
 from signalbox_sandbox.work import egress
 from tests.support.egress import Outside
 from tests.support.installation import Installation
@@ -157,7 +158,7 @@ async def test_the_operator_says_how_much_may_be_asked_for(installation: Install
         {"network": {"allow": ["a b"]}},
         {"network": {"allow": ["a.example"] * 201}},
         {"doors": [{"name": "a", "port": 80, "target": "echo"}]},
-        {"doors": [{"name": "a", "port": 3128, "target": "echo"}]},
+        {"doors": [{"name": "a", "port": PROXY_PORT, "target": "echo"}]},
         {"doors": [{"name": "a", "port": 5000, "target": "postgres"}]},
         {"doors": [{"name": "a", "port": port, "target": "echo"} for port in (5000, 5001)]},
         {"doors": [{"name": name, "port": 5000, "target": "echo"} for name in "ab"]},

@@ -38,7 +38,7 @@ def _shared(namespace: str, *words: str) -> Callable[[], None]:
     """That of the machine, which is joined by nobody."""
 
     def switch_off() -> None:
-        box.JOINED = tuple(name for name in box.JOINED if name != namespace)  # type: ignore[assignment]  # fewer
+        box.JOINED = tuple(name for name in box.JOINED if name != namespace)
         _without(*words)()
 
     return switch_off

@@ -1,6 +1,7 @@
 """Tasks that run until they are told to end."""
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 AGAIN = 1.0
@@ -18,3 +19,18 @@ async def end(*tasks: "asyncio.Task[Any] | None") -> None:
         for task in left:
             task.cancel()
         _, left = await asyncio.wait(left, timeout=AGAIN)
+
+
+async def until_one_ends(*work: Coroutine[Any, Any, None], within: float | None = None) -> None:
+    """Does them together until the first ends, or the time is over; raises what that one raised.
+
+    Returns when all of them have ended.
+    """
+    tasks = [asyncio.create_task(each) for each in work]
+    try:
+        done, _ = await asyncio.wait(tasks, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            if task in done:
+                task.result()
+    finally:
+        await end(*tasks)

@@ -32,6 +32,33 @@ async def test_a_task_that_lost_a_cancellation_is_told_again(monkeypatch: pytest
     assert isinstance(tasks[1].exception(), ValueError)
 
 
+async def test_what_is_done_together_ends_together() -> None:
+    ended: list[str] = []
+
+    async def forever(name: str) -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0)
+            ended.append(name)
+
+    async def first() -> None:
+        await asyncio.sleep(0)
+
+    async def failing() -> None:
+        raise ValueError
+
+    await background.until_one_ends(first(), forever("other"))
+    await background.until_one_ends(forever("one"), within=0.01)
+    with pytest.raises(ValueError):
+        await background.until_one_ends(forever("beside"), failing())
+    task = asyncio.create_task(background.until_one_ends(forever("a"), forever("b")))
+    await asyncio.sleep(0)
+    await background.end(task)
+    assert task.cancelled()
+    assert (ended[:3], {*ended[3:]}) == (["other", "one", "beside"], {"a", "b"})
+
+
 async def test_a_cancellation_that_comes_with_what_is_waited_for_is_not_enough() -> None:
     """Why `end` is there: of Python 3.11's own `wait_for`."""
     came = asyncio.Event()

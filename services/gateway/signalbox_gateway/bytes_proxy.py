@@ -1,6 +1,5 @@
 """Bytes between people and the services that hold them: as they are, as server-sent events, by WebSocket."""
 
-import asyncio
 import base64
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping
@@ -137,13 +136,9 @@ async def _while_there(
         while (await receive())["type"] not in ("http.disconnect", "websocket.disconnect"):
             pass
 
-    tasks = [asyncio.create_task(sending), asyncio.create_task(until_it_leaves())]
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        if tasks[0].done():
-            tasks[0].result()
+        await background.until_one_ends(sending, until_it_leaves())
     finally:
-        await background.end(*tasks)
         await close()
 
 

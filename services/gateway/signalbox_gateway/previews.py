@@ -24,6 +24,7 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.typing import Origin
 
 from signalbox_common import background, telemetry
 from signalbox_common.dataplane.tunnel import Tunnel
@@ -238,16 +239,10 @@ class Shown(Response):
         self._target = target
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
-        tasks = [
-            asyncio.create_task(self._stream(send)),
-            asyncio.create_task(self._exchange.until_it_leaves(receive)),
-        ]
+        leaving = self._exchange.until_it_leaves(receive)
         try:
-            await asyncio.wait(tasks, timeout=self._target.seconds_left, return_when=asyncio.FIRST_COMPLETED)
-            if tasks[0].done():
-                tasks[0].result()
+            await background.until_one_ends(self._stream(send), leaving, within=self._target.seconds_left)
         finally:
-            await background.end(*tasks)
             await self._exchange.end()
             await self.close()
 
@@ -300,14 +295,8 @@ async def converse(browser: WebSocket, tunnel: Tunnel, target: Target) -> None:
     async with _counted(), _inside(browser, tunnel, target) as inside:
         if browser.application_state is WebSocketState.CONNECTING:
             await browser.accept(inside.subprotocol)
-        tasks = [
-            asyncio.create_task(_to_inside(browser, inside)),
-            asyncio.create_task(_to_browser(inside, browser)),
-        ]
-        try:
-            await asyncio.wait(tasks, timeout=target.seconds_left, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            await background.end(*tasks)
+        both = (_to_inside(browser, inside), _to_browser(inside, browser))
+        await background.until_one_ends(*both, within=target.seconds_left)
         with suppress(RuntimeError, WebSocketDisconnect):
             await browser.close(inside.close_code or 1000)
 
@@ -336,7 +325,7 @@ async def _inside(browser: WebSocket, tunnel: Tunnel, target: Target) -> AsyncIt
         async with connect(
             f"ws://{target.host}{target.path}",
             sock=ours,
-            origin=f"http://{target.host}",  # type: ignore[arg-type]  # a plain string is one
+            origin=Origin(f"http://{target.host}"),
             subprotocols=asked,
             proxy=None,
             max_size=LARGEST_MESSAGE,

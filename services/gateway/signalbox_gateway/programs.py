@@ -190,22 +190,14 @@ class Programs:
 
     async def converse(self, socket: WebSocket, key: str, offset: int) -> None:
         """Bytes both ways; text is for what is said about the terminal itself."""
-        telling = asyncio.create_task(self._tell(socket, key, offset))
-        hearing = asyncio.create_task(self._hear(socket, key))
         try:
-            await asyncio.wait({telling, hearing}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (telling, hearing):
-                if task.done():
-                    task.result()
+            await background.until_one_ends(self._tell(socket, key, offset), self._hear(socket, key))
         except WebSocketDisconnect:
             return
         except SignalboxError as error:
             await socket.close(*close_of(error))
         else:
-            if telling.done():
-                await socket.close(ENDED)
-        finally:
-            await background.end(telling, hearing)
+            await socket.close(ENDED)
 
     async def _tell(self, socket: WebSocket, key: str, offset: int) -> None:
         async with aclosing(self.frames(key, offset)) as frames:
@@ -222,7 +214,7 @@ class Programs:
         while True:
             message = await socket.receive()
             if message["type"] == "websocket.disconnect":
-                return
+                raise WebSocketDisconnect
             if (data := message.get("bytes")) is not None:
                 taken = await self.give(key, data, taken)
             elif (size := _size_of(message.get("text"))) is not None:

@@ -244,16 +244,11 @@ class Hub:
         """One connection, until it ends."""
         pubsub = await PubSub.open(self._redis, self._subscribers.__contains__)
         self._pubsub = pubsub
-        tasks = [asyncio.create_task(work) for work in (self._follow(pubsub), pubsub.keep_up())]
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await background.until_one_ends(self._follow(pubsub), pubsub.keep_up())
         finally:
             self._pubsub = None
             await pubsub.close()
-            await background.end(*tasks)
-        for task in tasks:
-            if not task.cancelled():
-                task.result()
 
     async def _follow(self, pubsub: PubSub) -> None:
         """Everything is subscribed to before what was missed is recovered."""

@@ -8,6 +8,8 @@ from contextlib import suppress
 from enum import StrEnum
 from typing import Any
 
+from signalbox_common import background
+
 _PIECE = 64 * 1024
 _LINGER, _ANSWERED_WITHIN = 30.0, 3600.0
 """Seconds that one direction may go on when the other one has ended."""
@@ -94,9 +96,7 @@ async def relay(inner: Streams, outer: Streams, traffic: Traffic) -> None:
         # A client that has said all may wait long for its answer; a server that has is hardly waited for.
         await asyncio.wait([out, back], timeout=_LINGER if back.done() else _ANSWERED_WITHIN)
     finally:
-        for task in (out, back):
-            task.cancel()
-        await asyncio.gather(out, back, return_exceptions=True)
+        await background.end(out, back)
 
 
 async def _copy(source: Streams, target: Streams, count: Callable[[int], None]) -> None:

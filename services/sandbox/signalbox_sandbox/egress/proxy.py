@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import h11
 
+from signalbox_common import background
 from signalbox_common.addresses import (
     Address,
     NotPublic,
@@ -241,8 +242,7 @@ class _Exchange:
         try:
             await self._answer()
         finally:
-            asking.cancel()
-            await asyncio.gather(asking, return_exceptions=True)
+            await background.end(asking)
 
     def _host(self) -> bytes:
         host, port = self._traffic.host, self._traffic.port

@@ -73,7 +73,7 @@ class EgressServer:
     def _accept(self, listener: socket.socket) -> None:
         with suppress(OSError):
             connection, _ = listener.accept()
-            connection.setblocking(False)  # noqa: FBT003 - its only form
+            connection.settimeout(0)
             self._sandboxes.add(_SandboxLine(self, connection))
 
     # -- the service -----------------------------------------------------------------------------------------
@@ -220,7 +220,7 @@ class _SandboxLine:
 
     def _begin(self, connection: socket.socket, kind: str, target: str | None) -> None:
         traffic = Traffic(kind)
-        connection.setblocking(False)  # noqa: FBT003 - its only form
+        connection.settimeout(0)
         if not self._server.is_leased or len(self._open) >= MOST or self._server.open >= MOST_OF_ALL:
             traffic.judged(Verdict.DENIED, "too_many" if self._server.is_leased else "no_service")
             connection.close()

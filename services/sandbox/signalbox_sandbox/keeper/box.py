@@ -30,7 +30,7 @@ ENVIRONMENT = {
     "TERM": "xterm-256color",
     "USER": "user",
 }
-JOINED = ("outer", "mnt", "net", "ipc", "uts", "cgroup", "pid", "user")
+JOINED: tuple[str, ...] = ("outer", "mnt", "net", "ipc", "uts", "cgroup", "pid", "user")
 """In this order: nothing else could be joined once the innermost user namespace was."""
 _PARENT_OF_NAMESPACE = 0xB702
 _HOLDER = "/run/signalbox-holder"

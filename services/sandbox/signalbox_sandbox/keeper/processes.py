@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from signalbox_sandbox.keeper.box import WORKSPACE
@@ -98,7 +99,7 @@ class Processes:
             "do": "start",
             "argv": asked["argv"],
             "env": {**self._environment(), **asked.get("env", {})},
-            "cwd": os.path.join(WORKSPACE, asked.get("cwd") or ""),  # noqa: PTH118 - a folder inside
+            "cwd": str(Path(WORKSPACE, asked.get("cwd") or "")),
             "pty": asked.get("pty") is not None,
             "mark": process.key,
         }

@@ -51,7 +51,7 @@ async def beat(connection: AsyncConnection, instance: str, node: str, url: str) 
 
 
 async def instances(connection: AsyncConnection) -> list[Instance]:
-    return [Instance(**row._mapping) for row in await connection.execute(_INSTANCES)]  # noqa: SLF001 - its public name
+    return [Instance(*row) for row in await connection.execute(_INSTANCES)]
 
 
 async def leave(connection: AsyncConnection, names: Collection[str]) -> None:

@@ -3,17 +3,15 @@
 import json
 from collections.abc import Mapping
 
-from signalbox_common.contracts.sandbox import PREFIX
 from signalbox_common.db import Database
 from signalbox_common.secrets import SecretStore
 from signalbox_sandbox.checkouts import Checkouts
 from signalbox_sandbox.domain import Sandbox
+from signalbox_sandbox.keeper import box
 from signalbox_sandbox.layers import Layers
 from signalbox_sandbox.replies import secret_name
 from signalbox_sandbox.runtime.base import SandboxPlan
 from signalbox_sandbox.store import templates
-
-_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
 class NotThere(Exception):
@@ -66,7 +64,7 @@ class Plans:
         )
 
     async def _of_template(self, sandbox: Sandbox) -> dict[str, str]:
-        path = {"PATH": f"{PREFIX}/bin:{_PATH}"}
+        path = {"PATH": f"{box.PREFIX}/bin:{box.ENVIRONMENT['PATH']}"}
         if sandbox.layer is None:
             return path if sandbox.builds else {}
         async with self._database.reading() as connection:

@@ -11,8 +11,6 @@ from signalbox_common.contracts.roles import ProjectRole
 from signalbox_common.contracts.sandbox.base import AREA, VariableName
 from signalbox_common.contracts.sandbox.life import TemplateName
 
-PREFIX = "/opt/template"
-"""Where the programs of a template are, with `bin` first in the path."""
 _UNKNOWN = {"unknown_template": 404}
 
 Setting = Annotated[Text, StringConstraints(max_length=4000)]
