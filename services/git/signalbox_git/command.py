@@ -7,7 +7,7 @@ the caller names. Time, output and processes are bounded, and all that it has st
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ WITHIN = 120.0
 LARGEST_ANSWER = 64 * 1024 * 1024
 _LARGEST_COMPLAINT = 16 * 1024
 _PIECE = 256 * 1024
+_BARE = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"
 _CONFIGURATION = {
     "core.hooksPath": "/dev/null",
     "core.fsmonitor": "false",
@@ -30,6 +31,7 @@ _CONFIGURATION = {
     "core.untrackedCache": "false",
     "core.pager": "cat",
     "credential.helper": "",
+    "credential.useHttpPath": "true",
     "diff.external": "",
     "gc.auto": "0",
     "maintenance.auto": "false",
@@ -37,6 +39,10 @@ _CONFIGURATION = {
     "submodule.recurse": "false",
     "transfer.fsckObjects": "true",
     "protocol.allow": "never",
+    "http.followRedirects": "false",
+    "http.proxy": "",
+    "http.lowSpeedLimit": "100",
+    "http.lowSpeedTime": "60",
     "uploadpack.packObjectsHook": "",
     "user.useConfigOnly": "true",
     "commit.gpgSign": "false",
@@ -86,16 +92,29 @@ class Repository:
     folder: Path
     env: Mapping[str, str] = field(default_factory=dict)
 
+    @staticmethod
+    def make(folder: Path) -> "Repository":
+        """A bare one as `git init` makes it, with nothing of anybody's templates; one that is there stays."""
+        for name in ("objects/pack", "objects/info", "refs"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / "config").write_text(_BARE, encoding="ascii")
+        if not (folder / "HEAD").exists():  # last: what has one is a repository
+            (folder / "HEAD").write_text("ref: refs/heads/none\n", encoding="ascii")
+        return Repository(folder)
+
     async def run(
         self,
         *arguments: str,
         given: bytes | AsyncIterator[bytes] = b"",
         env: Mapping[str, str] | None = None,
+        config: Sequence[tuple[str, str]] = (),
         within: float = WITHIN,
         most: int = LARGEST_ANSWER,
+        hear: Callable[[bytes], None] | None = None,
     ) -> bytes:
-        """What it says; raises GitFailed, TookTooLong and AnsweredTooMuch."""
-        options = [word for name, value in _CONFIGURATION.items() for word in ("-c", f"{name}={value}")]
+        """What it says; `hear` is told of its progress. Raises GitFailed, TookTooLong and AnsweredTooMuch."""
+        settings = (*_CONFIGURATION.items(), *config)
+        options = [word for name, value in settings for word in ("-c", f"{name}={value}")]
         process = await asyncio.create_subprocess_exec(
             "git",
             "--no-pager",
@@ -111,7 +130,7 @@ class Repository:
         )
         try:
             async with asyncio.timeout(within):
-                said, complaint = await _conversation(process, given, most)
+                said, complaint = await _conversation(process, given, most, hear)
                 status = await process.wait()
         except TimeoutError as error:
             raise TookTooLong(arguments[0]) from error
@@ -128,14 +147,17 @@ class Repository:
 
 
 async def _conversation(
-    process: asyncio.subprocess.Process, given: bytes | AsyncIterator[bytes], most: int
+    process: asyncio.subprocess.Process,
+    given: bytes | AsyncIterator[bytes],
+    most: int,
+    hear: Callable[[bytes], None] | None,
 ) -> tuple[bytes, bytes]:
     if process.stdin is None or process.stdout is None or process.stderr is None:
         raise TypeError("it was started without pipes")
     giving = asyncio.create_task(_give(process.stdin, given))
-    complaining = asyncio.create_task(_heard(process.stderr, _LARGEST_COMPLAINT, cut=True))
+    complaining = asyncio.create_task(_complaint(process.stderr, hear))
     try:
-        said = await _heard(process.stdout, most, cut=False)
+        said = await _answer(process.stdout, most)
         await giving
         return said, await complaining
     finally:
@@ -159,10 +181,20 @@ async def _give(stdin: asyncio.StreamWriter, given: bytes | AsyncIterator[bytes]
             await stdin.wait_closed()
 
 
-async def _heard(stream: asyncio.StreamReader, most: int, *, cut: bool) -> bytes:
+async def _answer(stream: asyncio.StreamReader, most: int) -> bytes:
     found = bytearray()
     while piece := await stream.read(_PIECE):
-        if len(found) + len(piece) > most and not cut:
+        if len(found) + len(piece) > most:
             raise AnsweredTooMuch
-        found += piece[: max(0, most - len(found))]
+        found += piece
     return bytes(found)
+
+
+async def _complaint(stream: asyncio.StreamReader, hear: Callable[[bytes], None] | None) -> bytes:
+    """The end of it: what is told last is why it failed."""
+    found = b""
+    while piece := await stream.read(_PIECE):
+        if hear is not None:
+            hear(piece)
+        found = (found + piece)[-_LARGEST_COMPLAINT:]
+    return found

@@ -124,11 +124,7 @@ class Quarantine:
 
 
 def _prepare(place: Path, mirror: Path) -> None:
-    """As `git init` makes it, with nothing of anybody's templates."""
-    for name in ("objects/pack", "objects/info", "refs"):
-        (place / name).mkdir(parents=True)
-    (place / "HEAD").write_text("ref: refs/heads/none\n", encoding="ascii")
-    (place / "config").write_text("[core]\n\trepositoryformatversion = 0\n\tbare = true\n", encoding="ascii")
+    Repository.make(place)
     (place / "objects/info/alternates").write_bytes(bytes(mirror.resolve() / "objects") + b"\n")
 
 

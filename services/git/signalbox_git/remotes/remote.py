@@ -1,0 +1,116 @@
+"""A remote: what it has, what is fetched from it, and what is pushed there."""
+
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from signalbox_common.remote_urls import RemoteUrl
+from signalbox_git.command import AnsweredTooMuch, GitFailed, Repository, TookTooLong
+from signalbox_git.remotes.access import Access, Reach, RemoteRefused, access
+from signalbox_git.remotes.credentials import Credential, scrubbed
+
+_LOOKED_WITHIN = 30.0
+_HEAD = "HEAD"
+_REASONS: tuple[tuple[str, str, str, bool], ...] = (
+    ("host_key_changed", "host key verification failed", "The host shows another key than before.", False),
+    ("unreachable", "connection refused", "The host does not answer.", True),
+    ("unreachable", "failed to connect|couldn't connect", "The host does not answer.", True),
+    ("unreachable", "timed out|timeout|network is unreachable", "The host does not answer in time.", True),
+    ("tls", "ssl|tls|certificate", "The certificate of the host is not one that counts here.", False),
+    ("not_found", "not found|returned error: 404|does not exist", "There is no such repository.", False),
+    ("not_found", "does not appear to be a git repository", "There is no such repository.", False),
+    ("unauthorized", "could not read username", "The remote asks for a credential.", False),
+    ("unauthorized", "authentication failed|permission denied", "The credential is not taken.", False),
+    ("unauthorized", "returned error: 40[13]", "The credential is not taken.", False),
+    ("redirected", "returned error: 30[0-9]|redirect", "The repository has moved to another address.", False),
+    ("busy", "returned error: (429|5[0-9][0-9])", "The remote is in trouble at the moment.", True),
+    ("busy", "hung up|early eof|connection reset|rpc failed", "The connection has broken.", True),
+)
+"""Of what git says, in this order, what it means; the last is whether it passes."""
+
+
+@dataclass(frozen=True)
+class RemoteRefs:
+    """What a remote has, as it says itself."""
+
+    head: str | None
+    """The branch that it begins with."""
+    refs: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Remote:
+    url: RemoteUrl
+    credential: Credential | None
+    access: Access
+
+    async def refs(self, scratch: Repository, *patterns: str) -> RemoteRefs:
+        """All, or those that match; raises RemoteRefused."""
+        arguments = ("ls-remote", "--symref", "--end-of-options", self.access.argument, *patterns)
+        return _refs_of(await self._ask(scratch, *arguments, within=_LOOKED_WITHIN))
+
+    async def fetch(
+        self,
+        mirror: Repository,
+        refspecs: Sequence[str],
+        *,
+        within: float,
+        options: Sequence[str] = (),
+        hear: Callable[[bytes], None] | None = None,
+    ) -> None:
+        """Raises RemoteRefused."""
+        await self._ask(
+            mirror,
+            *("fetch", "--prune", "--no-tags", "--no-auto-maintenance", "--no-write-fetch-head"),
+            *("--force", "--progress", *options),
+            *("--end-of-options", self.access.argument, *refspecs),
+            within=within,
+            hear=hear,
+        )
+
+    async def _ask(
+        self,
+        repository: Repository,
+        *arguments: str,
+        within: float,
+        hear: Callable[[bytes], None] | None = None,
+    ) -> bytes:
+        env, config = self.access.env, self.access.config
+        try:
+            return await repository.run(*arguments, env=env, config=config, within=within, hear=hear)
+        except GitFailed as error:
+            raise self._refused(error.complaint) from error
+        except TookTooLong as error:
+            raise RemoteRefused("timeout", "The remote took too long.", passes=True) from error
+        except AnsweredTooMuch as error:
+            raise RemoteRefused("too_large", "The remote has too many branches.") from error
+
+    def _refused(self, complaint: str) -> RemoteRefused:
+        """In our words; git's own come along, without what the remote was shown."""
+        said = scrubbed(complaint, self.credential)
+        for reason, pattern, detail, passes in _REASONS:
+            if re.search(pattern, said, re.IGNORECASE):
+                return RemoteRefused(reason, detail, passes=passes)
+        last = said.strip().splitlines()[-1:] or ["git has failed."]
+        return RemoteRefused("failed", last[0][:300], passes=True)
+
+
+@asynccontextmanager
+async def remote(
+    url: RemoteUrl, credential: Credential | None, reach: Reach, host_keys: str | None = None
+) -> AsyncIterator[Remote]:
+    """Raises RemoteRefused where nothing may, or can, be asked there."""
+    async with access(url, credential, reach, host_keys) as way:
+        yield Remote(url, credential, way)
+
+
+def _refs_of(said: bytes) -> RemoteRefs:
+    head, refs = None, {}
+    for line in said.decode("utf-8", "surrogateescape").splitlines():
+        value, _, name = line.partition("\t")
+        if value.startswith("ref: ") and name == _HEAD:
+            head = value.removeprefix("ref: refs/heads/")
+        else:
+            refs[name] = value
+    return RemoteRefs(head, refs)
