@@ -1,8 +1,9 @@
-"""The role `egress` in a test's own process, with names that it says itself, and somebody to reach."""
+"""The role `egress` in a test's own process, with names that it says itself, who asks, and whom to reach."""
 
 import asyncio
 import ipaddress
 import json
+import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,11 +16,32 @@ from signalbox_common.addresses import PrivateHosts, Unresolved
 from signalbox_common.testing import eventually
 from signalbox_sandbox.egress.proxy import Proxy, Rules
 from signalbox_sandbox.egress.server import CONTROL, EgressServer
-from tests.support.node import Node
+from tests.support.node import Node, Sandbox
 
 LEASE = 600.0
 
 Names = Mapping[str, Sequence[str]]
+
+EXAMPLES: Names = {
+    "code.example": ["127.0.0.1"],
+    "below.code.example": ["127.0.0.1"],
+    "other.example": ["127.0.0.1"],
+}
+# Sends raw requests to the proxy, each on a connection of its own, and says what comes back of each.
+ASK = """
+import json, socket, sys
+for request in json.loads(sys.stdin.read()):
+    line = socket.create_connection(("127.0.0.1", 3128), 10)
+    line.settimeout(15)
+    try:
+        line.sendall(request.encode("latin-1"))
+        said = b""
+        while data := line.recv(65536):
+            said += data
+    except OSError:
+        pass  # it was cut
+    print(json.dumps(said.decode("latin-1")))
+"""
 
 
 @dataclass
@@ -90,6 +112,23 @@ async def _is(so: bool) -> bool:
 
 def private(*hosts: str) -> Rules:
     return Rules(PrivateHosts.parse(",".join(hosts)))
+
+
+async def ask(sandbox: Sandbox, *requests: str) -> list[str]:
+    key = f"ask-{uuid.uuid4().hex[:8]}"
+    await sandbox.client.start(key, ["python3", "-c", ASK], stdin=True)
+    await sandbox.client.write(key, 0, json.dumps(requests).encode(), close=True)
+    ran = await sandbox.told(key)
+    assert ran.code == 0, ran.stderr
+    return [json.loads(line) for line in ran.stdout.splitlines()]
+
+
+def get(host: str, more: str = "") -> str:
+    return f"GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\n{more}\r\n"
+
+
+async def fresh(node: Node, *hosts: str, **more: Any) -> Sandbox:
+    return await node.keep(network={"hosts": list(hosts)} if hosts else {}, **more)
 
 
 class Outside:
