@@ -1,10 +1,7 @@
-"""What listens in a sandbox, shown to its members, and to those who have a link."""
+"""What listens in a sandbox, shown to its members."""
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import httpx
 import pytest
@@ -12,62 +9,14 @@ import websockets
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from signalbox_common.dataplane import tunnel
-from signalbox_common.keys import decode_raw
 from signalbox_common.testing import eventually
 from signalbox_gateway import previews
-from signalbox_gateway.settings import GatewaySettings
 from signalbox_sandbox.data import ports
 from tests.support.installation import Installation
+from tests.support.ports import PORT, SERVER, at, serve, served
 from tests.support.sandboxes import SANDBOXES, SandboxScene, sandboxes_of
 
 pytestmark = pytest.mark.usefixtures("patient")
-
-PORT = 8000
-# Says what it was asked, with headers that would be dangerous outside; /slow never ends, /large is large.
-SERVER = r"""
-import json, sys, time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    def answer(self):
-        length = int(self.headers.get("content-length") or 0)
-        body = self.rfile.read(length)
-        if self.path.startswith("/slow"):
-            self.send_response(200); self.send_header("Content-Type", "text/event-stream"); self.end_headers()
-            while True:
-                self.wfile.write(b"data: tick\n\n"); self.wfile.flush(); time.sleep(0.05)
-        if self.path.startswith("/later"):
-            self.send_response(200); self.send_header("Content-Type", "text/event-stream"); self.end_headers()
-            time.sleep(3600)
-        if self.path.startswith("/silent"):
-            time.sleep(3600)
-        if self.path.startswith("/large"):
-            self.send_response(200); self.send_header("Content-Length", str(64 << 20)); self.end_headers()
-            for _ in range(64): self.wfile.write(b"x" * (1 << 20))
-            return
-        if self.path.startswith("/short"):
-            self.send_response(200); self.send_header("Content-Length", "1000"); self.end_headers()
-            self.wfile.write(b"x"); self.close_connection = True
-            return
-        if self.path.startswith("/moved"):
-            self.send_response(302); self.send_header("Location", "http://localhost:8000/there?a=1")
-            self.send_header("Content-Length", "0"); self.end_headers()
-            return
-        said = json.dumps({"method": self.command, "path": self.path, "length": len(body),
-                           "headers": {k.lower(): v for k, v in self.headers.items()}}).encode()
-        self.send_response(200)
-        for name, value in (("Content-Type", "application/json"), ("Content-Length", str(len(said))),
-                            ("Set-Cookie", "signalbox=stolen; Path=/"), ("Clear-Site-Data", '"*"'),
-                            ("Content-Security-Policy", "default-src *"), ("X-Own", "kept"),
-                            ("Access-Control-Allow-Origin", "https://evil.example")):
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(said)
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = answer
-    def log_message(self, *_): pass
-ThreadingHTTPServer((sys.argv[1], int(sys.argv[2])), Handler).serve_forever()
-"""
 
 
 @pytest.fixture(scope="module")
@@ -78,41 +27,7 @@ async def scene(shared_installation: Installation) -> AsyncIterator[SandboxScene
 
 @pytest.fixture(scope="module")
 async def sandbox(scene: SandboxScene) -> str:
-    """With a server in it."""
-    made = await scene.create()
-    identifier: str = made["id"]
-    await serve(scene, identifier)
-    return identifier
-
-
-async def serve(scene: SandboxScene, sandbox: str, host: str = "127.0.0.1", port: int = PORT) -> None:
-    started = await scene.http.post(
-        f"{SANDBOXES}/{sandbox}/processes",
-        json={"argv": ["python3", "-c", SERVER, host, str(port)]},
-        headers=scene.headers,
-    )
-    assert started.status_code == 201, started.text
-
-    async def listens() -> bool:
-        return (await at(scene, sandbox, "", port)).status_code == 200
-
-    await eventually(listens, what="the server in the sandbox listens")
-
-
-async def at(
-    scene: SandboxScene, sandbox: str, path: str, port: int = PORT, method: str = "GET", **more: Any
-) -> httpx.Response:
-    more.setdefault("headers", scene.headers)
-    return await scene.http.request(method, f"{SANDBOXES}/{sandbox}/ports/{port}/{path}", **more)
-
-
-async def link_of(scene: SandboxScene, sandbox: str, **body: Any) -> str:
-    made = await scene.http.post(
-        f"{SANDBOXES}/{sandbox}/ports/{PORT}/links", json=body, headers=scene.headers
-    )
-    assert made.status_code == 201, made.text
-    url: str = made.json()["url"]
-    return url
+    return await served(scene)
 
 
 async def test_what_it_answers_is_shown(scene: SandboxScene, sandbox: str) -> None:
@@ -325,25 +240,6 @@ async def test_who_reads_nothing_keeps_nothing_open(
     await eventually(again, what="the connection that nobody has any more is closed")
 
 
-async def test_what_is_shown_ends_with_its_link(scene: SandboxScene, sandbox: str) -> None:
-    made = await scene.http.post("/api/v1/auth/tokens", json={"name": "short"}, headers=scene.headers)
-    secret = scene.installation.settings(GatewaySettings).secret_key.get_secret_value()
-    until = datetime.now(UTC) + timedelta(seconds=2)
-    link = previews.Links(secret).make(made.json()["token"], uuid.UUID(sandbox), PORT, until)
-    began = asyncio.get_running_loop().time()
-
-    async def watched() -> None:
-        address = f"http://{scene.address}/preview/{link}/slow"
-        async with httpx.AsyncClient(timeout=20) as anybody, anybody.stream("GET", address) as answer:
-            assert answer.status_code == 200
-            async for _ in answer.aiter_raw():
-                pass
-
-    with pytest.raises(httpx.RemoteProtocolError):
-        await watched()
-    assert 1 < asyncio.get_running_loop().time() - began < 6
-
-
 # -- WebSockets --------------------------------------------------------------------------------------------
 
 ECHO = r"""
@@ -415,97 +311,3 @@ async def test_messages_go_both_ways(scene: SandboxScene) -> None:
     with pytest.raises((InvalidHandshake, ConnectionClosed)):
         async with websockets.connect(url.replace("8001", "8002"), additional_headers=scene.headers) as line:
             await line.recv()
-
-
-# -- links -------------------------------------------------------------------------------------------------
-
-
-async def test_a_link_is_for_whoever_has_it(scene: SandboxScene, sandbox: str) -> None:
-    url = await link_of(scene, sandbox)
-    async with httpx.AsyncClient(timeout=20) as anybody:
-        answer = await anybody.get(f"{url}page?x=1")
-        assert answer.json()["path"] == "/page?x=1"
-        assert answer.headers["content-security-policy"] == previews.POLICY
-        assert answer.headers["access-control-allow-origin"] == "*", "its own pages read it so"
-        assert "set-cookie" not in answer.headers
-        preflight = {"Origin": "null", "Access-Control-Request-Method": "PUT"}
-        assert (await anybody.options(f"{url}page", headers=preflight)).status_code == 204
-        assert (await anybody.head(f"{url}page")).status_code == 200
-        bare = await anybody.get(url.rstrip("/"))
-        assert (bare.status_code, bare.headers["location"]) == (
-            308,
-            url.removeprefix(f"http://{scene.address}"),
-        )
-        broken = url.rstrip("/")
-        for changed in (
-            broken[:-1] + ("A" if broken[-1] != "A" else "B"),
-            broken[:-30],
-            f"http://{scene.address}/preview/x",
-        ):
-            refused = await anybody.get(f"{changed}/")
-            assert (refused.status_code, refused.json()["code"]) == (410, "preview_ended")
-
-
-async def test_a_link_ends_with_its_token(scene: SandboxScene, sandbox: str) -> None:
-    url = await link_of(scene, sandbox)
-    made = await scene.http.post(
-        f"{SANDBOXES}/{sandbox}/ports/{PORT}/links", json={"expiresIn": 60}, headers=scene.headers
-    )
-    async with httpx.AsyncClient(timeout=20) as anybody:
-        assert (await anybody.get(made.json()["url"])).status_code == 200
-        revoked = await scene.http.delete(
-            f"/api/v1/auth/tokens/{made.json()['tokenId']}", headers=scene.headers
-        )
-        assert revoked.status_code == 204
-
-        async def ended() -> bool:
-            return (await anybody.get(made.json()["url"])).status_code == 410
-
-        await eventually(ended, what="with its token the link has ended")
-        assert (await anybody.get(url)).status_code == 200
-    for bad in ({"expiresIn": 1}, {"expiresIn": 10**9}):
-        answer = await scene.http.post(
-            f"{SANDBOXES}/{sandbox}/ports/{PORT}/links", json=bad, headers=scene.headers
-        )
-        assert answer.status_code == 422
-
-
-async def test_a_link_opens_nothing_else(scene: SandboxScene, sandbox: str) -> None:
-    """What it says is sealed: neither its token nor another port can be read from it, or written into it."""
-    url = await link_of(scene, sandbox)
-    link = url.rstrip("/").rpartition("/")[2]
-    assert b"sbx_pat_" not in decode_raw(link)
-    answer = await scene.http.get(f"{SANDBOXES}/{sandbox}", headers={"Authorization": f"Bearer {link}"})
-    assert answer.status_code == 401
-
-
-# -- what it uses ------------------------------------------------------------------------------------------
-
-
-async def test_what_it_uses_is_told(scene: SandboxScene) -> None:
-    made = await scene.create()
-    path = f"{SANDBOXES}/{made['id']}/metrics"
-    before = (await scene.http.get(path, headers=scene.headers)).json()
-    assert before["cpuSeconds"] < 1
-    script = (
-        "import time\nheld = bytearray(64 << 20)\nopen('file', 'wb').write(b'x' * (20 << 20))\n"
-        "begin = time.process_time()\nwhile time.process_time() - begin < 0.5: pass\n"
-        "print('worked', flush=True)\ntime.sleep(600)"
-    )
-    await scene.http.post(
-        f"{SANDBOXES}/{made['id']}/processes", json={"argv": ["python3", "-c", script]}, headers=scene.headers
-    )
-
-    async def counted() -> bool:
-        found = (await scene.http.get(path, headers=scene.headers)).json()
-        assert found["cpuSeconds"] - before["cpuSeconds"] >= 0.5
-        assert 64 << 20 < found["memoryBytes"] - before["memoryBytes"] < 200 << 20
-        assert found["processes"] == before["processes"] + 1
-        assert found["diskBytes"] >= 20 << 20
-        return True
-
-    await eventually(counted, what="what it uses is counted")
-    await scene.said(made["id"], "dd if=/dev/zero of=/tmp/held bs=1M count=30 2>/dev/null")
-    now = (await scene.http.get(path, headers=scene.headers)).json()
-    assert now["memoryBytes"] - before["memoryBytes"] > 90 << 20, "what lies in /tmp is memory"
-    assert now["network"] == {"connections": 0, "denied": 0, "sentBytes": 0, "receivedBytes": 0}
