@@ -4,14 +4,20 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from signalbox_cli.commands.common import JsonOption, UrlOption, console, fail, speaking_http
+from signalbox_cli.commands.sandbox_output import (
+    moment,
+    process_table,
+    sandbox_table,
+    show,
+    told,
+    usage_table,
+)
 
 if TYPE_CHECKING:
     from signalbox_cli.sandboxes import SandboxApi
@@ -30,10 +36,6 @@ AllowOption = Annotated[
     typer.Option("--allow", metavar="HOST[:PORT]", help="It may reach this host; `*.name` for all below."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="The id alone.")]
-_WIDTH = 36
-_SHOWN = 18
-"""Characters of an id that tell it from others."""
-_KIB = 1024
 _INTERRUPTED = 130
 _SIGNALLED = 128
 
@@ -81,7 +83,7 @@ def create(
     }
     with _open(url) as api:
         made = api.create(body | ({"projectId": project} if project else {}))
-    _show(made, quiet=quiet, as_json=as_json)
+    show(made, quiet=quiet, as_json=as_json)
 
 
 @app.command("ls")
@@ -101,16 +103,7 @@ def list_(
         for each in found:
             print(each["id"])
     else:
-        table = Table(box=None, header_style="dim")
-        table.add_column("sandbox", no_wrap=True, min_width=_WIDTH)
-        for name in ("template", "status", "created", "until"):
-            table.add_column(name)
-        for each in found:
-            said = each["reason"] not in (None, each["status"], "asked")
-            status = f"{each['status']} ({each['reason']})" if said else each["status"]
-            moments = (_moment(each["createdAt"]), _moment(each["deadline"]))
-            table.add_row(each["id"], each["template"], status, *moments)
-        console.print(table)
+        console.print(sandbox_table(found))
 
 
 @app.command(context_settings={"allow_interspersed_args": False})
@@ -131,7 +124,7 @@ def exec(  # noqa: A001 - as it is called
         body["stdin"] = sys.stdin.read()
     with _open(url) as api:
         try:
-            end = _told(api.execute(api.find(sandbox), body))
+            end = told(api.execute(api.find(sandbox), body))
         except KeyboardInterrupt:
             raise typer.Exit(_INTERRUPTED) from None
     if end.get("timedOut"):
@@ -190,7 +183,7 @@ def logs(
     """Show what a process has said, and follow it to its end."""
     with _open(url) as api:
         try:
-            _told(api.output(api.find(sandbox), key))
+            told(api.output(api.find(sandbox), key))
         except KeyboardInterrupt:
             raise typer.Exit(_INTERRUPTED) from None
 
@@ -203,16 +196,7 @@ def ps(sandbox: SandboxId, url: UrlOption = None, as_json: JsonOption = False) -
     if as_json:
         print(json.dumps(found, indent=2))
         return
-    table = Table("key", "state", "started", "output", "program", box=None, header_style="dim")
-    for each in found:
-        state = each["state"]
-        if each["exitCode"] is not None:
-            state = f"{state} ({each['exitCode']})"
-        elif each["signal"] is not None:
-            state = f"{state} (signal {each['signal']}, {each['reason']})"
-        program = " ".join(each["argv"])[:60]
-        table.add_row(each["key"], state, _moment(each["startedAt"]), str(each["end"]), program)
-    console.print(table)
+    console.print(process_table(found))
 
 
 @app.command()
@@ -236,9 +220,9 @@ def top(
                     now = api.all_metrics(project)
                     if once:
                         break
-                    live.update(_usage(before, now), refresh=True)
+                    live.update(usage_table(before, now), refresh=True)
                     before = now
-                live.update(_usage(before, now), refresh=True)
+                live.update(usage_table(before, now), refresh=True)
         except KeyboardInterrupt:
             raise typer.Exit(_INTERRUPTED) from None
 
@@ -256,7 +240,7 @@ def port(
         made = api.link(api.find(sandbox), number, expires_in)
     print(json.dumps(made, indent=2) if as_json else made["url"])
     if not as_json:
-        ends = _moment(made["expiresAt"])
+        ends = moment(made["expiresAt"])
         sys.stderr.write(f"until {ends}, or until the token {made['tokenId']} is revoked\n")
 
 
@@ -264,14 +248,14 @@ def port(
 def pause(sandbox: SandboxId, url: UrlOption = None) -> None:
     """Stop its programs where they are; its files outlive a restart of its node."""
     with _open(url) as api:
-        _show(api.change(api.find(sandbox), "pause"))
+        show(api.change(api.find(sandbox), "pause"))
 
 
 @app.command()
 def resume(sandbox: SandboxId, url: UrlOption = None) -> None:
     """Let a paused sandbox go on."""
     with _open(url) as api:
-        _show(api.change(api.find(sandbox), "resume"))
+        show(api.change(api.find(sandbox), "resume"))
 
 
 @app.command()
@@ -280,7 +264,7 @@ def timeout(
 ) -> None:
     """Set how long a sandbox still runs."""
     with _open(url) as api:
-        _show(api.set_timeout(api.find(sandbox), seconds))
+        show(api.set_timeout(api.find(sandbox), seconds))
 
 
 @app.command()
@@ -295,7 +279,7 @@ def network(
     if sum((bool(allow), public, none)) != 1:
         raise fail("say one of --allow HOST, --public and --none", 2)
     with _open(url) as api:
-        _show(api.set_network(api.find(sandbox), _network(allow, public=public)))
+        show(api.set_network(api.find(sandbox), _network(allow, public=public)))
 
 
 @app.command()
@@ -306,62 +290,7 @@ def kill(
     """Destroy sandboxes, with all that is in them."""
     with _open(url) as api:
         for sandbox in sandboxes:
-            _show(api.destroy(api.find(sandbox)))
-
-
-def _usage(before: dict[str, dict[str, Any]], now: dict[str, dict[str, Any]]) -> Table:
-    table = Table(box=None, header_style="dim")
-    table.add_column("sandbox", no_wrap=True, min_width=_SHOWN)
-    for name in ("cpu", "memory", "disk", "processes", "out", "in", "denied"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for sandbox, found in sorted(now.items(), key=lambda item: -_share(before.get(item[0]), item[1])):
-        network = found["network"]
-        table.add_row(
-            sandbox[:_SHOWN],
-            f"{_share(before.get(sandbox), found):.0%}",
-            _size(found["memoryBytes"]),
-            _size(found["diskBytes"]),
-            str(found["processes"]),
-            _size(network["sentBytes"]),
-            _size(network["receivedBytes"]),
-            str(network["denied"]),
-        )
-    return table
-
-
-def _share(before: dict[str, Any] | None, now: dict[str, Any]) -> float:
-    """Of one processor, since the look before."""
-    if before is None:
-        return 0.0
-    seconds = (_at(now["at"]) - _at(before["at"])).total_seconds()
-    return float(now["cpuSeconds"] - before["cpuSeconds"]) / seconds if seconds > 0 else 0.0
-
-
-def _size(count: int) -> str:
-    value, units = float(count), iter(("B", "KiB", "MiB", "GiB", "TiB"))
-    unit = next(units)
-    while value >= _KIB and (larger := next(units, None)) is not None:
-        value, unit = value / _KIB, larger
-    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-
-
-def _told(events: Iterator[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
-    """Says it here; returns how it ended, and how many bytes were lost on the way."""
-    lost = 0
-    for name, data in events:
-        match name:
-            case "stdout" | "pty":
-                sys.stdout.write(data["text"])
-                sys.stdout.flush()
-            case "stderr":
-                sys.stderr.write(data["text"])
-                sys.stderr.flush()
-            case "gap":
-                lost += data["bytes"]
-                sys.stderr.write(f"[{data['bytes']} bytes are not kept any more]\n")
-            case "end":
-                return {**data, "lost": lost}
-    raise fail("the sandbox ended before the program did")
+            show(api.destroy(api.find(sandbox)))
 
 
 def _network(allow: list[str] | None, *, public: bool) -> Any:
@@ -390,25 +319,3 @@ def _number(text: str) -> float | int:
 def _door(name: str, text: str) -> dict[str, Any]:
     port, _, target = text.partition(":")
     return {"name": name, "port": int(_number(port)), "target": target}
-
-
-def _show(sandbox: dict[str, Any], *, quiet: bool = False, as_json: bool = False) -> None:
-    if as_json:
-        print(json.dumps(sandbox, indent=2))
-    elif quiet:
-        print(sandbox["id"])
-    else:
-        network = sandbox["network"]
-        reaches = ", ".join(network["allow"]) if isinstance(network, dict) else network
-        more = f"  network: {reaches}" if reaches != "none" else ""
-        console.print(f"{sandbox['id']}  {sandbox['status']}{more}", soft_wrap=True, markup=False)
-        for name in sandbox.get("notEnforced", ()):
-            console.print(f"  {name} is not enforced on this node", style="yellow")
-
-
-def _at(text: str) -> datetime:
-    return datetime.fromisoformat(text)
-
-
-def _moment(text: str | None) -> str:
-    return text[:19].replace("T", " ") if text else ""
