@@ -97,10 +97,10 @@ class TestServers:
         await self._admin("drop database if exists signalbox with (force)")
 
     @asynccontextmanager
-    async def fresh_database(self) -> AsyncIterator[str]:
-        """A migrated database that nobody else uses."""
+    async def fresh_database(self, template: str = TEMPLATE) -> AsyncIterator[str]:
+        """A database that nobody else uses: migrated, or as that template is."""
         name = f"test_{secrets.token_hex(6)}"
-        await self._admin(f"create database {name} template {TEMPLATE}")
+        await self._admin(f"create database {name} encoding 'UTF8' template {template}")
         try:
             yield name
         finally:

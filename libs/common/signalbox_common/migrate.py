@@ -100,15 +100,15 @@ def add_deferred_operations(execute: Callable[[str], None], schema: str) -> None
         execute(statement.format(schema=schema))
 
 
-def upgrade(connection: Connection, service: str) -> tuple[str | None, str | None]:
-    """Brings the schema of one service to its newest revision; answers the revisions before and after."""
+def upgrade(connection: Connection, service: str, to: str = "head") -> tuple[str | None, str | None]:
+    """Brings the schema of one service to that revision; answers the revisions before and after."""
     scripts = ScriptDirectory(str(Path(str(files(f"signalbox_{service}"))) / "migrations"))
     context = MigrationContext.configure(
         connection,
         opts={
             "version_table_schema": service,
             "version_table": "schema_version",
-            "fn": lambda revision, _context: scripts._upgrade_revs("head", revision),  # noqa: SLF001 - what `alembic upgrade` itself calls
+            "fn": lambda revision, _context: scripts._upgrade_revs(to, revision),  # noqa: SLF001 - what `alembic upgrade` itself calls
             "script": scripts,
         },
     )
