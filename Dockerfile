@@ -17,12 +17,13 @@ RUN --mount=type=cache,target=/root/.cache/uv \
 FROM python:3.11-slim-bookworm AS runtime
 # The standard library comes without bytecode, and a container that cannot write would compile it at each start.
 # /credentials is where `signalbox credentials` writes, /secrets where services keep the keys of their secrets,
-# /sandboxes where those are kept: a new volume there takes over its owner.
+# /sandboxes and /git where those are kept: a new volume there takes over its owner.
 RUN python -m compileall -q -x '/(site-packages|tests?)/' /usr/local/lib/python3.11 \
     && groupadd --gid 10001 signalbox \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin signalbox \
     && install --directory --owner 10001 --group 10001 /credentials \
     && install --directory --owner 10001 --group 10001 --mode 0700 /secrets \
+    && install --directory --owner 10001 --group 10001 --mode 0700 /git \
     && install --directory --owner 10001 --group 10001 --mode 0711 /sandboxes
 COPY --from=builder /app/.venv /app/.venv
 ARG SERVICE
@@ -54,6 +55,11 @@ CMD ["python", "-m", "signalbox_common.start", "signalbox_tasks.app"]
 FROM runtime AS run-sandbox
 CMD ["python", "-m", "signalbox_common.start", "signalbox_sandbox.app"]
 FROM runtime AS run-git
+USER root
+RUN apt-get update -qq \
+    && apt-get install -y -qq --no-install-recommends git openssh-client \
+    && rm -rf /var/lib/apt/lists/*
+USER 10001:10001
 CMD ["python", "-m", "signalbox_common.start", "signalbox_git.app"]
 FROM runtime AS run-cli
 ENTRYPOINT ["signalbox"]

@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import socket
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
@@ -12,7 +13,7 @@ import pytest
 
 from signalbox_common import addresses, remote_urls
 from signalbox_common.addresses import PrivateHosts
-from signalbox_git.command import Repository
+from signalbox_git.command import GitDirectory
 from signalbox_git.remotes.access import Reach, RemoteRefused
 from signalbox_git.remotes.credentials import Credential, scrubbed
 from signalbox_git.remotes.remote import RemoteRefs, remote
@@ -45,7 +46,7 @@ def reach(tmp_path: Path) -> Reach:
 async def refs_of(
     url: str, reach: Reach, credential: Credential | None = None, host_keys: str | None = None
 ) -> tuple[RemoteRefs, str | None]:
-    scratch = Repository.make(reach.root.parent / "scratch")
+    scratch = GitDirectory.make(reach.root.parent / "scratch")
     async with remote(remote_urls.parse(url), credential, reach, host_keys) as found:
         return await found.refs(scratch), found.access.host_keys()
 
@@ -60,7 +61,7 @@ async def test_it_is_fetched_with_its_token(http: HttpRemote, reach: Reach, tmp_
     url = http.url("app.git")
     found, _ = await refs_of(url, reach, Credential(TOKEN))
     assert (found.head, sorted(found.refs)) == ("main", ["HEAD", "refs/heads/main"])
-    mirror = Repository.make(tmp_path / "mirror")
+    mirror = GitDirectory.make(tmp_path / "mirror")
     heard: list[bytes] = []
     async with remote(remote_urls.parse(url), Credential(TOKEN), reach) as there:
         await there.fetch(mirror, ALL, within=30, hear=heard.append)
@@ -143,9 +144,12 @@ async def test_in_the_clear_only_to_hosts_of_ones_own(
     assert why.reason == "insecure"
 
 
-async def test_the_token_is_shown_to_nobody_else(http: HttpRemote, reach: Reach, tmp_path: Path) -> None:
+async def test_the_token_is_shown_to_nobody_else(
+    http: HttpRemote, reach: Reach, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In no argument and in no environment while git runs, in no file, and in no word that comes out."""
     seen: list[bytes] = []
+    monkeypatch.setattr(tempfile, "tempdir", tempfile.mkdtemp(prefix="sbx-"))
 
     def spy(handler: object) -> bool:
         del handler
@@ -159,7 +163,8 @@ async def test_the_token_is_shown_to_nobody_else(http: HttpRemote, reach: Reach,
     await refs_of(http.url("app.git"), reach, Credential(TOKEN))
     assert any(b"ls-remote" in each for each in seen)
     assert not any(TOKEN.encode() in each for each in seen)
-    assert not list(Path("/tmp").glob("signalbox-git-*/credential.sock"))
+    assert not list(Path(tempfile.gettempdir()).iterdir())
+    Path(tempfile.gettempdir()).rmdir()
     told = f"https://x:{TOKEN}@host, Basic {'eC1hY2Nlc3MtdG9rZW46Y2FuYXJ5LXRva2VuLTRmMWQ5YQ=='}"
     assert TOKEN not in scrubbed(told, Credential(TOKEN))
     assert "eC1hY2" not in scrubbed(told, Credential(TOKEN))

@@ -24,7 +24,7 @@ UNAUTHENTICATED, EXPIRED, ENDED = "401 unauthenticated", "401 token_expired", "4
 NO_SCOPE, IN_PERSON = "403 insufficient_scope", "403 session_required"
 TOO_LOW, ADMINS_ONLY = "403 role_too_low", "403 admin_required"
 NO_PROJECT, NO_OPERATION = "404 project_not_found", "404 operation_not_found"
-NO_SANDBOX = "404 sandbox_not_found"
+NO_SANDBOX, NO_REPOSITORY = "404 sandbox_not_found", "404 repository_not_found"
 NO_SESSION, NO_TOKEN = "404 session_not_found", "404 token_not_found"
 
 BELOW = {"owner": "maintainer", "maintainer": "developer", "developer": "viewer", "admin": "somebody"}
@@ -35,6 +35,7 @@ SANDBOX = "/api/v1/sandboxes/{sandbox_id}"
 FILES = f"{SANDBOX}/files"
 PROCESS = f"{SANDBOX}/processes/{{key}}"
 PORT = f"{SANDBOX}/ports/{{port}}"
+REPOSITORY = "/api/v1/repositories/{repository_id}"
 TEMPLATES = ("/api/v1/templates", "/api/v1/projects/{project_id}/templates")
 KIND = "/api/v1/kinds/{plural}"
 ONE = f"{KIND}/{{name}}"
@@ -94,6 +95,12 @@ def in_sandbox(route: str, right: str, answer: str) -> Row:
     """As in its project; to everybody else there is no such sandbox."""
     low = TOO_LOW if right in BELOW else None
     return Row(route, right, answer, low=low, stranger=NO_SANDBOX, admin=NO_SANDBOX)
+
+
+def in_repository(route: str, right: str, answer: str) -> Row:
+    """The same of a repository."""
+    low = TOO_LOW if right in BELOW else None
+    return Row(route, right, answer, low=low, stranger=NO_REPOSITORY, admin=NO_REPOSITORY)
 
 
 def of_member(route: str, answer: str, others: str) -> Row:
@@ -234,6 +241,19 @@ ROWS = (
     in_sandbox(f"POST {SANDBOX}/pause", "developer", "200"),
     in_sandbox(f"POST {SANDBOX}/resume", "developer", "200"),
     in_sandbox(f"DELETE {SANDBOX}", "developer", "200"),
+    in_project("POST /api/v1/repositories", "developer", "201"),
+    in_project("GET /api/v1/repositories", "viewer", "200"),
+    in_project("POST /api/v1/projects/{project_id}/repositories", "developer", "201"),
+    in_project("GET /api/v1/projects/{project_id}/repositories", "viewer", "200"),
+    *(
+        in_repository(f"GET {REPOSITORY}{path}", "viewer", "200")
+        for path in ("", "/branches", "/tags", "/commits", "/commits/{revision}", "/tree", "/file", "/diff")
+    ),
+    in_repository(f"GET {REPOSITORY}/blame", "viewer", "200"),
+    in_repository(f"POST {REPOSITORY}/test", "developer", "200"),
+    in_repository(f"POST {REPOSITORY}/fetch", "developer", "200"),
+    in_repository(f"PATCH {REPOSITORY}", "developer", "200"),
+    in_repository(f"DELETE {REPOSITORY}", "developer", "204"),
     #
     in_project("GET /api/v1/info", "viewer", "200", None),  # what a token may do is for its holder to see
     of_member("GET /api/v1/operations/{operation_id}", "200", NO_OPERATION),
@@ -323,6 +343,7 @@ MEMBER = {"user_id": "member_id"}
 
 WAITING = Words(path={"key": "waits"})
 A_TEMPLATE = {"template": "tools"}
+ELSEWHERE = "https://forge.invalid/{number}.git"
 AT_PORT = Words(path={"port": "8123", "path": "page"})
 
 WORDS = {
@@ -366,6 +387,13 @@ WORDS = {
     "GET /preview/{link}/{path}": Words(path={"link": "bm9uZQ", "path": "page"}),
     f"PUT {SANDBOX}/timeout": Words({"timeout": 600}),
     f"PUT {SANDBOX}/network": Words({"network": "none"}),
+    "POST /api/v1/repositories": Words({"projectId": "{project_id}", "url": ELSEWHERE}),
+    "GET /api/v1/repositories": Words(query={"projectId": "{project_id}"}),
+    "POST /api/v1/projects/{project_id}/repositories": Words({"url": ELSEWHERE}),
+    f"GET {REPOSITORY}/commits/{{revision}}": Words(path={"revision": "main"}),
+    f"GET {REPOSITORY}/file": Words(query={"path": "README.md"}),
+    f"GET {REPOSITORY}/blame": Words(query={"path": "README.md"}),
+    f"PATCH {REPOSITORY}": Words({"name": "renamed"}),
     f"PUT {FILES}": Words(query={"path": "file"}, content=b"content"),
     f"GET {FILES}": Words(query={"path": "file"}),
     f"GET {FILES}/stat": Words(query={"path": "file"}),

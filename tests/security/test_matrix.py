@@ -19,6 +19,8 @@ from signalbox_gateway.settings import GatewaySettings
 from tests.security.matrix import REFUSED, ROWS, WORDS, Row, Words
 from tests.security.world import NAMES, World, ids_of, missing
 from tests.support.installation import Installation
+from tests.support.repositories import running_git
+from tests.support.run import new_folder
 from tests.support.sandboxes import running_sandboxes
 
 pytestmark = pytest.mark.fresh  # every right of everybody is tried
@@ -40,9 +42,10 @@ async def world_of(installation: Installation) -> AsyncIterator[World]:
         installation.running_auth(admin=True),
         installation.running_catalog(),
         running_sandboxes(installation),
+        running_git(installation, new_folder("git")) as repositories,
         installation.gateway() as http,
     ):
-        world = World(installation, http)
+        world = World(installation, http, repositories)
         await world.build()
         yield world
 

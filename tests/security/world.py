@@ -4,16 +4,19 @@ import asyncio
 import re
 from collections import ChainMap
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from signalbox_common.keys import uuid7
+from signalbox_common.testing import eventually
 from tests.security.matrix import BELOW, ROWS, SKILL_PACKAGE, WORDS, ZIP, Row, Words
 from tests.support.factories import Person, bearer, registered, signed_in
 from tests.support.forgery import Signer
 from tests.support.installation import ADMIN_PASSWORD, PASSWORD, Http, Installation
 from tests.support.pace import promptly
+from tests.support.remotes import new_repository
 
 KINDS = "/api/v1/kinds"
 ROLES = ("maintainer", "developer", "viewer")
@@ -50,9 +53,11 @@ class Things(dict[str, str]):
 
 
 class World:
-    def __init__(self, installation: Installation, http: Http) -> None:
+    def __init__(self, installation: Installation, http: Http, repositories: Path) -> None:
+        """Below that folder lie repositories that may be given as paths."""
         self._installation = installation
         self._http = http
+        self._repositories = repositories
         self.people: dict[str, Person] = {}
         self.things = Things()
         self.strangers = Things()
@@ -115,7 +120,7 @@ class World:
         ]
         where = {"namespace": self.things["namespace"]}
         theirs += [await self._get(f"{KINDS}/{plural}", owner, **where) for plural in ("ghosts", "skills")]
-        theirs += [await self._get(f"{project}/sandboxes", owner)]
+        theirs += [await self._get(f"{project}/{things}", owner) for things in ("sandboxes", "repositories")]
         return [*theirs, await self._get(f"/api/v1/users/{self.things['user_id']}", admin)]
 
     # -- how it comes to be ----------------------------------------------------------------------------
@@ -151,6 +156,7 @@ class World:
         for things, headers, prefix in ((self.things, owner, "our"), (self.strangers, stranger, "their")):
             await self._build_resources(things, headers, prefix)
             await self._build_sandbox(things, headers)
+            await self._build_repository(things, headers, prefix)
 
     async def _build_resources(self, things: Things, headers: dict[str, str], prefix: str) -> None:
         """A ghost, and a skill with a package."""
@@ -179,6 +185,20 @@ class World:
             headers=headers,
         )
         assert started.status_code == 201, started.text
+
+    async def _build_repository(self, things: Things, headers: dict[str, str], prefix: str) -> None:
+        """One that has been fetched."""
+        path = new_repository(self._repositories / f"{prefix}.git")
+        body = {"projectId": things["project_id"], "url": str(path)}
+        made = await self._http.post("/api/v1/repositories", json=body, headers=headers)
+        assert made.status_code == 201, made.text
+        things["repository_id"] = made.json()["id"]
+
+        async def fetched() -> bool:
+            found = await self._get(f"/api/v1/repositories/{things['repository_id']}", headers)
+            return bool(found["status"] == "ready")
+
+        await eventually(fetched, what="the repository is fetched")
 
     async def _add_member(self, project: str, person: Person, role: str) -> str:
         """The operation that it was."""

@@ -130,6 +130,13 @@ class _Server(ThreadingHTTPServer):
         """Clients that go away are no errors here."""
 
 
+def answering(status: int, name: str, handler: _Handler) -> bool:
+    """Instead of that repository."""
+    if name in handler.path:
+        handler.answer(status)
+    return name in handler.path
+
+
 def _basic(token: str) -> str:
     return "Basic " + base64.b64encode(f"{USER}:{token}".encode()).decode()
 

@@ -47,6 +47,8 @@ from signalbox_gateway.routes import (
     operations,
     packages,
     projects,
+    repositories,
+    repository_contents,
     sandbox_files,
     sandbox_ports,
     sandbox_programs,
@@ -77,6 +79,8 @@ ROUTES = (
     packages,  # before kinds: `skills` is one of them
     kinds,
     apply,
+    repositories,
+    repository_contents,
     sandboxes,
     sandbox_programs,
     sandbox_files,

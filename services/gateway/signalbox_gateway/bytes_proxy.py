@@ -43,7 +43,9 @@ class BytesProxy:
             answer = await client.pass_on(place.route, _chunks(request), **place.names)
         return Response(answer, media_type="application/json")
 
-    async def download(self, asker: Asker, place: Place, offset: int = 0) -> Response:
+    async def download(
+        self, asker: Asker, place: Place, offset: int = 0, media_type: str = "application/octet-stream"
+    ) -> Response:
         """From an offset on; who is cut asks for the rest from the next byte on."""
         opened = await _Opened.of(self._client(asker, place), place, offset)
         headers = {
@@ -52,7 +54,7 @@ class BytesProxy:
             "Content-Disposition": "attachment",
             **({"Content-Length": str(opened.body.left)} if opened.body.left is not None else {}),
         }
-        return StreamedBody(aiter(opened.body), opened.close, "application/octet-stream", headers)
+        return StreamedBody(aiter(opened.body), opened.close, media_type, headers)
 
     async def events(self, request: Request, asker: Asker, place: Place, offset: int = 0) -> Response:
         """Each with the offset after it as its id, so that a browser that connects again misses nothing."""

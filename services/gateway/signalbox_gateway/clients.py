@@ -16,6 +16,7 @@ from signalbox_common.contracts.auth import Identify
 from signalbox_common.contracts.auth import Identity as WhoItIs
 from signalbox_common.contracts.base import Ask, Command, GrantScope, Query, Reply
 from signalbox_common.contracts.base import Request as MessageToOwner
+from signalbox_common.contracts.git import FindRepository
 from signalbox_common.contracts.operations import (
     CancelOperation,
     GetOperation,
@@ -65,6 +66,7 @@ class Clients:
         self.identity = Identity(bus)
         self.bytes = BytesProxy(self.identity)
         self._sandboxes: TtlCache[uuid.UUID] = TtlCache()
+        self._repositories: TtlCache[uuid.UUID] = TtlCache()
         self.packages = Bucket(bus.connection, PACKAGES)
         self._command_ids = CommandIds(secret_key)
         self.operation_ids = OperationIds(secret_key)
@@ -100,6 +102,14 @@ class Clients:
         if known is None:
             known = (await self.query(None, FindSandbox(sandbox=sandbox))).value().project
             self._sandboxes.put(sandbox, known, float("inf"))
+        return known
+
+    async def project_of_repository(self, repository: uuid.UUID) -> uuid.UUID:
+        """As of a sandbox."""
+        known = self._repositories.get(repository)
+        if known is None:
+            known = (await self.query(None, FindRepository(repository=repository))).value().project
+            self._repositories.put(repository, known, float("inf"))
         return known
 
     def command_id(self, asker: Asker | None, incoming: RequestContext) -> uuid.UUID:

@@ -116,6 +116,11 @@ class SandboxNotFound(NotFound):
     detail = "There is no such sandbox."
 
 
+class RepositoryNotFound(NotFound):
+    code = "repository_not_found"
+    detail = "There is no such repository."
+
+
 class PreviewEnded(SignalboxError):
     status = 410
     code = "preview_ended"

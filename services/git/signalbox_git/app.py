@@ -1,12 +1,46 @@
 """Composition root of the git service."""
 
+import time
+
+from signalbox_common.addresses import PrivateHosts
 from signalbox_common.runtime import Service, run
+from signalbox_git import handlers
+from signalbox_git.data.contents import ContentRoutes
+from signalbox_git.mirrors.mirrors import Mirrors
+from signalbox_git.remotes.access import Reach
+from signalbox_git.service.contents import Contents
+from signalbox_git.service.prober import Prober
+from signalbox_git.service.projects import Projects
+from signalbox_git.service.repositories import Repositories
+from signalbox_git.service.sources import Sources
 from signalbox_git.settings import GitSettings
+from signalbox_git.work.fetcher import Fetcher
+from signalbox_git.work.tidying import Tidying
+
+_MIB = 1024 * 1024
 
 
 def build(settings: GitSettings) -> Service:
     app = Service(settings)
-    app.keep_secrets(settings)
+    secrets = app.keep_secrets(settings)
+    reach = Reach(settings.git_root, PrivateHosts.parse(settings.private_hosts), settings.git_ca_file)
+    mirrors = Mirrors(
+        settings.mirrors, reach, budget=settings.mirrors_mb * _MIB, fetch_within=settings.fetch_timeout
+    )
+    sources = Sources(secrets)
+    repositories = Repositories(
+        app.database, app.work, secrets, secret_key=settings.secret_key.get_secret_value()
+    )
+    contents = Contents(
+        app.database, app.work, mirrors, url=settings.data_address(), freshness=settings.mirror_freshness
+    )
+    handlers.register(app.bus, repositories, Prober(app.database, mirrors, sources), contents, Projects())
+    ContentRoutes(contents).register(app.data)
+    Fetcher(app.database, mirrors, sources, clock=time.time).register(app.work)
+    tidying = Tidying(
+        app.database, secrets, mirrors, settings.mirrors, kept_days=settings.repositories_kept_days
+    )
+    app.tidy = tidying.tidy
     return app
 
 

@@ -86,21 +86,23 @@ class AnsweredTooMuch(Exception):
 
 
 @dataclass(frozen=True)
-class Repository:
+class GitDirectory:
     """A bare one, or what stands for one while something is made."""
 
     folder: Path
     env: Mapping[str, str] = field(default_factory=dict)
+    inherits: tuple[int, ...] = ()
+    """Descriptors of locks, which hold as long as what was started under them, though we are killed."""
 
     @staticmethod
-    def make(folder: Path) -> "Repository":
+    def make(folder: Path, inherits: tuple[int, ...] = ()) -> "GitDirectory":
         """A bare one as `git init` makes it, with nothing of anybody's templates; one that is there stays."""
         for name in ("objects/pack", "objects/info", "refs"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         (folder / "config").write_text(_BARE, encoding="ascii")
         if not (folder / "HEAD").exists():  # last: what has one is a repository
             (folder / "HEAD").write_text("ref: refs/heads/none\n", encoding="ascii")
-        return Repository(folder)
+        return GitDirectory(folder, inherits=inherits)
 
     async def run(
         self,
@@ -127,6 +129,7 @@ class Repository:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
+            pass_fds=self.inherits,
         )
         try:
             async with asyncio.timeout(within):

@@ -1,9 +1,44 @@
 """The environment of the git service."""
 
+from pathlib import Path
 from typing import Literal
 
+from pydantic import Field, field_validator
+
+from signalbox_common.addresses import PrivateHosts
 from signalbox_common.settings import SecretStoreSettings
 
 
 class GitSettings(SecretStoreSettings):
     service: Literal["git"] = "git"
+    git_root: Path = Path(".signalbox/repositories")
+    """Below it lie repositories that may be given as paths on this machine."""
+    mirrors: Path = Path(".signalbox/mirrors")
+    """Where mirrors are kept, on a disk that all instances share."""
+    trees: Path = Path(".signalbox/trees")
+    """Where checkouts are prepared for sandboxes, on a disk that their nodes share."""
+    mirrors_mb: int = Field(default=20_480, ge=1)
+    """What all mirrors may take of the disk; those that nobody has used for longest go first."""
+    mirror_freshness: float = Field(default=30.0, ge=0)
+    """Seconds after which whoever looks into a repository has it fetched again."""
+    fetch_timeout: float = Field(default=900.0, gt=0)
+    """Seconds that one fetch may take."""
+    private_hosts: str = ""
+    """Hosts and networks at private addresses that remotes may be at all the same, separated by commas."""
+    git_ca_file: Path | None = None
+    """Certificates of the authorities that remotes are checked with, if not those of the machine."""
+    data_url: str | None = None
+    """Where others reach the data plane of this instance, if that is not where it listens."""
+    repositories_kept_days: int = Field(default=30, ge=1)
+    """How long the records of deleted ones stay."""
+
+    @field_validator("private_hosts")
+    @classmethod
+    def _are_hosts(cls, text: str) -> str:
+        PrivateHosts.parse(text)
+        return text
+
+    def data_address(self) -> str:
+        """As others are told of it."""
+        listen = self.data_url or self.data_listen or ""
+        return listen if listen.startswith(("unix:", "http:", "https:")) else f"http://{listen}"

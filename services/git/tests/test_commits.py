@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from signalbox_git.command import AnsweredTooMuch, GitFailed, Repository, TookTooLong
+from signalbox_git.command import AnsweredTooMuch, GitDirectory, GitFailed, TookTooLong
 from signalbox_git.commits.quarantine import Authorship, Person
 from tests.support.commits import BY, FILES, KINDS, Asked, CommitLab, after, packed, tree_of
 
@@ -129,7 +129,7 @@ async def test_it_ends_with_all_that_it_has_started(lab: CommitLab) -> None:
             yield b"blob\ndata 5\nhello\n"
             await asyncio.sleep(0.01)
 
-    repository = Repository(lab.mirror)
+    repository = GitDirectory(lab.mirror)
     with pytest.raises(TookTooLong):
         await repository.run("fast-import", "--quiet", given=endless(), within=0.5)
     with pytest.raises(AnsweredTooMuch):

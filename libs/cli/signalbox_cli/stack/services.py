@@ -70,6 +70,8 @@ def _program(
         "SIGNALBOX_DATA_LISTEN": f"unix:{home.path / 'run' / (name or service)}.sock",
         "SIGNALBOX_SANDBOXES": str(sandboxes.folder(home)),
         "SIGNALBOX_TREES": str(sandboxes.trees(home)),
+        "SIGNALBOX_GIT_ROOT": os.environ.get("SIGNALBOX_GIT_ROOT") or str(home.path / "repositories"),
+        "SIGNALBOX_MIRRORS": os.environ.get("SIGNALBOX_MIRRORS") or str(home.path / "mirrors"),
         "SIGNALBOX_TEMPLATES": str(sandboxes.templates(home)),
     }
 

@@ -31,7 +31,7 @@ from signalbox_common.programs import OWNERS
 DAY = 24 * 3600.0
 MIB = 1024 * 1024
 
-GENERATION = 11
+GENERATION = 12
 """Grows whenever provisioning changes; an older program refuses to provision a newer installation."""
 
 KEY_BUCKET = "grant-keys"
@@ -178,6 +178,8 @@ SANDBOXES_GONE = FactConsumer("sandbox", "project-gone", ProjectDeleted)
 SANDBOXES_BACK = FactConsumer("sandbox", "project-back", ProjectRestored)
 SANDBOXES_STOP = FactConsumer("sandbox", "run-stop", RunStopRequested)
 SANDBOXES_END = FactConsumer("sandbox", "run-ended", RunEnded)
+REPOSITORIES_GONE = FactConsumer("git", "project-gone", ProjectDeleted)
+REPOSITORIES_BACK = FactConsumer("git", "project-back", ProjectRestored)
 FACT_CONSUMERS: tuple[FactConsumer, ...] = (
     AUDIT,
     PROJECT_GONE,
@@ -186,6 +188,8 @@ FACT_CONSUMERS: tuple[FactConsumer, ...] = (
     SANDBOXES_BACK,
     SANDBOXES_STOP,
     SANDBOXES_END,
+    REPOSITORIES_GONE,
+    REPOSITORIES_BACK,
 )
 """Who reads whose facts; a row here becomes a durable consumer and the permissions for it."""
 

@@ -1,6 +1,5 @@
 """Sandboxes: safe machines that programs run in."""
 
-import asyncio
 import uuid
 from typing import Annotated
 
@@ -11,9 +10,8 @@ from starlette.responses import Response
 from signalbox_common.contracts import sandbox as contract
 from signalbox_common.contracts.paging import Cursor
 from signalbox_common.contracts.sandbox import SandboxStatus
-from signalbox_common.paging import id_cursor
 from signalbox_gateway.identity import CurrentAsker
-from signalbox_gateway.live.access import own_projects
+from signalbox_gateway.routes import everywhere
 from signalbox_gateway.routes.answers import Responses
 from signalbox_gateway.routes.at_sandbox import AtSandbox, SandboxBody
 from signalbox_gateway.routes.here import HOME, ClientsHere, InProject, Sender, passed_on
@@ -21,9 +19,6 @@ from signalbox_gateway.routes.router import Routes
 
 routes = Routes("/api/v1", "sandboxes")
 
-AT_ONCE = 8
-MOST_PROJECTS = 100
-"""Whose sandboxes are listed together."""
 _CREATING: Responses = {
     202: {"description": "It does not run yet; `status` is `creating`.", "model": contract.Sandbox}
 }
@@ -109,19 +104,13 @@ async def list_sandboxes(
     wanted = contract.ListSandboxes(status=status, cursor=cursor, limit=limit)
     if project_id is not None:
         return await Sender(request, clients, asker, project_id).send(wanted)
-    slots = asyncio.Semaphore(AT_ONCE)
-
-    async def of(project: uuid.UUID) -> contract.SandboxPage:
-        async with slots:
-            return (await clients.query(asker, wanted, project=project)).value()
-
-    projects = sorted(await own_projects(clients, asker), reverse=True)[:MOST_PROJECTS]
-    pages = await asyncio.gather(*map(of, projects))
-    found = sorted((item for page in pages for item in page.items), key=lambda item: item.id, reverse=True)
-    more = len(found) > limit or any(page.next_cursor for page in pages)
-    items = tuple(found[:limit])
-    page = contract.SandboxPage(items=items, next_cursor=id_cursor(items[-1].id) if more and items else None)
-    return Response(page.encode(), media_type="application/json")
+    return await everywhere.listed(
+        clients,
+        asker,
+        wanted,
+        limit,
+        lambda items, after: contract.SandboxPage(items=items, next_cursor=after),
+    )
 
 
 @routes.on("GET", "/projects/{project_id}/sandboxes", contract.ListSandboxes)

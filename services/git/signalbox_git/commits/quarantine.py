@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from signalbox_common.changesets import ChangeSet, ChangesRefused
-from signalbox_git.command import Repository
+from signalbox_git.command import GitDirectory
 
 PREFIX = ".quarantine-"
 """Of folders that are there while a commit is made, or since somebody was killed."""
@@ -55,7 +55,7 @@ class Quarantine:
     def __init__(self, mirror: Path, folder: Path) -> None:
         self._mirror = mirror
         self._folder = folder
-        self._git = Repository(folder, {"GIT_INDEX_FILE": str(folder / "index")})
+        self._git = GitDirectory(folder, {"GIT_INDEX_FILE": str(folder / "index")})
 
     @staticmethod
     @asynccontextmanager
@@ -124,7 +124,7 @@ class Quarantine:
 
 
 def _prepare(place: Path, mirror: Path) -> None:
-    Repository.make(place)
+    GitDirectory.make(place)
     (place / "objects/info/alternates").write_bytes(bytes(mirror.resolve() / "objects") + b"\n")
 
 

@@ -3,11 +3,12 @@
 import asyncio
 import shlex
 import shutil
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import gettempdir, mkdtemp
 
 from signalbox_common.addresses import Address, NotPublic, PrivateHosts, Unresolved, resolve
 from signalbox_common.remote_urls import RemoteUrl, Scheme
@@ -23,6 +24,7 @@ _SCRATCH = "signalbox-git-"
 _ALIAS = "remote"
 """What all hosts are called where their keys are kept: there is one at a time."""
 _CONNECTED_WITHIN = 15.0
+_ABANDONED = 24 * 3600.0
 _SSH = (
     *("ssh", "-F", "/dev/null", "-a", "-x", "-T"),
     *("-o", "BatchMode=yes"),
@@ -176,6 +178,14 @@ async def _by_ssh(
         {"GIT_SSH_COMMAND": shlex.join(command), "GIT_SSH_VARIANT": "ssh"},
         known_hosts=known,
     )
+
+
+def remove_scratch() -> None:
+    """Of processes that were killed in the middle."""
+    for path in Path(gettempdir()).glob(f"{_SCRATCH}*"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > _ABANDONED:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 async def _answering(addresses: list[Address], port: int) -> Address:

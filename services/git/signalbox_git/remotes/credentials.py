@@ -8,6 +8,7 @@ import asyncio
 import base64
 import json
 import os
+import shlex
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -57,7 +58,9 @@ class CredentialSocket:
 
     @property
     def helper(self) -> str:
-        return f"cache --socket={self.path}"
+        """Asked to store something where nobody listens any more, git's own would start a daemon for it."""
+        asks = f"git credential-cache --socket={shlex.quote(str(self.path))}"
+        return f'!f() {{ test "$1" = store || {asks} "$1"; }}; f'
 
 
 @asynccontextmanager
@@ -112,17 +115,19 @@ async def agent_with(private_key: str, folder: Path) -> AsyncIterator[Path]:
     """The socket of an agent that has this key alone, and ends with the command. Raises BadKey."""
     path = folder / "agent.sock"
     environment = {"PATH": os.environ.get("PATH", os.defpath), "SSH_AUTH_SOCK": str(path)}
+    # It ends with the command that it was started for, and that one when we close its input, or are killed.
     process = await asyncio.create_subprocess_exec(
-        *("ssh-agent", "-D", "-a", str(path)),
+        *("ssh-agent", "-a", str(path), "sh", "-c", "echo $SSH_AGENT_PID; exec cat"),
         env=environment,
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )
+    agent = 0
     try:
         async with asyncio.timeout(_PATIENCE):
-            if process.stdout is not None:
-                await process.stdout.readline()  # it says where it listens when it does
+            said = await process.stdout.readline() if process.stdout is not None else b""
+        agent = int(said or b"0")
         adding = await asyncio.create_subprocess_exec(
             *("ssh-add", "-q", "-"),
             env=environment | {"SSH_ASKPASS_REQUIRE": "never", "DISPLAY": ""},
@@ -137,8 +142,11 @@ async def agent_with(private_key: str, folder: Path) -> AsyncIterator[Path]:
             raise BadKey
         yield path
     finally:
-        with suppress(ProcessLookupError):
-            process.send_signal(signal.SIGTERM)
+        if agent:
+            with suppress(ProcessLookupError):
+                os.kill(agent, signal.SIGTERM)
+        if process.stdin is not None:
+            process.stdin.close()
         await process.wait()
 
 

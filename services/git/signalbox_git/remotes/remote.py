@@ -6,12 +6,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from signalbox_common.remote_urls import RemoteUrl
-from signalbox_git.command import AnsweredTooMuch, GitFailed, Repository, TookTooLong
+from signalbox_git.command import AnsweredTooMuch, GitDirectory, GitFailed, TookTooLong
+from signalbox_git.domain import HEADS, TAGS
 from signalbox_git.remotes.access import Access, Reach, RemoteRefused, access
 from signalbox_git.remotes.credentials import Credential, scrubbed
 
 _LOOKED_WITHIN = 30.0
-_HEAD = "HEAD"
+_HEAD, _PEELED = "HEAD", "^{}"
 _REASONS: tuple[tuple[str, str, str, bool], ...] = (
     ("host_key_changed", "host key verification failed", "The host shows another key than before.", False),
     ("unreachable", "connection refused", "The host does not answer.", True),
@@ -38,6 +39,15 @@ class RemoteRefs:
     """The branch that it begins with."""
     refs: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def mirrored(self) -> dict[str, str]:
+        """Branches and tags: forges have much beside them."""
+        return {
+            name: value
+            for name, value in self.refs.items()
+            if name.startswith((HEADS, TAGS)) and not name.endswith(_PEELED)
+        }
+
 
 @dataclass(frozen=True)
 class Remote:
@@ -45,25 +55,24 @@ class Remote:
     credential: Credential | None
     access: Access
 
-    async def refs(self, scratch: Repository, *patterns: str) -> RemoteRefs:
+    async def refs(self, scratch: GitDirectory, *patterns: str) -> RemoteRefs:
         """All, or those that match; raises RemoteRefused."""
         arguments = ("ls-remote", "--symref", "--end-of-options", self.access.argument, *patterns)
         return _refs_of(await self._ask(scratch, *arguments, within=_LOOKED_WITHIN))
 
     async def fetch(
         self,
-        mirror: Repository,
+        mirror: GitDirectory,
         refspecs: Sequence[str],
         *,
         within: float,
-        options: Sequence[str] = (),
         hear: Callable[[bytes], None] | None = None,
     ) -> None:
         """Raises RemoteRefused."""
         await self._ask(
             mirror,
             *("fetch", "--prune", "--no-tags", "--no-auto-maintenance", "--no-write-fetch-head"),
-            *("--force", "--progress", *options),
+            *("--force", "--no-show-forced-updates", "--progress"),
             *("--end-of-options", self.access.argument, *refspecs),
             within=within,
             hear=hear,
@@ -71,7 +80,7 @@ class Remote:
 
     async def _ask(
         self,
-        repository: Repository,
+        repository: GitDirectory,
         *arguments: str,
         within: float,
         hear: Callable[[bytes], None] | None = None,

@@ -1,1 +1,0 @@
-"""Contracts of the git service; it answers the contracts of every owner and has none of its own yet."""

@@ -1,0 +1,6 @@
+"""Contracts of the git service: repositories, what is in them, and checkouts of them."""
+
+from signalbox_common.contracts.git.base import *
+from signalbox_common.contracts.git.browsing import *
+from signalbox_common.contracts.git.checkouts import *
+from signalbox_common.contracts.git.repositories import *

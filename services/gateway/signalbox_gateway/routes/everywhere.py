@@ -1,0 +1,64 @@
+"""Lists of what is in several projects: newest first, as far as the asker may read."""
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from starlette.responses import Response
+
+from signalbox_common.contracts import base
+from signalbox_common.contracts.base import Reply
+from signalbox_common.paging import id_cursor
+from signalbox_gateway.clients import Clients
+from signalbox_gateway.identity import Asker
+from signalbox_gateway.live.access import own_projects
+
+AT_ONCE = 8
+MOST_PROJECTS = 100
+"""Whose things are listed together."""
+
+
+class _Thing(Protocol):
+    @property
+    def id(self) -> uuid.UUID: ...
+
+
+class _Page(Protocol):
+    @property
+    def items(self) -> "tuple[Any, ...]": ...
+
+    @property
+    def next_cursor(self) -> str | None: ...
+
+
+P = TypeVar("P", bound=Reply)
+
+
+async def listed(
+    clients: Clients,
+    asker: Asker,
+    wanted: base.Query[P],
+    limit: int,
+    made: Callable[[tuple[Any, ...], str | None], P],
+) -> Response:
+    """Ids grow with time, so that each project begins where the page before has ended."""
+    slots = asyncio.Semaphore(AT_ONCE)
+
+    async def of(project: uuid.UUID) -> _Page:
+        async with slots:
+            page: Any = (await clients.query(asker, wanted, project=project)).value()
+            found: _Page = page
+            return found
+
+    projects = sorted(await own_projects(clients, asker), reverse=True)[:MOST_PROJECTS]
+    pages = await asyncio.gather(*map(of, projects))
+    found = sorted((item for page in pages for item in page.items), key=_id_of, reverse=True)
+    more = len(found) > limit or any(page.next_cursor for page in pages)
+    items = tuple(found[:limit])
+    page = made(items, id_cursor(_id_of(items[-1])) if more and items else None)
+    return Response(page.encode(), media_type="application/json")
+
+
+def _id_of(item: _Thing) -> uuid.UUID:
+    return item.id

@@ -1,0 +1,132 @@
+"""Repositories and checkouts as records."""
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from signalbox_common.contracts.git import CheckoutState, Forge, RepositoryStatus
+
+HEADS, TAGS = "refs/heads/", "refs/tags/"
+SHOWN = 300
+"""Characters of a reason that are kept."""
+
+
+@dataclass(frozen=True)
+class Repository:
+    id: uuid.UUID
+    project_id: uuid.UUID
+    name: str
+    url: str
+    forge: Forge
+    default_branch: str | None
+    """As somebody has said, or else as the remote does."""
+    credential: uuid.UUID | None
+    """Under which name it is kept: another one has another."""
+    setup: tuple[str, ...]
+    created_by: uuid.UUID
+    created_at: datetime
+    updated_at: datetime
+    status: RepositoryStatus = RepositoryStatus.PENDING
+    reason: str | None = None
+    detail: str | None = None
+    host_keys: str | None = None
+    fetched_at: datetime | None = None
+    size_bytes: int | None = None
+    deleted_at: datetime | None = None
+
+    def fetched(self, moment: datetime, head: str | None, size: int, host_keys: str | None) -> "Repository":
+        return replace(
+            self,
+            status=RepositoryStatus.READY,
+            reason=None,
+            detail=None,
+            default_branch=self.default_branch or head,
+            host_keys=self.host_keys or host_keys,
+            fetched_at=moment,
+            size_bytes=size,
+        )
+
+    def refused(self, reason: str, detail: str) -> "Repository":
+        return replace(self, status=RepositoryStatus.FAILED, reason=reason, detail=detail[:SHOWN])
+
+
+def forge_of(host: str) -> Forge:
+    """Where nobody has said what is there."""
+    return Forge.GITHUB if host == "github.com" else Forge.GIT
+
+
+@dataclass(frozen=True)
+class CheckoutOptions:
+    """What trees of one commit differ by."""
+
+    branch: str
+    depth: int = 50
+    sparse: tuple[str, ...] = ()
+    submodules: bool = False
+    lfs: bool = False
+
+    def encode(self) -> dict[str, Any]:
+        return {
+            "branch": self.branch,
+            "depth": self.depth,
+            "sparse": sorted(set(self.sparse)),
+            "submodules": self.submodules,
+            "lfs": self.lfs,
+        }
+
+    @staticmethod
+    def decode(values: Mapping[str, Any]) -> "CheckoutOptions":
+        return CheckoutOptions(**{**values, "sparse": tuple(values["sparse"])})
+
+    @property
+    def digest(self) -> str:
+        """Part of the name of the folder."""
+        written = json.dumps(self.encode(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(written.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Checkout:
+    id: uuid.UUID
+    project_id: uuid.UUID
+    repository_id: uuid.UUID
+    run: uuid.UUID | None
+    ref: str | None
+    new_branch: bool
+    options: Mapping[str, Any]
+    """As they were asked for; the branch may still be open."""
+    created_by: uuid.UUID
+    created_at: datetime
+    state: CheckoutState = CheckoutState.PREPARING
+    commit: str | None = None
+    branch: str | None = None
+    base: str | None = None
+    error: Mapping[str, Any] | None = None
+    folder: str | None = None
+    """Of its tree, below those of the project."""
+    claimed_until: datetime | None = None
+    """Until then it stays though nobody has it; none while a sandbox or a run does."""
+    version: int = 1
+
+    def ready(self, *, commit: str, branch: str, base: str, folder: str) -> "Checkout":
+        return replace(
+            self,
+            state=CheckoutState.READY,
+            commit=commit,
+            branch=branch,
+            base=base,
+            folder=folder,
+            error=None,
+            version=self.version + 1,
+        )
+
+    def failed(self, code: str, detail: str, *, retryable: bool = False) -> "Checkout":
+        error = {"code": code, "detail": detail[:SHOWN], "retryable": retryable}
+        return replace(self, state=CheckoutState.FAILED, error=error, version=self.version + 1)
+
+    def released(self) -> "Checkout":
+        return replace(self, state=CheckoutState.RELEASED, folder=None, version=self.version + 1)

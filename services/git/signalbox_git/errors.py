@@ -1,0 +1,80 @@
+"""What the git service refuses."""
+
+from signalbox_common.contracts.base import FieldError
+from signalbox_common.errors import Conflict, Invalid, NotFound, SignalboxError, Unavailable
+
+
+class RepositoryNotFound(NotFound):
+    code = "repository_not_found"
+    detail = "There is no such repository."
+
+
+class RevisionNotFound(NotFound):
+    code = "revision_not_found"
+    detail = "The repository has no such branch, tag or commit, as far as it was fetched."
+
+
+class PathNotFound(NotFound):
+    code = "path_not_found"
+    detail = "There is no such path at this revision."
+
+
+class CheckoutNotFound(NotFound):
+    code = "checkout_not_found"
+    detail = "There is no such checkout."
+
+
+class RepositoryExists(Conflict):
+    code = "repository_exists"
+    detail = "The project has a repository of this name, or at this address."
+
+
+class CredentialNeeded(Invalid):
+    code = "credential_needed"
+    detail = "Another host is not shown the credential of this one: give its own, or remove it."
+    errors = (
+        FieldError(field="credential", message="is needed with another host", code="credential_needed"),
+    )
+
+
+class NothingToChange(Invalid):
+    code = "nothing_to_change"
+    detail = "The request changes nothing."
+
+
+class ProjectGone(Conflict):
+    code = "project_gone"
+    detail = "The project was deleted."
+
+
+class RunEnded(Conflict):
+    code = "run_ended"
+    detail = "The run has ended, or is about to."
+
+
+class FetchFailed(Conflict):
+    code = "fetch_failed"
+    detail = "The repository cannot be fetched."
+
+
+class NotFetchedYet(Unavailable):
+    code = Unavailable.code
+    detail = "The repository is being fetched for the first time: ask again in a moment."
+    retry_after = 2
+
+
+class TooMuch(Invalid):
+    status = 413
+    code = "too_much"
+    detail = "This is more than is shown at once."
+
+
+class RemoteAway(SignalboxError):
+    status = 502
+    code = "remote_away"
+    detail = "The remote cannot be reached at the moment."
+
+
+class CheckoutFailed(Conflict):
+    code = "checkout_failed"
+    detail = "The checkout cannot be made."

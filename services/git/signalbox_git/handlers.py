@@ -1,0 +1,31 @@
+"""Which use case answers which contract."""
+
+from signalbox_common.bus import ServiceBus
+from signalbox_common.contracts import git as contract
+from signalbox_common.contracts.streams import REPOSITORIES_BACK, REPOSITORIES_GONE
+from signalbox_git.service.contents import Contents
+from signalbox_git.service.prober import Prober
+from signalbox_git.service.projects import Projects
+from signalbox_git.service.repositories import Repositories
+
+
+def register(
+    bus: ServiceBus, repositories: Repositories, prober: Prober, contents: Contents, projects: Projects
+) -> None:
+    bus.on_ask(contract.AddRepository, own_transaction=True)(repositories.add)
+    bus.on_ask(contract.UpdateRepository, own_transaction=True)(repositories.update)
+    bus.on_command(contract.DeleteRepository)(repositories.delete)
+    bus.on_command(contract.FetchRepository)(repositories.fetch)
+    bus.on_query(contract.GetRepository)(repositories.get)
+    bus.on_query(contract.ListRepositories)(repositories.page)
+    bus.on_query(contract.FindRepository)(repositories.place)
+    bus.on_ask(contract.TestRepository)(prober.test)
+    bus.on_query(contract.ListBranches)(contents.branches)
+    bus.on_query(contract.ListTags)(contents.tags)
+    bus.on_query(contract.ListCommits)(contents.commits)
+    bus.on_query(contract.ShowCommit)(contents.show)
+    bus.on_query(contract.ListTree)(contents.tree)
+    bus.on_query(contract.GetBlame)(contents.blame)
+    bus.on_query(contract.LocateGit)(contents.locate)
+    bus.on_fact(REPOSITORIES_GONE)(projects.gone)
+    bus.on_fact(REPOSITORIES_BACK)(projects.back)

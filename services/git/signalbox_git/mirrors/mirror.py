@@ -1,0 +1,187 @@
+"""One mirror on the disk, and what is known of it beside what git keeps."""
+
+import asyncio
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from signalbox_git.command import GitDirectory, GitFailed
+from signalbox_git.domain import HEADS as HEADS_OF
+from signalbox_git.domain import TAGS as TAGS_OF
+from signalbox_git.mirrors import locks
+
+HEADS = f"+{HEADS_OF}*:{HEADS_OF}*"
+TAGS = f"+{TAGS_OF}*:{TAGS_OF}*"
+OWN = "refs/signalbox/"
+"""Below it are refs of ours, which no fetch touches."""
+_BLOCK = 512
+_ABANDONED = 3600.0
+_GONE = ".gone-"
+_CORRUPT = re.compile(
+    r"bad object|corrupt|loose object|not a git repository|unable to read|could not read [0-9a-f]{40}"
+    r"|packfile .* (cannot|does not|is)|inflate|missing (blob|tree|commit|object)|bad (signature|tree|ref)"
+    r"|unresolved deltas|invalid sha1 pointer|is not a valid object|unable to find",
+    re.IGNORECASE,
+)
+
+
+class MirrorBroken(Exception):
+    """What should be on our own disk is not."""
+
+
+def looks_corrupt(error: GitFailed) -> bool:
+    """Whether what git complains of may be on our own disk."""
+    return _CORRUPT.search(error.complaint) is not None
+
+
+def _digest(url: str) -> str:
+    return hashlib.sha256(url.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """`<repository>-<what its address says>`: another address is another mirror."""
+
+    folder: Path
+
+    @staticmethod
+    def of(root: Path, project: uuid.UUID, repository: uuid.UUID, url: str) -> "Mirror":
+        return Mirror(root / str(project) / f"{repository}-{_digest(url)}")
+
+    def is_at(self, url: str) -> bool:
+        return self.folder.name.endswith(f"-{_digest(url)}")
+
+    @property
+    def git(self) -> GitDirectory:
+        return GitDirectory(self.folder / "git")
+
+    @property
+    def repository(self) -> uuid.UUID:
+        return uuid.UUID(self.folder.name[:36])
+
+    @property
+    def in_use(self) -> Path:
+        """Shared by whoever reads it, alone for whoever removes it."""
+        return self._beside("use")
+
+    @property
+    def fetching(self) -> Path:
+        return self._beside("fetch")
+
+    @property
+    def making(self) -> Path:
+        """Where commits for it are made, on the same disk."""
+        return self.folder / "making"
+
+    def _beside(self, what: str) -> Path:
+        """Locks outlive what they are about: a new one would be another lock."""
+        return self.folder.parent / f".{self.folder.name}.{what}"
+
+    @property
+    def _note(self) -> Path:
+        return self.folder / "note.json"
+
+    async def check(self) -> None:
+        """Raises GitFailed where something of it is lost, or not what it was."""
+        await self.git.run("fsck", "--connectivity-only", "--no-dangling", "--no-progress", within=600.0)
+
+    async def refs(self) -> dict[str, str]:
+        """Its branches and tags; ours are not among them."""
+        said = await self.git.run("for-each-ref", "--format=%(objectname) %(refname)", HEADS_OF, TAGS_OF)
+        lines = said.decode("utf-8", "surrogateescape").splitlines()
+        return {name: value for value, _, name in (line.partition(" ") for line in lines)}
+
+    # -- what is known of it -----------------------------------------------------------------------------
+
+    @property
+    def is_there(self) -> bool:
+        return bool(self.note())
+
+    def note(self) -> dict[str, Any]:
+        """When it was fetched last, and what was learned then; nothing where that never was."""
+        with suppress(OSError, ValueError):
+            found: dict[str, Any] = json.loads(self._note.read_text(encoding="utf-8"))
+            return found
+        return {}
+
+    def write_note(self, **values: Any) -> None:
+        draft = self._note.with_suffix(f".{uuid.uuid4().hex}")
+        draft.write_text(json.dumps(values), encoding="utf-8")
+        draft.rename(self._note)
+
+    @property
+    def fetched_at(self) -> float:
+        """By the clock of whoever has fetched it: when that began."""
+        return float(self.note().get("begun", 0.0))
+
+    def touch(self) -> None:
+        """Somebody uses it."""
+        with suppress(OSError):
+            os.utime(self.in_use)
+
+    @property
+    def used_at(self) -> float:
+        with suppress(OSError):
+            return self.in_use.stat().st_mtime
+        return 0.0
+
+    def remove_leftovers(self) -> None:
+        """Of whoever was killed while changing it; by whoever alone may change its refs now."""
+        git = self.folder / "git"
+        for path in (*git.glob("*.lock"), *git.glob("refs/**/*.lock")):
+            path.unlink(missing_ok=True)
+        for path in (*git.glob("objects/pack/tmp_*"), *git.glob("objects/pack/.tmp-*")):
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime > _ABANDONED:  # others make packs, too
+                    path.unlink()
+
+    # -- its end -------------------------------------------------------------------------------------------
+
+    async def remove(self) -> bool:
+        """False where somebody uses it."""
+        try:
+            async with locks.locked(self.in_use, alone=True, wait=False):
+                await self.discard()
+        except locks.Held:
+            return False
+        return True
+
+    async def discard(self) -> None:
+        """By whoever has it alone."""
+        gone = self.folder.with_name(f"{_GONE}{uuid.uuid4().hex}")
+        with suppress(FileNotFoundError):
+            self.folder.rename(gone)
+        await asyncio.to_thread(shutil.rmtree, gone, ignore_errors=True)
+
+    def size(self) -> int:
+        """On the disk, as it counts."""
+        total = 0
+        waiting = [str(self.folder)]
+        while waiting:
+            with suppress(OSError), os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    with suppress(OSError):
+                        total += entry.stat(follow_symlinks=False).st_blocks * _BLOCK
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+        return total
+
+
+def mirrors_below(root: Path) -> list[Mirror]:
+    return [Mirror(path) for path in root.glob("*/*") if path.is_dir() and not path.name.startswith(".")]
+
+
+def remove_leftovers(root: Path, older_than: float) -> None:
+    """Of whoever was killed while removing something."""
+    for path in root.glob(f"*/{_GONE}*"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > older_than:
+                shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,183 @@
+"""All mirrors: one fetch at a time for each, however many want it, in as many instances as there are."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from signalbox_common import remote_urls, telemetry
+from signalbox_git.command import GitDirectory, GitFailed
+from signalbox_git.mirrors import locks
+from signalbox_git.mirrors.mirror import HEADS, TAGS, Mirror, looks_corrupt, mirrors_below
+from signalbox_git.remotes.access import Reach, RemoteRefused
+from signalbox_git.remotes.credentials import Credential
+from signalbox_git.remotes.remote import Remote, remote
+
+log = telemetry.get_logger()
+Hear = Callable[[bytes], None]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A repository as it is fetched."""
+
+    project: uuid.UUID
+    repository: uuid.UUID
+    url: str
+    credential: Credential | None = None
+    host_keys: str | None = None
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What was learned of the remote."""
+
+    head: str | None
+    size: int
+    host_keys: str | None = None
+    is_new: bool = True
+    """False where somebody else had fetched it already."""
+
+    @staticmethod
+    def before(note: Mapping[str, Any]) -> "Fetched":
+        return Fetched(note.get("head"), int(note.get("size", 0)), is_new=False)
+
+
+class Mirrors:
+    def __init__(self, root: Path, reach: Reach, *, budget: int, fetch_within: float) -> None:
+        """`budget` is in bytes, of all mirrors together."""
+        self._root = root
+        self._reach = reach
+        self._budget = budget
+        self._fetch_within = fetch_within
+        self._turns: dict[Path, asyncio.Lock] = {}
+        self._room = asyncio.Lock()
+
+    def of(self, source: Source) -> Mirror:
+        return Mirror.of(self._root, source.project, source.repository, source.url)
+
+    @asynccontextmanager
+    async def held(self, source: Source) -> AsyncIterator[Mirror]:
+        """It stays while somebody is in here; it need not be there."""
+        mirror = self.of(source)
+        async with locks.locked(mirror.in_use, alone=False):
+            mirror.touch()
+            yield mirror
+
+    @asynccontextmanager
+    async def fresh(self, source: Source, since: float, hear: Hear | None = None) -> AsyncIterator[Mirror]:
+        """Held, and fetched after that moment; raises RemoteRefused."""
+        while True:
+            await self.fetch(source, since, hear)
+            async with self.held(source) as mirror:
+                if mirror.fetched_at >= since:  # else somebody has removed it in between
+                    yield mirror
+                    return
+
+    async def fetch(self, source: Source, since: float, hear: Hear | None = None) -> Fetched:
+        """Unless that was begun after that moment already; raises RemoteRefused."""
+        mirror = self.of(source)
+        if mirror.fetched_at >= since:
+            return Fetched.before(mirror.note())
+        async with self.alone(source) as alone:
+            if mirror.fetched_at >= since:
+                return Fetched.before(mirror.note())
+            try:
+                return await self._fetch(mirror, source, alone, hear)
+            except GitFailed as error:
+                if not looks_corrupt(error):
+                    raise
+                log.warning("a mirror is broken", mirror=mirror.folder.name, reason=str(error)[:300])
+            await self._discard(mirror)
+            return await self._fetch(mirror, source, alone, hear)
+
+    @asynccontextmanager
+    async def alone(self, source: Source) -> AsyncIterator[int]:
+        """Whoever is here may change its refs; the descriptor is for what is started to do that."""
+        mirror = self.of(source)
+        async with self._turn(mirror), locks.locked(mirror.fetching, alone=True) as descriptor:
+            yield descriptor
+
+    async def _discard(self, mirror: Mirror) -> None:
+        """When those who read it have found that out, too."""
+        async with locks.locked(mirror.in_use, alone=True):
+            await mirror.discard()
+
+    async def broken(self, source: Source) -> None:
+        """Whoever has read it says so; the next fetch makes it anew."""
+        mirror = self.of(source)
+        async with self.alone(source):
+            try:
+                if mirror.is_there:
+                    await mirror.check()
+            except GitFailed:
+                await self._discard(mirror)
+
+    def _turn(self, mirror: Mirror) -> asyncio.Lock:
+        """Within this process: one of them waits for other processes, and not a thread of each."""
+        return self._turns.setdefault(mirror.folder, asyncio.Lock())
+
+    async def _fetch(self, mirror: Mirror, source: Source, alone: int, hear: Hear | None) -> Fetched:
+        """Raises RemoteRefused, and GitFailed where our own disk is to blame."""
+        begun, known = time.time(), mirror.note()
+        async with self.at(source) as there, locks.locked(mirror.in_use, alone=False) as used:
+            mirror.touch()
+            repository = GitDirectory.make(mirror.folder / "git", inherits=(alone, used))
+            mirror.remove_leftovers()
+            wanted, has = await there.refs(repository), await mirror.refs()
+            if has and not wanted.mirrored:  # whatever has answered: a fetch would remove all that is here
+                raise RemoteRefused("empty", "The remote says that it has nothing any more.", passes=True)
+            if wanted.mirrored != has:
+                await self._bring(there, mirror, repository, hear)
+            host_keys = there.access.host_keys()
+            size = await asyncio.to_thread(mirror.size)
+            head = wanted.head or known.get("head")
+            mirror.write_note(begun=begun, head=head, size=size)
+        return Fetched(head, size, host_keys)
+
+    async def _bring(
+        self, there: Remote, mirror: Mirror, repository: GitDirectory, hear: Hear | None
+    ) -> None:
+        try:
+            await there.fetch(repository, [HEADS, TAGS], within=self._fetch_within, hear=hear)
+        except RemoteRefused as error:
+            if isinstance(error.__cause__, GitFailed) and looks_corrupt(error.__cause__):
+                await mirror.check()  # raises what it finds where not the remote is to blame
+            raise
+        await repository.run("pack-refs", "--all")
+
+    @asynccontextmanager
+    async def at(self, source: Source) -> AsyncIterator[Remote]:
+        """The remote itself; raises RemoteRefused."""
+        try:
+            url = remote_urls.parse(source.url)
+        except remote_urls.BadUrl as error:  # it was taken by an earlier version
+            raise RemoteRefused("bad_url", str(error)) from error
+        async with remote(url, source.credential, self._reach, source.host_keys) as there:
+            yield there
+
+    # -- room ------------------------------------------------------------------------------------------------
+
+    async def make_room(self) -> int:
+        """Removes what was not used for longest, until the rest is within the budget; answers how many."""
+        removed = 0
+        async with self._room, locks.locked(self._root / ".room", alone=True):
+            found = await asyncio.to_thread(self._by_use)
+            total = sum(size for _, size in found)
+            for mirror, size in found:
+                if total <= self._budget:
+                    break
+                if await mirror.remove():
+                    total -= size
+                    removed += 1
+        return removed
+
+    def _by_use(self) -> list[tuple[Mirror, int]]:
+        found = [
+            (mirror, int(mirror.note().get("size") or mirror.size())) for mirror in mirrors_below(self._root)
+        ]
+        return sorted(found, key=lambda each: each[0].used_at)

@@ -1,0 +1,260 @@
+"""What is in a mirror, asked of git: names go in by its standard input, never as options."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from signalbox_common.contracts import git as contract
+from signalbox_common.contracts.git import TreeEntryType, split_revision
+from signalbox_git import errors
+from signalbox_git.command import AnsweredTooMuch, GitDirectory, GitFailed, TookTooLong
+from signalbox_git.domain import HEADS, TAGS
+from signalbox_git.mirrors.mirror import MirrorBroken
+
+EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+LONGEST_BODY = 4000
+MOST_ENTRIES = 2000
+MOST_FILES = 1000
+LARGEST_BLOB = 100 * 1024 * 1024
+LARGEST_DIFF = 16 * 1024 * 1024
+_LARGEST_BLAME = 4 * 1024 * 1024
+_WITHIN = 20.0
+_HEX = re.compile(r"[0-9a-f]{7,64}")
+_PERSON = "%an%x00%ae%x00%at%x00%cn%x00%ce%x00%ct"
+_COMMIT = f"--format=%H%x00%P%x00{_PERSON}%x00%s%x00%b%x00%x01"
+_TYPES = {
+    "120000": TreeEntryType.LINK,
+    "040000": TreeEntryType.FOLDER,
+    "160000": TreeEntryType.SUBMODULE,
+}
+_REF = "%(refname)%00%(objectname)%00%(*objectname)%00%(subject)%00%(creatordate:unix)"
+
+
+@dataclass(frozen=True)
+class NamedRef:
+    """A branch or a tag, without what its kind begins with."""
+
+    name: str
+    commit: str
+    subject: str
+    at: datetime
+
+
+async def resolve(git: GitDirectory, revision: str | None, head: str | None) -> str:
+    """The commit; raises RevisionNotFound and MirrorBroken."""
+    name, steps = split_revision(revision or head or "")
+    names = [f"{HEADS}{name}", f"{TAGS}{name}"]
+    if name == "HEAD" and head is not None:
+        names = [f"{HEADS}{head}"]
+    if _HEX.fullmatch(name):
+        names.append(name)
+    if not name:
+        raise errors.RevisionNotFound
+    asked = "".join(f"{each}{steps}^{{commit}}\n" for each in names).encode()
+    try:
+        said = await git.run("cat-file", "--batch-check=%(objectname)", given=asked, within=_WITHIN)
+    except GitFailed as error:
+        raise errors.RevisionNotFound from error
+    for line in said.decode("ascii", "replace").splitlines():
+        if _HEX.fullmatch(line):
+            return line
+    if not steps and await git.run("for-each-ref", "--format=%(objectname)", *names[:2], within=_WITHIN):
+        raise MirrorBroken(f"{name} leads to nothing")
+    raise errors.RevisionNotFound
+
+
+async def refs(git: GitDirectory, prefix: str, after: str, limit: int) -> list[NamedRef]:
+    """By name, those that come after that one; git goes through them all, which it does quickly."""
+    said = await git.run("for-each-ref", f"--format={_REF}", "--sort=refname", prefix, within=_WITHIN)
+    found = []
+    for line in said.decode("utf-8", "replace").splitlines():
+        name, own, peeled, subject, at = line.split("\0")
+        name = name.removeprefix(prefix)
+        if name > after:
+            found.append(NamedRef(name, peeled or own, subject, _moment(at)))
+            if len(found) >= limit:
+                break
+    return found
+
+
+async def log(
+    git: GitDirectory, commit: str, path: str | None, limit: int, skip: int
+) -> list[contract.CommitEntry]:
+    arguments = ["log", _COMMIT, f"--max-count={limit}", f"--skip={skip}", commit, "--"]
+    said = await _asked(git, *arguments, *([path] if path is not None else []))
+    return list(_commits(said))
+
+
+async def show(git: GitDirectory, commit: str) -> contract.ShownCommit:
+    """Against its first parent."""
+    entry = next(_commits(await _asked(git, "log", _COMMIT, "--max-count=1", commit, "--")))
+    both = (entry.parents[0] if entry.parents else EMPTY_TREE, commit)
+    options = ("--no-renames", "-r", "-z")
+    names = await _asked(git, "diff-tree", *options, "--name-status", *both, "--")
+    counts = await _asked(git, "diff-tree", *options, "--numstat", *both, "--")
+    lines = {}
+    for line in filter(None, counts.split(b"\0")):
+        added, removed, path = line.split(b"\t", 2)
+        lines[path] = (_count(added), _count(removed))
+    words = names.split(b"\0")
+    files = tuple(
+        contract.ChangedFile(
+            path=_shown(path),
+            status=status.decode("ascii")[:1],
+            added=lines.get(path, (None, None))[0],
+            removed=lines.get(path, (None, None))[1],
+        )
+        for status, path in zip(words[0::2], words[1::2], strict=False)
+    )
+    return contract.ShownCommit(commit=entry, files=files[:MOST_FILES], complete=len(files) <= MOST_FILES)
+
+
+async def tree(git: GitDirectory, commit: str, path: str | None) -> contract.TreeListing:
+    """Raises PathNotFound."""
+    kind, _ = await _object(git, commit, path)
+    if kind != "tree":
+        raise errors.PathNotFound
+    said = await _asked(git, "ls-tree", "-z", "--long", f"{commit}:{path or ''}", most=LARGEST_DIFF)
+    found = tuple(_entries(said, f"{path}/" if path else ""))
+    return contract.TreeListing(
+        commit=commit, items=found[:MOST_ENTRIES], complete=len(found) <= MOST_ENTRIES
+    )
+
+
+async def blob(git: GitDirectory, commit: str, path: str) -> bytes:
+    """Raises PathNotFound and TooMuch."""
+    kind, size = await _object(git, commit, path)
+    if kind != "blob":
+        raise errors.PathNotFound
+    if size > LARGEST_BLOB:
+        raise errors.TooMuch
+    return await _asked(git, "cat-file", "blob", f"{commit}:{path}", most=LARGEST_BLOB)
+
+
+async def diff(git: GitDirectory, base: str | None, head: str, path: str | None) -> bytes:
+    """Unified; without a base that of one commit. Raises TooMuch."""
+    if base is None:
+        parents = (await git.line("log", "--max-count=1", "--format=%P", head, "--")).split()
+        base = parents[0] if parents else EMPTY_TREE
+    options = ("--no-ext-diff", "--no-textconv", "--no-color", "--find-renames", "--patch", "-r")
+    paths = [path] if path is not None else []
+    return await _asked(git, "diff-tree", *options, base, head, "--", *paths, most=LARGEST_DIFF)
+
+
+async def merge_base(git: GitDirectory, one: str, other: str) -> str | None:
+    try:
+        return await git.line("merge-base", one, other)
+    except GitFailed:
+        return None
+
+
+async def blame(git: GitDirectory, commit: str, path: str) -> list[contract.BlamedLines]:
+    """Raises PathNotFound and TooMuch."""
+    kind, size = await _object(git, commit, path)
+    if kind != "blob":
+        raise errors.PathNotFound
+    if size > _LARGEST_BLAME:
+        raise errors.TooMuch
+    said = await _asked(git, "blame", "--incremental", commit, "--", path)
+    return sorted(_blamed(said), key=lambda each: each.first)
+
+
+# -- words of git ------------------------------------------------------------------------------------------
+
+
+async def _asked(git: GitDirectory, *arguments: str, most: int = LARGEST_DIFF) -> bytes:
+    try:
+        return await git.run(*arguments, within=_WITHIN, most=most)
+    except (AnsweredTooMuch, TookTooLong) as error:
+        raise errors.TooMuch from error
+
+
+async def _object(git: GitDirectory, commit: str, path: str | None) -> tuple[str, int]:
+    """What lies there, and its size; raises PathNotFound."""
+    if path is not None and ("\n" in path or "\r" in path):
+        return await _odd_object(git, commit, path)
+    asked = f"{commit}:{path or ''}\n".encode()
+    said = await git.run("cat-file", "--batch-check=%(objecttype) %(objectsize)", given=asked, within=_WITHIN)
+    kind, _, size = said.decode("ascii", "replace").strip().rpartition(" ")
+    if not size.isdecimal():
+        raise errors.PathNotFound
+    return kind, int(size)
+
+
+async def _odd_object(git: GitDirectory, commit: str, path: str) -> tuple[str, int]:
+    """A line of input cannot hold its name."""
+    said = await git.run("ls-tree", "-z", "--long", commit, "--", path, within=_WITHIN)
+    for line in filter(None, said.split(b"\0")):
+        _, kind, _, size = line.partition(b"\t")[0].decode("ascii").split()
+        return kind, int(size) if size.isdecimal() else 0
+    raise errors.PathNotFound
+
+
+def _commits(said: bytes) -> Iterator[contract.CommitEntry]:
+    for record in said.decode("utf-8", "replace").split("\0\x01"):
+        words = record.lstrip("\n").split("\0")
+        if len(words) < 10:
+            continue
+        own, parents, author, email, at, committer, its_email, its_at, subject, body = words[:10]
+        yield contract.CommitEntry(
+            id=own,
+            parents=tuple(parents.split()),
+            author=contract.GitPerson(name=author, email=email, at=_moment(at)),
+            committer=contract.GitPerson(name=committer, email=its_email, at=_moment(its_at)),
+            subject=subject,
+            body=body.strip()[:LONGEST_BODY],
+        )
+
+
+def _entries(said: bytes, prefix: str) -> Iterator[contract.TreeEntry]:
+    for line in filter(None, said.split(b"\0")):
+        head, _, name = line.partition(b"\t")
+        mode, _, own, size = head.decode("ascii").split()
+        yield contract.TreeEntry(
+            path=prefix + _shown(name),
+            type=_TYPES.get(mode, TreeEntryType.FILE),
+            mode=mode,
+            id=own,
+            size=int(size) if size.isdecimal() else None,
+        )
+
+
+def _blamed(said: bytes) -> Iterator[contract.BlamedLines]:
+    """Each group begins with its commit; what is known of a commit is said once."""
+    known: dict[str, dict[str, str]] = {}
+    commit, first, count = "", 0, 0
+    for line in said.decode("utf-8", "replace").splitlines():
+        word, _, rest = line.partition(" ")
+        if len(word) in (40, 64) and _HEX.fullmatch(word):
+            _, first_text, count_text = rest.split()
+            commit, first, count = word, int(first_text), int(count_text)
+            known.setdefault(commit, {})
+        elif word == "filename":
+            about = known[commit]
+            yield contract.BlamedLines(
+                commit=commit,
+                author=about.get("author", ""),
+                at=_moment(about.get("author-time", "0")),
+                subject=about.get("summary", ""),
+                first=first,
+                count=count,
+            )
+        elif word in ("author", "author-time", "summary"):
+            known[commit][word] = rest
+
+
+def _moment(seconds: str) -> datetime:
+    """Somebody may have written any date into a commit."""
+    try:
+        return datetime.fromtimestamp(int(seconds or 0), UTC)
+    except (ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(0, UTC)
+
+
+def _count(text: bytes) -> int | None:
+    return int(text) if text.isdigit() else None
+
+
+def _shown(path: bytes) -> str:
+    return path.decode("utf-8", "replace")

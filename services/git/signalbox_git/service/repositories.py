@@ -1,0 +1,235 @@
+"""Repositories: added, looked at, changed, asked for and removed."""
+
+import hmac
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from pydantic import SecretStr
+
+from signalbox_common import remote_urls
+from signalbox_common.bus import Call
+from signalbox_common.contracts import git as contract
+from signalbox_common.contracts.base import Empty
+from signalbox_common.contracts.git import RepositoryStatus
+from signalbox_common.db import Database, Transaction
+from signalbox_common.keys import derive, uuid7
+from signalbox_common.outcomes import Deferred, Outcome
+from signalbox_common.paging import cut, id_cursor, read_id_cursor
+from signalbox_common.secrets import SecretStore
+from signalbox_common.work import Worker
+from signalbox_git import errors
+from signalbox_git.domain import Repository, forge_of
+from signalbox_git.remotes.credentials import Credential
+from signalbox_git.replies import repository_reply, secret_name, tell, tell_of_repository
+from signalbox_git.store import projects, repositories
+
+FETCH = "fetch"
+"""The work of fetching one repository; its key is the id."""
+
+
+class Repositories:
+    def __init__(self, database: Database, worker: Worker, secrets: SecretStore, *, secret_key: str) -> None:
+        self._database = database
+        self._worker = worker
+        self._secrets = secrets
+        self._key = derive(secret_key, "git/credentials")
+
+    # -- made and changed --------------------------------------------------------------------------------
+
+    async def add(self, call: Call, ask: contract.AddRepository) -> Outcome[contract.Repository]:
+        async with self._stored(call, ask.credential) as (stored, credential):
+
+            async def work(transaction: Transaction) -> contract.Repository:
+                return repository_reply(await self._add(stored, transaction, ask, credential))
+
+            return await stored.once(work)
+
+    async def _add(
+        self,
+        call: Call,
+        transaction: Transaction,
+        ask: contract.AddRepository,
+        credential: uuid.UUID | None,
+    ) -> Repository:
+        project = call.principal.project()
+        now, is_deleted = await projects.moment(transaction, project)
+        if is_deleted:
+            raise errors.ProjectGone
+        url = remote_urls.parse(ask.url)
+        found = Repository(
+            id=uuid7(),
+            project_id=project,
+            name=ask.name or _name_of(url),
+            url=str(url),
+            forge=ask.forge or forge_of(url.host),
+            default_branch=ask.default_branch,
+            credential=credential,
+            setup=ask.setup,
+            created_by=call.principal.user_id,
+            created_at=now,
+            updated_at=now,
+        )
+        if not await repositories.add(transaction, found):
+            raise errors.RepositoryExists
+        tell(
+            transaction,
+            project,
+            contract.RepositoryAdded(repository=found.id, name=found.name, url=found.url),
+        )
+        await self._worker.put(transaction, FETCH, str(found.id), project=project)
+        return found
+
+    async def update(self, call: Call, ask: contract.UpdateRepository) -> Outcome[contract.Repository]:
+        async with self._stored(call, ask.credential) as (stored, credential):
+
+            async def work(transaction: Transaction) -> contract.Repository:
+                return repository_reply(await self._update(stored, transaction, ask, credential))
+
+            return await stored.once(work)
+
+    async def _update(
+        self,
+        call: Call,
+        transaction: Transaction,
+        ask: contract.UpdateRepository,
+        credential: uuid.UUID | None,
+    ) -> Repository:
+        project = call.principal.project()
+        now, _ = await projects.moment(transaction, project)
+        found = await repositories.lock(transaction, project, ask.repository)
+        if found is None:
+            raise errors.RepositoryNotFound
+        changed = replace(found, **_named(ask))
+        if credential is not None or ask.remove_credential:
+            changed = replace(changed, credential=credential)
+        keeps = changed.credential is not None and changed.credential == found.credential
+        if keeps and _host_of(changed.url) != _host_of(found.url):
+            raise errors.CredentialNeeded
+        if ask.forget_host_keys or changed.url != found.url:
+            changed = replace(changed, host_keys=None)
+        if changed.url != found.url and ask.default_branch is None:
+            changed = replace(changed, default_branch=None)
+        if changed == found:
+            raise errors.NothingToChange
+        changed = replace(changed, updated_at=now)
+        if await repositories.is_taken(transaction, changed):
+            raise errors.RepositoryExists
+        await repositories.save(transaction, changed)
+        tell_of_repository(transaction, changed)
+        await self._worker.put(transaction, FETCH, str(found.id), project=project, soonest=True)
+        if found.credential not in (None, changed.credential):
+            self._delete_after(transaction, found.credential)
+        return changed
+
+    async def delete(self, call: Call, command: contract.DeleteRepository) -> Empty:
+        """What is on the disk goes when nobody uses it any more."""
+        project = call.principal.project()
+        found = await repositories.lock(call.transaction, project, command.repository)
+        if found is None:
+            raise errors.RepositoryNotFound
+        now, _ = await projects.moment(call.transaction, project)
+        await repositories.save(call.transaction, replace(found, deleted_at=now, credential=None))
+        tell(call.transaction, project, contract.RepositoryDeleted(repository=found.id))
+        self._delete_after(call.transaction, found.credential)
+        return Empty()
+
+    async def fetch(self, call: Call, command: contract.FetchRepository) -> Deferred:
+        project = call.principal.project()
+        found = await repositories.lock(call.transaction, project, command.repository)
+        if found is None:
+            raise errors.RepositoryNotFound
+        key = f"{found.id}/{call.command_id}"
+        await self._worker.put(call.transaction, FETCH, key, project=project, command_id=call.command_id)
+        return Deferred(resource=str(found.id))
+
+    # -- looked at -----------------------------------------------------------------------------------------
+
+    async def get(self, call: Call, query: contract.GetRepository) -> contract.Repository:
+        project = call.principal.project()
+        async with self._database.reading() as connection:
+            if query.repository is not None:
+                found = await repositories.get(connection, project, query.repository)
+            elif query.name is not None:
+                found = await repositories.called(connection, project, query.name)
+            else:
+                found = None
+        if found is None:
+            raise errors.RepositoryNotFound
+        return repository_reply(found)
+
+    async def page(self, call: Call, query: contract.ListRepositories) -> contract.RepositoryPage:
+        async with self._database.reading() as connection:
+            found = await repositories.page(
+                connection,
+                call.principal.project(),
+                limit=query.limit + 1,
+                before=read_id_cursor(query.cursor),
+            )
+        replies = [repository_reply(each) for each in found]
+        items, cursor = cut(replies, query.limit, lambda each: id_cursor(each.id))
+        return contract.RepositoryPage(items=items, next_cursor=cursor)
+
+    async def place(self, _call: Call, query: contract.FindRepository) -> contract.RepositoryPlace:
+        async with self._database.reading() as connection:
+            project = await repositories.place(connection, query.repository)
+        if project is None:
+            raise errors.RepositoryNotFound
+        return contract.RepositoryPlace(project=project)
+
+    # -- credentials ---------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _stored(
+        self, call: Call, given: contract.RepositoryCredential | None
+    ) -> AsyncIterator[tuple[Call, uuid.UUID | None]]:
+        """Kept under a name of its own before the transaction that refers to it, and gone where none does."""
+        call = call.about(self._digest(given))  # a repeat with another credential is another request
+        if given is None or await call.replayed() is not None:
+            yield call, None
+            return
+        credential = uuid7()
+        await self._secrets.put(secret_name(credential), _credential(given).encode())
+        try:
+            yield call, credential
+        finally:
+            async with self._database.reading() as connection:
+                if not await repositories.refers_to(connection, credential):
+                    await self._secrets.delete(secret_name(credential))
+
+    def _delete_after(self, transaction: Transaction, credential: uuid.UUID | None) -> None:
+        """What is lost here goes when the service tidies up."""
+        if credential is not None:
+            transaction.after_commit.append(partial(self._secrets.delete, secret_name(credential)))
+
+    def _digest(self, given: contract.RepositoryCredential | None) -> str:
+        encoded = _credential(given).encode() if given is not None else b""
+        return hmac.digest(self._key, encoded, "sha256").hex()[:32]
+
+
+def _credential(given: contract.RepositoryCredential) -> Credential:
+    return Credential(_revealed(given.token), given.username, _revealed(given.private_key))
+
+
+def _revealed(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret is not None else None
+
+
+def _named(ask: contract.UpdateRepository) -> Mapping[str, Any]:
+    """What is said of the record itself."""
+    names = ("name", "url", "forge", "default_branch", "setup")
+    found = {name: getattr(ask, name) for name in names if getattr(ask, name) is not None}
+    return found | ({"status": RepositoryStatus.PENDING} if "url" in found else {})
+
+
+def _name_of(url: remote_urls.RemoteUrl) -> str:
+    kept = "".join(each for each in url.name if each.isalnum() or each in "._-").lstrip(".-")
+    return kept[:100] or "repository"
+
+
+def _host_of(url: str) -> tuple[str, str, int]:
+    parsed = remote_urls.parse(url)
+    return parsed.scheme, parsed.host, parsed.port

@@ -1,0 +1,1 @@
+"""All SQL of the git service: functions over a transaction, or over a connection that reads."""

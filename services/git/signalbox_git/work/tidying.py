@@ -1,0 +1,55 @@
+"""What is forgotten, and what nobody uses any more."""
+
+import asyncio
+import time
+import uuid
+from pathlib import Path
+
+from signalbox_common.db import Database, Transaction
+from signalbox_common.keys import made_at
+from signalbox_common.secrets import SecretStore
+from signalbox_git.mirrors.mirror import mirrors_below, remove_leftovers
+from signalbox_git.mirrors.mirrors import Mirrors
+from signalbox_git.remotes.access import remove_scratch
+from signalbox_git.replies import SECRETS
+from signalbox_git.store import repositories
+
+_ABOUT_TO_BE_MADE = 3600.0
+
+
+class Tidying:
+    def __init__(
+        self, database: Database, secrets: SecretStore, mirrors: Mirrors, root: Path, *, kept_days: int
+    ) -> None:
+        self._database = database
+        self._secrets = secrets
+        self._mirrors = mirrors
+        self._root = root
+        self._kept_days = kept_days
+
+    async def tidy(self, transaction: Transaction) -> None:
+        await repositories.forget(transaction, self._kept_days)
+        await asyncio.to_thread(remove_scratch)
+        await self._forget_credentials()
+        await self._remove_mirrors()
+
+    async def _forget_credentials(self) -> None:
+        """That no repository refers to; what is newer may be about to be."""
+        names = {uuid.UUID(name.removeprefix(SECRETS)): name for name in await self._secrets.names(SECRETS)}
+        async with self._database.reading() as connection:
+            used = await repositories.credentials(connection)
+        for credential in names.keys() - used:
+            if time.time() - made_at(credential) > _ABOUT_TO_BE_MADE:
+                await self._secrets.delete(names[credential])
+
+    async def _remove_mirrors(self) -> None:
+        """Of repositories that were deleted, or are elsewhere; and the oldest where room is needed."""
+        await asyncio.to_thread(remove_leftovers, self._root, _ABOUT_TO_BE_MADE)
+        found = await asyncio.to_thread(mirrors_below, self._root)
+        async with self._database.reading() as connection:
+            used = await repositories.addresses(connection, {mirror.repository for mirror in found})
+        for mirror in found:
+            url = used.get(mirror.repository)
+            if url is None or not mirror.is_at(url):
+                await mirror.remove()
+        await self._mirrors.make_room()
