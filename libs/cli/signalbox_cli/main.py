@@ -15,6 +15,7 @@ from signalbox_cli.commands import (
     keys,
     kinds,
     manifests,
+    repositories,
     resources,
     sandboxes,
     secrets,
@@ -67,6 +68,7 @@ app.command("api-resources", hidden=True)(kinds.kinds)  # as kubectl calls it
 app.add_typer(skills.app, name="skill", rich_help_panel=RESOURCES)
 app.add_typer(sandboxes.app, name="sandbox")
 app.add_typer(templates.app, name="template")
+app.add_typer(repositories.app, name="repo")
 for name, group in {"dlq": dlq, "work": work, "keys": keys, "secrets": secrets, "audit": audit}.items():
     app.add_typer(group.app, name=name)
 app.add_typer(events.publisher, name="publisher")

@@ -1,0 +1,57 @@
+"""Repositories of a running stack, from the command line."""
+
+import json
+import subprocess
+from pathlib import Path
+
+from tests.support.checkouts import git
+from tests.support.remotes import add_commit, new_repository
+from tests.support.stack import Stack
+
+
+async def test_from_added_to_forgotten(stack: Stack, tmp_path: Path) -> None:
+    await stack.become_admin()
+    path = new_repository(stack.home.path / "repositories" / "app.git", {"src/a.py": "a = 1\n"})
+    new = add_commit(path, {"src/a.py": "a = 2\n", "bücher.txt": "b\n"}, message="Count on\n\nWith a reason.")
+    git(path, "branch", "topic", "main~1")
+
+    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        ran = stack.run("repo", *arguments)
+        assert ran.returncode == 0, ran.stderr
+        return ran
+
+    added = json.loads(run("add", str(path), "--json", "--setup", "make setup").stdout)
+    assert (added["name"], added["status"], added["defaultBranch"]) == ("app", "ready", "main")
+    try:
+        assert "ready" in run("ls").stdout
+        assert "make" not in run("show", "app").stdout
+        assert "2 branches" in run("test", "app").stdout
+        assert "Count on" in run("log", "app").stdout
+        assert [each["id"] for each in json.loads(run("log", "app", "--limit", "1", "--json").stdout)] == [
+            new
+        ]
+        assert "-a = 1\n+a = 2\n" in run("diff", "app").stdout
+        assert "+a = 2" in run("diff", "app", "topic", "main", "--path", "src/a.py").stdout
+        assert run("diff", "app", "main", "topic").stdout == ""
+        shown = run("show", "app", "main").stdout
+        assert "With a reason." in shown
+        assert "M src/a.py" in shown
+        assert run("show", "app", "topic:src/a.py").stdout == "a = 1\n"
+        assert run("show", "app", "main:").stdout.split() == ["bücher.txt", "src/"]
+        assert "* main" in run("branches", "app").stdout
+        newest = add_commit(path, {"c": "c\n"})
+        assert "fetched" in run("fetch", "app").stdout
+        assert json.loads(run("log", "app", "--limit", "1", "--json").stdout)[0]["id"] == newest
+        unknown = stack.run("repo", "show", "app", "nowhere")
+        assert (unknown.returncode, "no such branch" in unknown.stderr) == (1, True)
+        token = tmp_path / "token"
+        token.write_text("a-token\n")
+        away = stack.run("repo", "add", "https://127.0.0.1/a/b.git", "--token-file", str(token))
+        assert away.returncode == 1
+        assert "not public" in away.stderr
+        assert "a-token" not in away.stdout + away.stderr
+        assert stack.run("repo", "add", "file:///etc").returncode == 1
+    finally:
+        run("rm", "app")
+    run("rm", "b")
+    assert json.loads(run("ls", "--json").stdout) == []
