@@ -119,16 +119,21 @@ async def test_private_addresses_are_refused(url: str, tmp_path: Path) -> None:
     assert (await refused(url, Reach(tmp_path / "root"))).reason == "private_address"
 
 
-async def test_it_connects_to_the_address_that_was_looked_at(
-    http: HttpRemote, reach: Reach, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whoever answers for the name later is not asked: here nobody does."""
+def _only_looked_up_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`forge.invalid` is at this machine, for who looks at addresses and for nobody else."""
     looked = addresses.addresses_of
 
     async def once(host: str, port: int, within: float | None = 10.0) -> list[addresses.Address]:
         return await looked("127.0.0.1" if host == "forge.invalid" else host, port, within)
 
     monkeypatch.setattr(addresses, "addresses_of", once)
+
+
+async def test_it_connects_to_the_address_that_was_looked_at(
+    http: HttpRemote, reach: Reach, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever answers for the name later is not asked: here nobody does."""
+    _only_looked_up_here(monkeypatch)
     found, _ = await refs_of(http.url("app.git", "forge.invalid"), reach, Credential(TOKEN))
     assert found.head == "main"
 
@@ -205,3 +210,14 @@ async def test_over_ssh_with_its_key(ssh: SshRemote, reach: Reach) -> None:
     other = host_keys.replace(host_keys.split()[2][-12:], "A" * 12)
     assert (await refused(ssh.url("app.git"), reach, key, host_keys=other)).reason == "host_key_changed"
     assert os.environ.get("SSH_AUTH_SOCK") is None
+
+
+@needs_sshd
+async def test_over_ssh_it_connects_to_the_address_that_was_looked_at(
+    ssh: SshRemote, reach: Reach, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by HTTP: whoever answers for the name later is not asked."""
+    _only_looked_up_here(monkeypatch)
+    url = ssh.url("app.git").replace("127.0.0.1", "forge.invalid")
+    found, _ = await refs_of(url, reach, Credential(private_key=ssh.private_key))
+    assert found.head == "main"
