@@ -52,6 +52,10 @@ BAD = [
     "/",
     "https://host/a%0ab",
     "https://host/a%2fb",
+    *(
+        f"https://host/a%{code}b"
+        for code in ("00", "0A", "1F", "25", "2E", "2F", "5C", "7F", "80", "C3", "FF")
+    ),
     "https://host/a\\b",
     "https://host\\@other/a",
     "https://host/a?b=c",
