@@ -20,6 +20,7 @@ GOOD = {
     "forge.example:name": "forge.example:name",
     "/srv/git/name.git": "/srv/git/name.git",
     "/srv//git/./name.git/": "/srv/git/name.git",
+    "/srv/-name": "/srv/-name",
 }
 BAD = [
     "",
@@ -122,7 +123,8 @@ def _check(text: str) -> None:
         return
     assert parse(str(url)) == url
     assert not str(url).startswith("-")
-    assert not any(part in ("", ".", "..") or part.startswith("-") for part in url.path.strip("/").split("/"))
+    parts = url.path.strip("/").split("/")
+    assert not any(part in ("", ".", "..") for part in parts)
     if url.scheme is not Scheme.LOCAL:
-        assert not url.host.startswith("-")
+        assert not any(part.startswith("-") for part in (url.host, *parts))
         assert url.host
