@@ -106,6 +106,17 @@ async def test_another_deadline_counts_from_when_it_was_set(scene: SandboxScene)
     assert (await scene.until(made["id"], "destroyed"))["reason"] == "deadline"
 
 
+async def test_a_deadline_that_was_set_before_it_was_written_down_holds(scene: SandboxScene) -> None:
+    """Its keeper was begun with another one, by somebody who did not come to say so."""
+    made = await scene.create(timeout=3600)
+    async with scene.installation.sql() as connection:
+        await connection.execute(
+            "update sandbox.sandboxes set status = 'creating' where id = $1", uuid.UUID(made["id"])
+        )
+    assert (await scene.change(made["id"], "timeout", timeout=1))["status"] == "running"
+    assert (await scene.until(made["id"], "destroyed"))["reason"] == "deadline"
+
+
 async def test_paused_its_programs_stand_still_and_go_on_when_it_is_resumed(scene: SandboxScene) -> None:
     made = await scene.create()
     counting = {"command": "n=0; while :; do n=$((n+1)); echo $n > count; done", "key": "counts"}
