@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 import uuid
@@ -24,6 +25,14 @@ from tests.support.checkouts import git
 from tests.support.remotes import TOKEN, HttpRemote, add_commit
 
 PROJECT = uuid.uuid4()
+
+
+@pytest.fixture(autouse=True)
+def scratch(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Those that are killed leave something there; its path is short enough for sockets."""
+    with tempfile.TemporaryDirectory(prefix="sbx-") as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        yield
 
 
 @pytest.fixture
@@ -105,7 +114,8 @@ CHILD = textwrap.dedent(
 
 def _child(folder: Path, source: Source) -> subprocess.Popen[bytes]:
     words = (folder, source.project, source.repository, source.url, TOKEN)
-    return subprocess.Popen([sys.executable, "-c", CHILD, *map(str, words)], stdout=subprocess.PIPE)
+    env = {**os.environ, "TMPDIR": tempfile.gettempdir()}
+    return subprocess.Popen([sys.executable, "-c", CHILD, *map(str, words)], stdout=subprocess.PIPE, env=env)
 
 
 async def _kill_in_the_middle(http: HttpRemote, folder: Path, kills: int) -> None:

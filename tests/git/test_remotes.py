@@ -13,7 +13,7 @@ import pytest
 
 from signalbox_common import addresses, remote_urls
 from signalbox_common.addresses import PrivateHosts
-from signalbox_git.command import GitDirectory
+from signalbox_git.command import GitDirectory, GitFailed
 from signalbox_git.remotes.access import Reach, RemoteRefused
 from signalbox_git.remotes.credentials import Credential, scrubbed
 from signalbox_git.remotes.remote import RemoteRefs, remote
@@ -173,6 +173,44 @@ async def test_the_token_is_shown_to_nobody_else(
     told = f"https://x:{TOKEN}@host, Basic {'eC1hY2Nlc3MtdG9rZW46Y2FuYXJ5LXRva2VuLTRmMWQ5YQ=='}"
     assert TOKEN not in scrubbed(told, Credential(TOKEN))
     assert "eC1hY2" not in scrubbed(told, Credential(TOKEN))
+
+
+async def test_the_token_is_for_its_own_address_alone(http: HttpRemote, reach: Reach, tmp_path: Path) -> None:
+    """Whatever else git asks it for, it has no answer: also where something has led git elsewhere."""
+    scratch = GitDirectory.make(tmp_path / "scratch")
+    async with remote(remote_urls.parse(http.url("app.git")), Credential(TOKEN), reach) as there:
+
+        async def asked(protocol: str, host: str, path: str) -> bytes:
+            given = f"protocol={protocol}\nhost={host}\npath={path}\n\n".encode()
+            return await scratch.run("credential", "fill", given=given, config=there.access.config)
+
+        host = f"127.0.0.1:{http.port}"
+        assert f"password={TOKEN}\n".encode() in await asked("http", host, "app.git")
+        for other in (
+            ("https", host, "app.git"),
+            ("http", "127.0.0.1", "app.git"),
+            ("http", host, "other.git"),
+            ("http", host, ""),
+        ):
+            with pytest.raises(GitFailed, match="could not read Username"):
+                await asked(*other)
+
+
+async def test_what_outlives_us_starts_nothing_that_has_the_token(
+    http: HttpRemote, reach: Reach, tmp_path: Path
+) -> None:
+    """git goes on for a while when we are killed: where nobody listens any more it keeps nothing itself."""
+    scratch = GitDirectory.make(tmp_path / "scratch")
+    async with remote(remote_urls.parse(http.url("app.git")), Credential(TOKEN), reach) as there:
+        config, handed = there.access.config, there.access.credential
+    assert handed is not None
+    said = f"protocol=http\nhost=127.0.0.1:{http.port}\npath=app.git\nusername=x\npassword={TOKEN}\n\n"
+    handed.path.parent.mkdir()
+    try:
+        await scratch.run("credential", "approve", given=said.encode(), config=config)
+        assert list(handed.path.parent.iterdir()) == []
+    finally:
+        handed.path.parent.rmdir()
 
 
 async def test_a_remote_that_hangs_is_left(

@@ -203,6 +203,21 @@ class Clients:
             return Response(status_code=status, headers=headers)
         return Response(answer.content, status, headers=headers, media_type="application/json")
 
+    async def answered(
+        self, request: Request, asker: Asker, command: Command[R], *, project: uuid.UUID | None = None
+    ) -> Answer[R]:
+        """Of a command that is but a part of what is asked for; raises where no answer comes in time."""
+        incoming = RequestContext.of(request)
+        sending = self._sending(incoming, command, asker, project)
+
+        async def send(grant: str | None) -> Answer[R] | None:
+            return await self.bus.send(command, replace(sending, grant=grant), patience=self.patience)
+
+        answer = await self._granted(asker, command, project, send)
+        if answer is None:
+            raise Unavailable
+        return answer
+
     async def operation(self, asker: Asker, operation_id: str) -> dict[str, object]:
         """What became of a command; to everybody else than its sender's project it does not exist."""
         ref = self._ref(operation_id)

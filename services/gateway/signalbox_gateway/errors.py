@@ -166,3 +166,8 @@ class TooManySubscriptions(Invalid):
 
 class BadSubscription(Invalid):
     code = "bad_subscription"
+
+
+class CheckoutFailed(Conflict):
+    code = "checkout_failed"
+    detail = "The checkout cannot be made."

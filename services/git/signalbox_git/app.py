@@ -1,5 +1,6 @@
 """Composition root of the git service."""
 
+import os
 import time
 
 from signalbox_common.addresses import PrivateHosts
@@ -8,13 +9,18 @@ from signalbox_git import handlers
 from signalbox_git.data.contents import ContentRoutes
 from signalbox_git.mirrors.mirrors import Mirrors
 from signalbox_git.remotes.access import Reach
+from signalbox_git.service.checkouts import Checkouts
 from signalbox_git.service.contents import Contents
 from signalbox_git.service.prober import Prober
 from signalbox_git.service.projects import Projects
 from signalbox_git.service.repositories import Repositories
 from signalbox_git.service.sources import Sources
 from signalbox_git.settings import GitSettings
+from signalbox_git.trees.maker import TreeMaker
+from signalbox_git.trees.trees import Trees
 from signalbox_git.work.fetcher import Fetcher
+from signalbox_git.work.preparer import Preparer
+from signalbox_git.work.sweeper import Sweeper
 from signalbox_git.work.tidying import Tidying
 
 _MIB = 1024 * 1024
@@ -34,13 +40,32 @@ def build(settings: GitSettings) -> Service:
     contents = Contents(
         app.database, app.work, mirrors, url=settings.data_address(), freshness=settings.mirror_freshness
     )
-    handlers.register(app.bus, repositories, Prober(app.database, mirrors, sources), contents, Projects())
+    handlers.register(
+        app.bus,
+        repositories,
+        Prober(app.database, mirrors, sources),
+        contents,
+        Checkouts(app.database, app.work, app.space),
+        Projects(),
+    )
     ContentRoutes(contents).register(app.data)
-    Fetcher(app.database, mirrors, sources, clock=time.time).register(app.work)
+    fetcher = Fetcher(app.database, mirrors, sources, clock=time.time)
+    fetcher.register(app.work)
+    trees = Trees(settings.trees, TreeMaker(settings.sandbox_uid if os.geteuid() == 0 else None))
+    Preparer(app.database, mirrors, trees, sources, fetcher, freshness=settings.prepare_freshness).register(
+        app.work
+    )
+    sweeper = Sweeper(app.database, app.work, trees, kept=settings.checkout_kept)
+    sweeper.register(app.work)
     tidying = Tidying(
         app.database, secrets, mirrors, settings.mirrors, kept_days=settings.repositories_kept_days
     )
-    app.tidy = tidying.tidy
+
+    async def prepare() -> None:
+        await secrets.check()
+        await sweeper.start()
+
+    app.prepare, app.tidy = prepare, tidying.tidy
     return app
 
 

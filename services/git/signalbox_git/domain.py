@@ -4,7 +4,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -59,6 +59,11 @@ def forge_of(host: str) -> Forge:
     return Forge.GITHUB if host == "github.com" else Forge.GIT
 
 
+def _digest(values: Mapping[str, Any]) -> str:
+    written = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(written.encode()).hexdigest()[:16]
+
+
 @dataclass(frozen=True)
 class CheckoutOptions:
     """What trees of one commit differ by."""
@@ -66,27 +71,17 @@ class CheckoutOptions:
     branch: str
     depth: int = 50
     sparse: tuple[str, ...] = ()
-    submodules: bool = False
-    lfs: bool = False
-
-    def encode(self) -> dict[str, Any]:
-        return {
-            "branch": self.branch,
-            "depth": self.depth,
-            "sparse": sorted(set(self.sparse)),
-            "submodules": self.submodules,
-            "lfs": self.lfs,
-        }
-
-    @staticmethod
-    def decode(values: Mapping[str, Any]) -> "CheckoutOptions":
-        return CheckoutOptions(**{**values, "sparse": tuple(values["sparse"])})
+    """Folders, in their order; all where there are none."""
 
     @property
     def digest(self) -> str:
         """Part of the name of the folder."""
-        written = json.dumps(self.encode(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(written.encode()).hexdigest()[:16]
+        return _digest(asdict(self))
+
+    @property
+    def shape(self) -> str:
+        """The same of those trees that have the same files and as much history."""
+        return _digest({"depth": self.depth, "sparse": self.sparse})
 
 
 @dataclass(frozen=True)
@@ -95,10 +90,8 @@ class Checkout:
     project_id: uuid.UUID
     repository_id: uuid.UUID
     run: uuid.UUID | None
-    ref: str | None
-    new_branch: bool
-    options: Mapping[str, Any]
-    """As they were asked for; the branch may still be open."""
+    wanted: Mapping[str, Any]
+    """As it was asked for: `ref`, `branch`, `newBranch`, `depth`, `sparse`, …"""
     created_by: uuid.UUID
     created_at: datetime
     state: CheckoutState = CheckoutState.PREPARING
@@ -107,12 +100,10 @@ class Checkout:
     base: str | None = None
     error: Mapping[str, Any] | None = None
     folder: str | None = None
-    """Of its tree, below those of the project."""
-    claimed_until: datetime | None = None
-    """Until then it stays though nobody has it; none while a sandbox or a run does."""
+    """Of its tree, below those of the project, as long as it is held."""
     version: int = 1
 
-    def ready(self, *, commit: str, branch: str, base: str, folder: str) -> "Checkout":
+    def ready(self, commit: str, branch: str, base: str, folder: str) -> "Checkout":
         return replace(
             self,
             state=CheckoutState.READY,
@@ -127,6 +118,3 @@ class Checkout:
     def failed(self, code: str, detail: str, *, retryable: bool = False) -> "Checkout":
         error = {"code": code, "detail": detail[:SHOWN], "retryable": retryable}
         return replace(self, state=CheckoutState.FAILED, error=error, version=self.version + 1)
-
-    def released(self) -> "Checkout":
-        return replace(self, state=CheckoutState.RELEASED, folder=None, version=self.version + 1)

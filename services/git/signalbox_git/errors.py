@@ -1,7 +1,7 @@
 """What the git service refuses."""
 
 from signalbox_common.contracts.base import FieldError
-from signalbox_common.errors import Conflict, Invalid, NotFound, SignalboxError, Unavailable
+from signalbox_common.errors import Conflict, Forbidden, Invalid, NotFound, SignalboxError, Unavailable
 
 
 class RepositoryNotFound(NotFound):
@@ -45,6 +45,11 @@ class NothingToChange(Invalid):
 class ProjectGone(Conflict):
     code = "project_gone"
     detail = "The project was deleted."
+
+
+class RunReserved(Forbidden):
+    code = "run_reserved"
+    detail = "Only the service tasks prepares checkouts for runs."
 
 
 class RunEnded(Conflict):

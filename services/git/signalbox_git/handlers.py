@@ -2,7 +2,14 @@
 
 from signalbox_common.bus import ServiceBus
 from signalbox_common.contracts import git as contract
-from signalbox_common.contracts.streams import REPOSITORIES_BACK, REPOSITORIES_GONE
+from signalbox_common.contracts.streams import (
+    CHECKOUTS_END,
+    CHECKOUTS_HELD,
+    CHECKOUTS_STOP,
+    REPOSITORIES_BACK,
+    REPOSITORIES_GONE,
+)
+from signalbox_git.service.checkouts import Checkouts
 from signalbox_git.service.contents import Contents
 from signalbox_git.service.prober import Prober
 from signalbox_git.service.projects import Projects
@@ -10,7 +17,12 @@ from signalbox_git.service.repositories import Repositories
 
 
 def register(
-    bus: ServiceBus, repositories: Repositories, prober: Prober, contents: Contents, projects: Projects
+    bus: ServiceBus,
+    repositories: Repositories,
+    prober: Prober,
+    contents: Contents,
+    checkouts: Checkouts,
+    projects: Projects,
 ) -> None:
     bus.on_ask(contract.AddRepository, own_transaction=True)(repositories.add)
     bus.on_ask(contract.UpdateRepository, own_transaction=True)(repositories.update)
@@ -27,5 +39,10 @@ def register(
     bus.on_query(contract.ListTree)(contents.tree)
     bus.on_query(contract.GetBlame)(contents.blame)
     bus.on_query(contract.LocateGit)(contents.locate)
+    bus.on_command(contract.Prepare)(checkouts.prepare)
+    bus.on_query(contract.GetCheckout)(checkouts.get)
+    bus.on_fact(CHECKOUTS_HELD)(checkouts.sandbox_changed)
+    bus.on_fact(CHECKOUTS_STOP)(checkouts.run_stops)
+    bus.on_fact(CHECKOUTS_END)(checkouts.run_ended)
     bus.on_fact(REPOSITORIES_GONE)(projects.gone)
     bus.on_fact(REPOSITORIES_BACK)(projects.back)

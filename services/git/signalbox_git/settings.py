@@ -21,6 +21,12 @@ class GitSettings(SecretStoreSettings):
     """What all mirrors may take of the disk; those that nobody has used for longest go first."""
     mirror_freshness: float = Field(default=30.0, ge=0)
     """Seconds after which whoever looks into a repository has it fetched again."""
+    prepare_freshness: float = Field(default=2.0, ge=0)
+    """Seconds: a fetch that began so long before a checkout was asked for is good enough for it."""
+    checkout_kept: float = Field(default=900.0, ge=0)
+    """Seconds for which a checkout stays that neither a run nor a sandbox has."""
+    sandbox_uid: int = Field(default=64_000, ge=1)
+    """Whose sandboxes are outside, where this service is started by root: trees are theirs."""
     fetch_timeout: float = Field(default=900.0, gt=0)
     """Seconds that one fetch may take."""
     private_hosts: str = ""

@@ -12,6 +12,7 @@ from signalbox_sandbox.data.processes import ProcessRoutes
 from signalbox_sandbox.domain import LIMITS_OF_NODE
 from signalbox_sandbox.layers import Layers
 from signalbox_sandbox.runtime.bubblewrap import BubblewrapRuntime
+from signalbox_sandbox.service.checkouts import CheckoutNews
 from signalbox_sandbox.service.projects import Projects
 from signalbox_sandbox.service.runs import Runs
 from signalbox_sandbox.service.sandboxes import Sandboxes
@@ -44,7 +45,12 @@ def build(settings: SandboxSettings) -> Service:
         network=settings.sandbox_network,
     )
     handlers.register(
-        app.bus, sandboxes, Templates(app.database, sandboxes), Runs(sandboxes), Projects(sandboxes)
+        app.bus,
+        sandboxes,
+        Templates(app.database, sandboxes),
+        CheckoutNews(sandboxes),
+        Runs(sandboxes),
+        Projects(sandboxes),
     )
     desk = DataDesk(app.database)
     ProcessRoutes(desk, runtime).register(app.data)

@@ -4,10 +4,12 @@ from signalbox_common.bus import ServiceBus
 from signalbox_common.contracts import sandbox as contract
 from signalbox_common.contracts.streams import (
     SANDBOXES_BACK,
+    SANDBOXES_BEGIN,
     SANDBOXES_END,
     SANDBOXES_GONE,
     SANDBOXES_STOP,
 )
+from signalbox_sandbox.service.checkouts import CheckoutNews
 from signalbox_sandbox.service.projects import Projects
 from signalbox_sandbox.service.runs import Runs
 from signalbox_sandbox.service.sandboxes import Sandboxes
@@ -15,7 +17,12 @@ from signalbox_sandbox.service.templates import Templates
 
 
 def register(
-    bus: ServiceBus, sandboxes: Sandboxes, templates: Templates, runs: Runs, projects: Projects
+    bus: ServiceBus,
+    sandboxes: Sandboxes,
+    templates: Templates,
+    checkouts: CheckoutNews,
+    runs: Runs,
+    projects: Projects,
 ) -> None:
     bus.on_ask(contract.CreateSandbox, own_transaction=True)(sandboxes.create)
     bus.on_query(contract.GetSandbox)(sandboxes.get)
@@ -33,5 +40,6 @@ def register(
     bus.on_command(contract.DeleteTemplate)(templates.delete)
     bus.on_fact(SANDBOXES_GONE)(projects.gone)
     bus.on_fact(SANDBOXES_BACK)(projects.back)
+    bus.on_fact(SANDBOXES_BEGIN)(checkouts.changed)
     bus.on_fact(SANDBOXES_STOP)(runs.stops)
     bus.on_fact(SANDBOXES_END)(runs.ended)

@@ -30,6 +30,7 @@ def reply_of(sandbox: Sandbox) -> contract.Sandbox:
         labels=dict(sandbox.labels),
         owner=owner_of(sandbox),
         checkout=sandbox.checkout,
+        repo_url=(sandbox.workspace or {}).get("url"),
         branch_name=(sandbox.workspace or {}).get("branch"),
         node=sandbox.node,
         created_by=sandbox.created_by,

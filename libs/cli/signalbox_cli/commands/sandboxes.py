@@ -66,11 +66,15 @@ def create(
         list[str] | None, typer.Option("--door", metavar="NAME=PORT:TARGET", help="Like echo=5000:echo.")
     ] = None,
     label: Annotated[list[str] | None, typer.Option("--label", "-l", metavar="NAME=VALUE")] = None,
+    repo: Annotated[str | None, typer.Option(help="A repository, whose files are in /workspace.")] = None,
+    ref: Annotated[str | None, typer.Option(help="Where to begin there: a branch, a tag, a commit.")] = None,
+    new_branch: Annotated[str | None, typer.Option(help="What the branch is called that it is on.")] = None,
     url: UrlOption = None,
     quiet: Quiet = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make a sandbox; it runs when this returns."""
+    given = {"repository": repo, "ref": ref, "newBranch": new_branch, "projectId": project}
     body = {
         "template": template,
         "env": _pairs(env),
@@ -82,7 +86,7 @@ def create(
         "labels": _pairs(label),
     }
     with _open(url) as api:
-        made = api.create(body | ({"projectId": project} if project else {}))
+        made = api.create(body | {name: value for name, value in given.items() if value is not None})
     show(made, quiet=quiet, as_json=as_json)
 
 

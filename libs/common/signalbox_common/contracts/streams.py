@@ -15,6 +15,7 @@ from signalbox_common.contracts.auth import (
 from signalbox_common.contracts.base import Command, Request, consumer_of, contracts_of
 from signalbox_common.contracts.catalog import RevealKeys
 from signalbox_common.contracts.events import AuditRecorded, Event
+from signalbox_common.contracts.git import CheckoutChanged, GetCheckout, Prepare
 from signalbox_common.contracts.sandbox import (
     CreateSandbox,
     DestroySandbox,
@@ -22,6 +23,7 @@ from signalbox_common.contracts.sandbox import (
     LocateSandbox,
     PauseSandbox,
     ResumeSandbox,
+    SandboxChanged,
     SetSandboxDeadline,
     SetSandboxNetwork,
 )
@@ -180,6 +182,10 @@ SANDBOXES_STOP = FactConsumer("sandbox", "run-stop", RunStopRequested)
 SANDBOXES_END = FactConsumer("sandbox", "run-ended", RunEnded)
 REPOSITORIES_GONE = FactConsumer("git", "project-gone", ProjectDeleted)
 REPOSITORIES_BACK = FactConsumer("git", "project-back", ProjectRestored)
+CHECKOUTS_HELD = FactConsumer("git", "sandbox-changed", SandboxChanged)
+CHECKOUTS_STOP = FactConsumer("git", "run-stop", RunStopRequested)
+CHECKOUTS_END = FactConsumer("git", "run-ended", RunEnded)
+SANDBOXES_BEGIN = FactConsumer("sandbox", "checkout-changed", CheckoutChanged)
 FACT_CONSUMERS: tuple[FactConsumer, ...] = (
     AUDIT,
     PROJECT_GONE,
@@ -190,6 +196,10 @@ FACT_CONSUMERS: tuple[FactConsumer, ...] = (
     SANDBOXES_END,
     REPOSITORIES_GONE,
     REPOSITORIES_BACK,
+    CHECKOUTS_HELD,
+    CHECKOUTS_STOP,
+    CHECKOUTS_END,
+    SANDBOXES_BEGIN,
 )
 """Who reads whose facts; a row here becomes a durable consumer and the permissions for it."""
 
@@ -213,7 +223,7 @@ SERVICE_CALLS: tuple[tuple[str, type[Request[Any]]], ...] = (
     ("catalog", GetNamespaces),
     *((service, contract) for service in ("tasks", "sandbox", "git") for contract in _DELEGATING),
     ("tasks", RevealKeys),
-    *(("tasks", contract) for contract in _SANDBOXES),
+    *(("tasks", contract) for contract in (Prepare, GetCheckout, *_SANDBOXES)),
 )
 """Which service asks, or commands, which other one; everything else is asked by the gateway."""
 

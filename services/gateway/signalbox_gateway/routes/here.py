@@ -55,6 +55,12 @@ class Sender:
             return await self.clients.ask(self.request, message, self.asker, project=project)
         return await self.clients.query(self.asker, message, project=project)
 
+    async def done(self, command: Command[R]) -> R:
+        """What a command is answered that is but a part of what is asked for."""
+        project = await self._project(type(command), self.place)
+        answer = await self.clients.answered(self.request, self.someone, command, project=project)
+        return answer.value()
+
     async def value(self, message: Ask[R] | base.Query[R]) -> R:
         return (await self.answer(message)).value()
 

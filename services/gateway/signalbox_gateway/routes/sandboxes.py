@@ -7,6 +7,7 @@ from fastapi import Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
+from signalbox_common.contracts import git
 from signalbox_common.contracts import sandbox as contract
 from signalbox_common.contracts.paging import Cursor
 from signalbox_common.contracts.sandbox import SandboxStatus
@@ -14,11 +15,13 @@ from signalbox_gateway.identity import CurrentAsker
 from signalbox_gateway.routes import everywhere
 from signalbox_gateway.routes.answers import Responses
 from signalbox_gateway.routes.at_sandbox import AtSandbox, SandboxBody
+from signalbox_gateway.routes.checkouts import FAILS, PREPARING, prepared
 from signalbox_gateway.routes.here import HOME, ClientsHere, InProject, Sender, passed_on
 from signalbox_gateway.routes.router import Routes
 
 routes = Routes("/api/v1", "sandboxes")
 
+_SENT = (contract.CreateSandbox, *PREPARING)
 _CREATING: Responses = {
     202: {"description": "It does not run yet; `status` is `creating`.", "model": contract.Sandbox}
 }
@@ -40,9 +43,16 @@ class NewSandbox(SandboxBody):
     labels: Annotated[dict[contract.LabelName, contract.Label], Field(max_length=50)] = Field(
         default_factory=dict
     )
+    repository: git.RepositoryName | None = None
+    """Whose files are in its workspace, by id or by name, with git as in any clone."""
+    ref: git.Revision | None = None
+    """Where to begin there: a branch, a tag or a commit; by default the default branch."""
+    new_branch: git.RefName | None = None
+    """What the branch is called that it is on, if not as the one that it begins at."""
 
-    def asked(self) -> contract.CreateSandbox:
+    def asked(self, workspace: contract.SandboxWorkspace | None) -> contract.CreateSandbox:
         return contract.CreateSandbox(
+            workspace=workspace,
             template=self.template,
             builds=self.builds,
             env=self.env,
@@ -69,7 +79,7 @@ class NetworkOf(SandboxBody):
     network: contract.Network
 
 
-@routes.on("POST", "/sandboxes", contract.CreateSandbox, status=201, shows=_CREATING)
+@routes.on("POST", "/sandboxes", *_SENT, status=201, also=FAILS, shows=_CREATING)
 async def create_sandbox(
     request: Request, clients: ClientsHere, asker: CurrentAsker, body: NewSandboxSomewhere
 ) -> Response:
@@ -77,13 +87,14 @@ async def create_sandbox(
     return await _create(Sender(request, clients, asker, body.project_id or HOME), body)
 
 
-@routes.on("POST", "/projects/{project_id}/sandboxes", contract.CreateSandbox, status=201, shows=_CREATING)
+@routes.on("POST", "/projects/{project_id}/sandboxes", *_SENT, status=201, also=FAILS, shows=_CREATING)
 async def create_sandbox_in_project(here: InProject, body: NewSandbox) -> Response:
     return await _create(here, body)
 
 
 async def _create(here: Sender, body: NewSandbox) -> Response:
-    answer = await here.answer(body.asked())
+    workspace = await prepared(here, body.repository, body.ref, body.new_branch)
+    answer = await here.answer(body.asked(workspace))
     creating = answer.value().status is SandboxStatus.CREATING
     return passed_on(answer, 202 if creating else 201)
 

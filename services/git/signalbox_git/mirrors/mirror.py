@@ -42,6 +42,11 @@ def looks_corrupt(error: GitFailed) -> bool:
     return _CORRUPT.search(error.complaint) is not None
 
 
+def kept_ref(commit: str) -> str:
+    """Which keeps a commit that something was made of, whatever the remote does."""
+    return f"{OWN}commits/{commit}"
+
+
 def _digest(url: str) -> str:
     return hashlib.sha256(url.encode()).hexdigest()[:12]
 

@@ -5,14 +5,14 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from signalbox_common import remote_urls, telemetry
 from signalbox_git.command import GitDirectory, GitFailed
 from signalbox_git.mirrors import locks
-from signalbox_git.mirrors.mirror import HEADS, TAGS, Mirror, looks_corrupt, mirrors_below
+from signalbox_git.mirrors.mirror import HEADS, TAGS, Mirror, kept_ref, looks_corrupt, mirrors_below
 from signalbox_git.remotes.access import Reach, RemoteRefused
 from signalbox_git.remotes.credentials import Credential
 from signalbox_git.remotes.remote import Remote, remote
@@ -106,6 +106,14 @@ class Mirrors:
         """When those who read it have found that out, too."""
         async with locks.locked(mirror.in_use, alone=True):
             await mirror.discard()
+
+    async def keep(self, source: Source, commit: str) -> None:
+        """Gives a commit that is there a ref of its own; the mirror is held meanwhile."""
+        git = self.of(source).git
+        if await git.run("for-each-ref", kept_ref(commit)):
+            return
+        async with self.alone(source) as alone:
+            await replace(git, inherits=(alone,)).run("update-ref", kept_ref(commit), commit)
 
     async def broken(self, source: Source) -> None:
         """Whoever has read it says so; the next fetch makes it anew."""

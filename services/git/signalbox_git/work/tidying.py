@@ -12,9 +12,11 @@ from signalbox_git.mirrors.mirror import mirrors_below, remove_leftovers
 from signalbox_git.mirrors.mirrors import Mirrors
 from signalbox_git.remotes.access import remove_scratch
 from signalbox_git.replies import SECRETS
-from signalbox_git.store import repositories
+from signalbox_git.store import checkouts, repositories, runs
 
 _ABOUT_TO_BE_MADE = 3600.0
+_RUNS_REMEMBERED = 45
+"""Days, as requests are: what comes late for a run that has ended finds that out."""
 
 
 class Tidying:
@@ -28,6 +30,8 @@ class Tidying:
         self._kept_days = kept_days
 
     async def tidy(self, transaction: Transaction) -> None:
+        await checkouts.forget(transaction, self._kept_days)
+        await runs.forget(transaction, _RUNS_REMEMBERED)
         await repositories.forget(transaction, self._kept_days)
         await asyncio.to_thread(remove_scratch)
         await self._forget_credentials()

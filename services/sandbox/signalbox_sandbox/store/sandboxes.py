@@ -46,6 +46,10 @@ _PAGE = text(
     f"{_SELECT} where project_id = :project and (cast(:before as uuid) is null or id < :before) "
     "and (cast(:status as text) is null or status = :status) order by id desc limit :limit"
 )
+_HAVING = text(
+    f"{_SELECT} where status in ('creating', 'running', 'paused') and workspace is not null "
+    "and workspace->>'checkout' = :checkout and project_id = :project order by id"
+)
 _THESE = text(f"{_SELECT} where id = any(cast(:ids as uuid[]))")
 _ON_NODE = text(f"{_SELECT} where node = :node and status in ('creating', 'running', 'paused')")
 _NODES_IN_USE = text(
@@ -142,6 +146,12 @@ async def page(
 ) -> list[Sandbox]:
     values = {"project": project, "limit": limit, "before": before, "status": status}
     return list(map(_sandbox_of, await connection.execute(_PAGE, values)))
+
+
+async def having(connection: AsyncConnection, project: uuid.UUID, checkout: uuid.UUID) -> list[Sandbox]:
+    """Those that begin with it, or have."""
+    values = {"project": project, "checkout": str(checkout)}
+    return list(map(_sandbox_of, await connection.execute(_HAVING, values)))
 
 
 async def these(connection: AsyncConnection, ids: Collection[uuid.UUID]) -> list[Sandbox]:

@@ -11,15 +11,17 @@ from signalbox_sandbox.keeper import box
 from signalbox_sandbox.layers import Layers
 from signalbox_sandbox.replies import secret_name
 from signalbox_sandbox.runtime.base import SandboxPlan
-from signalbox_sandbox.store import templates
+from signalbox_sandbox.store import checkouts, templates
 
 
 class NotThere(Exception):
     """A part of it is not on this node, or not yet."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, *, never: bool = False) -> None:
         super().__init__(what)
         self.what = what
+        self.never = never
+        """Whether it is not waited for."""
 
 
 class Plans:
@@ -44,11 +46,12 @@ class Plans:
         if sandbox.checkout is not None:
             lower = self._checkouts.find(sandbox.project_id, sandbox.checkout)
             if lower is None:
-                raise NotThere("checkout")
+                async with self._database.reading() as connection:
+                    raise NotThere("checkout", never=await checkouts.has_failed(connection, sandbox.checkout))
         if sandbox.layer is not None:
             layer = self._layers.find(sandbox.project_id, sandbox.layer)
             if layer is None:
-                raise NotThere("template")
+                raise NotThere("template", never=True)
         return SandboxPlan(
             sandbox.id,
             sandbox.epoch,

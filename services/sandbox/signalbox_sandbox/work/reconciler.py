@@ -156,7 +156,7 @@ class Reconciler:
         try:
             plan = await self._plans.make(sandbox)
         except NotThere as missing:
-            return await self._without(sandbox, missing.what)
+            return await self._without(sandbox, missing)
         try:
             await self._runtime.begin(plan)
         except RuntimeRefused as error:
@@ -179,14 +179,14 @@ class Reconciler:
             return await self._ended(sandbox, await self._runtime.find(sandbox.id))
         return self._running(sandbox)
 
-    async def _without(self, sandbox: Sandbox, what: str) -> Sandbox:
+    async def _without(self, sandbox: Sandbox, missing: NotThere) -> Sandbox:
         """A checkout may still be prepared; whoever prepares it says so if it never comes."""
         if sandbox.status is not SandboxStatus.CREATING:
             await self._clear(sandbox.id)
-            return sandbox.seen(SandboxStatus.LOST, f"{what}_lost")
+            return sandbox.seen(SandboxStatus.LOST, f"{missing.what}_lost")
         late = time.time() - sandbox.created_at.timestamp() > self._wait.total_seconds()
-        if late or what == "template":
-            return sandbox.seen(SandboxStatus.FAILED, f"no_{what}")
+        if late or missing.never:
+            return sandbox.seen(SandboxStatus.FAILED, f"no_{missing.what}")
         return sandbox
 
     def _running(self, sandbox: Sandbox) -> Sandbox:

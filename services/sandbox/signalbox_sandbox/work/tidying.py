@@ -10,7 +10,7 @@ from signalbox_sandbox.domain import ENDED, Wish
 from signalbox_sandbox.layers import Layers
 from signalbox_sandbox.replies import SECRETS
 from signalbox_sandbox.service.sandboxes import Sandboxes
-from signalbox_sandbox.store import runs, sandboxes, templates
+from signalbox_sandbox.store import checkouts, runs, sandboxes, templates
 
 _ABOUT_TO_BE_MADE = 3600.0
 _RUNS_REMEMBERED = 45
@@ -38,6 +38,7 @@ class Tidying:
     async def tidy(self, transaction: Transaction) -> None:
         await sandboxes.forget(transaction, self._kept_days)
         await runs.forget(transaction, _RUNS_REMEMBERED)
+        await checkouts.forget(transaction, _RUNS_REMEMBERED)
         await templates.remove_of_deleted(transaction, self._kept_days)
         for seen in await sandboxes.paused_long(transaction.connection, self._paused_kept_days):
             sandbox = await self._sandboxes.lock(transaction, seen)

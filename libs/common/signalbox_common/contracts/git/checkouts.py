@@ -26,8 +26,6 @@ class CheckoutState(StrEnum):
     PREPARING = "preparing"
     READY = "ready"
     FAILED = "failed"
-    RELEASED = "released"
-    """Nobody needs it any more, and it may be gone."""
 
 
 class Checkout(Reply):
@@ -52,16 +50,21 @@ class Prepare(Command[Checkout]):
     least_role = ProjectRole.DEVELOPER
     area = AREA
     target = "repository"
-    refusals = REPOSITORY_NOT_FOUND | {"run_ended": 409, "project_gone": 409}
+    refusals = REPOSITORY_NOT_FOUND | {
+        "run_ended": 409,
+        "project_gone": 409,
+        "run_reserved": 403,
+        "disk_full": 507,
+    }
 
     run: uuid.UUID | None = None
     repository: uuid.UUID
     ref: Revision | None = None
-    """A branch, a tag or a commit; by default the default branch."""
+    """Where to begin: a branch, a tag or a commit; by default the default branch."""
     branch: RefName | None = None
-    """What the branch is called that is checked out; by default that of the ref."""
-    new_branch: bool = False
-    """Whether that branch is to be new at the remote: where there is one, it is not gone on from."""
+    """A branch to go on with; where the remote has none of that name, it begins at the ref."""
+    new_branch: RefName | None = None
+    """What the branch is called that is checked out, if not as the one that it begins at."""
     depth: Annotated[int, Field(ge=1, le=100_000)] = 50
     sparse: Annotated[tuple[SparsePath, ...], Field(max_length=100)] = ()
     """Folders that are there; by default all."""

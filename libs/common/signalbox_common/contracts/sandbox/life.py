@@ -30,6 +30,8 @@ class SandboxWorkspace(Message):
     repository: uuid.UUID | None = None
     commit: Annotated[Text, StringConstraints(pattern=r"^[0-9a-f]{40,64}$")] | None = None
     branch: Annotated[Text, StringConstraints(max_length=255)] | None = None
+    url: Annotated[Text, StringConstraints(max_length=2000)] | None = None
+    """Of the repository, to be shown."""
 
 
 class SandboxStatus(StrEnum):

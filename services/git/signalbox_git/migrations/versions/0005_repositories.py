@@ -42,9 +42,7 @@ STATEMENTS = (
         project_id uuid not null,
         repository_id uuid not null references git.repositories,
         run uuid,
-        ref text,
-        new_branch boolean not null,
-        options jsonb not null,
+        wanted jsonb not null,
         created_by uuid not null,
         created_at timestamptz not null,
         state text not null,
@@ -53,13 +51,13 @@ STATEMENTS = (
         base text,
         error jsonb,
         folder text,
-        claimed_until timestamptz,
+        held_since timestamptz not null,
         version bigint not null
     )
     """,
     "create index checkouts_of_run on git.checkouts (project_id, run, id desc) where run is not null",
     "create index checkouts_of_folder on git.checkouts (project_id, folder) where folder is not null",
-    "create index checkouts_claimed on git.checkouts (claimed_until) where state in ('ready', 'failed')",
+    "create index checkouts_held on git.checkouts (held_since) where folder is not null",
     """
     create table git.checkout_sandboxes (
         sandbox uuid primary key,

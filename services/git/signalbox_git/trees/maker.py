@@ -1,0 +1,161 @@
+"""Makes a tree: its git directory from the mirror, its files from that, as sandboxes need them."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from signalbox_git.command import GitDirectory, GitFailed
+from signalbox_git.domain import HEADS, CheckoutOptions
+from signalbox_git.mirrors.mirror import Mirror, kept_ref
+
+MOMENT = 946_684_800
+"""When every file was changed last: the same for all, so that nothing looks changed inside."""
+MOST_PACKS = 8
+"""Of a tree that another one is made from; beyond that all is packed anew."""
+_WITHIN = 600.0
+_LOCAL = (("protocol.file.allow", "always"), ("transfer.fsckObjects", "false"))
+_CONFIG = """\
+[core]
+\trepositoryformatversion = 0
+\tfilemode = true
+\tbare = false
+\tlogallrefupdates = true
+\tcheckStat = minimal
+\ttrustctime = false
+[user]
+\tname = Agent
+\temail = agent@signalbox.invalid
+"""
+_SPARSE = "\tsparseCheckout = true\n\tsparseCheckoutCone = true\n"
+
+
+@dataclass(frozen=True)
+class Made:
+    """A tree that is there, of the same repository and with the same folders."""
+
+    folder: Path
+    commit: str
+
+
+class TreeMaker:
+    def __init__(self, uid: int | None) -> None:
+        """`uid` is whose sandboxes are outside, where that is not who we are."""
+        self._uid = uid
+
+    async def make(
+        self, folder: Path, mirror: Mirror, commit: str, options: CheckoutOptions, like: Made | None = None
+    ) -> None:
+        """Where another tree is there, only what differs is written: the rest are links to its files."""
+        if like is not None:
+            try:
+                await self._make_like(folder, mirror, commit, options, like)
+                return
+            except (GitFailed, OSError):  # it is on its way out, or too different
+                await asyncio.to_thread(_emptied, folder)
+        (folder / "tree").mkdir(mode=0o755)
+        git = self._prepare(folder / "git", options)
+        await git.run(
+            *("fetch", "--quiet", "--no-tags", "--no-auto-maintenance", "--no-write-fetch-head"),
+            *("--update-head-ok", f"--depth={options.depth}", "--end-of-options"),
+            *(str(mirror.git.folder.resolve()), f"+{kept_ref(commit)}:{HEADS}{options.branch}"),
+            config=_LOCAL,
+            within=_WITHIN,
+        )
+        await self._check_out(folder, git, "HEAD")
+
+    async def _make_like(
+        self, folder: Path, mirror: Mirror, commit: str, options: CheckoutOptions, like: Made
+    ) -> None:
+        await asyncio.to_thread(_linked, like.folder, folder)
+        git = self._prepare(folder / "git", options)
+        wanted = f"{commit}\n^{like.commit}\n".encode("ascii")
+        pack = str((git.folder / "objects" / "pack" / "pack").absolute())
+        await mirror.git.run("pack-objects", "--revs", "--quiet", pack, given=wanted, within=_WITHIN)
+        await git.run("update-ref", f"{HEADS}{options.branch}", commit)
+        await self._check_out(folder, git, like.commit, commit)
+
+    async def _check_out(self, folder: Path, git: GitDirectory, *commits: str) -> None:
+        tree = folder / "tree"
+        at_work = {"GIT_WORK_TREE": str(tree.resolve())}
+        await git.run("read-tree", "-m", "-u", *commits, env=at_work, within=_WITHIN, in_folder=tree)
+        await asyncio.to_thread(self._hand_over, folder)
+        await git.run("update-index", "-q", "--refresh", env=at_work, within=_WITHIN, in_folder=tree)
+        await asyncio.to_thread(self._hand_over, git.folder)
+
+    @staticmethod
+    def _prepare(folder: Path, options: CheckoutOptions) -> GitDirectory:
+        git = GitDirectory.make(folder)
+        (folder / "HEAD").write_text(f"ref: {HEADS}{options.branch}\n", encoding="utf-8")
+        config = _CONFIG
+        if options.sparse:
+            config = config.replace("[user]", f"{_SPARSE}[user]")
+            (folder / "info").mkdir()
+            (folder / "info" / "sparse-checkout").write_text(_cone(options.sparse), encoding="utf-8")
+        (folder / "config").write_text(config, encoding="utf-8")
+        return git
+
+    def _hand_over(self, folder: Path) -> None:
+        """To the user of sandboxes: only what is theirs can be changed above it. All with the same time."""
+        waiting = [str(folder)]
+        while waiting:
+            place = waiting.pop()
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    found = entry.stat(follow_symlinks=False)
+                    if int(found.st_mtime) != MOMENT:
+                        os.utime(entry.path, (MOMENT, MOMENT), follow_symlinks=False)
+                    if self._uid not in (None, found.st_uid):
+                        os.chown(entry.path, self._uid or 0, self._uid or 0, follow_symlinks=False)
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+        os.utime(folder, (MOMENT, MOMENT))
+        if self._uid is not None:
+            os.chown(folder, self._uid, self._uid)
+
+
+def _linked(source: Path, target: Path) -> None:
+    """Files and objects are never changed in place, so that they can be shared; all else is one's own."""
+    packs = list((source / "git" / "objects" / "pack").glob("*.pack"))
+    if len(packs) > MOST_PACKS:
+        raise FileNotFoundError("too many packs")
+    _link_all(source / "tree", target / "tree")
+    _link_all(source / "git" / "objects", target / "git" / "objects")
+    for name in ("index", "shallow"):
+        with suppress(FileNotFoundError):
+            shutil.copyfile(source / "git" / name, target / "git" / name)
+
+
+def _link_all(source: Path, target: Path) -> None:
+    waiting = [(str(source), str(target))]
+    while waiting:
+        place, made = waiting.pop()
+        os.makedirs(made, mode=0o755, exist_ok=True)  # noqa: PTH103 - many
+        with os.scandir(place) as entries:
+            for entry in entries:
+                there = f"{made}/{entry.name}"
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append((entry.path, there))
+                else:
+                    os.link(entry.path, there, follow_symlinks=False)
+
+
+def _emptied(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.mkdir(mode=0o755)
+
+
+def _cone(folders: Iterable[str]) -> str:
+    """As `git sparse-checkout set --cone` writes it: what lies beside the way to a folder, and all in it."""
+    whole = {folder.strip("/") for folder in folders}
+    parts = [folder.split("/") for folder in whole]
+    parents = {"/".join(each[:length]) for each in parts for length in range(1, len(each))}
+    lines = ["/*", "!/*/"]
+    for folder in sorted(whole | parents):
+        lines.append(f"/{folder}/")
+        if folder not in whole:
+            lines.append(f"!/{folder}/*/")
+    return "\n".join(lines) + "\n"
