@@ -66,10 +66,10 @@ async def test_commits(scene: GitScene, there: tuple[Path, str]) -> None:
     changed = await scene.ask("GET", f"/{repository}/commits", params={"path": "a.txt", "ref": "v1"})
     subjects = [(each["subject"], each["body"]) for each in changed["items"]]
     assert subjects == [("Second", "With a body."), ("a commit", "")]
-    shown = await scene.ask("GET", f"/{repository}/commits/main~1")
+    shown = await scene.ask("GET", f"/{repository}/commit?ref=main~1")
     files = {each["path"]: (each["status"], each["added"], each["removed"]) for each in shown["files"]}
     assert files == {"a.txt": ("M", 1, 1), "späß.txt": ("A", 1, 0)}
-    first = await scene.ask("GET", f"/{repository}/commits/main~2")
+    first = await scene.ask("GET", f"/{repository}/commit?ref=main~2")
     assert {each["path"] for each in first["files"]} == {"a.txt", "src/deep/b.py"}
 
 
@@ -141,7 +141,7 @@ async def test_what_is_not_there(scene: GitScene, there: tuple[Path, str], path:
         "/file?path=a//b",
         "/file?path=a%00b",
         "/diff?base=--output=/tmp/x",
-        "/commits/-p",
+        "/commit?ref=-p",
     ],
 )
 async def test_what_is_no_revision_and_no_path(scene: GitScene, there: tuple[Path, str], path: str) -> None:

@@ -247,7 +247,7 @@ ROWS = (
     in_project("GET /api/v1/projects/{project_id}/repositories", "viewer", "200"),
     *(
         in_repository(f"GET {REPOSITORY}{path}", "viewer", "200")
-        for path in ("", "/branches", "/tags", "/commits", "/commits/{revision}", "/tree", "/file", "/diff")
+        for path in ("", "/branches", "/tags", "/commits", "/commit", "/tree", "/file", "/diff")
     ),
     in_repository(f"GET {REPOSITORY}/blame", "viewer", "200"),
     in_repository(f"POST {REPOSITORY}/test", "developer", "200"),
@@ -390,7 +390,6 @@ WORDS = {
     "POST /api/v1/repositories": Words({"projectId": "{project_id}", "url": ELSEWHERE}),
     "GET /api/v1/repositories": Words(query={"projectId": "{project_id}"}),
     "POST /api/v1/projects/{project_id}/repositories": Words({"url": ELSEWHERE}),
-    f"GET {REPOSITORY}/commits/{{revision}}": Words(path={"revision": "main"}),
     f"GET {REPOSITORY}/file": Words(query={"path": "README.md"}),
     f"GET {REPOSITORY}/blame": Words(query={"path": "README.md"}),
     f"PATCH {REPOSITORY}": Words({"name": "renamed"}),

@@ -78,6 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self, body: bytes) -> None:
         remote = self.server.remote
         remote.requests.append(f"{self.command} {self.path}")
+        remote.packs += b"command=fetch" in body
         remote.shown.append(self.headers.get("Authorization"))
         if any(behave(self) for behave in list(remote.behaviours)):
             return
@@ -107,6 +108,8 @@ class _Handler(BaseHTTPRequestHandler):
         ran = subprocess.run(["git", "http-backend"], input=body, env=env, capture_output=True, check=False)
         head, _, content = ran.stdout.partition(b"\r\n\r\n")
         lines = [line.split(": ", 1) for line in head.decode().split("\r\n") if line]
+        for behave in list(self.server.remote.afterwards):
+            behave(self)
         headers = {name: value for name, value in lines if name != "Status"}
         status = next((int(value.split()[0]) for name, value in lines if name == "Status"), 200)
         self.answer(status, content, **headers)
@@ -149,20 +152,19 @@ class HttpRemote:
     port: int = 0
     token: str | None = TOKEN
     requests: list[str] = field(default_factory=list)
+    packs: int = 0
+    """Rounds in which what is in a pack was asked for."""
     shown: list[str | None] = field(default_factory=list)
     """What came as authorization."""
     behaviours: list[Behaviour] = field(default_factory=list)
+    afterwards: list[Behaviour] = field(default_factory=list)
+    """When git has done what was asked, and nobody has heard of it yet."""
 
     def url(self, name: str, host: str = "127.0.0.1") -> str:
         return f"http://{host}:{self.port}/{name}"
 
     def new(self, name: str, files: dict[str, str] | None = None) -> Path:
         return new_repository(self.folder / name, files)
-
-    @property
-    def fetches(self) -> int:
-        """Packs that were asked for: since the second version of the protocol refs are, too."""
-        return sum("git-upload-pack" in each and each.startswith("POST") for each in self.requests)
 
     @staticmethod
     @contextmanager

@@ -47,6 +47,7 @@ class GitScene:
                 "SIGNALBOX_GIT_ROOT": str(settings.git_root),
                 "SIGNALBOX_MIRRORS": str(settings.mirrors),
                 "SIGNALBOX_TREES": str(settings.trees),
+                "SIGNALBOX_CHANGES": str(settings.changes),
                 "SIGNALBOX_PRIVATE_HOSTS": LOOPBACK,
                 "SIGNALBOX_DATA_LISTEN": str(settings.data_listen),
             }
@@ -94,6 +95,7 @@ def settings_in(installation: Installation, folder: Path, **changes: Any) -> Git
         "git_root": folder / "repositories",
         "mirrors": folder / "mirrors",
         "trees": folder / "trees",
+        "changes": folder / "changes",
         "private_hosts": LOOPBACK,
         "data_listen": f"unix:{folder / uuid.uuid4().hex[:8]}.sock",
     }

@@ -6,11 +6,15 @@ import time
 from signalbox_common.addresses import PrivateHosts
 from signalbox_common.runtime import Service, run
 from signalbox_git import handlers
+from signalbox_git.changes import ChangeFiles
+from signalbox_git.commits.quarantine import Person
+from signalbox_git.data.changes import ChangeRoutes
 from signalbox_git.data.contents import ContentRoutes
 from signalbox_git.mirrors.mirrors import Mirrors
 from signalbox_git.remotes.access import Reach
 from signalbox_git.service.checkouts import Checkouts
 from signalbox_git.service.contents import Contents
+from signalbox_git.service.deliveries import Deliveries
 from signalbox_git.service.prober import Prober
 from signalbox_git.service.projects import Projects
 from signalbox_git.service.repositories import Repositories
@@ -18,6 +22,7 @@ from signalbox_git.service.sources import Sources
 from signalbox_git.settings import GitSettings
 from signalbox_git.trees.maker import TreeMaker
 from signalbox_git.trees.trees import Trees
+from signalbox_git.work.deliverer import Deliverer
 from signalbox_git.work.fetcher import Fetcher
 from signalbox_git.work.preparer import Preparer
 from signalbox_git.work.sweeper import Sweeper
@@ -40,32 +45,39 @@ def build(settings: GitSettings) -> Service:
     contents = Contents(
         app.database, app.work, mirrors, url=settings.data_address(), freshness=settings.mirror_freshness
     )
+    changes = ChangeFiles(settings.changes)
+    deliveries = Deliveries(app.database, app.work, changes, app.space)
     handlers.register(
         app.bus,
         repositories,
         Prober(app.database, mirrors, sources),
         contents,
         Checkouts(app.database, app.work, app.space),
+        deliveries,
         Projects(),
     )
     ContentRoutes(contents).register(app.data)
+    ChangeRoutes(deliveries, changes).register(app.data)
     fetcher = Fetcher(app.database, mirrors, sources, clock=time.time)
     fetcher.register(app.work)
     trees = Trees(settings.trees, TreeMaker(settings.sandbox_uid if os.geteuid() == 0 else None))
     Preparer(app.database, mirrors, trees, sources, fetcher, freshness=settings.prepare_freshness).register(
         app.work
     )
-    sweeper = Sweeper(app.database, app.work, trees, kept=settings.checkout_kept)
-    sweeper.register(app.work)
+    committer = Person(settings.committer_name, settings.committer_email)
+    Deliverer(app.database, mirrors, sources, changes, committer=committer, clock=time.time).register(
+        app.work
+    )
+    sweeper = Sweeper(app.database, trees, kept=settings.checkout_kept, every=settings.checkout_sweep)
     tidying = Tidying(
-        app.database, secrets, mirrors, settings.mirrors, kept_days=settings.repositories_kept_days
+        app.database, secrets, mirrors, settings.mirrors, changes, kept_days=settings.repositories_kept_days
     )
 
     async def prepare() -> None:
         await secrets.check()
-        await sweeper.start()
+        sweeper.start()
 
-    app.prepare, app.tidy = prepare, tidying.tidy
+    app.prepare, app.finish, app.tidy = prepare, sweeper.stop, tidying.tidy
     return app
 
 

@@ -18,6 +18,8 @@ WITHIN = 120.0
 LARGEST_ANSWER = 64 * 1024 * 1024
 _LARGEST_COMPLAINT = 16 * 1024
 _PIECE = 256 * 1024
+_NOT_TAKEN = (OSError, RuntimeError)
+"""What writing ends with where nobody reads any more; the latter is uvloop's word for it."""
 _BARE = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"
 _CONFIGURATION = {
     "core.hooksPath": "/dev/null",
@@ -69,12 +71,13 @@ _ENVIRONMENT = {
 
 
 class GitFailed(Exception):
-    """Carries what git has complained of."""
+    """Carries what git has complained of, and what it has said."""
 
-    def __init__(self, arguments: Sequence[str], status: int, complaint: str) -> None:
+    def __init__(self, arguments: Sequence[str], status: int, complaint: str, said: str = "") -> None:
         super().__init__(f"git {arguments[0]} has ended with {status}: {complaint[:500]}")
         self.status = status
         self.complaint = complaint
+        self.said = said
 
 
 class TookTooLong(Exception):
@@ -126,7 +129,7 @@ class GitDirectory:
             *arguments,
             cwd=in_folder or self.folder,
             env={**_ENVIRONMENT, **self.env, **(env or {})},
-            stdin=asyncio.subprocess.PIPE,
+            stdin=asyncio.subprocess.DEVNULL if given == b"" else asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
@@ -143,7 +146,8 @@ class GitDirectory:
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
         if status != 0:
-            raise GitFailed(arguments, status, complaint.decode("utf-8", "replace").strip())
+            words = (complaint, said[:_LARGEST_COMPLAINT])
+            raise GitFailed(arguments, status, *(each.decode("utf-8", "replace").strip() for each in words))
         return said
 
     async def line(self, *arguments: str, given: bytes | AsyncIterator[bytes] = b"") -> str:
@@ -156,13 +160,14 @@ async def _conversation(
     most: int,
     hear: Callable[[bytes], None] | None,
 ) -> tuple[bytes, bytes]:
-    if process.stdin is None or process.stdout is None or process.stderr is None:
+    if process.stdout is None or process.stderr is None:
         raise TypeError("it was started without pipes")
-    giving = asyncio.create_task(_give(process.stdin, given))
+    giving = asyncio.create_task(_give(process.stdin, given)) if process.stdin is not None else None
     complaining = asyncio.create_task(_complaint(process.stderr, hear))
     try:
         said = await _answer(process.stdout, most)
-        await giving
+        if giving is not None:
+            await giving
         return said, await complaining
     finally:
         await background.end(giving, complaining)
@@ -171,7 +176,7 @@ async def _conversation(
 async def _give(stdin: asyncio.StreamWriter, given: bytes | AsyncIterator[bytes]) -> None:
     """All of it, or as much as is taken: whoever does not want more says why."""
     try:
-        with suppress(BrokenPipeError, ConnectionResetError):
+        with suppress(*_NOT_TAKEN):
             if isinstance(given, bytes):
                 stdin.write(given)
             else:
@@ -180,7 +185,7 @@ async def _give(stdin: asyncio.StreamWriter, given: bytes | AsyncIterator[bytes]
                     await stdin.drain()
             await stdin.drain()
     finally:  # also where what is given has failed: it is not waited for
-        with suppress(OSError):
+        with suppress(*_NOT_TAKEN):
             stdin.close()
             await stdin.wait_closed()
 

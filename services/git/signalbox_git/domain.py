@@ -6,9 +6,10 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from fnmatch import fnmatchcase
 from typing import Any
 
-from signalbox_common.contracts.git import CheckoutState, Forge, RepositoryStatus
+from signalbox_common.contracts.git import CheckoutState, DeliveryState, Forge, RepositoryStatus
 
 HEADS, TAGS = "refs/heads/", "refs/tags/"
 SHOWN = 300
@@ -37,6 +38,14 @@ class Repository:
     fetched_at: datetime | None = None
     size_bytes: int | None = None
     deleted_at: datetime | None = None
+    protected: tuple[str, ...] | None = None
+    """Branches that nothing is delivered to, by name or by pattern; by default the default branch."""
+
+    def protects(self, branch: str) -> bool:
+        patterns = self.protected
+        if patterns is None:
+            patterns = (self.default_branch,) if self.default_branch is not None else ()
+        return any(fnmatchcase(branch, pattern) for pattern in patterns)
 
     def fetched(self, moment: datetime, head: str | None, size: int, host_keys: str | None) -> "Repository":
         return replace(
@@ -118,3 +127,52 @@ class Checkout:
     def failed(self, code: str, detail: str, *, retryable: bool = False) -> "Checkout":
         error = {"code": code, "detail": detail[:SHOWN], "retryable": retryable}
         return replace(self, state=CheckoutState.FAILED, error=error, version=self.version + 1)
+
+
+FINAL = frozenset(
+    {
+        DeliveryState.UNCHANGED,
+        DeliveryState.REFUSED,
+        DeliveryState.STOPPED,
+        DeliveryState.FAILED,
+        DeliveryState.PUSHED,
+        DeliveryState.OPENED,
+    }
+)
+"""Nothing more comes of it."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    id: uuid.UUID
+    project_id: uuid.UUID
+    repository_id: uuid.UUID
+    run: uuid.UUID | None
+    ordinal: int
+    wanted: Mapping[str, Any]
+    """Message, people, branch and what is allowed, as it was asked for."""
+    changes: str
+    base: str
+    created_by: uuid.UUID
+    created_at: datetime
+    state: DeliveryState = DeliveryState.PENDING
+    commit: str | None = None
+    branch: str | None = None
+    expected: str | None = None
+    """What has to be there for ours to take its place."""
+    push_begun: bool = False
+    """Whether it may have been pushed: then it is looked for before it is tried again."""
+    rebased: bool = False
+    findings: tuple[Mapping[str, Any], ...] = ()
+    error: Mapping[str, Any] | None = None
+    version: int = 1
+
+    @property
+    def final(self) -> bool:
+        return self.state in FINAL
+
+    def now(self, state: DeliveryState, **more: Any) -> "Delivery":
+        return replace(self, state=state, version=self.version + 1, **more)
+
+    def ended(self, state: DeliveryState, code: str, detail: str, *, retryable: bool = False) -> "Delivery":
+        return self.now(state, error={"code": code, "detail": detail[:SHOWN], "retryable": retryable})

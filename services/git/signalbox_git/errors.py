@@ -83,3 +83,34 @@ class RemoteAway(SignalboxError):
 class CheckoutFailed(Conflict):
     code = "checkout_failed"
     detail = "The checkout cannot be made."
+
+
+class DeliveryNotFound(NotFound):
+    code = "delivery_not_found"
+    detail = "There is no such delivery."
+
+
+class ChangesNotFound(NotFound):
+    code = "changes_not_found"
+    detail = "No such change set is stored in the project."
+
+
+class MaintainerNeeded(Forbidden):
+    code = "role_too_low"
+    detail = "What was found may be let out by a maintainer."
+
+
+class BadChanges(Invalid):
+    code = "bad_changes"
+    detail = "This is no change set."
+
+
+class ChangesTooLarge(Invalid):
+    status = 413
+    code = "changes_too_large"
+    detail = "These are more changes than are taken at once."
+
+
+class DigestMismatch(Invalid):
+    code = "digest_mismatch"
+    detail = "The digest of the body is another one than the address says."

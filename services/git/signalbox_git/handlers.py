@@ -11,6 +11,7 @@ from signalbox_common.contracts.streams import (
 )
 from signalbox_git.service.checkouts import Checkouts
 from signalbox_git.service.contents import Contents
+from signalbox_git.service.deliveries import Deliveries
 from signalbox_git.service.prober import Prober
 from signalbox_git.service.projects import Projects
 from signalbox_git.service.repositories import Repositories
@@ -22,6 +23,7 @@ def register(
     prober: Prober,
     contents: Contents,
     checkouts: Checkouts,
+    deliveries: Deliveries,
     projects: Projects,
 ) -> None:
     bus.on_ask(contract.AddRepository, own_transaction=True)(repositories.add)
@@ -41,6 +43,9 @@ def register(
     bus.on_query(contract.LocateGit)(contents.locate)
     bus.on_command(contract.Prepare)(checkouts.prepare)
     bus.on_query(contract.GetCheckout)(checkouts.get)
+    bus.on_command(contract.Deliver)(deliveries.deliver)
+    bus.on_query(contract.GetDelivery)(deliveries.get)
+    bus.on_query(contract.ListDeliveries)(deliveries.page)
     bus.on_fact(CHECKOUTS_HELD)(checkouts.sandbox_changed)
     bus.on_fact(CHECKOUTS_STOP)(checkouts.run_stops)
     bus.on_fact(CHECKOUTS_END)(checkouts.run_ended)

@@ -1,4 +1,4 @@
-"""What others are told of repositories and checkouts."""
+"""What others are told of repositories, checkouts and deliveries."""
 
 import uuid
 
@@ -6,7 +6,7 @@ from signalbox_common import outbox
 from signalbox_common.contracts import git as contract
 from signalbox_common.contracts.events import Event
 from signalbox_common.db import Transaction
-from signalbox_git.domain import Checkout, Repository
+from signalbox_git.domain import Checkout, Delivery, Repository
 
 SCHEMA = "git"
 SECRETS = "repositories/"
@@ -23,6 +23,7 @@ def repository_reply(found: Repository) -> contract.Repository:
         default_branch=found.default_branch,
         has_credential=found.credential is not None,
         setup=found.setup,
+        protected=found.protected,
         status=found.status,
         reason=found.reason,
         detail=found.detail,
@@ -69,3 +70,28 @@ def tell_of_checkout(transaction: Transaction, found: Checkout) -> None:
 def secret_name(credential: uuid.UUID) -> str:
     """Where it is kept."""
     return f"{SECRETS}{credential.hex}"
+
+
+def delivery_reply(found: Delivery) -> contract.ChangeDelivery:
+    return contract.ChangeDelivery(
+        delivery=found.id,
+        repository=found.repository_id,
+        run=found.run,
+        ordinal=found.ordinal,
+        state=found.state,
+        final=found.final,
+        base=found.base,
+        commit=found.commit,
+        branch=found.branch,
+        findings=tuple(contract.Finding.model_validate(each) for each in found.findings),
+        error=contract.GitError.model_validate(found.error) if found.error is not None else None,
+        created_at=found.created_at,
+        version=found.version,
+    )
+
+
+def tell_of_delivery(transaction: Transaction, found: Delivery) -> None:
+    reply = delivery_reply(found)
+    names = contract.DeliveryChanged.model_fields.keys()
+    values = {name: value for name, value in reply.model_dump().items() if name in names}
+    tell(transaction, found.project_id, contract.DeliveryChanged(**values))

@@ -17,6 +17,11 @@ class GitSettings(SecretStoreSettings):
     """Where mirrors are kept, on a disk that all instances share."""
     trees: Path = Path(".signalbox/trees")
     """Where checkouts are prepared for sandboxes, on a disk that their nodes share."""
+    changes: Path = Path(".signalbox/changes")
+    """Where change sets are kept until they are delivered, on a disk that all instances share."""
+    committer_name: str = "Signalbox"
+    committer_email: str = "signalbox@localhost.localdomain"
+    """Who commits what others have written."""
     mirrors_mb: int = Field(default=20_480, ge=1)
     """What all mirrors may take of the disk; those that nobody has used for longest go first."""
     mirror_freshness: float = Field(default=30.0, ge=0)
@@ -25,6 +30,8 @@ class GitSettings(SecretStoreSettings):
     """Seconds: a fetch that began so long before a checkout was asked for is good enough for it."""
     checkout_kept: float = Field(default=900.0, ge=0)
     """Seconds for which a checkout stays that neither a run nor a sandbox has."""
+    checkout_sweep: float = Field(default=60.0, gt=0)
+    """Seconds between two looks for those that may go."""
     sandbox_uid: int = Field(default=64_000, ge=1)
     """Whose sandboxes are outside, where this service is started by root: trees are theirs."""
     fetch_timeout: float = Field(default=900.0, gt=0)

@@ -99,7 +99,7 @@ def show(
             return
         at, colon, path = revision.partition(":")
         if not colon:
-            commit = api.ask(found["id"], f"commits/{at}")
+            commit = api.ask(found["id"], "commit", ref=at)
             print(json.dumps(commit, indent=2) if as_json else _told(commit))
             return
         _show_path(api, found["id"], at or None, path.strip("/"), as_json=as_json)

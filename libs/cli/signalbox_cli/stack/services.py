@@ -71,6 +71,7 @@ def _program(
         "SIGNALBOX_SANDBOXES": str(sandboxes.folder(home)),
         "SIGNALBOX_TREES": str(sandboxes.trees(home)),
         "SIGNALBOX_GIT_ROOT": os.environ.get("SIGNALBOX_GIT_ROOT") or str(home.path / "repositories"),
+        "SIGNALBOX_CHANGES": str(home.path / "changes"),
         "SIGNALBOX_MIRRORS": os.environ.get("SIGNALBOX_MIRRORS") or str(home.path / "mirrors"),
         "SIGNALBOX_TEMPLATES": str(sandboxes.templates(home)),
     }

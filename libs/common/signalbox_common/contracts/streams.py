@@ -15,7 +15,7 @@ from signalbox_common.contracts.auth import (
 from signalbox_common.contracts.base import Command, Request, consumer_of, contracts_of
 from signalbox_common.contracts.catalog import RevealKeys
 from signalbox_common.contracts.events import AuditRecorded, Event
-from signalbox_common.contracts.git import CheckoutChanged, GetCheckout, Prepare
+from signalbox_common.contracts.git import CheckoutChanged, Deliver, GetCheckout, GetDelivery, Prepare
 from signalbox_common.contracts.sandbox import (
     CreateSandbox,
     DestroySandbox,
@@ -223,7 +223,7 @@ SERVICE_CALLS: tuple[tuple[str, type[Request[Any]]], ...] = (
     ("catalog", GetNamespaces),
     *((service, contract) for service in ("tasks", "sandbox", "git") for contract in _DELEGATING),
     ("tasks", RevealKeys),
-    *(("tasks", contract) for contract in (Prepare, GetCheckout, *_SANDBOXES)),
+    *(("tasks", contract) for contract in (Prepare, GetCheckout, Deliver, GetDelivery, *_SANDBOXES)),
 )
 """Which service asks, or commands, which other one; everything else is asked by the gateway."""
 

@@ -32,6 +32,8 @@ class NewRepository(_Body):
     credential: contract.RepositoryCredential | None = None
     setup: contract.SetupCommands = ()
     """Commands that a run begins with."""
+    protected: contract.BranchPatterns | None = None
+    """Branches that nothing is delivered to; by default the default branch."""
 
     def asked(self) -> contract.AddRepository:
         return contract.AddRepository(
@@ -41,6 +43,7 @@ class NewRepository(_Body):
             default_branch=self.default_branch,
             credential=self.credential,
             setup=self.setup,
+            protected=self.protected,
         )
 
 
@@ -62,6 +65,7 @@ class RepositoryChange(_Body):
     forget_host_keys: bool = False
     """Whether the next key that its host shows counts, as the first one did."""
     setup: contract.SetupCommands | None = None
+    protected: contract.BranchPatterns | None = None
 
 
 @routes.on("POST", "/repositories", contract.AddRepository, status=201)
@@ -127,6 +131,7 @@ async def update_repository(here: AtRepository, repository_id: uuid.UUID, body: 
             remove_credential=body.remove_credential,
             forget_host_keys=body.forget_host_keys,
             setup=body.setup,
+            protected=body.protected,
         )
     )
 

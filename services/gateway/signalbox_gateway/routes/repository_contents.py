@@ -75,10 +75,10 @@ async def list_commits(
     )
 
 
-@routes.on("GET", "/commits/{revision:path}", contract.ShowCommit)
-async def show_commit(here: AtRepository, repository_id: uuid.UUID, revision: contract.Revision) -> Response:
+@routes.on("GET", "/commit", contract.ShowCommit)
+async def show_commit(here: AtRepository, repository_id: uuid.UUID, ref: RefHere = None) -> Response:
     """With the files that it has changed against its first parent."""
-    return await here.send(contract.ShowCommit(repository=repository_id, ref=revision))
+    return await here.send(contract.ShowCommit(repository=repository_id, ref=ref))
 
 
 @routes.on("GET", "/tree", contract.ListTree)

@@ -13,7 +13,16 @@ from signalbox_git.remotes.credentials import Credential, scrubbed
 
 _LOOKED_WITHIN = 30.0
 _HEAD, _PEELED = "HEAD", "^{}"
+_PUSHED_WITHIN = 300.0
 _REASONS: tuple[tuple[str, str, str, bool], ...] = (
+    ("moved", r"\[rejected\].*\((stale info|fetch first|non-fast-forward)", "It was moved.", True),
+    (
+        "moved",
+        r"\[remote rejected\].*(lock|update ref|already exists|incorrect old value|atomic)",
+        "It was moved.",
+        True,
+    ),
+    ("push_refused", r"\[remote rejected\]|pre-receive hook declined", "The remote refuses the push.", False),
     ("host_key_changed", "host key verification failed", "The host shows another key than before.", False),
     ("unreachable", "connection refused", "The host does not answer.", True),
     ("unreachable", "failed to connect|couldn't connect", "The host does not answer.", True),
@@ -29,6 +38,10 @@ _REASONS: tuple[tuple[str, str, str, bool], ...] = (
     ("busy", "hung up|early eof|connection reset|rpc failed", "The connection has broken.", True),
 )
 """Of what git says, in this order, what it means; the last is whether it passes."""
+
+
+class BranchMoved(Exception):
+    """Something else is there than what was seen last."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +91,28 @@ class Remote:
             hear=hear,
         )
 
+    async def fetch_commit(self, mirror: GitDirectory, branch: str) -> None:
+        """What a branch leads to now; no ref is changed for it."""
+        arguments = ("fetch", "--no-tags", "--no-auto-maintenance", "--no-write-fetch-head", "--quiet")
+        target = ("--end-of-options", self.access.argument, f"{HEADS}{branch}")
+        await self._ask(mirror, *arguments, *target, within=_PUSHED_WITHIN)
+
+    async def push(self, mirror: GitDirectory, commit: str, branch: str, expected: str | None) -> None:
+        """Raises BranchMoved where something else is there than expected, and RemoteRefused."""
+        name = f"{HEADS}{branch}"
+        try:
+            await self._ask(
+                mirror,
+                *("push", "--porcelain", "--atomic", "--no-verify", "--no-follow-tags"),
+                f"--force-with-lease={name}:{expected or ''}",
+                *("--end-of-options", self.access.argument, f"{commit}:{name}"),
+                within=_PUSHED_WITHIN,
+            )
+        except RemoteRefused as refusal:
+            if refusal.reason == "moved":
+                raise BranchMoved from refusal
+            raise
+
     async def _ask(
         self,
         repository: GitDirectory,
@@ -89,7 +124,7 @@ class Remote:
         try:
             return await repository.run(*arguments, env=env, config=config, within=within, hear=hear)
         except GitFailed as error:
-            raise self._refused(error.complaint) from error
+            raise self._refused(f"{error.said}\n{error.complaint}") from error
         except TookTooLong as error:
             raise RemoteRefused("timeout", "The remote took too long.", passes=True) from error
         except AnsweredTooMuch as error:

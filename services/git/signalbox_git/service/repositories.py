@@ -69,6 +69,7 @@ class Repositories:
             default_branch=ask.default_branch,
             credential=credential,
             setup=ask.setup,
+            protected=ask.protected,
             created_by=call.principal.user_id,
             created_at=now,
             updated_at=now,
@@ -220,7 +221,7 @@ def _revealed(secret: SecretStr | None) -> str | None:
 
 def _named(ask: contract.UpdateRepository) -> Mapping[str, Any]:
     """What is said of the record itself."""
-    names = ("name", "url", "forge", "default_branch", "setup")
+    names = ("name", "url", "forge", "default_branch", "setup", "protected")
     found = {name: getattr(ask, name) for name in names if getattr(ask, name) is not None}
     return found | ({"status": RepositoryStatus.PENDING} if "url" in found else {})
 

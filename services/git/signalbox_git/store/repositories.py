@@ -18,7 +18,7 @@ _FIXED = frozenset({"id", "project_id", "created_by", "created_at"})
 
 
 def _value(name: str) -> str:
-    return f"cast(:{name} as jsonb)" if name == "setup" else f":{name}"
+    return f"cast(:{name} as jsonb)" if name in ("setup", "protected") else f":{name}"
 
 
 _SELECT = f"select {', '.join(_COLUMNS)} from git.repositories"  # noqa: S608 - names of ours
@@ -46,6 +46,9 @@ _PAGE = text(
 _ADDRESSES = text(
     "select id, url from git.repositories where id = any(cast(:ids as uuid[])) and deleted_at is null"
 )
+_WITH_CREDENTIALS = text(
+    f"{_SELECT} where project_id = :project and credential is not null and deleted_at is null"
+)
 _REFERS = text("select exists (select from git.repositories where credential = :credential)")
 _CREDENTIALS = text("select credential from git.repositories where credential is not null")
 _FORGET = text(
@@ -56,7 +59,8 @@ _FORGET = text(
 
 def _row_of(found: Repository) -> dict[str, Any]:
     values = {name: getattr(found, name) for name in _COLUMNS}
-    return values | {"setup": json.dumps(list(found.setup))}
+    protected = json.dumps(list(found.protected)) if found.protected is not None else None
+    return values | {"setup": json.dumps(list(found.setup)), "protected": protected}
 
 
 def _one(row: Row[Any] | None) -> Repository | None:
@@ -67,6 +71,7 @@ def _one(row: Row[Any] | None) -> Repository | None:
         "forge": Forge(row.forge),
         "status": RepositoryStatus(row.status),
         "setup": tuple(row.setup),
+        "protected": tuple(row.protected) if row.protected is not None else None,
     }
     return Repository(**values)
 
@@ -116,6 +121,11 @@ async def page(
 async def addresses(connection: AsyncConnection, ids: Collection[uuid.UUID]) -> dict[uuid.UUID, str]:
     """Of those of them that are there, whichever project they are in."""
     return {row.id: row.url for row in await connection.execute(_ADDRESSES, {"ids": list(ids)})}
+
+
+async def with_credentials(connection: AsyncConnection, project: uuid.UUID) -> list[Repository]:
+    rows = await connection.execute(_WITH_CREDENTIALS, {"project": project})
+    return [found for row in rows if (found := _one(row)) is not None]
 
 
 async def refers_to(connection: AsyncConnection, credential: uuid.UUID) -> bool:

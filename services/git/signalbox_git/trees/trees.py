@@ -17,7 +17,8 @@ from signalbox_git.trees.maker import Made, TreeMaker
 
 _DRAFT, _GONE = ".draft-", ".gone-"
 _CHECKOUTS = "checkouts"
-_ABANDONED, _YOUNG = 3600.0, 60.0
+_ABANDONED = 3600.0
+_AGAIN = 0.02
 
 
 class Trees:
@@ -46,15 +47,17 @@ class Trees:
                 if there is not None:
                     yield name
                     return
-            await self._make(mirror, project, commit, options)
+            if not await self._make(mirror, project, commit, options):
+                await asyncio.sleep(_AGAIN)  # somebody looks whether it may go
 
-    async def _make(self, mirror: Mirror, project: uuid.UUID, commit: str, options: CheckoutOptions) -> None:
+    async def _make(self, mirror: Mirror, project: uuid.UUID, commit: str, options: CheckoutOptions) -> bool:
+        """False where it is there."""
         name, folder = self.name_of(commit, options), self._root / str(project)
         self._open(folder)
         turn = self._turns.setdefault(folder / name, asyncio.Lock())
         async with turn, locks.locked(folder / f".{name}.making", alone=True):
             if (folder / name).is_dir():
-                return
+                return False
             draft = folder / f"{_DRAFT}{uuid.uuid4().hex}"
             newest = folder / f".newest-{mirror.repository}-{options.shape}"
             try:
@@ -66,6 +69,7 @@ class Trees:
             finally:
                 self._turns.pop(folder / name, None)
                 await asyncio.to_thread(shutil.rmtree, draft, ignore_errors=True)
+            return True
 
     def _open(self, folder: Path) -> None:
         """Sandboxes are another user's, whatever our umask says."""
@@ -85,16 +89,19 @@ class Trees:
 
     # -- what nobody has any more ------------------------------------------------------------------------
 
-    def all(self) -> Iterator[tuple[uuid.UUID, str]]:
-        """Those that have been there for a while: what is newer may be about to be written down."""
+    def all(self) -> list[tuple[uuid.UUID, str]]:
+        found = []
         for path in self._root.glob("*/*-*"):
-            with suppress(OSError, ValueError):
-                if not path.name.startswith(".") and time.time() - path.stat().st_ctime > _YOUNG:
-                    yield uuid.UUID(path.parent.name), path.name
+            with suppress(ValueError):
+                if not path.name.startswith("."):
+                    found.append((uuid.UUID(path.parent.name), path.name))
+        return found
 
     async def remove(self, project: uuid.UUID, name: str, is_free: Callable[[], Awaitable[bool]]) -> bool:
         """False where a sandbox has it, or a checkout: that is asked when nobody can take it any more."""
         path = self._root / str(project) / name
+        if not await is_free():  # most are not, and nobody is held up by asking
+            return False
         try:
             folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:

@@ -5,54 +5,48 @@ import uuid
 from dataclasses import replace
 from functools import partial
 
-from signalbox_common import telemetry
+from signalbox_common import background, telemetry
 from signalbox_common.db import Database
-from signalbox_common.errors import SignalboxError
-from signalbox_common.work import Job, Worker
-from signalbox_git.domain import Checkout
 from signalbox_git.store import checkouts
 from signalbox_git.trees.trees import Trees
 
 log = telemetry.get_logger()
-SWEEP = "sweep"
-"""The work of all trees; there is one."""
-_EVERY = 60.0
+EVERY = 60.0
 
 
 class Sweeper:
-    def __init__(self, database: Database, worker: Worker, trees: Trees, *, kept: float) -> None:
+    """In each instance: rows that another one has in hand, and trees that somebody holds, are left alone."""
+
+    def __init__(self, database: Database, trees: Trees, *, kept: float, every: float = EVERY) -> None:
         """`kept` is in seconds: so long does a checkout stay that neither a run nor a sandbox has."""
         self._database = database
-        self._worker = worker
         self._trees = trees
         self._kept = kept
+        self._every = every
+        self._task: asyncio.Task[None] | None = None
 
-    def register(self, worker: Worker) -> None:
-        take = worker.on(SWEEP, most=1)
-        take(self.sweep)
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._sweep_all(), name="trees")
 
-    async def start(self) -> None:
+    async def stop(self) -> None:
+        await background.end(self._task)
+
+    async def _sweep_all(self) -> None:
+        while True:
+            await asyncio.sleep(self._every)
+            try:
+                await self.sweep()
+            except Exception as error:  # noqa: BLE001 - whatever it was, the next turn tries again
+                log.warning("trees not swept", reason=repr(error)[:300])
+
+    async def sweep(self) -> None:
         async with self._database.transaction() as transaction:
-            await self._worker.put(transaction, SWEEP, "trees")
-
-    async def sweep(self, job: Job) -> None:
-        try:
-            async with job.transaction() as transaction:
-                for found in await checkouts.unclaimed(transaction, self._kept):
-                    await checkouts.save(transaction, replace(found, folder=None))
-                    transaction.after_commit.append(partial(self._unlink, found))
-            await job.keep()
-            await self._remove_trees()
-        except (OSError, SignalboxError) as error:
-            log.warning("trees not swept", reason=repr(error)[:300])
-        async with job.transaction() as transaction:
-            await job.again(transaction, _EVERY)
-
-    async def _unlink(self, found: Checkout) -> None:
-        self._trees.unlink(found.project_id, found.id)
-
-    async def _remove_trees(self) -> None:
-        for project, name in await asyncio.to_thread(lambda: list(self._trees.all())):
+            gone = await checkouts.unclaimed(transaction, self._kept)
+            for found in gone:
+                await checkouts.save(transaction, replace(found, folder=None))
+        for found in gone:
+            self._trees.unlink(found.project_id, found.id)
+        for project, name in await asyncio.to_thread(self._trees.all):
             await self._trees.remove(project, name, partial(self._is_free, project, name))
         await asyncio.to_thread(self._trees.remove_leftovers)
 

@@ -8,32 +8,47 @@ from pathlib import Path
 from signalbox_common.db import Database, Transaction
 from signalbox_common.keys import made_at
 from signalbox_common.secrets import SecretStore
+from signalbox_git.changes import ChangeFiles
 from signalbox_git.mirrors.mirror import mirrors_below, remove_leftovers
 from signalbox_git.mirrors.mirrors import Mirrors
 from signalbox_git.remotes.access import remove_scratch
 from signalbox_git.replies import SECRETS
-from signalbox_git.store import checkouts, repositories, runs
+from signalbox_git.store import changes, checkouts, deliveries, repositories, runs
 
 _ABOUT_TO_BE_MADE = 3600.0
+_CHANGES_KEPT = 24.0
+"""Hours that a change set stays which nobody has delivered."""
 _RUNS_REMEMBERED = 45
 """Days, as requests are: what comes late for a run that has ended finds that out."""
 
 
 class Tidying:
     def __init__(
-        self, database: Database, secrets: SecretStore, mirrors: Mirrors, root: Path, *, kept_days: int
+        self,
+        database: Database,
+        secrets: SecretStore,
+        mirrors: Mirrors,
+        root: Path,
+        files: ChangeFiles,
+        *,
+        kept_days: int,
     ) -> None:
         self._database = database
         self._secrets = secrets
         self._mirrors = mirrors
         self._root = root
+        self._files = files
         self._kept_days = kept_days
 
     async def tidy(self, transaction: Transaction) -> None:
+        await deliveries.forget(transaction, _RUNS_REMEMBERED)
+        for project, sha256 in await changes.remove_old(transaction, _CHANGES_KEPT):
+            self._files.remove(project, sha256)  # within: whoever stores it again has the same row
         await checkouts.forget(transaction, self._kept_days)
         await runs.forget(transaction, _RUNS_REMEMBERED)
         await repositories.forget(transaction, self._kept_days)
         await asyncio.to_thread(remove_scratch)
+        await asyncio.to_thread(self._files.remove_leftovers)
         await self._forget_credentials()
         await self._remove_mirrors()
 

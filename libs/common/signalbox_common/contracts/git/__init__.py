@@ -3,4 +3,5 @@
 from signalbox_common.contracts.git.base import *
 from signalbox_common.contracts.git.browsing import *
 from signalbox_common.contracts.git.checkouts import *
+from signalbox_common.contracts.git.deliveries import *
 from signalbox_common.contracts.git.repositories import *

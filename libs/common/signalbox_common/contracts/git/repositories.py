@@ -29,6 +29,11 @@ RepositoryUrl = Annotated[Text, StringConstraints(min_length=1, max_length=2000)
 """`https://`, `ssh://`, `user@host:path`, or a path on the machine of the service."""
 SetupCommand = Annotated[Text, StringConstraints(min_length=1, max_length=4000)]
 SetupCommands = Annotated[tuple[SetupCommand, ...], Field(max_length=20)]
+BranchPattern = Annotated[
+    Text, StringConstraints(min_length=1, max_length=240, pattern=r"^[^\s~^:?\[\\\x00-\x1f\x7f]+$")
+]
+BranchPatterns = Annotated[tuple[BranchPattern, ...], Field(max_length=50)]
+"""Branches by name, where `*` stands for anything: `release/*`."""
 Username = Annotated[Text, StringConstraints(max_length=200, pattern=r"^[^\s:\x00-\x1f\x7f]+$")]
 
 
@@ -80,6 +85,8 @@ class Repository(Reply):
     has_credential: bool
     setup: tuple[str, ...] = ()
     """Commands that a run begins with."""
+    protected: tuple[str, ...] | None = None
+    """Branches that nothing is delivered to; None stands for the default branch alone."""
     status: RepositoryStatus
     reason: str | None = None
     """Why it has failed, in a word."""
@@ -112,6 +119,7 @@ class AddRepository(Ask[Repository]):
     default_branch: RefName | None = None
     credential: RepositoryCredential | None = None
     setup: SetupCommands = ()
+    protected: BranchPatterns | None = None
 
 
 class UpdateRepository(Ask[Repository]):
@@ -134,6 +142,7 @@ class UpdateRepository(Ask[Repository]):
     forget_host_keys: bool = False
     """Whether the next key that the host shows counts."""
     setup: SetupCommands | None = None
+    protected: BranchPatterns | None = None
 
 
 class DeleteRepository(Command[Empty]):

@@ -1,0 +1,162 @@
+"""Deliveries: what came out of a sandbox goes to its repository, as one commit on a branch."""
+
+import uuid
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from signalbox_common.contracts.base import Command, GrantScope, Message, Query, Reply, Text
+from signalbox_common.contracts.dataplane import DataRoute
+from signalbox_common.contracts.events import Event
+from signalbox_common.contracts.git.base import (
+    AREA,
+    REPOSITORY_NOT_FOUND,
+    CommitId,
+    GitError,
+    RefName,
+)
+from signalbox_common.contracts.paging import Cursor
+from signalbox_common.contracts.roles import ProjectRole
+
+Digest = Annotated[Text, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+PersonName = Annotated[Text, StringConstraints(min_length=1, max_length=200, pattern=r"^[^<>\r\n]+$")]
+Email = Annotated[Text, StringConstraints(min_length=3, max_length=300, pattern=r"^[^<>\s]+@[^<>\s]+$")]
+CommitMessage = Annotated[Text, StringConstraints(min_length=1, max_length=20_000)]
+Rule = Literal["refuse", "allow"]
+
+
+class ChangeSetStored(Reply):
+    sha256: str
+    size: int
+
+
+PUT_CHANGES = DataRoute("PUT", "/changes/{sha256}", "git.put-changes", area=AREA)
+"""Stores a change set under the digest of its bytes; there already, it is as well."""
+
+
+class CommitPerson(Message):
+    name: PersonName
+    email: Email
+
+
+class DeliveryState(StrEnum):
+    PENDING = "pending"
+    COMMITTED = "committed"
+    PUSHED = "pushed"
+    OPENED = "opened"
+    UNCHANGED = "unchanged"
+    """There was nothing to commit."""
+    REFUSED = "refused"
+    """A policy of the repository stands against it."""
+    STOPPED = "stopped"
+    """Its run was stopped before it was done."""
+    FAILED = "failed"
+
+
+class Finding(Message):
+    """What somebody should look at before it leaves."""
+
+    kind: Literal["secret", "large", "binary", "deletions", "workflow"]
+    path: str | None = None
+    line: int | None = None
+    detail: str
+
+
+class ChangeDelivery(Reply):
+    delivery: uuid.UUID
+    repository: uuid.UUID
+    run: uuid.UUID | None = None
+    ordinal: int = 0
+    state: DeliveryState
+    final: bool
+    base: str
+    commit: str | None = None
+    branch: str | None = None
+    """Where it was pushed, which may be another one than was asked for."""
+    findings: tuple[Finding, ...] = ()
+    error: GitError | None = None
+    created_at: datetime
+    version: int
+
+
+class Deliver(Command[ChangeDelivery]):
+    """Answered at once; how it goes on is told as facts."""
+
+    subject = "cmd.git.v1.deliver"
+    grant = GrantScope.PROJECT
+    least_role = ProjectRole.DEVELOPER
+    area = AREA
+    target = "repository"
+    refusals = REPOSITORY_NOT_FOUND | {
+        "run_ended": 409,
+        "project_gone": 409,
+        "run_reserved": 403,
+        "disk_full": 507,
+        "changes_not_found": 404,
+    }
+
+    run: uuid.UUID | None = None
+    ordinal: Annotated[int, Field(ge=0, le=1000)] = 0
+    repository: uuid.UUID
+    base: CommitId
+    """What the changes were made of."""
+    changes: Digest
+    message: CommitMessage
+    author: CommitPerson
+    co_authors: Annotated[tuple[CommitPerson, ...], Field(max_length=20)] = ()
+    branch: RefName
+    expected: CommitId | None = None
+    """What was pushed there last; none where there must be no such branch."""
+    workflow_files: Rule = "refuse"
+    """What a forge would run with rights of its own."""
+    findings: Rule = "refuse"
+    """Secrets, large and binary files, and deletions of more than half of the tree."""
+
+
+class GetDelivery(Query[ChangeDelivery]):
+    """By its id, or by its run and ordinal."""
+
+    subject = "qry.git.v1.get-delivery"
+    grant = GrantScope.PROJECT
+    area = AREA
+    refusals = {"delivery_not_found": 404}
+
+    delivery: uuid.UUID | None = None
+    run: uuid.UUID | None = None
+    ordinal: int = 0
+
+
+class DeliveryPage(Reply):
+    items: tuple[ChangeDelivery, ...]
+    next_cursor: str | None = None
+
+
+class ListDeliveries(Query[DeliveryPage]):
+    """Newest first."""
+
+    subject = "qry.git.v1.list-deliveries"
+    grant = GrantScope.PROJECT
+    area = AREA
+
+    repository: uuid.UUID | None = None
+    cursor: Cursor | None = None
+    limit: int = Field(default=50, ge=1, le=200)
+
+
+class DeliveryChanged(Event):
+    """One subject for all states; what has no greater version than the last one is old news."""
+
+    subject = "evt.*.git.delivery.changed"
+
+    delivery: uuid.UUID
+    repository: uuid.UUID
+    run: uuid.UUID | None = None
+    ordinal: int = 0
+    state: DeliveryState
+    final: bool
+    commit: str | None = None
+    branch: str | None = None
+    error: GitError | None = None
+    version: int

@@ -1,0 +1,59 @@
+"""A look at what is about to leave: secrets, large and binary files, and most of a tree being gone."""
+
+from collections.abc import Iterable, Iterator
+
+from signalbox_common.changesets import ChangeSet
+from signalbox_common.contracts.git import Finding
+from signalbox_git.commits.changes import workflow_files
+from signalbox_git.commits.secrets import secrets_in
+
+LARGE = 10 * 1024 * 1024
+MOST = 100
+"""Findings that are named."""
+_LOOKED_AT = 2 * 1024 * 1024
+"""Bytes of a file in which secrets are looked for."""
+_HEAD = 8000
+_SHORTEST_STORED = 8
+_SMALL_TREE = 10
+
+
+def look(changes: ChangeSet, stored: Iterable[str], tree_size: int) -> tuple[Finding, ...]:
+    """`stored` are secrets that the project keeps; `tree_size` is how many files there are before."""
+    found = [*_deletions(changes, tree_size), *_sizes(changes)]
+    secrets = tuple(secret for secret in stored if len(secret) >= _SHORTEST_STORED)
+    for path, entry, content in changes.contents():
+        head = b""
+        for piece in content:
+            head += piece[: max(0, _LOOKED_AT - len(head))]
+        if entry.kind == "file":
+            found += _inside(path.decode("utf-8", "replace"), head, secrets)
+    return tuple(found[:MOST])
+
+
+def workflows(changes: ChangeSet) -> tuple[Finding, ...]:
+    detail = "a forge runs this with rights of its own"
+    paths = (path.decode("utf-8", "replace") for path in workflow_files(changes))
+    return tuple(Finding(kind="workflow", path=path, detail=detail) for path in paths)[:MOST]
+
+
+def _deletions(changes: ChangeSet, tree_size: int) -> Iterator[Finding]:
+    gone = sum(entry.kind == "deleted" for _, entry in changes.entries)
+    if tree_size >= _SMALL_TREE and gone * 2 > tree_size:
+        yield Finding(kind="deletions", detail=f"{gone} of {tree_size} files are deleted")
+
+
+def _sizes(changes: ChangeSet) -> Iterator[Finding]:
+    for path, entry in changes.entries:
+        if entry.size > LARGE:
+            name = path.decode("utf-8", "replace")
+            yield Finding(kind="large", path=name, detail=f"{entry.size} bytes")
+
+
+def _inside(path: str, head: bytes, stored: tuple[str, ...]) -> Iterator[Finding]:
+    if b"\0" in head[:_HEAD]:
+        yield Finding(kind="binary", path=path, detail="a binary file")
+    text = head.decode("utf-8", "replace")
+    for number, what in secrets_in(text):
+        yield Finding(kind="secret", path=path, line=number, detail=what)
+    if any(secret in text for secret in stored):
+        yield Finding(kind="secret", path=path, detail="a credential that the project keeps")

@@ -1,0 +1,35 @@
+"""Change sets, as bytes."""
+
+import re
+
+from starlette.responses import Response
+
+from signalbox_common.contracts import git as contract
+from signalbox_common.dataplane import DataRequest, DataServer
+from signalbox_git import errors
+from signalbox_git.changes import ChangeFiles
+from signalbox_git.service.deliveries import Deliveries
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class ChangeRoutes:
+    def __init__(self, deliveries: Deliveries, files: ChangeFiles) -> None:
+        self._deliveries = deliveries
+        self._files = files
+
+    def register(self, server: DataServer) -> None:
+        server.on(contract.PUT_CHANGES)(self._put)
+
+    async def _put(self, request: DataRequest) -> Response:
+        """There already, it is as well: what is asked for is its name."""
+        project, sha256 = request.principal.project(), request.path["sha256"]
+        if not _DIGEST.fullmatch(sha256):
+            raise errors.DigestMismatch
+        size = await self._deliveries.is_stored(project, sha256)
+        if size is None:
+            draft = await self._files.take(project, sha256, request.body())
+            await self._deliveries.store(project, sha256, draft)
+            size = draft.size
+        reply = contract.ChangeSetStored(sha256=sha256, size=size)
+        return Response(reply.encode(), media_type="application/json")

@@ -1,0 +1,50 @@
+"""Which change sets there are."""
+
+import uuid
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from signalbox_common.db import Transaction
+
+_ADD = text(
+    "insert into git.changes (project_id, sha256, size, stored_at) "
+    "values (:project, :sha256, :size, git.clock()) "
+    "on conflict (project_id, sha256) do update set stored_at = excluded.stored_at"
+)
+_SIZE = text("select size from git.changes where project_id = :project and sha256 = :sha256")
+_HOLD = text("select size from git.changes where project_id = :project and sha256 = :sha256 for key share")
+_OLD = text(
+    """
+    delete from git.changes where stored_at < git.clock() - :hours * interval '1 hour'
+    and not exists (
+        select from git.change_deliveries
+        where change_deliveries.project_id = changes.project_id and change_deliveries.changes = changes.sha256
+    )
+    returning project_id, sha256
+    """
+)
+
+
+async def add(transaction: Transaction, project: uuid.UUID, sha256: str, size: int) -> None:
+    """Whoever removes it waits, or is waited for."""
+    values = {"project": project, "sha256": sha256, "size": size}
+    await transaction.connection.execute(_ADD, values)
+
+
+async def size(connection: AsyncConnection, project: uuid.UUID, sha256: str) -> int | None:
+    """None where there is none."""
+    found: int | None = (await connection.execute(_SIZE, {"project": project, "sha256": sha256})).scalar()
+    return found
+
+
+async def hold(transaction: Transaction, project: uuid.UUID, sha256: str) -> bool:
+    """Whether it is there, to the end of the transaction."""
+    values = {"project": project, "sha256": sha256}
+    return (await transaction.connection.execute(_HOLD, values)).first() is not None
+
+
+async def remove_old(transaction: Transaction, hours: float) -> list[tuple[uuid.UUID, str]]:
+    """Those that no delivery names."""
+    rows = await transaction.connection.execute(_OLD, {"hours": hours})
+    return [(row.project_id, row.sha256) for row in rows]
