@@ -79,6 +79,10 @@ bench-work: setup ## Measure work that goes on, beside other systems on the same
 bench-sandbox: setup ## Measure what a sandbox costs at its node, beside bubblewrap alone
 	@$(BIN)/python -m bench.sandbox $(BENCH_ARGS)
 
+.PHONY: bench-git
+bench-git: setup ## Measure what a checkout and a delivery cost, beside plain git
+	@$(BIN)/python -m bench.git $(BENCH_ARGS)
+
 .PHONY: bench-live
 bench-live: setup ## Measure what it costs to tell many clients what happens
 	@$(BIN)/python -m bench.live

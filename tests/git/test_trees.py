@@ -17,7 +17,8 @@ from signalbox_git.domain import CheckoutOptions
 from signalbox_git.mirrors.mirrors import Mirrors, Source
 from signalbox_git.remotes.access import Reach
 from signalbox_git.remotes.credentials import Credential
-from signalbox_git.trees.maker import TreeMaker
+from signalbox_git.trees import maker
+from signalbox_git.trees.maker import MOMENT, TreeMaker
 from signalbox_git.trees.trees import Trees
 from tests.support.checkouts import git
 from tests.support.remotes import TOKEN, HttpRemote, add_commit
@@ -148,8 +149,10 @@ async def test_the_next_one_shares_what_is_the_same(lab: TreeLab, tmp_path: Path
         inside(second, "log", "--format=%H").split() == git(lab.remote, "log", "--format=%H", "main").split()
     )
     inside(second, "fsck", "--full")
-    if UID is not None:
-        assert {path.lstat().st_uid for path in second.rglob("*")} == {UID}
+    for made in (first, second):
+        found = [path.lstat() for path in (made, *made.rglob("*"))]
+        assert {int(each.st_mtime) for each in found} == {MOMENT}
+        assert UID is None or {each.st_uid for each in found} == {UID}
 
 
 async def test_one_that_is_much_older_is_made_of_a_newer_one(lab: TreeLab, tmp_path: Path) -> None:
@@ -162,11 +165,14 @@ async def test_one_that_is_much_older_is_made_of_a_newer_one(lab: TreeLab, tmp_p
     assert inside(made, "log", "-1", "--format=%H").strip() == old
 
 
-async def test_many_in_a_row_stay_whole(lab: TreeLab, tmp_path: Path) -> None:
+async def test_many_in_a_row_stay_whole(
+    lab: TreeLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maker, "MOST_PACKS", 3)
     for number in range(12):
         add_commit(lab.remote, {f"file-{number}": f"{number}\n"})
         made = await lab.make(await lab.newest(), CheckoutOptions("main"))
-    assert len(list((made / "git/objects/pack").glob("*.pack"))) <= 9
+    assert len(list((made / "git/objects/pack").glob("*.pack"))) <= 4
     assert contents(made / "tree") == plain(lab, "main", tmp_path)
     inside(made, "fsck", "--full")
 

@@ -14,7 +14,7 @@ from signalbox_git.mirrors.mirror import Mirror, kept_ref
 
 MOMENT = 946_684_800
 """When every file was changed last: the same for all, so that nothing looks changed inside."""
-MOST_PACKS = 8
+MOST_PACKS = 32
 """Of a tree that another one is made from; beyond that all is packed anew."""
 _WITHIN = 600.0
 _LOCAL = (("protocol.file.allow", "always"), ("transfer.fsckObjects", "false"))
@@ -70,21 +70,30 @@ class TreeMaker:
     async def _make_like(
         self, folder: Path, mirror: Mirror, commit: str, options: CheckoutOptions, like: Made
     ) -> None:
-        await asyncio.to_thread(_linked, like.folder, folder)
+        await asyncio.to_thread(self._linked, like.folder, folder)
         git = self._prepare(folder / "git", options)
         wanted = f"{commit}\n^{like.commit}\n".encode("ascii")
         pack = str((git.folder / "objects" / "pack" / "pack").absolute())
         await mirror.git.run("pack-objects", "--revs", "--quiet", pack, given=wanted, within=_WITHIN)
         await git.run("update-ref", f"{HEADS}{options.branch}", commit)
-        await self._check_out(folder, git, like.commit, commit)
+        said = await git.run("diff-tree", "-r", "-z", "--no-renames", "--name-only", like.commit, commit)
+        changed = [os.fsdecode(path) for path in said.split(b"\0") if path]
+        await self._check_out(folder, git, like.commit, commit, changed=changed)
 
-    async def _check_out(self, folder: Path, git: GitDirectory, *commits: str) -> None:
+    async def _check_out(
+        self, folder: Path, git: GitDirectory, *commits: str, changed: list[str] | None = None
+    ) -> None:
+        """`changed` are the only paths that are not as they were in what it is made of; None stands for all."""
         tree = folder / "tree"
         at_work = {"GIT_WORK_TREE": str(tree.resolve())}
         await git.run("read-tree", "-m", "-u", *commits, env=at_work, within=_WITHIN, in_folder=tree)
-        await asyncio.to_thread(self._hand_over, folder)
+        if changed is None:
+            await asyncio.to_thread(self._hand_over, folder)
+        else:
+            await asyncio.to_thread(self._hand_over_these, tree, changed)
         await git.run("update-index", "-q", "--refresh", env=at_work, within=_WITHIN, in_folder=tree)
         await asyncio.to_thread(self._hand_over, git.folder)
+        self._own(str(folder))
 
     @staticmethod
     def _prepare(folder: Path, options: CheckoutOptions) -> GitDirectory:
@@ -105,42 +114,53 @@ class TreeMaker:
             place = waiting.pop()
             with os.scandir(place) as entries:
                 for entry in entries:
-                    found = entry.stat(follow_symlinks=False)
-                    if int(found.st_mtime) != MOMENT:
-                        os.utime(entry.path, (MOMENT, MOMENT), follow_symlinks=False)
-                    if self._uid not in (None, found.st_uid):
-                        os.chown(entry.path, self._uid or 0, self._uid or 0, follow_symlinks=False)
+                    self._own(entry.path)
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(entry.path)
-        os.utime(folder, (MOMENT, MOMENT))
-        if self._uid is not None:
-            os.chown(folder, self._uid, self._uid)
+        self._own(str(folder))
 
+    def _hand_over_these(self, tree: Path, changed: list[str]) -> None:
+        """The same of what has been written anew, and of the folders that it is in."""
+        folders = {str(parent) for path in changed for parent in Path(path).parents}
+        for path in (*changed, *folders):
+            with suppress(FileNotFoundError):  # it was deleted
+                self._own(f"{tree}/{path}")
 
-def _linked(source: Path, target: Path) -> None:
-    """Files and objects are never changed in place, so that they can be shared; all else is one's own."""
-    packs = list((source / "git" / "objects" / "pack").glob("*.pack"))
-    if len(packs) > MOST_PACKS:
-        raise FileNotFoundError("too many packs")
-    _link_all(source / "tree", target / "tree")
-    _link_all(source / "git" / "objects", target / "git" / "objects")
-    for name in ("index", "shallow"):
-        with suppress(FileNotFoundError):
-            shutil.copyfile(source / "git" / name, target / "git" / name)
+    def _own(self, path: str) -> None:
+        found = os.stat(path, follow_symlinks=False)  # noqa: PTH116 - many
+        if int(found.st_mtime) != MOMENT:
+            os.utime(path, (MOMENT, MOMENT), follow_symlinks=False)
+        if self._uid is not None and found.st_uid != self._uid:
+            os.chown(path, self._uid, self._uid, follow_symlinks=False)
 
+    def _linked(self, source: Path, target: Path) -> None:
+        """Files and objects are never changed in place, so that they can be shared; all else is one's own."""
+        packs = list((source / "git" / "objects" / "pack").glob("*.pack"))
+        if len(packs) > MOST_PACKS:
+            raise FileNotFoundError("too many packs")
+        self._link_all(source / "tree", target / "tree")
+        self._link_all(source / "git" / "objects", target / "git" / "objects")
+        for name in ("index", "shallow"):
+            with suppress(FileNotFoundError):
+                shutil.copyfile(source / "git" / name, target / "git" / name)
 
-def _link_all(source: Path, target: Path) -> None:
-    waiting = [(str(source), str(target))]
-    while waiting:
-        place, made = waiting.pop()
-        os.makedirs(made, mode=0o755, exist_ok=True)  # noqa: PTH103 - many
-        with os.scandir(place) as entries:
-            for entry in entries:
-                there = f"{made}/{entry.name}"
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append((entry.path, there))
-                else:
-                    os.link(entry.path, there, follow_symlinks=False)
+    def _link_all(self, source: Path, target: Path) -> None:
+        """Folders are one's own."""
+        waiting = [(str(source), str(target))]
+        made = []
+        while waiting:
+            place, folder = waiting.pop()
+            os.makedirs(folder, mode=0o755, exist_ok=True)  # noqa: PTH103 - many
+            made.append(folder)
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    there = f"{folder}/{entry.name}"
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append((entry.path, there))
+                    else:
+                        os.link(entry.path, there, follow_symlinks=False)
+        for folder in reversed(made):
+            self._own(folder)
 
 
 def _emptied(folder: Path) -> None:
