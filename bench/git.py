@@ -99,7 +99,6 @@ class Bench:
                 await quarantine.accept(commit, base)
             await self.mirrors.keep(self.source, commit)
             async with self.mirrors.at(self.source) as there:
-                await there.refs(mirror.git, f"refs/heads/{branch}")
                 await there.push(mirror.git, commit, branch, None)
 
 

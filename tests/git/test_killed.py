@@ -3,21 +3,20 @@
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from signalbox_common.contracts.git import CheckoutState, DeliveryState
+from signalbox_common.contracts.git import ChangeDelivery, CheckoutState, DeliveryState
 from signalbox_common.testing import eventually
 from tests.support.checkouts import git
 from tests.support.commits import Asked, packed
 from tests.support.git_person import GitPerson, Place
 from tests.support.installation import Installation
 from tests.support.processes import Running
-from tests.support.remotes import Behaviour
 from tests.support.repositories import GitScene, git_scene
 
 CHANGES: Asked = {b"README.md": ("100644", b"changed\n")}
@@ -45,52 +44,76 @@ async def served(scene: GitScene, folder: Path) -> AsyncIterator[tuple[GitPerson
 
 
 class Killer:
-    """Kills the service at the n-th request of that kind, and then lets it be."""
+    """Kills the service at the next request of that kind, and then lets it be."""
 
-    def __init__(self, running: Running, method: str, what: str, count: int = 1) -> None:
-        self._running, self._method, self._what, self._left = running, method, what, count
+    def __init__(self, running: Running, method: str, what: str) -> None:
+        self._running, self._method, self._what = running, method, what
         self.done = False
 
     def __call__(self, handler: Any) -> bool:
         if self.done or handler.command != self._method or self._what not in handler.path:
             return False
-        self._left -= 1
-        if self._left > 0:
-            return False
         self.done = True
-        assert self._running.pid is not None
         os.kill(self._running.pid, signal.SIGKILL)
         return False
 
 
-ARROWS: dict[str, tuple[str, str, int, bool]] = {
-    "asking what is there": ("GET", FETCH, 1, False),
-    "asking for the branch": ("POST", FETCH, 1, False),
-    "beginning the push": ("GET", PUSH, 1, False),
-    "pushing": ("POST", PUSH, 1, False),
-    "pushed, and not heard": ("POST", PUSH, 1, True),
+PUSHES: dict[str, tuple[str, str, bool]] = {
+    "beginning the push": ("GET", PUSH, False),
+    "pushing": ("POST", PUSH, False),
+    "pushed, and not heard": ("POST", PUSH, True),
 }
+FETCHES: dict[str, tuple[str, str, bool]] = {
+    "asking what is there": ("GET", FETCH, False),
+    "fetching": ("POST", FETCH, False),
+    "fetched, and not heard": ("POST", FETCH, True),
+}
+ARROWS = PUSHES | FETCHES
 
 
-async def _again(service: Running, meanwhile: Callable[[], None] = lambda: None) -> None:
+async def _again(scene: GitScene, service: Running, meanwhile: Callable[[], None] = lambda: None) -> None:
+    """The leases of the dead end at once: how long that takes otherwise, others have shown."""
+
     async def dead() -> bool:
         return not service.alive
 
     await eventually(dead, what="the service is dead")
     meanwhile()
+    async with scene.installation.sql() as connection:
+        await connection.execute("update git.work set lease_until = git.clock() where state = 'running'")
     await service.start()
 
 
-@pytest.mark.parametrize("arrow", ARROWS)
+@pytest.mark.parametrize("arrow", PUSHES)
 async def test_one_commit_and_one_branch_whenever_it_dies(
     scene: GitScene, tmp_path: Path, arrow: str
 ) -> None:
     async with served(scene, tmp_path) as (person, service):
         place = await Place.make(scene)
         await scene.ready(place.repository)
-        await _killed_delivery(person, service, place, arrow, lambda: None)
-        assert place.branches().keys() == {"task/1"}
-        assert git(place.remote, "rev-list", "--count", f"{place.base}..task/1").strip() == "1"
+        begun = await _killed_delivery(person, service, place, arrow)
+        await _is_once(person, place, begun)
+
+
+@pytest.mark.parametrize("arrow", FETCHES)
+async def test_whoever_looks_whether_it_was_pushed_may_die_too(
+    scene: GitScene, tmp_path: Path, arrow: str
+) -> None:
+    async with served(scene, tmp_path) as (person, service):
+        place = await Place.make(scene)
+        await scene.ready(place.repository)
+        with killing(scene, service, arrow) as killer:
+            begun = await _killed_delivery(person, service, place, "pushed, and not heard")
+            await _again(scene, service)
+        assert killer.done
+        await _is_once(person, place, begun)
+
+
+async def _is_once(person: GitPerson, place: Place, begun: ChangeDelivery) -> None:
+    done = await person.ended(begun)
+    assert (done.state, done.branch) == (DeliveryState.PUSHED, "task/1")
+    assert place.branches() == {"task/1": done.commit}
+    assert git(place.remote, "rev-list", "--count", f"{place.base}..task/1").strip() == "1"
 
 
 async def test_what_was_merged_meanwhile_is_not_pushed_again(scene: GitScene, tmp_path: Path) -> None:
@@ -103,42 +126,49 @@ async def test_what_was_merged_meanwhile_is_not_pushed_again(scene: GitScene, tm
     async with served(scene, tmp_path) as (person, service):
         place = await Place.make(scene)
         await scene.ready(place.repository)
-        await _killed_delivery(person, service, place, "pushed, and not heard", merge)
+        begun = await _killed_delivery(person, service, place, "pushed, and not heard", merge)
+        done = await person.ended(begun)
+        assert done.state is DeliveryState.PUSHED
         assert place.branches() == {}
         assert git(place.remote, "rev-list", "--count", "main").strip() == "2"
 
 
-async def _killed_delivery(
-    person: GitPerson, service: Running, place: Place, arrow: str, meanwhile: Callable[[], None]
-) -> None:
-    method, what, count, after = ARROWS[arrow]
-    remote = person.scene.remote
-    changes = await person.put(packed(place.base, CHANGES))
-    killer = Killer(service, method, what, count)
-    hooks: list[Behaviour] = remote.afterwards if after else remote.behaviours
+@contextmanager
+def killing(scene: GitScene, service: Running, arrow: str) -> Iterator[Killer]:
+    method, what, afterwards = ARROWS[arrow]
+    killer = Killer(service, method, what)
+    hooks = scene.remote.afterwards if afterwards else scene.remote.behaviours
     hooks.append(killer)
     try:
-        begun = await person.deliver(place.repository, place.base, changes)
-        await _again(service, meanwhile)
+        yield killer
     finally:
-        hooks.clear()
+        hooks.remove(killer)
+
+
+async def _killed_delivery(
+    person: GitPerson,
+    service: Running,
+    place: Place,
+    arrow: str,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> ChangeDelivery:
+    """It goes on by itself when the service is there again."""
+    changes = await person.put(packed(place.base, CHANGES))
+    with killing(person.scene, service, arrow) as killer:
+        begun = await person.deliver(place.repository, place.base, changes)
+        await _again(person.scene, service, meanwhile)
     assert killer.done
-    done = await person.ended(begun)
-    assert (done.state, done.branch) == (DeliveryState.PUSHED, "task/1")
+    return begun
 
 
-@pytest.mark.parametrize("arrow", ["asking what is there", "asking for the branch"])
+@pytest.mark.parametrize("arrow", FETCHES)
 async def test_a_checkout_is_prepared_whenever_it_dies(scene: GitScene, tmp_path: Path, arrow: str) -> None:
-    method, what, count, _ = ARROWS[arrow]
     async with served(scene, tmp_path) as (person, service):
         place = await Place.make(scene)
         await scene.ready(place.repository)
-        scene.remote.behaviours.append(Killer(service, method, what, count))
-        try:
+        with killing(scene, service, arrow):
             begun = await person.prepare(place.repository)
-            await _again(service)
-        finally:
-            scene.remote.behaviours.clear()
+            await _again(scene, service)
         found = await person.settled(begun)
         assert (found.state, found.commit) == (CheckoutState.READY, place.base)
         assert (person.tree(found) / "tree" / "README.md").read_text() == "hello\n"
@@ -161,7 +191,7 @@ async def test_one_commit_and_one_branch_however_often_it_dies(scene: GitScene, 
             if service.alive and service.pid is not None:
                 os.kill(service.pid, signal.SIGKILL)
                 kills += 1
-            await _again(service)
+            await _again(scene, service)
             done = await person.ended(delivery, within=120)
             assert (done.state, place.branches()) == (DeliveryState.PUSHED, {"task/1": done.commit})
     print(f"\ndeliveries: 60 with {kills} SIGKILLs in {time.monotonic() - begun:.0f} s, one commit each")

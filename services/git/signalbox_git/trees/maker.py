@@ -83,7 +83,7 @@ class TreeMaker:
     async def _check_out(
         self, folder: Path, git: GitDirectory, *commits: str, changed: list[str] | None = None
     ) -> None:
-        """`changed` are the only paths that are not as they were in what it is made of; None stands for all."""
+        """`changed` are the paths that are not as they were in what it is made of; None stands for all."""
         tree = folder / "tree"
         at_work = {"GIT_WORK_TREE": str(tree.resolve())}
         await git.run("read-tree", "-m", "-u", *commits, env=at_work, within=_WITHIN, in_folder=tree)

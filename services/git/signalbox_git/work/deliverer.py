@@ -214,21 +214,30 @@ class Deliverer:
 
     async def _push(self, scene: _Scene, found: Delivery) -> Delivery:
         async with self._with_base(scene, found) as mirror, self._mirrors.at(scene.source) as there:
+            if not found.push_begun and (done := await self._pushed(scene, there, mirror, found)):
+                return done  # most often nobody else is there, and nothing has to be looked at
+            found = replace(found, push_begun=True)
             for _ in range(_LOOKS):
-                tip = (await there.refs(mirror.git, f"{HEADS}{found.branch}")).refs.get(
-                    f"{HEADS}{found.branch}"
-                )
+                name = f"{HEADS}{found.branch}"
+                tip = (await there.refs(mirror.git, name)).refs.get(name)
                 if tip == found.commit or await self._has_arrived(scene, mirror, found, tip):
                     return await self._write(scene.job, found.now(DeliveryState.PUSHED), final=True)
                 if tip is None or tip == found.expected:
-                    found = await self._write(scene.job, replace(found, push_begun=True, expected=tip))
-                    try:
-                        await there.push(mirror.git, str(found.commit), str(found.branch), tip)
-                    except BranchMoved:
-                        continue  # somebody was faster: it is looked at again
-                    return await self._write(scene.job, found.now(DeliveryState.PUSHED), final=True)
+                    found = replace(found, expected=tip)
+                    if done := await self._pushed(scene, there, mirror, found):
+                        return done
+                    continue  # somebody was faster: it is looked at again
                 found = await self._moved(scene, there, mirror, found, tip)
         raise RemoteRefused("moves", "The branch is moved by others all the time.", passes=True)
+
+    async def _pushed(self, scene: _Scene, there: Remote, mirror: Mirror, found: Delivery) -> Delivery | None:
+        """None where something else is there than expected."""
+        found = await self._write(scene.job, replace(found, push_begun=True))
+        try:
+            await there.push(mirror.git, str(found.commit), str(found.branch), found.expected)
+        except BranchMoved:
+            return None
+        return await self._write(scene.job, found.now(DeliveryState.PUSHED), final=True)
 
     async def _has_arrived(self, scene: _Scene, mirror: Mirror, found: Delivery, tip: str | None) -> bool:
         """Whether it was pushed before, by a try that could not write it down, whatever has become of it."""
