@@ -28,8 +28,9 @@ PROJECT = uuid.uuid4()
 
 
 @pytest.fixture(autouse=True)
-def scratch(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Those that are killed leave something there; its path is short enough for sockets."""
+    assert tmp_path.exists()  # made before, where it belongs
     with tempfile.TemporaryDirectory(prefix="sbx-") as folder:
         monkeypatch.setattr(tempfile, "tempdir", folder)
         yield
