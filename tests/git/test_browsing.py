@@ -183,3 +183,22 @@ async def test_many_look_at_once(scene: GitScene, there: tuple[Path, str]) -> No
 
     paths = ("/branches", "/commits", "/tree", "/file?path=a.txt", "/diff") * 10
     assert len(await asyncio.gather(*map(look, paths))) == 50
+
+
+async def test_a_name_that_others_begin_with_is_none(scene: GitScene, there: tuple[Path, str]) -> None:
+    refused = await scene.ask("GET", f"/{there[1]}/commits?ref=feature", status=404)
+    assert refused["code"] == "revision_not_found"
+
+
+async def test_a_subject_may_have_any_characters(scene: GitScene) -> None:
+    remote = scene.remote.new("odd.git")
+    subject = "one\u2028two\x0cthree\x85four"
+    add_commit(remote, {"a": "1\n"}, message=subject)
+    git(remote, "tag", "-a", "v1", "main", "-m", subject)
+    added = await scene.add("odd.git")
+    await scene.ready(added["id"])
+    branches = await scene.ask("GET", f"/{added['id']}/branches")
+    assert branches["items"][0]["subject"] == subject
+    assert len((await scene.ask("GET", f"/{added['id']}/tags"))["items"]) == 1
+    blame = await scene.ask("GET", f"/{added['id']}/blame", params={"path": "a"})
+    assert [each["subject"] for each in blame["items"]] == [subject]

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import shutil
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
@@ -270,3 +271,67 @@ async def test_a_commit_that_is_gone_says_so(there: GitPerson) -> None:
     place = await Place.make(there.scene)
     done = await there.delivered(place.repository, "1" * 40, packed(None, CHANGES))
     assert (done.state, done.error.code if done.error else None) == (DeliveryState.FAILED, "base_not_found")
+
+
+async def test_the_main_branch_is_protected_from_the_first_moment(there: GitPerson) -> None:
+    """Nothing is known of the remote yet when it is asked for."""
+    place = await Place.make(there.scene)
+    done = await there.delivered(place.repository, place.base, packed(place.base, CHANGES), branch="main")
+    assert (done.state, done.error.code if done.error else None) == (
+        DeliveryState.REFUSED,
+        "protected_branch",
+    )
+    assert git(place.remote, "rev-parse", "main").strip() == place.base
+
+
+async def test_what_others_have_written_is_not_named_as_ours(there: GitPerson) -> None:
+    place = await Place.make(there.scene)
+    theirs = add_commit(place.remote, {"theirs.txt": "two days of work\n"}, branch="feature")
+    changes = packed(place.base, CHANGES)
+    done = await there.delivered(place.repository, place.base, changes, branch="feature", expected=theirs)
+    assert done.state is DeliveryState.PUSHED
+    tips = place.branches()
+    assert any(git(place.remote, "ls-tree", "--name-only", tip, "theirs.txt") for tip in tips.values())
+    assert (
+        tips["feature"] == theirs
+        or git(place.remote, "merge-base", theirs, tips["feature"]).strip() == theirs
+    )
+
+
+async def test_a_mirror_that_is_gone_is_fetched_again(there: GitPerson) -> None:
+    """Also where the commit was in it: that is the same when it is made again."""
+    place = await Place.make(there.scene)
+    await there.scene.ready(place.repository)
+    there.scene.remote.behaviours.append(partial(answering, 503, place.remote.name))
+    try:
+        begun = await there.deliver(place.repository, place.base, packed(place.base, CHANGES))
+
+        async def committed() -> str | None:
+            return (await there.delivery(begun.delivery)).commit
+
+        commit = await eventually(committed, what="it is committed")
+        for mirror in there.scene.mirrors:
+            if mirror.name.startswith(place.repository):
+                shutil.rmtree(mirror)
+    finally:
+        there.scene.remote.behaviours.clear()
+    done = await there.ended(begun)
+    assert (done.state, done.commit) == (DeliveryState.PUSHED, commit)
+    assert place.branches() == {"task/1": commit}
+
+
+async def test_a_change_set_of_another_project_is_none(there: GitPerson) -> None:
+    place = await Place.make(there.scene)
+    digest = await there.put(packed(place.base, CHANGES))
+    headers = await there.scene.http.sign_up()
+    project = await there.scene.http.project(headers)
+    own = await there.scene.ask(
+        "POST",
+        status=201,
+        headers=headers,
+        json={"projectId": project, "url": there.scene.remote.url("own.git")},
+    )
+    stranger = GitPerson(there.scene, there.bus, headers, project)
+    with pytest.raises(SignalboxError) as refusal:
+        await stranger.deliver(own["id"], place.base, digest)
+    assert refusal.value.code == "changes_not_found"

@@ -8,9 +8,11 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +20,7 @@ import pytest
 
 from signalbox_common.addresses import PrivateHosts
 from signalbox_common.testing import eventually
+from signalbox_git.command import GitFailed
 from signalbox_git.mirrors.mirrors import Mirrors, Source
 from signalbox_git.remotes.access import Reach, RemoteRefused
 from signalbox_git.remotes.credentials import Credential
@@ -252,3 +255,56 @@ async def test_another_project_has_another_mirror(http: HttpRemote, mirrors: Mir
         await mirrors.fetch(theirs, time.time())
     assert refusal.value.reason == "unauthorized"
     assert not mirrors.of(theirs).is_there
+
+
+async def test_who_reads_and_who_makes_it_anew_do_not_wait_for_each_other(
+    http: HttpRemote, mirrors: Mirrors
+) -> None:
+    remote = http.new("app.git")
+    source = source_of(http, "app.git")
+    await mirrors.fetch(source, time.time())
+    commit = git(remote, "rev-parse", "main").strip()
+    async with mirrors.held(source) as mirror, asyncio.timeout(20):
+        for path in [*mirror.folder.glob("git/objects/pack/*.pack"), *mirror.folder.glob("git/objects/??/*")]:
+            path.unlink()
+        breaking = asyncio.create_task(mirrors.broken(source))
+        with suppress(GitFailed, OSError):  # it is being made anew
+            await mirrors.keep(source, commit)
+        await breaking
+        await mirrors.fetch(source, time.time())
+        await mirrors.keep(source, commit)
+
+
+async def test_what_is_not_there_is_not_fresh(http: HttpRemote, mirrors: Mirrors) -> None:
+    http.new("app.git")
+    source = source_of(http, "app.git")
+    async with mirrors.fresh(source, 0.0) as mirror:
+        assert mirror.is_there
+    mirror.write_note(**mirror.note() | {"begun": time.time() + 3600})
+    assert (await mirrors.fetch(source, time.time())).is_new, "nobody fetches in the future"
+
+
+async def test_one_repository_has_its_bound(
+    http: HttpRemote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    http.new("app.git")
+    reach = Reach(tmp_path / "root", PrivateHosts.parse("127.0.0.0/8"))
+    mirrors = Mirrors(tmp_path / "mirrors", reach, budget=1 << 40, fetch_within=60, largest=1)
+    monkeypatch.setattr("signalbox_git.mirrors.mirrors._WATCH", 0.01)
+    release = threading.Event()
+    http.behaviours = [
+        lambda handler: (
+            "git-upload-pack" in handler.path
+            and handler.command == "POST"
+            and http.packs > 0
+            and not release.wait(20)
+        )
+    ]
+    source = source_of(http, "app.git")
+    try:
+        with pytest.raises(RemoteRefused) as refusal:
+            await mirrors.fetch(source, time.time())
+    finally:
+        release.set()
+    assert refusal.value.reason == "too_large"
+    assert not list(mirrors.of(source).folder.glob("git/objects/pack/tmp_*"))

@@ -1,13 +1,17 @@
 """Remotes over smart HTTP and ssh: reached with their credential, at addresses that were looked at."""
 
+import base64
 import ipaddress
 import os
 import socket
 import tempfile
 import time
+import traceback
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +21,7 @@ from signalbox_git.command import GitDirectory, GitFailed
 from signalbox_git.remotes.access import Reach, RemoteRefused
 from signalbox_git.remotes.credentials import Credential, scrubbed
 from signalbox_git.remotes.remote import RemoteRefs, remote
-from tests.support.remotes import SSHD, TOKEN, HttpRemote, SshRemote, new_repository
+from tests.support.remotes import SSHD, TOKEN, HttpRemote, SshRemote, answering, new_repository
 
 ALL = ("+refs/heads/*:refs/heads/*",)
 LOOPBACK = PrivateHosts.parse("127.0.0.0/8")
@@ -259,3 +263,28 @@ async def test_over_ssh_it_connects_to_the_address_that_was_looked_at(
     url = ssh.url("app.git").replace("127.0.0.1", "forge.invalid")
     found, _ = await refs_of(url, reach, Credential(private_key=ssh.private_key))
     assert found.head == "main"
+
+
+async def test_what_a_remote_is_called_says_nothing_of_what_is_wrong(http: HttpRemote, reach: Reach) -> None:
+    for name in ("openssl.git", "timeout.git", "not found/app.git".replace(" ", "-")):
+        assert (await refused(http.url(name), reach, Credential(TOKEN))).reason == "not_found"
+        http.behaviours = [partial(answering, 503, "")]
+        why = await refused(http.url(name), reach, Credential(TOKEN))
+        assert (why.reason, why.passes) == ("busy", True)
+        http.behaviours = []
+
+
+async def test_what_a_remote_repeats_is_not_passed_on(http: HttpRemote, reach: Reach) -> None:
+    """Not in what is raised either: all of it stands in a row, where operators look."""
+
+    def repeat(handler: Any) -> bool:
+        said = base64.b64decode((handler.headers.get("Authorization") or "").removeprefix("Basic "))
+        if said:
+            handler.answer(404, b"cannot serve " + said, Content_Type="text/plain")
+        return bool(said)
+
+    http.behaviours = [repeat]
+    why = await refused(http.url("app.git"), reach, Credential(TOKEN))
+    told = "".join(traceback.format_exception(why))
+    assert "cannot serve" in told
+    assert TOKEN not in told

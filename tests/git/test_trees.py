@@ -208,6 +208,19 @@ async def test_while_somebody_has_it_it_stays(lab: TreeLab) -> None:
     assert inside(again, "status", "--short") == ""
 
 
+async def test_what_is_too_large_is_not_laid_out(lab: TreeLab) -> None:
+    """A pack of a few kilobytes may hold more than the disk."""
+    small = Trees(lab.folder / "small", TreeMaker(UID, 100_000))
+    add_commit(lab.remote, {"zeros": "0" * 200_000})
+    commit = await lab.newest()
+    await lab.mirrors.keep(lab.source, commit)
+    with pytest.raises(maker.TreeTooLarge):
+        async with small.made(lab.mirrors.of(lab.source), PROJECT, commit, CheckoutOptions("main")):
+            pass
+    left = [path.name for path in (lab.folder / "small").rglob("*") if path.is_file()]
+    assert all(name.endswith(".making") for name in left)
+
+
 async def test_what_was_cut_off_is_no_tree(lab: TreeLab, monkeypatch: pytest.MonkeyPatch) -> None:
     commit = await lab.newest()
 
@@ -221,3 +234,49 @@ async def test_what_was_cut_off_is_no_tree(lab: TreeLab, monkeypatch: pytest.Mon
     monkeypatch.undo()
     made = await lab.make(commit, CheckoutOptions("main"))
     assert inside(made, "status", "--short") == ""
+
+
+async def test_a_folder_that_becomes_a_link_leads_nowhere(lab: TreeLab, tmp_path: Path) -> None:
+    """What is handed over to sandboxes lies in the tree, and nowhere else."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret.key").write_text("secret")
+    (outside / "secret.key").chmod(0o600)
+    before = (outside / "secret.key").stat(), outside.stat()
+    add_commit(lab.remote, {"a/secret.key": "x\n", "a/b/c": "x\n"})
+    await lab.make(await lab.newest(), CheckoutOptions("main"))
+    blob = git(lab.remote, "hash-object", "-w", "--stdin", given=str(outside).encode()).strip()
+    index = {"GIT_INDEX_FILE": str(tmp_path / "index")}
+    git(lab.remote, "read-tree", "main", env=index)
+    nothing = "0" * 40
+    lines = f"0 {nothing}\ta/secret.key\n0 {nothing}\ta/b/c\n120000 {blob}\ta\n"
+    git(lab.remote, "update-index", "--index-info", given=lines.encode(), env=index)
+    tree = git(lab.remote, "write-tree", env=index).strip()
+    commit = git(lab.remote, "commit-tree", tree, "-p", "main", "-m", "Link").strip()
+    git(lab.remote, "update-ref", "refs/heads/main", commit)
+    made = await lab.make(await lab.newest(), CheckoutOptions("main"))
+    assert (made / "tree" / "a").is_symlink()
+    after = (outside / "secret.key").stat(), outside.stat()
+    assert [(each.st_uid, each.st_mtime) for each in after] == [
+        (each.st_uid, each.st_mtime) for each in before
+    ]
+
+
+async def test_history_is_whole_after_a_merge(lab: TreeLab, tmp_path: Path) -> None:
+    """Of a branch that had left before the history of the other tree begins."""
+    fork = git(lab.remote, "rev-parse", "main~5").strip()
+    await lab.make(await lab.newest(), CheckoutOptions("main", depth=2))
+    index = {"GIT_INDEX_FILE": str(tmp_path / "index")}
+    git(lab.remote, "read-tree", fork, env=index)
+    blob = git(lab.remote, "hash-object", "-w", "--stdin", given=b"side\n").strip()
+    git(lab.remote, "update-index", "--add", "--cacheinfo", f"100644,{blob},side", env=index)
+    side = git(
+        lab.remote, "commit-tree", git(lab.remote, "write-tree", env=index).strip(), "-p", fork, "-m", "Side"
+    )
+    merged = git(
+        lab.remote, "commit-tree", "main^{tree}", "-p", "main", "-p", side.strip(), "-m", "Merge"
+    ).strip()
+    git(lab.remote, "update-ref", "refs/heads/main", merged)
+    made = await lab.make(await lab.newest(), CheckoutOptions("main", depth=2))
+    assert "Merge" in inside(made, "log", "--format=%s")
+    inside(made, "fsck", "--full")

@@ -36,7 +36,11 @@ def build(settings: GitSettings) -> Service:
     secrets = app.keep_secrets(settings)
     reach = Reach(settings.git_root, PrivateHosts.parse(settings.private_hosts), settings.git_ca_file)
     mirrors = Mirrors(
-        settings.mirrors, reach, budget=settings.mirrors_mb * _MIB, fetch_within=settings.fetch_timeout
+        settings.mirrors,
+        reach,
+        budget=settings.mirrors_mb * _MIB,
+        fetch_within=settings.fetch_timeout,
+        largest=settings.repository_mb * _MIB,
     )
     sources = Sources(secrets)
     repositories = Repositories(
@@ -60,7 +64,8 @@ def build(settings: GitSettings) -> Service:
     ChangeRoutes(deliveries, changes).register(app.data)
     fetcher = Fetcher(app.database, mirrors, sources, clock=time.time)
     fetcher.register(app.work)
-    trees = Trees(settings.trees, TreeMaker(settings.sandbox_uid if os.geteuid() == 0 else None))
+    uid = settings.sandbox_uid if os.geteuid() == 0 else None
+    trees = Trees(settings.trees, TreeMaker(uid, settings.checkout_mb * _MIB))
     Preparer(app.database, mirrors, trees, sources, fetcher, freshness=settings.prepare_freshness).register(
         app.work
     )

@@ -24,7 +24,7 @@ class Repository:
     url: str
     forge: Forge
     default_branch: str | None
-    """As somebody has said, or else as the remote does."""
+    """As somebody has said."""
     credential: uuid.UUID | None
     """Under which name it is kept: another one has another."""
     setup: tuple[str, ...]
@@ -40,12 +40,18 @@ class Repository:
     deleted_at: datetime | None = None
     protected: tuple[str, ...] | None = None
     """Branches that nothing is delivered to, by name or by pattern; by default the default branch."""
+    head: str | None = None
+    """The branch that the remote begins with, as it says."""
 
-    def protects(self, branch: str) -> bool:
-        patterns = self.protected
-        if patterns is None:
-            patterns = (self.default_branch,) if self.default_branch is not None else ()
-        return any(fnmatchcase(branch, pattern) for pattern in patterns)
+    @property
+    def main_branch(self) -> str | None:
+        return self.default_branch or self.head
+
+    def protects(self, branch: str, main: str | None) -> bool:
+        """Where nobody has said which, the main branch; and all, as long as that is not known."""
+        if self.protected is None:
+            return main is None or branch in (main, self.main_branch)
+        return any(fnmatchcase(branch, pattern) for pattern in self.protected)
 
     def fetched(self, moment: datetime, head: str | None, size: int, host_keys: str | None) -> "Repository":
         return replace(
@@ -53,7 +59,7 @@ class Repository:
             status=RepositoryStatus.READY,
             reason=None,
             detail=None,
-            default_branch=self.default_branch or head,
+            head=head,
             host_keys=self.host_keys or host_keys,
             fetched_at=moment,
             size_bytes=size,

@@ -49,7 +49,7 @@ class ProjectGone(Conflict):
 
 class RunReserved(Forbidden):
     code = "run_reserved"
-    detail = "Only the service tasks prepares checkouts for runs."
+    detail = "Only the service tasks asks for something in the name of a run."
 
 
 class RunEnded(Conflict):

@@ -20,7 +20,7 @@ def repository_reply(found: Repository) -> contract.Repository:
         name=found.name,
         url=found.url,
         forge=found.forge,
-        default_branch=found.default_branch,
+        default_branch=found.main_branch,
         has_credential=found.credential is not None,
         setup=found.setup,
         protected=found.protected,

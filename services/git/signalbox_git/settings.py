@@ -24,12 +24,16 @@ class GitSettings(SecretStoreSettings):
     """Who commits what others have written."""
     mirrors_mb: int = Field(default=20_480, ge=1)
     """What all mirrors may take of the disk; those that nobody has used for longest go first."""
+    repository_mb: int = Field(default=10_240, ge=1)
+    """What is kept of one repository at most."""
     mirror_freshness: float = Field(default=30.0, ge=0)
     """Seconds after which whoever looks into a repository has it fetched again."""
     prepare_freshness: float = Field(default=2.0, ge=0)
     """Seconds: a fetch that began so long before a checkout was asked for is good enough for it."""
     checkout_kept: float = Field(default=900.0, ge=0)
     """Seconds for which a checkout stays that neither a run nor a sandbox has."""
+    checkout_mb: int = Field(default=10_240, ge=1)
+    """What the files of one checkout may take."""
     checkout_sweep: float = Field(default=60.0, gt=0)
     """Seconds between two looks for those that may go."""
     sandbox_uid: int = Field(default=64_000, ge=1)

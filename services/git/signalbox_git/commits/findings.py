@@ -1,11 +1,12 @@
 """A look at what is about to leave: secrets, large and binary files, and most of a tree being gone."""
 
+import time
 from collections.abc import Iterable, Iterator
 
 from signalbox_common.changesets import ChangeSet
 from signalbox_common.contracts.git import Finding
 from signalbox_git.commits.changes import workflow_files
-from signalbox_git.commits.secrets import secrets_in
+from signalbox_git.commits.secrets import LookedTooLong, secrets_in
 
 LARGE = 10 * 1024 * 1024
 MOST = 100
@@ -13,6 +14,8 @@ MOST = 100
 _LOOKED_AT = 2 * 1024 * 1024
 """Bytes of a file in which secrets are looked for."""
 _HEAD = 8000
+_WITHIN = 30.0
+"""Seconds for all of it."""
 _SHORTEST_STORED = 8
 _SMALL_TREE = 10
 
@@ -21,12 +24,13 @@ def look(changes: ChangeSet, stored: Iterable[str], tree_size: int) -> tuple[Fin
     """`stored` are secrets that the project keeps; `tree_size` is how many files there are before."""
     found = [*_deletions(changes, tree_size), *_sizes(changes)]
     secrets = tuple(secret for secret in stored if len(secret) >= _SHORTEST_STORED)
+    ends = time.monotonic() + _WITHIN
     for path, entry, content in changes.contents():
         head = b""
         for piece in content:
             head += piece[: max(0, _LOOKED_AT - len(head))]
         if entry.kind == "file":
-            found += _inside(path.decode("utf-8", "replace"), head, secrets)
+            found += _inside(path.decode("utf-8", "replace"), head, secrets, ends - time.monotonic())
     return tuple(found[:MOST])
 
 
@@ -49,11 +53,14 @@ def _sizes(changes: ChangeSet) -> Iterator[Finding]:
             yield Finding(kind="large", path=name, detail=f"{entry.size} bytes")
 
 
-def _inside(path: str, head: bytes, stored: tuple[str, ...]) -> Iterator[Finding]:
+def _inside(path: str, head: bytes, stored: tuple[str, ...], within: float) -> Iterator[Finding]:
     if b"\0" in head[:_HEAD]:
         yield Finding(kind="binary", path=path, detail="a binary file")
     text = head.decode("utf-8", "replace")
-    for number, what in secrets_in(text):
-        yield Finding(kind="secret", path=path, line=number, detail=what)
+    try:
+        for number, what in secrets_in(text, within=within):
+            yield Finding(kind="secret", path=path, line=number, detail=what)
+    except LookedTooLong:
+        yield Finding(kind="large", path=path, detail="not looked through in time")
     if any(secret in text for secret in stored):
         yield Finding(kind="secret", path=path, detail="a credential that the project keeps")

@@ -11,9 +11,8 @@ from tempfile import mkdtemp
 
 from signalbox_common.changesets import ChangeSet, ChangesRefused
 from signalbox_git.command import GitDirectory
+from signalbox_git.mirrors.mirror import QUARANTINE
 
-PREFIX = ".quarantine-"
-"""Of folders that are there while a commit is made, or since somebody was killed."""
 _DELETED = "0" * 40
 _FORBIDDEN_IN_NAMES = str.maketrans(dict.fromkeys("<>\n\r\0", " "))
 
@@ -61,7 +60,7 @@ class Quarantine:
     @asynccontextmanager
     async def beside(mirror: Path, folder: Path) -> AsyncIterator["Quarantine"]:
         """Removed in the end, whatever came of it."""
-        place = Path(await asyncio.to_thread(mkdtemp, prefix=PREFIX, dir=folder))
+        place = Path(await asyncio.to_thread(mkdtemp, prefix=QUARANTINE, dir=folder))
         try:
             _prepare(place, mirror)
             yield Quarantine(mirror, place)

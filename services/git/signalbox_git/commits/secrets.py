@@ -1,7 +1,9 @@
 """Where secrets stand in a text: by the rules of detect-secrets, and a few for what it does not know."""
 
 import inspect
+import math
 import re
+import time
 from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
@@ -10,7 +12,7 @@ from pkgutil import iter_modules
 import detect_secrets.plugins
 from detect_secrets.plugins.base import RegexBasedDetector
 
-_LONGEST_LINE = 4000
+_WINDOW, _OVERLAP = 3000, 1000
 _LEFT_OUT = frozenset({"IPPublicDetector"})
 """Addresses are no secrets."""
 _OWN = (
@@ -40,14 +42,28 @@ def _rules() -> tuple[tuple[str, re.Pattern[str], RegexBasedDetector | None], ..
     return (*found, *((what, re.compile(pattern), None) for what, pattern in _OWN))
 
 
-def secrets_in(text: str) -> Iterator[tuple[int, str]]:
-    """The number of each line that has one, and what it is."""
-    suspects = [rule for rule in _rules() if rule[1].search(text)]  # of most texts there are none
-    if not suspects:
-        return
-    for number, line in enumerate(text.splitlines(), 1):
-        shown = line[:_LONGEST_LINE]
-        for what, pattern, detector in suspects:
-            if pattern.search(shown) and (detector is None or any(detector.analyze_string(shown))):
-                yield number, what
-                break
+class LookedTooLong(Exception):
+    """Nobody knows what is in the rest."""
+
+
+def secrets_in(text: str, *, within: float = math.inf) -> Iterator[tuple[int, str]]:
+    """The number of each line that has one, and what it is; raises LookedTooLong.
+
+    Looked at in windows that overlap: of some of these rules the time grows with the square of the length.
+    """
+    ends = time.monotonic() + within
+    seen: set[tuple[int, str]] = set()
+    line = 1
+    for begin in range(0, max(1, len(text)), _WINDOW):
+        window = text[begin : begin + _WINDOW + _OVERLAP]
+        for what, pattern, detector in _rules():
+            found = pattern.search(window)
+            if found is None or (detector is not None and not any(detector.analyze_string(window))):
+                continue
+            place = (line + window.count("\n", 0, found.start()), what)
+            if place not in seen:
+                seen.add(place)
+                yield place
+        line += text.count("\n", begin, begin + _WINDOW)
+        if time.monotonic() > ends:
+            raise LookedTooLong

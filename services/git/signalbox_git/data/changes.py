@@ -26,7 +26,7 @@ class ChangeRoutes:
         project, sha256 = request.principal.project(), request.path["sha256"]
         if not _DIGEST.fullmatch(sha256):
             raise errors.DigestMismatch
-        size = await self._deliveries.is_stored(project, sha256)
+        size = await self._deliveries.stored(project, sha256)
         if size is None:
             draft = await self._files.take(project, sha256, request.body())
             await self._deliveries.store(project, sha256, draft)

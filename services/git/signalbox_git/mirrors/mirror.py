@@ -23,8 +23,10 @@ TAGS = f"+{TAGS_OF}*:{TAGS_OF}*"
 OWN = "refs/signalbox/"
 """Below it are refs of ours, which no fetch touches."""
 _BLOCK = 512
-_ABANDONED = 3600.0
+_ABANDONED, _SKEW = 3600.0, 60.0
 _GONE = ".gone-"
+QUARANTINE = ".quarantine-"
+"""Of folders that are there while a commit is made, or since somebody was killed."""
 _CORRUPT = re.compile(
     r"bad object|corrupt|loose object|not a git repository|unable to read|could not read [0-9a-f]{40}"
     r"|packfile .* (cannot|does not|is)|inflate|missing (blob|tree|commit|object)|bad (signature|tree|ref)"
@@ -101,7 +103,7 @@ class Mirror:
     async def refs(self) -> dict[str, str]:
         """Its branches and tags; ours are not among them."""
         said = await self.git.run("for-each-ref", "--format=%(objectname) %(refname)", HEADS_OF, TAGS_OF)
-        lines = said.decode("utf-8", "surrogateescape").splitlines()
+        lines = said.decode("utf-8", "surrogateescape").rstrip("\n").split("\n") if said else []
         return {name: value for value, _, name in (line.partition(" ") for line in lines)}
 
     # -- what is known of it -----------------------------------------------------------------------------
@@ -127,6 +129,10 @@ class Mirror:
         """By the clock of whoever has fetched it: when that began."""
         return float(self.note().get("begun", 0.0))
 
+    def is_fresh(self, since: float) -> bool:
+        """Whether it is there, and was fetched after that; what is said of the future counts for nothing."""
+        return self.is_there and since <= self.fetched_at <= time.time() + _SKEW
+
     def touch(self) -> None:
         """Somebody uses it."""
         with suppress(OSError):
@@ -138,6 +144,11 @@ class Mirror:
             return self.in_use.stat().st_mtime
         return 0.0
 
+    def remove_cut_off(self) -> None:
+        """What a fetch has left; whoever makes a pack at the same moment makes it again."""
+        for path in (self.folder / "git").glob("objects/pack/tmp_*"):
+            path.unlink(missing_ok=True)
+
     def remove_leftovers(self) -> None:
         """Of whoever was killed while changing it; by whoever alone may change its refs now."""
         git = self.folder / "git"
@@ -147,6 +158,10 @@ class Mirror:
             with suppress(OSError):
                 if time.time() - path.stat().st_mtime > _ABANDONED:  # others make packs, too
                     path.unlink()
+        for path in self.making.glob(f"{QUARANTINE}*"):
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime > _ABANDONED:
+                    shutil.rmtree(path, ignore_errors=True)
 
     # -- its end -------------------------------------------------------------------------------------------
 
@@ -160,7 +175,7 @@ class Mirror:
         return True
 
     async def discard(self) -> None:
-        """By whoever has it alone."""
+        """Whoever reads it meets errors, and asks again."""
         gone = self.folder.with_name(f"{_GONE}{uuid.uuid4().hex}")
         with suppress(FileNotFoundError):
             self.folder.rename(gone)

@@ -3,13 +3,13 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from signalbox_common import remote_urls, telemetry
+from signalbox_common import background, remote_urls, telemetry
 from signalbox_git.command import GitDirectory, GitFailed
 from signalbox_git.mirrors import locks
 from signalbox_git.mirrors.mirror import HEADS, TAGS, Mirror, kept_ref, looks_corrupt, mirrors_below
@@ -19,6 +19,8 @@ from signalbox_git.remotes.remote import Remote, remote
 
 log = telemetry.get_logger()
 Hear = Callable[[bytes], None]
+LARGEST = 10 * 1024 * 1024 * 1024
+_WATCH = 2.0
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,11 @@ class Fetched:
 
 
 class Mirrors:
-    def __init__(self, root: Path, reach: Reach, *, budget: int, fetch_within: float) -> None:
-        """`budget` is in bytes, of all mirrors together."""
+    def __init__(
+        self, root: Path, reach: Reach, *, budget: int, fetch_within: float, largest: int = LARGEST
+    ) -> None:
+        """`budget` is in bytes, of all mirrors together; `largest` of one."""
+        self._largest = largest
         self._root = root
         self._reach = reach
         self._budget = budget
@@ -74,17 +79,17 @@ class Mirrors:
         while True:
             await self.fetch(source, since, hear)
             async with self.held(source) as mirror:
-                if mirror.fetched_at >= since:  # else somebody has removed it in between
+                if mirror.is_fresh(since):  # else somebody has removed it in between
                     yield mirror
                     return
 
     async def fetch(self, source: Source, since: float, hear: Hear | None = None) -> Fetched:
         """Unless that was begun after that moment already; raises RemoteRefused."""
         mirror = self.of(source)
-        if mirror.fetched_at >= since:
+        if mirror.is_fresh(since):
             return Fetched.before(mirror.note())
         async with self.alone(source) as alone:
-            if mirror.fetched_at >= since:
+            if mirror.is_fresh(since):
                 return Fetched.before(mirror.note())
             try:
                 return await self._fetch(mirror, source, alone, hear)
@@ -92,7 +97,7 @@ class Mirrors:
                 if not looks_corrupt(error):
                     raise
                 log.warning("a mirror is broken", mirror=mirror.folder.name, reason=str(error)[:300])
-            await self._discard(mirror)
+            await mirror.discard()
             return await self._fetch(mirror, source, alone, hear)
 
     @asynccontextmanager
@@ -101,11 +106,6 @@ class Mirrors:
         mirror = self.of(source)
         async with self._turn(mirror), locks.locked(mirror.fetching, alone=True) as descriptor:
             yield descriptor
-
-    async def _discard(self, mirror: Mirror) -> None:
-        """When those who read it have found that out, too."""
-        async with locks.locked(mirror.in_use, alone=True):
-            await mirror.discard()
 
     async def keep(self, source: Source, commit: str) -> None:
         """Gives a commit that is there a ref of its own; the mirror is held meanwhile."""
@@ -123,7 +123,7 @@ class Mirrors:
                 if mirror.is_there:
                     await mirror.check()
             except GitFailed:
-                await self._discard(mirror)
+                await mirror.discard()
 
     def _turn(self, mirror: Mirror) -> asyncio.Lock:
         """Within this process: one of them waits for other processes, and not a thread of each."""
@@ -151,12 +151,26 @@ class Mirrors:
         self, there: Remote, mirror: Mirror, repository: GitDirectory, hear: Hear | None
     ) -> None:
         try:
-            await there.fetch(repository, [HEADS, TAGS], within=self._fetch_within, hear=hear)
+            await self._watched(
+                there.fetch(repository, [HEADS, TAGS], within=self._fetch_within, hear=hear), mirror
+            )
         except RemoteRefused as error:
+            mirror.remove_cut_off()
             if isinstance(error.__cause__, GitFailed) and looks_corrupt(error.__cause__):
                 await mirror.check()  # raises what it finds where not the remote is to blame
             raise
         await repository.run("pack-refs", "--all")
+
+    async def _watched(self, fetching: Coroutine[Any, Any, None], mirror: Mirror) -> None:
+        """While it fits; raises RemoteRefused."""
+        task = asyncio.create_task(fetching)
+        try:
+            while not (await asyncio.wait([task], timeout=_WATCH))[0]:
+                if await asyncio.to_thread(mirror.size) > self._largest:
+                    raise RemoteRefused("too_large", "The repository is larger than what is kept of one.")
+            task.result()
+        finally:
+            await background.end(task)
 
     @asynccontextmanager
     async def at(self, source: Source) -> AsyncIterator[Remote]:

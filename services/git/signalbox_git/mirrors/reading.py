@@ -16,7 +16,7 @@ EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 LONGEST_BODY = 4000
 MOST_ENTRIES = 2000
 MOST_FILES = 1000
-LARGEST_BLOB = 100 * 1024 * 1024
+LARGEST_BLOB = 32 * 1024 * 1024
 LARGEST_DIFF = 16 * 1024 * 1024
 _LARGEST_BLAME = 4 * 1024 * 1024
 _WITHIN = 20.0
@@ -59,16 +59,22 @@ async def resolve(git: GitDirectory, revision: str | None, head: str | None) -> 
     for line in said.decode("ascii", "replace").splitlines():
         if _HEX.fullmatch(line):
             return line
-    if not steps and await git.run("for-each-ref", "--format=%(objectname)", *names[:2], within=_WITHIN):
+    if not steps and await _is_named(git, names[:2]):
         raise MirrorBroken(f"{name} leads to nothing")
     raise errors.RevisionNotFound
+
+
+async def _is_named(git: GitDirectory, names: list[str]) -> bool:
+    """git answers with what lies below a name, too."""
+    said = await git.run("for-each-ref", "--format=%(refname)", *names, within=_WITHIN)
+    return not {*names}.isdisjoint(said.decode("utf-8", "surrogateescape").split("\n"))
 
 
 async def refs(git: GitDirectory, prefix: str, after: str, limit: int) -> list[NamedRef]:
     """By name, those that come after that one; git goes through them all, which it does quickly."""
     said = await git.run("for-each-ref", f"--format={_REF}", "--sort=refname", prefix, within=_WITHIN)
     found = []
-    for line in said.decode("utf-8", "replace").splitlines():
+    for line in filter(None, said.decode("utf-8", "replace").split("\n")):
         name, own, peeled, subject, at = line.split("\0")
         name = name.removeprefix(prefix)
         if name > after:
@@ -224,7 +230,7 @@ def _blamed(said: bytes) -> Iterator[contract.BlamedLines]:
     """Each group begins with its commit; what is known of a commit is said once."""
     known: dict[str, dict[str, str]] = {}
     commit, first, count = "", 0, 0
-    for line in said.decode("utf-8", "replace").splitlines():
+    for line in said.decode("utf-8", "replace").split("\n"):
         word, _, rest = line.partition(" ")
         if len(word) in (40, 64) and _HEX.fullmatch(word):
             _, first_text, count_text = rest.split()

@@ -124,15 +124,17 @@ class Remote:
         try:
             return await repository.run(*arguments, env=env, config=config, within=within, hear=hear)
         except GitFailed as error:
-            raise self._refused(f"{error.said}\n{error.complaint}") from error
+            words = (scrubbed(each, self.credential) for each in (error.complaint, error.said))
+            known = GitFailed(arguments, error.status, *words)
+            raise self._refused(f"{known.said}\n{known.complaint}") from known
         except TookTooLong as error:
             raise RemoteRefused("timeout", "The remote took too long.", passes=True) from error
         except AnsweredTooMuch as error:
             raise RemoteRefused("too_large", "The remote has too many branches.") from error
 
     def _refused(self, complaint: str) -> RemoteRefused:
-        """In our words; git's own come along, without what the remote was shown."""
-        said = scrubbed(complaint, self.credential)
+        """In our words. What the remote is called says nothing of what is wrong with it."""
+        said = complaint.replace(self.access.argument, "…").replace(self.url.path, "…")
         for reason, pattern, detail, passes in _REASONS:
             if re.search(pattern, said, re.IGNORECASE):
                 return RemoteRefused(reason, detail, passes=passes)
@@ -151,7 +153,7 @@ async def remote(
 
 def _refs_of(said: bytes) -> RemoteRefs:
     head, refs = None, {}
-    for line in said.decode("utf-8", "surrogateescape").splitlines():
+    for line in said.decode("utf-8", "surrogateescape").rstrip("\n").split("\n"):
         value, _, name = line.partition("\t")
         if value.startswith("ref: ") and name == _HEAD:
             head = value.removeprefix("ref: refs/heads/")

@@ -30,7 +30,7 @@ class OpenRepository:
     git: GitDirectory
 
     async def commit(self, revision: str | None) -> str:
-        return await reading.resolve(self.git, revision, self.found.default_branch)
+        return await reading.resolve(self.git, revision, self.found.main_branch)
 
 
 class Contents:
@@ -47,7 +47,7 @@ class Contents:
     async def branches(self, call: Call, query: contract.ListBranches) -> contract.BranchPage:
         async with self.opened(call.principal.project(), query.repository) as there:
             found, cursor = await self._refs(there, HEADS, query.cursor, query.limit)
-            default = there.found.default_branch
+            default = there.found.main_branch
         items = (
             contract.Branch(
                 name=each.name,

@@ -8,7 +8,7 @@ from signalbox_common.changesets import ChangesRefused
 from signalbox_common.contracts import git as contract
 from signalbox_common.contracts.base import FieldError
 from signalbox_common.contracts.roles import ProjectRole
-from signalbox_common.db import Database
+from signalbox_common.db import Database, Transaction
 from signalbox_common.errors import Invalid
 from signalbox_common.keys import uuid7
 from signalbox_common.paging import cut, id_cursor, read_id_cursor
@@ -40,12 +40,19 @@ class Deliveries:
             draft.path.unlink(missing_ok=True)
             raise bad_changes(error) from error
         async with self._database.transaction() as transaction:
+            await changes.lock(transaction, project, sha256)
+            self._files.keep(draft, project, sha256)
             await changes.add(transaction, project, sha256, draft.size)
-            self._files.keep(draft, project, sha256)  # within: whoever removes it has the same row
 
-    async def is_stored(self, project: uuid.UUID, sha256: str) -> int | None:
-        async with self._database.reading() as connection:
-            return await changes.size(connection, project, sha256)
+    async def stored(self, project: uuid.UUID, sha256: str) -> int | None:
+        """Its size, where it is there: as if it had come now."""
+        async with self._database.transaction() as transaction:
+            await changes.lock(transaction, project, sha256)
+            size = await changes.size(transaction.connection, project, sha256)
+            if size is None or not self._files.path(project, sha256).exists():
+                return None
+            await changes.add(transaction, project, sha256, size)
+            return size
 
     async def deliver(self, call: Call, command: contract.Deliver) -> contract.ChangeDelivery:
         """Answered at the intent."""
@@ -68,6 +75,7 @@ class Deliveries:
             if run.stopping or run.ended:
                 raise errors.RunEnded
             transaction.operation = str(command.run)
+        expected = await self._expected(transaction, project, command)
         known = {"run", "ordinal", "repository", "base", "changes"}
         found = Delivery(
             id=uuid7(),
@@ -75,11 +83,11 @@ class Deliveries:
             repository_id=command.repository,
             run=command.run,
             ordinal=command.ordinal,
-            wanted=command.model_dump(mode="json", exclude=known),
+            wanted=command.model_dump(mode="json", exclude=known) | {"expected": expected},
             changes=command.changes,
             base=command.base,
             branch=command.branch,
-            expected=command.expected,
+            expected=expected,
             created_by=call.principal.user_id,
             created_at=now,
         )
@@ -87,6 +95,18 @@ class Deliveries:
         tell_of_delivery(transaction, found)
         await self._worker.put(transaction, DELIVER, str(found.id), project=project)
         return delivery_reply(found)
+
+    @staticmethod
+    async def _expected(
+        transaction: Transaction, project: uuid.UUID, command: contract.Deliver
+    ) -> str | None:
+        """What may be there: what ours goes on from, or was delivered there. Nothing else is written over."""
+        if command.expected is None or command.expected == command.base:
+            return command.expected
+        was_ours = await deliveries.was_pushed(
+            transaction.connection, project, command.repository, command.branch, command.expected
+        )
+        return command.expected if was_ours else None
 
     async def get(self, call: Call, query: contract.GetDelivery) -> contract.ChangeDelivery:
         project = call.principal.project()

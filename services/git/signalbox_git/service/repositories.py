@@ -101,6 +101,8 @@ class Repositories:
     ) -> Repository:
         project = call.principal.project()
         now, _ = await projects.moment(transaction, project)
+        # As workers do: the row of work first.
+        await self._worker.put(transaction, FETCH, str(ask.repository), project=project, soonest=True)
         found = await repositories.lock(transaction, project, ask.repository)
         if found is None:
             raise errors.RepositoryNotFound
@@ -112,8 +114,8 @@ class Repositories:
             raise errors.CredentialNeeded
         if ask.forget_host_keys or changed.url != found.url:
             changed = replace(changed, host_keys=None)
-        if changed.url != found.url and ask.default_branch is None:
-            changed = replace(changed, default_branch=None)
+        if changed.url != found.url:
+            changed = replace(changed, head=None, default_branch=ask.default_branch)
         if changed == found:
             raise errors.NothingToChange
         changed = replace(changed, updated_at=now)
@@ -121,7 +123,6 @@ class Repositories:
             raise errors.RepositoryExists
         await repositories.save(transaction, changed)
         tell_of_repository(transaction, changed)
-        await self._worker.put(transaction, FETCH, str(found.id), project=project, soonest=True)
         if found.credential not in (None, changed.credential):
             self._delete_after(transaction, found.credential)
         return changed

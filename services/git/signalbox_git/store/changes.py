@@ -26,8 +26,16 @@ _OLD = text(
 )
 
 
+_LOCK = text("select pg_advisory_xact_lock(hashtextextended(:name, 0))")
+
+
+async def lock(transaction: Transaction, project: uuid.UUID, sha256: str) -> None:
+    """Whoever stores one and whoever removes it do that one after the other."""
+    await transaction.connection.execute(_LOCK, {"name": f"changes/{project}/{sha256}"})
+
+
 async def add(transaction: Transaction, project: uuid.UUID, sha256: str, size: int) -> None:
-    """Whoever removes it waits, or is waited for."""
+    """There already, it is as if it had come now."""
     values = {"project": project, "sha256": sha256, "size": size}
     await transaction.connection.execute(_ADD, values)
 

@@ -43,6 +43,11 @@ _PAGE = text(
     f"{_SELECT} where project_id = :project and (cast(:before as uuid) is null or id < :before) "
     "and (cast(:repository as uuid) is null or repository_id = :repository) order by id desc limit :limit"
 )
+_WAS_PUSHED = text(
+    "select exists (select from git.change_deliveries where project_id = :project "
+    "and repository_id = :repository and branch = :branch and commit = :commit "
+    "and state in ('pushed', 'opened'))"
+)
 _FORGET = text("delete from git.change_deliveries where created_at < git.clock() - :days * interval '1 day'")
 
 
@@ -93,6 +98,14 @@ async def page(
 ) -> list[Delivery]:
     values = {"project": project, "limit": limit, "before": before, "repository": repository}
     return [found for row in await connection.execute(_PAGE, values) if (found := _one(row)) is not None]
+
+
+async def was_pushed(
+    connection: AsyncConnection, project: uuid.UUID, repository: uuid.UUID, branch: str, commit: str
+) -> bool:
+    """By us, to that branch."""
+    values = {"project": project, "repository": repository, "branch": branch, "commit": commit}
+    return bool((await connection.execute(_WAS_PUSHED, values)).scalar())
 
 
 async def forget(transaction: Transaction, days: int) -> None:

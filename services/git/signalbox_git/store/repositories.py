@@ -53,7 +53,8 @@ _REFERS = text("select exists (select from git.repositories where credential = :
 _CREDENTIALS = text("select credential from git.repositories where credential is not null")
 _FORGET = text(
     "delete from git.repositories where deleted_at < git.clock() - :days * interval '1 day' "
-    "and not exists (select from git.checkouts where repository_id = repositories.id)"
+    "and not exists (select from git.checkouts where repository_id = repositories.id) "
+    "and not exists (select from git.change_deliveries where repository_id = repositories.id)"
 )
 
 

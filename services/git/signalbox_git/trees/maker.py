@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from signalbox_git.command import GitDirectory, GitFailed
+from signalbox_git.command import AnsweredTooMuch, GitDirectory, GitFailed, TookTooLong
 from signalbox_git.domain import HEADS, CheckoutOptions
 from signalbox_git.mirrors.mirror import Mirror, kept_ref
 
@@ -16,6 +16,7 @@ MOMENT = 946_684_800
 """When every file was changed last: the same for all, so that nothing looks changed inside."""
 MOST_PACKS = 32
 """Of a tree that another one is made from; beyond that all is packed anew."""
+LARGEST = 10 * 1024 * 1024 * 1024
 _WITHIN = 600.0
 _LOCAL = (("protocol.file.allow", "always"), ("transfer.fsckObjects", "false"))
 _CONFIG = """\
@@ -41,20 +42,30 @@ class Made:
     commit: str
 
 
+class TreeTooLarge(Exception):
+    """A small pack may hold large files."""
+
+
 class TreeMaker:
-    def __init__(self, uid: int | None) -> None:
-        """`uid` is whose sandboxes are outside, where that is not who we are."""
+    def __init__(self, uid: int | None, largest: int = LARGEST) -> None:
+        """`uid` is whose sandboxes are outside, where that is not who we are; `largest` is in bytes."""
         self._uid = uid
+        self._largest = largest
 
     async def make(
         self, folder: Path, mirror: Mirror, commit: str, options: CheckoutOptions, like: Made | None = None
     ) -> None:
-        """Where another tree is there, only what differs is written: the rest are links to its files."""
+        """Where another tree is there, only what differs is written: the rest are links to its files.
+
+        Raises TreeTooLarge.
+        """
+        if await _size(mirror, commit) > self._largest:
+            raise TreeTooLarge
         if like is not None:
             try:
                 await self._make_like(folder, mirror, commit, options, like)
                 return
-            except (GitFailed, OSError):  # it is on its way out, or too different
+            except (GitFailed, TookTooLong, OSError):  # it is on its way out, or too different
                 await asyncio.to_thread(_emptied, folder)
         (folder / "tree").mkdir(mode=0o755)
         git = self._prepare(folder / "git", options)
@@ -76,7 +87,10 @@ class TreeMaker:
         pack = str((git.folder / "objects" / "pack" / "pack").absolute())
         await mirror.git.run("pack-objects", "--revs", "--quiet", pack, given=wanted, within=_WITHIN)
         await git.run("update-ref", f"{HEADS}{options.branch}", commit)
-        said = await git.run("diff-tree", "-r", "-z", "--no-renames", "--name-only", like.commit, commit)
+        # Its history may go on where that of the other one was cut; then all of it is fetched anew.
+        await git.run("rev-list", "--objects", "--quiet", "HEAD", within=_WITHIN)
+        listing = ("diff-tree", "-r", "-z", "--no-renames", "--name-only", "--diff-filter=d")
+        said = await git.run(*listing, like.commit, commit)
         changed = [os.fsdecode(path) for path in said.split(b"\0") if path]
         await self._check_out(folder, git, like.commit, commit, changed=changed)
 
@@ -88,12 +102,11 @@ class TreeMaker:
         at_work = {"GIT_WORK_TREE": str(tree.resolve())}
         await git.run("read-tree", "-m", "-u", *commits, env=at_work, within=_WITHIN, in_folder=tree)
         if changed is None:
-            await asyncio.to_thread(self._hand_over, folder)
+            await asyncio.to_thread(self._hand_over, tree)
         else:
             await asyncio.to_thread(self._hand_over_these, tree, changed)
         await git.run("update-index", "-q", "--refresh", env=at_work, within=_WITHIN, in_folder=tree)
         await asyncio.to_thread(self._hand_over, git.folder)
-        self._own(str(folder))
 
     @staticmethod
     def _prepare(folder: Path, options: CheckoutOptions) -> GitDirectory:
@@ -120,11 +133,16 @@ class TreeMaker:
         self._own(str(folder))
 
     def _hand_over_these(self, tree: Path, changed: list[str]) -> None:
-        """The same of what has been written anew, and of the folders that it is in."""
+        """The same of what has been written anew, and of the folders that it is in: never through a link."""
         folders = {str(parent) for path in changed for parent in Path(path).parents}
-        for path in (*changed, *folders):
-            with suppress(FileNotFoundError):  # it was deleted
+        real = {path for path in sorted(folders) if Path(tree, path).is_dir() and not _leads_on(tree, path)}
+        for path in (*(each for each in changed if str(Path(each).parent) in real), *real):
+            with suppress(FileNotFoundError):  # it is not laid out
                 self._own(f"{tree}/{path}")
+
+    def own(self, folder: Path) -> None:
+        """The last of it, once it is under its name: a draft has the time of its making."""
+        self._own(str(folder))
 
     def _own(self, path: str) -> None:
         found = os.stat(path, follow_symlinks=False)  # noqa: PTH116 - many
@@ -161,6 +179,19 @@ class TreeMaker:
                         os.link(entry.path, there, follow_symlinks=False)
         for folder in reversed(made):
             self._own(folder)
+
+
+def _leads_on(tree: Path, path: str) -> bool:
+    """Whether there is a link on the way."""
+    return any(Path(tree, each).is_symlink() for each in (path, *map(str, Path(path).parents)) if each != ".")
+
+
+async def _size(mirror: Mirror, commit: str) -> int:
+    try:
+        said = await mirror.git.run("ls-tree", "-r", "-z", "--format=%(objectsize)", commit, within=60.0)
+    except (AnsweredTooMuch, TookTooLong) as error:  # of trees within trees there may be any number
+        raise TreeTooLarge from error
+    return sum(int(size) for size in said.split(b"\0") if size.isdigit())
 
 
 def _emptied(folder: Path) -> None:

@@ -65,6 +65,7 @@ class Trees:
                 with _newest(newest) as like:
                     await self._maker.make(draft, mirror, commit, options, like)
                 draft.rename(folder / name)
+                self._maker.own(folder / name)
                 _point(newest, name)
             finally:
                 self._turns.pop(folder / name, None)

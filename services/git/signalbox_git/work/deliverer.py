@@ -17,6 +17,7 @@ from signalbox_common.work import Job, Worker
 from signalbox_common.work.kinds import Retry
 from signalbox_git import errors
 from signalbox_git.changes import ChangeFiles
+from signalbox_git.command import AnsweredTooMuch, TookTooLong
 from signalbox_git.commits import changes as reading
 from signalbox_git.commits import findings, rebase
 from signalbox_git.commits.quarantine import Authorship, Person, Quarantine
@@ -28,7 +29,7 @@ from signalbox_git.remotes.remote import BranchMoved, Remote
 from signalbox_git.replies import tell_of_delivery
 from signalbox_git.service.deliveries import DELIVER
 from signalbox_git.service.sources import Sources
-from signalbox_git.store import deliveries, repositories, runs
+from signalbox_git.store import deliveries, projects, repositories, runs
 
 PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0, 90.0, 120.0, 240.0)
 """Seconds before a remote that is away is tried again: ten minutes together."""
@@ -96,10 +97,9 @@ class Deliverer:
             return
         try:
             scene = await self._scene(job, found)
-            if found.state is DeliveryState.PENDING:
-                found = await self._commit(scene, found)
-            if found.state is DeliveryState.COMMITTED:
-                await self._push(scene, found)
+            if found.state is DeliveryState.PENDING or not await self._is_here(scene, found):
+                found = await self._commit(scene, _as_asked(found))
+            await self._push(scene, found)
         except CannotDeliver as reason:
             await self._end(job, found, reason)
         except RemoteRefused as refusal:
@@ -112,21 +112,22 @@ class Deliverer:
     async def _scene(self, job: Job, found: Delivery) -> _Scene:
         async with self._database.reading() as connection:
             repository = await repositories.get(connection, found.project_id, found.repository_id)
-        if repository is None:
-            raise CannotDeliver(
-                DeliveryState.FAILED, errors.RepositoryNotFound.code, errors.RepositoryNotFound.detail
-            )
+            is_deleted = await projects.is_deleted(connection, found.project_id)
+        if repository is None or is_deleted:
+            gone = errors.ProjectGone if is_deleted else errors.RepositoryNotFound
+            raise CannotDeliver(DeliveryState.FAILED, gone.code, gone.detail)
         return _Scene(job, repository, await self._sources.of(repository))
+
+    async def _is_here(self, scene: _Scene, found: Delivery) -> bool:
+        """Its commit may be gone with the mirror that it was in: then it is made again, the same."""
+        async with self._with_base(scene, found) as mirror:
+            return found.commit is not None and await _has(mirror, found.commit)
 
     # -- the commit ----------------------------------------------------------------------------------------
 
     async def _commit(self, scene: _Scene, found: Delivery) -> Delivery:
-        branch = str(found.branch)
-        if scene.repository.protects(branch):
-            raise CannotDeliver(
-                DeliveryState.REFUSED, "protected_branch", f"Nothing is delivered to the branch {branch}."
-            )
         async with self._with_base(scene, found) as mirror:
+            _check_protected(scene.repository, mirror, str(found.branch))
             path = self._files.path(found.project_id, found.changes)
             tree_size = await _tree_size(mirror, found.base)
             try:
@@ -263,12 +264,13 @@ class Deliverer:
                     replace(found, commit=onto, expected=tip, rebased=True, push_begun=False),
                 )
         beside = _next_name(str(found.branch))
-        if beside is None or scene.repository.protects(beside):
+        if beside is None:
             raise CannotDeliver(
                 DeliveryState.FAILED,
                 "branch_moved",
                 "The branch was moved by others, and those beside it too.",
             )
+        _check_protected(scene.repository, mirror, beside)
         return await self._write(
             scene.job, replace(found, branch=beside, expected=None, rebased=True, push_begun=False)
         )
@@ -319,6 +321,21 @@ class Deliverer:
             tell_of_delivery(transaction, ended)
 
 
+def _as_asked(found: Delivery) -> Delivery:
+    """Whether it was pushed already is not forgotten."""
+    branch, expected = found.wanted["branch"], found.wanted["expected"]
+    return replace(found, branch=branch, expected=expected, rebased=False)
+
+
+def _check_protected(repository: Repository, mirror: Mirror, branch: str) -> None:
+    """As the remote is known now; where nobody knows which branch it begins with, none is safe."""
+    head = repository.main_branch or mirror.note().get("head")
+    if repository.protects(branch, head):
+        raise CannotDeliver(
+            DeliveryState.REFUSED, "protected_branch", f"Nothing is delivered to the branch {branch}."
+        )
+
+
 async def _has(mirror: Mirror, commit: str) -> bool:
     asked = f"{commit}^{{commit}}\n".encode("ascii")
     said = await mirror.git.run("cat-file", "--batch-check=%(objectname)", given=asked)
@@ -326,7 +343,11 @@ async def _has(mirror: Mirror, commit: str) -> bool:
 
 
 async def _tree_size(mirror: Mirror, commit: str) -> int:
-    return (await mirror.git.run("ls-tree", "-r", "-z", "--name-only", commit)).count(b"\0")
+    try:
+        return (await mirror.git.run("ls-tree", "-r", "-z", "--name-only", commit)).count(b"\0")
+    except (AnsweredTooMuch, TookTooLong) as error:
+        detail = "The repository has too many files."
+        raise CannotDeliver(DeliveryState.FAILED, "too_large", detail) from error
 
 
 def _next_name(branch: str) -> str | None:

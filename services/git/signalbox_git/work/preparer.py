@@ -20,7 +20,8 @@ from signalbox_git.remotes.access import RemoteRefused
 from signalbox_git.replies import tell_of_checkout
 from signalbox_git.service.checkouts import PREPARE
 from signalbox_git.service.sources import Sources
-from signalbox_git.store import checkouts, repositories, runs
+from signalbox_git.store import checkouts, projects, repositories, runs
+from signalbox_git.trees.maker import TreeTooLarge
 from signalbox_git.trees.trees import Trees
 from signalbox_git.work.fetcher import Fetcher
 
@@ -89,6 +90,10 @@ class Preparer:
             await self._end(job, found.failed("checkout_failed", refusal.detail, retryable=refusal.passes))
         except CannotBegin as reason:
             await self._end(job, found.failed(reason.code, reason.detail))
+        except TreeTooLarge:
+            await self._end(
+                job, found.failed("too_large", "The files of this commit are too large together.")
+            )
 
     async def _make(self, job: Job, found: Checkout, asked_at: float) -> None:
         """Done again, all of it is found done."""
@@ -102,7 +107,9 @@ class Preparer:
                     await self._fetcher.record(transaction, repository, fetched)
             await job.keep()
             async with self._mirrors.fresh(source, since) as mirror:
-                start = await _start(mirror, found, repository.default_branch or fetched.head)
+                start = await _start(
+                    mirror, found, repository.default_branch or fetched.head or repository.head
+                )
                 if start is None:  # it may have come since
                     continue
                 options = CheckoutOptions(start.branch, found.wanted["depth"], _sparse(found))
@@ -117,8 +124,10 @@ class Preparer:
     async def _repository(self, found: Checkout) -> Repository:
         async with self._database.reading() as connection:
             repository = await repositories.get(connection, found.project_id, found.repository_id)
-        if repository is None:
-            raise CannotBegin(errors.RepositoryNotFound.code, errors.RepositoryNotFound.detail)
+            is_deleted = await projects.is_deleted(connection, found.project_id)
+        if repository is None or is_deleted:
+            gone = errors.ProjectGone if is_deleted else errors.RepositoryNotFound
+            raise CannotBegin(gone.code, gone.detail)
         return repository
 
     def _enough(self, source: Source, found: Checkout) -> tuple[float, ...]:
@@ -179,9 +188,9 @@ async def _start(mirror: Mirror, found: Checkout, default: str | None) -> Start 
 
 async def _commit(mirror: Mirror, revision: str, default: str | None) -> str | None:
     if revision.startswith(HEADS):
-        name = revision.removeprefix(HEADS)
-        said = await mirror.git.line("for-each-ref", "--format=%(objectname)", f"{HEADS}{name}")
-        return said.splitlines()[0] if said else None
+        said = await mirror.git.line("for-each-ref", "--format=%(objectname) %(refname)", revision)
+        pairs = (line.split(" ", 1) for line in said.split("\n") if " " in line)
+        return next((commit for commit, name in pairs if name == revision), None)
     try:
         return await reading.resolve(mirror.git, revision, default)
     except errors.RevisionNotFound:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 import uuid
+from functools import partial
 from pathlib import Path
 
 from signalbox_common.db import Database, Transaction
@@ -43,14 +44,24 @@ class Tidying:
     async def tidy(self, transaction: Transaction) -> None:
         await deliveries.forget(transaction, _RUNS_REMEMBERED)
         for project, sha256 in await changes.remove_old(transaction, _CHANGES_KEPT):
-            self._files.remove(project, sha256)  # within: whoever stores it again has the same row
+            transaction.after_commit.append(partial(self._remove_changes, project, sha256))
         await checkouts.forget(transaction, self._kept_days)
         await runs.forget(transaction, _RUNS_REMEMBERED)
         await repositories.forget(transaction, self._kept_days)
+        transaction.after_commit.append(self._tidy_disk)
+
+    async def _tidy_disk(self) -> None:
         await asyncio.to_thread(remove_scratch)
         await asyncio.to_thread(self._files.remove_leftovers)
         await self._forget_credentials()
         await self._remove_mirrors()
+
+    async def _remove_changes(self, project: uuid.UUID, sha256: str) -> None:
+        """Unless it was stored again meanwhile."""
+        async with self._database.transaction() as transaction:
+            await changes.lock(transaction, project, sha256)
+            if await changes.size(transaction.connection, project, sha256) is None:
+                self._files.remove(project, sha256)
 
     async def _forget_credentials(self) -> None:
         """That no repository refers to; what is newer may be about to be."""

@@ -8,7 +8,7 @@ branch_labels = None
 depends_on = None
 
 STATEMENTS = (
-    "alter table git.repositories add column protected jsonb",
+    "alter table git.repositories add column protected jsonb, add column head text",
     """
     create table git.changes (
         project_id uuid not null,
