@@ -24,7 +24,7 @@ async def there(
 ) -> AsyncIterator[GitPerson]:
     async with (
         git_scene(shared_installation, tmp_path_factory.mktemp("git")) as scene,
-        scene.service(checkout_kept=5.0, checkout_sweep=0.2),
+        scene.service(),
         shared_installation.bus() as bus,
     ):
         yield GitPerson(scene, bus)
@@ -124,6 +124,7 @@ async def test_what_nobody_has_goes_and_what_somebody_has_stays(there: GitPerson
     async def let_go() -> bool:
         return not trees[0].exists()
 
-    await eventually(let_go, what="it is let go")
+    async with there.scene.service(checkout_kept=0.0, checkout_sweep=0.2):
+        await eventually(let_go, what="it is let go")
     assert there.tree(stays) == trees[1]
     assert trees[1].is_dir()
