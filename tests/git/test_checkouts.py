@@ -128,3 +128,14 @@ async def test_what_nobody_has_goes_and_what_somebody_has_stays(there: GitPerson
         await eventually(let_go, what="it is let go")
     assert there.tree(stays) == trees[1]
     assert trees[1].is_dir()
+
+
+async def test_of_a_mirror_that_is_broken(there: GitPerson) -> None:
+    there.scene.remote.new("harmed.git")
+    repository = (await there.scene.add("harmed.git"))["id"]
+    await there.scene.ready(repository)
+    (mirror,) = there.scene.folder.glob(f"mirrors/*/{repository}-*")
+    for path in (*mirror.glob("git/objects/pack/*"), *mirror.glob("git/objects/??/*")):
+        path.unlink()
+    found = await there.prepared(repository)
+    assert (there.tree(found) / "tree" / "README.md").read_text() == "hello\n"

@@ -335,3 +335,26 @@ async def test_a_change_set_of_another_project_is_none(there: GitPerson) -> None
     with pytest.raises(SignalboxError) as refusal:
         await stranger.deliver(own["id"], place.base, digest)
     assert refusal.value.code == "changes_not_found"
+
+
+async def test_the_same_from_somebody_else_is_not_pushed_on_top(there: GitPerson) -> None:
+    """What is in the branch already leaves nothing to be put there: no empty commit."""
+    place = await Place.make(there.scene)
+    theirs = add_commit(place.remote, {"README.md": "changed\n", "more.txt": "x\n"})
+    same: Asked = {b"more.txt": ("100644", b"x\n"), b"README.md": ("100644", b"changed\n")}
+    git(place.remote, "update-ref", "refs/heads/task/1", theirs)
+    git(place.remote, "update-ref", "refs/heads/main", place.base)
+    done = await there.delivered(place.repository, place.base, packed(place.base, same))
+    assert (done.state, done.branch) == (DeliveryState.PUSHED, "task/1")
+    assert place.branches() == {"task/1": theirs}
+
+
+async def test_a_mirror_that_is_broken_is_made_anew(there: GitPerson) -> None:
+    place = await Place.make(there.scene)
+    await there.prepared(place.repository)
+    for mirror in there.scene.mirrors:
+        if mirror.name.startswith(place.repository):
+            for path in (*mirror.glob("git/objects/pack/*"), *mirror.glob("git/objects/??/*")):
+                path.unlink()
+    done = await there.delivered(place.repository, place.base, packed(place.base, CHANGES))
+    assert done.state is DeliveryState.PUSHED

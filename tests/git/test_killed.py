@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +188,7 @@ async def test_one_commit_and_one_branch_however_often_it_dies(scene: GitScene, 
             delivery = await person.deliver(place.repository, place.base, changes)
             pause = (number % 20) * 0.02
             ends = time.monotonic() + pause
-            await eventually(lambda ends=ends: _later(ends), what="its moment has come")  # type: ignore[misc]
+            await eventually(partial(_later, ends), what="its moment has come")
             if service.alive and service.pid is not None:
                 os.kill(service.pid, signal.SIGKILL)
                 kills += 1

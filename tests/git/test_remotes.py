@@ -90,7 +90,7 @@ async def test_why_it_is_not_reached(http: HttpRemote, reach: Reach, tmp_path: P
     assert (await refused(str(tmp_path / "elsewhere.git"), reach)).reason == "private_address"
     assert (await refused(str(reach.root / "no.git"), reach)).reason == "not_found"
     for status, reason, passes in ((500, "busy", True), (503, "busy", True), (403, "unauthorized", False)):
-        http.behaviours = [lambda handler, status=status: handler.answer(status) or True]  # type: ignore[misc]
+        http.behaviours = [partial(answering, status, "")]
         why = await refused(url, reach, token)
         assert (why.reason, why.passes) == (reason, passes)
 
@@ -101,7 +101,7 @@ async def test_nobody_leads_it_elsewhere(http: HttpRemote, reach: Reach, tmp_pat
         other.new("app.git")
         for status in (301, 302, 303, 307, 308):
             target = other.url("app.git/info/refs?service=git-upload-pack")
-            http.behaviours = [lambda handler, to=target, at=status: handler.answer(at, Location=to) or True]  # type: ignore[misc]
+            http.behaviours = [partial(answering, status, "", Location=target)]
             assert (await refused(http.url("app.git"), reach, Credential(TOKEN))).reason == "redirected"
         assert other.requests == []
 

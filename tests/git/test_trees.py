@@ -6,9 +6,10 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,7 +57,7 @@ class TreeLab:
 
 
 @pytest.fixture
-async def lab(tmp_path: Path) -> "Iterator[TreeLab]":  # type: ignore[misc]  # a generator
+async def lab(tmp_path: Path) -> AsyncIterator[TreeLab]:
     with HttpRemote.serving(tmp_path / "served") as http:
         remote = http.new("app.git", FILES)
         for number in range(5):
@@ -183,10 +184,10 @@ async def test_asked_for_by_many_at_once_it_is_made_once(
     commit, count = await lab.newest(), 0
     make = TreeMaker.make
 
-    async def counted(*arguments: object) -> None:
+    async def counted(*arguments: Any) -> None:
         nonlocal count
         count += 1
-        await make(*arguments)  # type: ignore[arg-type]  # as they come
+        await make(*arguments)
 
     monkeypatch.setattr(TreeMaker, "make", counted)
     made = await asyncio.gather(*(lab.make(commit, CheckoutOptions("main")) for _ in range(50)))

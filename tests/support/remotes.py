@@ -133,10 +133,10 @@ class _Server(ThreadingHTTPServer):
         """Clients that go away are no errors here."""
 
 
-def answering(status: int, name: str, handler: _Handler) -> bool:
+def answering(status: int, name: str, handler: _Handler, **headers: str) -> bool:
     """Instead of that repository."""
     if name in handler.path:
-        handler.answer(status)
+        handler.answer(status, b"", **headers)
     return name in handler.path
 
 

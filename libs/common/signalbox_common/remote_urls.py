@@ -50,10 +50,6 @@ class RemoteUrl:
         return f"{self.scheme}://{user}{host}{port}/{self.path}"
 
     @property
-    def is_remote(self) -> bool:
-        return self.scheme is not Scheme.LOCAL
-
-    @property
     def name(self) -> str:
         """What a clone of it would be called."""
         return PurePosixPath(self.path).name.removesuffix(".git") or "repository"

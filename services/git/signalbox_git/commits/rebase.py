@@ -15,7 +15,7 @@ _CONFLICT = 1
 
 
 async def onto(git: GitDirectory, commit: str, base: str, tip: str, authorship: Authorship) -> str | None:
-    """Its id; None where both have changed the same."""
+    """Its id, the tip where nothing is left of it; None where both have changed the same otherwise."""
     # A commit with the tree of the tip and our base as its parent: so that base is where the two have parted.
     made = await git.run("commit-tree", f"{tip}^{{tree}}", "-p", base, "-m", "tip", env=_NOBODY)
     apart = made.decode("ascii").strip()
@@ -25,6 +25,8 @@ async def onto(git: GitDirectory, commit: str, base: str, tip: str, authorship: 
         if error.status == _CONFLICT:
             return None
         raise
+    if tree == await git.line("rev-parse", "--verify", f"{tip}^{{tree}}"):
+        return tip
     message = authorship.message.replace("\0", "").encode("utf-8", "replace")
     env = authorship.environment()
     said = await git.run("commit-tree", tree, "-p", tip, "-F", "-", given=message, env=env)

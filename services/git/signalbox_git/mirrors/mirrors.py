@@ -3,7 +3,7 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,13 +12,20 @@ from typing import Any
 from signalbox_common import background, remote_urls, telemetry
 from signalbox_git.command import GitDirectory, GitFailed
 from signalbox_git.mirrors import locks
-from signalbox_git.mirrors.mirror import HEADS, TAGS, Mirror, kept_ref, looks_corrupt, mirrors_below
+from signalbox_git.mirrors.mirror import (
+    HEADS,
+    TAGS,
+    Mirror,
+    MirrorBroken,
+    kept_ref,
+    looks_corrupt,
+    mirrors_below,
+)
 from signalbox_git.remotes.access import Reach, RemoteRefused
 from signalbox_git.remotes.credentials import Credential
 from signalbox_git.remotes.remote import Remote, remote
 
 log = telemetry.get_logger()
-Hear = Callable[[bytes], None]
 LARGEST = 10 * 1024 * 1024 * 1024
 _WATCH = 2.0
 
@@ -67,23 +74,32 @@ class Mirrors:
 
     @asynccontextmanager
     async def held(self, source: Source) -> AsyncIterator[Mirror]:
-        """It stays while somebody is in here; it need not be there."""
+        """It stays while somebody is in here; it need not be there.
+
+        Raises MirrorBroken where they have met with something that is lost: the next fetch makes it anew.
+        """
         mirror = self.of(source)
-        async with locks.locked(mirror.in_use, alone=False):
-            mirror.touch()
-            yield mirror
+        try:
+            async with locks.locked(mirror.in_use, alone=False):
+                mirror.touch()
+                yield mirror
+        except (GitFailed, MirrorBroken) as error:
+            if isinstance(error, GitFailed) and not looks_corrupt(error):
+                raise
+            await self.broken(source)
+            raise MirrorBroken(str(error)) from error
 
     @asynccontextmanager
-    async def fresh(self, source: Source, since: float, hear: Hear | None = None) -> AsyncIterator[Mirror]:
+    async def fresh(self, source: Source, since: float) -> AsyncIterator[Mirror]:
         """Held, and fetched after that moment; raises RemoteRefused."""
         while True:
-            await self.fetch(source, since, hear)
+            await self.fetch(source, since)
             async with self.held(source) as mirror:
                 if mirror.is_fresh(since):  # else somebody has removed it in between
                     yield mirror
                     return
 
-    async def fetch(self, source: Source, since: float, hear: Hear | None = None) -> Fetched:
+    async def fetch(self, source: Source, since: float) -> Fetched:
         """Unless that was begun after that moment already; raises RemoteRefused."""
         mirror = self.of(source)
         if mirror.is_fresh(since):
@@ -92,13 +108,13 @@ class Mirrors:
             if mirror.is_fresh(since):
                 return Fetched.before(mirror.note())
             try:
-                return await self._fetch(mirror, source, alone, hear)
+                return await self._fetch(mirror, source, alone)
             except GitFailed as error:
                 if not looks_corrupt(error):
                     raise
                 log.warning("a mirror is broken", mirror=mirror.folder.name, reason=str(error)[:300])
             await mirror.discard()
-            return await self._fetch(mirror, source, alone, hear)
+            return await self._fetch(mirror, source, alone)
 
     @asynccontextmanager
     async def alone(self, source: Source) -> AsyncIterator[int]:
@@ -116,7 +132,7 @@ class Mirrors:
             await replace(git, inherits=(alone,)).run("update-ref", kept_ref(commit), commit)
 
     async def broken(self, source: Source) -> None:
-        """Whoever has read it says so; the next fetch makes it anew."""
+        """Looks whether it is, where somebody says so; the next fetch makes it anew."""
         mirror = self.of(source)
         async with self.alone(source):
             try:
@@ -129,7 +145,7 @@ class Mirrors:
         """Within this process: one of them waits for other processes, and not a thread of each."""
         return self._turns.setdefault(mirror.folder, asyncio.Lock())
 
-    async def _fetch(self, mirror: Mirror, source: Source, alone: int, hear: Hear | None) -> Fetched:
+    async def _fetch(self, mirror: Mirror, source: Source, alone: int) -> Fetched:
         """Raises RemoteRefused, and GitFailed where our own disk is to blame."""
         begun, known = time.time(), mirror.note()
         async with self.at(source) as there, locks.locked(mirror.in_use, alone=False) as used:
@@ -140,20 +156,16 @@ class Mirrors:
             if has and not wanted.mirrored:  # whatever has answered: a fetch would remove all that is here
                 raise RemoteRefused("empty", "The remote says that it has nothing any more.", passes=True)
             if wanted.mirrored != has:
-                await self._bring(there, mirror, repository, hear)
+                await self._bring(there, mirror, repository)
             host_keys = there.access.host_keys()
             size = await asyncio.to_thread(mirror.size)
             head = wanted.head or known.get("head")
             mirror.write_note(begun=begun, head=head, size=size)
         return Fetched(head, size, host_keys)
 
-    async def _bring(
-        self, there: Remote, mirror: Mirror, repository: GitDirectory, hear: Hear | None
-    ) -> None:
+    async def _bring(self, there: Remote, mirror: Mirror, repository: GitDirectory) -> None:
         try:
-            await self._watched(
-                there.fetch(repository, [HEADS, TAGS], within=self._fetch_within, hear=hear), mirror
-            )
+            await self._watched(there.fetch(repository, [HEADS, TAGS], within=self._fetch_within), mirror)
         except RemoteRefused as error:
             mirror.remove_cut_off()
             if isinstance(error.__cause__, GitFailed) and looks_corrupt(error.__cause__):

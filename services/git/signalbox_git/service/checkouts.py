@@ -15,7 +15,8 @@ from signalbox_common.work import Worker
 from signalbox_git import errors
 from signalbox_git.domain import Checkout
 from signalbox_git.replies import checkout_reply, tell_of_checkout
-from signalbox_git.store import checkouts, projects, repositories, runs
+from signalbox_git.service.intents import admitted
+from signalbox_git.store import checkouts, runs
 
 PREPARE = "prepare"
 """The work of preparing one checkout; its key is the id."""
@@ -31,19 +32,7 @@ class Checkouts:
     async def prepare(self, call: Call, command: contract.Prepare) -> contract.Checkout:
         """Answered at the intent."""
         project, transaction = call.principal.project(), call.transaction
-        now, is_deleted = await projects.moment(transaction, project)
-        if is_deleted:
-            raise errors.ProjectGone
-        if await repositories.get(transaction.connection, project, command.repository) is None:
-            raise errors.RepositoryNotFound
-        self._space.require()
-        if command.run is not None:
-            if call.principal.act != "tasks":
-                raise errors.RunReserved
-            run = await runs.lock(transaction, project, command.run)
-            if run.stopping or run.ended:
-                raise errors.RunEnded
-            transaction.operation = str(command.run)
+        now = await admitted(call, self._space, command.repository, command.run)
         found = Checkout(
             id=uuid7(),
             project_id=project,

@@ -13,10 +13,10 @@ from signalbox_common.db import Database
 from signalbox_common.paging import number_cursor, read_number_cursor, read_words_cursor, words_cursor
 from signalbox_common.work import Worker
 from signalbox_git import errors
-from signalbox_git.command import GitDirectory, GitFailed
+from signalbox_git.command import GitDirectory
 from signalbox_git.domain import HEADS, TAGS, Repository
 from signalbox_git.mirrors import reading
-from signalbox_git.mirrors.mirror import MirrorBroken, looks_corrupt
+from signalbox_git.mirrors.mirror import MirrorBroken
 from signalbox_git.mirrors.mirrors import Mirrors, Source
 from signalbox_git.service.repositories import FETCH
 from signalbox_git.store import repositories
@@ -131,23 +131,19 @@ class Contents:
         if found is None:
             raise errors.RepositoryNotFound
         source = Source(found.project_id, found.id, found.url)
-        async with self._mirrors.held(source) as mirror:
-            is_there, fetched_at = mirror.is_there, mirror.fetched_at
-            if time.time() - fetched_at > self._freshness:
-                await self._fetch_soon(found)
-            if not is_there:
-                if found.status is RepositoryStatus.FAILED:
+        try:
+            async with self._mirrors.held(source) as mirror:
+                if time.time() - mirror.fetched_at > self._freshness:
+                    await self._fetch_soon(found)
+                if mirror.is_there:
+                    yield OpenRepository(found, mirror.git)
+                elif found.status is RepositoryStatus.FAILED:
                     raise errors.FetchFailed(found.detail)
-                raise errors.NotFetchedYet
-            try:
-                yield OpenRepository(found, mirror.git)
-                return
-            except (GitFailed, MirrorBroken) as error:
-                if isinstance(error, GitFailed) and not looks_corrupt(error):
-                    raise
-        await self._mirrors.broken(source)
-        await self._fetch_soon(found)
-        raise errors.NotFetchedYet
+                else:
+                    raise errors.NotFetchedYet
+        except MirrorBroken as error:
+            await self._fetch_soon(found)
+            raise errors.NotFetchedYet from error
 
     async def _fetch_soon(self, found: Repository) -> None:
         async with self._database.transaction() as transaction:

@@ -19,7 +19,8 @@ from signalbox_git.changes import ChangeFiles, Draft
 from signalbox_git.commits import changes as reading
 from signalbox_git.domain import Delivery
 from signalbox_git.replies import delivery_reply, tell_of_delivery
-from signalbox_git.store import changes, deliveries, projects, repositories, runs
+from signalbox_git.service.intents import admitted
+from signalbox_git.store import changes, deliveries
 
 DELIVER = "deliver"
 """The work of one delivery; its key is the id."""
@@ -57,24 +58,12 @@ class Deliveries:
     async def deliver(self, call: Call, command: contract.Deliver) -> contract.ChangeDelivery:
         """Answered at the intent."""
         project, transaction = call.principal.project(), call.transaction
-        now, is_deleted = await projects.moment(transaction, project)
-        if is_deleted:
-            raise errors.ProjectGone
-        if await repositories.get(transaction.connection, project, command.repository) is None:
-            raise errors.RepositoryNotFound
+        now = await admitted(call, self._space, command.repository, command.run)
         role = call.principal.project_role
         if command.findings == "allow" and (role is None or not role.includes(ProjectRole.MAINTAINER)):
             raise errors.MaintainerNeeded
         if not await changes.hold(transaction, project, command.changes):
             raise errors.ChangesNotFound
-        self._space.require()
-        if command.run is not None:
-            if call.principal.act != "tasks":
-                raise errors.RunReserved
-            run = await runs.lock(transaction, project, command.run)
-            if run.stopping or run.ended:
-                raise errors.RunEnded
-            transaction.operation = str(command.run)
         expected = await self._expected(transaction, project, command)
         known = {"run", "ordinal", "repository", "base", "changes"}
         found = Delivery(

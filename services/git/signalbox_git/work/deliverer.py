@@ -22,7 +22,7 @@ from signalbox_git.commits import changes as reading
 from signalbox_git.commits import findings, rebase
 from signalbox_git.commits.quarantine import Authorship, Person, Quarantine
 from signalbox_git.domain import HEADS, Delivery, Repository
-from signalbox_git.mirrors.mirror import Mirror
+from signalbox_git.mirrors.mirror import Mirror, MirrorBroken, kept_ref
 from signalbox_git.mirrors.mirrors import Mirrors, Source
 from signalbox_git.remotes.access import RemoteRefused
 from signalbox_git.remotes.remote import BranchMoved, Remote
@@ -229,6 +229,8 @@ class Deliverer:
                         return done
                     continue  # somebody was faster: it is looked at again
                 found = await self._moved(scene, there, mirror, found, tip)
+                if found.final:
+                    return found
         raise RemoteRefused("moves", "The branch is moved by others all the time.", passes=True)
 
     async def _pushed(self, scene: _Scene, there: Remote, mirror: Mirror, found: Delivery) -> Delivery | None:
@@ -257,6 +259,8 @@ class Deliverer:
         if not found.rebased:
             await there.fetch_commit(mirror.git, str(found.branch))
             onto = await rebase.onto(mirror.git, str(found.commit), found.base, tip, self._authorship(found))
+            if onto == tip:  # all of it is there: ours from a try before, or somebody has done the same
+                return await self._write(scene.job, found.now(DeliveryState.PUSHED, commit=tip), final=True)
             if onto is not None:
                 await self._mirrors.keep(scene.source, onto)
                 return await self._write(
@@ -337,9 +341,14 @@ def _check_protected(repository: Repository, mirror: Mirror, branch: str) -> Non
 
 
 async def _has(mirror: Mirror, commit: str) -> bool:
+    """Raises MirrorBroken where it was kept and is not there any more."""
     asked = f"{commit}^{{commit}}\n".encode("ascii")
     said = await mirror.git.run("cat-file", "--batch-check=%(objectname)", given=asked)
-    return said.decode("ascii", "replace").strip() == commit
+    if said.decode("ascii", "replace").strip() == commit:
+        return True
+    if await mirror.git.run("for-each-ref", kept_ref(commit)):
+        raise MirrorBroken(f"{commit} is lost")
+    return False
 
 
 async def _tree_size(mirror: Mirror, commit: str) -> int:
