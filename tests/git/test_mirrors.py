@@ -15,12 +15,14 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from signalbox_common.addresses import PrivateHosts
 from signalbox_common.testing import eventually
 from signalbox_git.command import GitFailed
+from signalbox_git.mirrors import locks
 from signalbox_git.mirrors.mirrors import Mirrors, Source
 from signalbox_git.remotes.access import Reach, RemoteRefused
 from signalbox_git.remotes.credentials import Credential
@@ -308,3 +310,39 @@ async def test_one_repository_has_its_bound(
         release.set()
     assert refusal.value.reason == "too_large"
     assert not list(mirrors.of(source).folder.glob("git/objects/pack/tmp_*"))
+
+
+async def test_the_lock_holds_as_long_as_git_goes_on(
+    http: HttpRemote, mirrors: Mirrors, tmp_path: Path
+) -> None:
+    """Who started it is dead: nobody else may change the same refs, nor tidy up after it, while it does."""
+    http.new("app.git")
+    source = source_of(http, "app.git")
+    waits, release = threading.Event(), threading.Event()
+
+    def wait(handler: Any) -> bool:
+        if handler.command == "POST" and not waits.is_set():
+            waits.set()
+            release.wait(30)
+        return False
+
+    async def free() -> bool:
+        with suppress(locks.Held):
+            async with locks.locked(mirrors.of(source).fetching, alone=True, wait=False):
+                return True
+        return False
+
+    http.behaviours = [wait]
+    child = _child(tmp_path, source)
+    assert child.stdout is not None
+    try:
+        assert await asyncio.to_thread(waits.wait, 30), "git asks"
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+        assert not await free()
+    finally:
+        release.set()
+        child.stdout.close()
+    await eventually(free, what="git has ended")
+    await mirrors.fetch(source, time.time())
+    assert await head_of(mirrors, source) == git(http.folder / "app.git", "rev-parse", "main").strip()
