@@ -22,8 +22,8 @@ Act = Callable[[str, Job], Awaitable[None]]
 
 @pytest.fixture(autouse=True)
 def _nobody_polls(monkeypatch: pytest.MonkeyPatch) -> None:
-    """But for what is due and was skipped: another one had it locked, to look whether it may have it."""
-    monkeypatch.setattr(worker, "POLL", 3600.0)
+    for name in ("POLL", "HELD_BACK_LOOK"):
+        monkeypatch.setattr(worker, name, 3600.0)
 
 
 @asynccontextmanager
@@ -43,9 +43,9 @@ async def instances(
                     await act(name, job)
 
             found.append(await stack.enter_async_context(running(service)))
-        for each in found:
+        for each in found:  # each by itself: a limit over both would hold one back
             await put(each, each.settings.instance, target=each.settings.instance)
-        await all_done(installation)  # all of them have looked, and sleep
+            await all_done(installation)  # it has looked, and sleeps
         yield found
 
 

@@ -138,7 +138,9 @@ class Worker:
         transaction.after_commit.append(self._look if here else partial(self.tell, str(target)))
 
     async def _look(self) -> None:
+        """At what was put here: whatever the others were told of before, they do not know of this."""
         self._wake.set()
+        self._others_know = False
 
     def stop_after(self, transaction: Transaction, owner: str | None) -> None:
         """It has taken a row away from who works on it, if anybody does."""
