@@ -1,0 +1,1 @@
+"""What is there beside git at a remote: pull requests, by one interface, whoever serves them."""

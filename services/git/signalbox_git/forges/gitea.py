@@ -1,0 +1,117 @@
+"""Gitea and Forgejo, by their API."""
+
+from typing import Any
+from urllib.parse import quote
+
+from signalbox_git.forges.base import ForgeRefused, PullRequestState, PullRequestText, SeenPullRequest
+from signalbox_git.forges.client import ForgeClient
+from signalbox_git.remotes.access import Reach
+from signalbox_git.remotes.credentials import Credential
+
+DRAFT = "WIP: "
+"""What the title of a draft begins with: there is no other sign of one."""
+_PAGE, _PAGES = 50, 20
+_NOT_FOUND, _CONFLICT, _UNPROCESSABLE = 404, 409, 422
+
+
+def headers_of(credential: Credential | None) -> dict[str, str]:
+    found = {"Accept": "application/json", "User-Agent": "signalbox"}
+    if credential is not None and credential.token is not None:
+        found["Authorization"] = f"token {credential.token}"
+    return found
+
+
+class Gitea:
+    def __init__(
+        self, owner: str, name: str, credential: Credential | None, reach: Reach, *, base: str
+    ) -> None:
+        self._client = ForgeClient(base, credential, reach, headers_of(credential))
+        self._path = f"/repos/{quote(owner, safe='')}/{quote(name, safe='')}"
+
+    async def find(self, head: str, base: str) -> list[SeenPullRequest]:
+        return [each for each in await self._all() if (each.head, each.base) == (head, base)]
+
+    async def of_commit(self, commit: str) -> list[SeenPullRequest]:
+        return [each for each in await self._all() if each.head_commit == commit]
+
+    async def _all(self) -> list[SeenPullRequest]:
+        """The newest, as many as there may be: it lists them by nothing that we ask about."""
+        found: list[SeenPullRequest] = []
+        for page in range(1, _PAGES + 1):
+            answer = await self._client.ask(
+                "GET", f"{self._path}/pulls", state="all", sort="recentupdate", limit=_PAGE, page=page
+            )
+            items = answer.body if isinstance(answer.body, list) else []
+            found += map(_seen, items)
+            if len(items) < _PAGE:
+                break
+        return sorted(found, key=lambda each: -each.number)
+
+    async def get(self, number: int) -> SeenPullRequest:
+        return _seen((await self._client.ask("GET", f"{self._path}/pulls/{number}")).body)
+
+    async def open(self, head: str, base: str, text: PullRequestText) -> SeenPullRequest:
+        body: dict[str, Any] = {"title": _title(text), "body": text.body, "head": head, "base": base}
+        if text.labels:
+            body["labels"] = await self._labels(text.labels)
+        answer = await self._client.ask("POST", f"{self._path}/pulls", body, known=(_CONFLICT,))
+        if answer.status == _CONFLICT:  # it is there, and open
+            return await self._found_open(head, base)
+        made = _seen(answer.body)
+        await self._ask_reviewers(made.number, text)
+        return made
+
+    async def _found_open(self, head: str, base: str) -> SeenPullRequest:
+        for each in await self.find(head, base):
+            if each.state in (PullRequestState.OPEN, PullRequestState.DRAFT):
+                return each
+        raise ForgeRefused("refused", "The forge says that there is such a pull request, and shows none.")
+
+    async def update(self, number: int, text: PullRequestText) -> SeenPullRequest:
+        body: dict[str, Any] = {"title": _title(text), "body": text.body}
+        if text.labels:
+            body["labels"] = await self._labels(text.labels)
+        found = _seen((await self._client.ask("PATCH", f"{self._path}/pulls/{number}", body)).body)
+        await self._ask_reviewers(number, text)
+        return found
+
+    async def close(self, number: int) -> SeenPullRequest:
+        return _seen(
+            (await self._client.ask("PATCH", f"{self._path}/pulls/{number}", {"state": "closed"})).body
+        )
+
+    async def _labels(self, names: tuple[str, ...]) -> list[int]:
+        """Those that there are: they are known by number."""
+        answer = await self._client.ask("GET", f"{self._path}/labels", limit=_PAGE)
+        known = {each["name"]: each["id"] for each in answer.body or []}
+        return [known[name] for name in names if name in known]
+
+    async def _ask_reviewers(self, number: int, text: PullRequestText) -> None:
+        """Whom nobody knows there, or who may not review it, is left out."""
+        if text.reviewers:
+            path = f"{self._path}/pulls/{number}/requested_reviewers"
+            known = (_NOT_FOUND, _UNPROCESSABLE)
+            await self._client.ask("POST", path, {"reviewers": list(text.reviewers)}, known=known)
+
+
+def _title(text: PullRequestText) -> str:
+    return f"{DRAFT}{text.title}" if text.draft and not text.title.startswith(DRAFT) else text.title
+
+
+def _seen(body: Any) -> SeenPullRequest:
+    try:
+        state = PullRequestState.CLOSED if body["state"] == "closed" else PullRequestState.OPEN
+        if state is PullRequestState.OPEN and (body.get("draft") or str(body["title"]).startswith(DRAFT)):
+            state = PullRequestState.DRAFT
+        return SeenPullRequest(
+            number=int(body["number"]),
+            url=str(body["html_url"]),
+            state=PullRequestState.MERGED if body.get("merged") else state,
+            head=str(body["head"]["ref"]),
+            head_commit=str(body["head"]["sha"]),
+            base=str(body["base"]["ref"]),
+            title=str(body["title"]).removeprefix(DRAFT),
+            body=str(body.get("body") or ""),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ForgeRefused("busy", "The forge has answered something else.", passes=True) from error

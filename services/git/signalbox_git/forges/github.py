@@ -1,0 +1,101 @@
+"""GitHub, by its REST API."""
+
+from typing import Any
+from urllib.parse import quote
+
+from signalbox_git.forges.base import ForgeRefused, PullRequestState, PullRequestText, SeenPullRequest
+from signalbox_git.forges.client import ForgeClient
+from signalbox_git.remotes.access import Reach
+from signalbox_git.remotes.credentials import Credential
+
+PUBLIC = "https://api.github.com"
+_VERSION = "2022-11-28"
+_UNPROCESSABLE = 422
+
+
+def headers_of(credential: Credential | None) -> dict[str, str]:
+    found = {
+        "Accept": "application/vnd.github+json",
+        "X-GitHub-Api-Version": _VERSION,
+        "User-Agent": "signalbox",
+    }
+    if credential is not None and credential.token is not None:
+        found["Authorization"] = f"Bearer {credential.token}"
+    return found
+
+
+class GitHub:
+    def __init__(
+        self, owner: str, name: str, credential: Credential | None, reach: Reach, *, base: str = PUBLIC
+    ) -> None:
+        self._owner = owner
+        self._client = ForgeClient(base, credential, reach, headers_of(credential))
+        self._path = f"/repos/{quote(owner, safe='')}/{quote(name, safe='')}"
+
+    async def find(self, head: str, base: str) -> list[SeenPullRequest]:
+        answer = await self._client.ask(
+            "GET", f"{self._path}/pulls", head=f"{self._owner}:{head}", base=base, state="all", per_page=100
+        )
+        return _seen_all(answer.body)
+
+    async def of_commit(self, commit: str) -> list[SeenPullRequest]:
+        answer = await self._client.ask(
+            "GET", f"{self._path}/commits/{commit}/pulls", known=(404, _UNPROCESSABLE)
+        )
+        return _seen_all(answer.body if answer.status < 300 else [])
+
+    async def get(self, number: int) -> SeenPullRequest:
+        return _seen((await self._client.ask("GET", f"{self._path}/pulls/{number}")).body)
+
+    async def open(self, head: str, base: str, text: PullRequestText) -> SeenPullRequest:
+        body = {"title": text.title, "body": text.body, "head": head, "base": base, "draft": text.draft}
+        made = _seen((await self._client.ask("POST", f"{self._path}/pulls", body)).body)
+        await self._name(made.number, text)
+        return made
+
+    async def update(self, number: int, text: PullRequestText) -> SeenPullRequest:
+        body = {"title": text.title, "body": text.body}
+        found = _seen((await self._client.ask("PATCH", f"{self._path}/pulls/{number}", body)).body)
+        await self._name(number, text)
+        return found
+
+    async def close(self, number: int) -> SeenPullRequest:
+        return _seen(
+            (await self._client.ask("PATCH", f"{self._path}/pulls/{number}", {"state": "closed"})).body
+        )
+
+    async def _name(self, number: int, text: PullRequestText) -> None:
+        """Whom nobody knows there, or who may not review it, is left out: the work is not lost for that."""
+        if text.labels:
+            labels = {"labels": list(text.labels)}
+            await self._client.ask("POST", f"{self._path}/issues/{number}/labels", labels)
+        if text.reviewers:
+            asked = {"reviewers": list(text.reviewers)}
+            path = f"{self._path}/pulls/{number}/requested_reviewers"
+            await self._client.ask("POST", path, asked, known=(_UNPROCESSABLE,))
+
+
+def _seen_all(body: Any) -> list[SeenPullRequest]:
+    if not isinstance(body, list):
+        raise ForgeRefused("busy", "The forge has answered something else.", passes=True)
+    return sorted(map(_seen, body), key=lambda each: -each.number)
+
+
+def _seen(body: Any) -> SeenPullRequest:
+    try:
+        merged = bool(body.get("merged") or body.get("merged_at"))
+        state = PullRequestState.CLOSED if body["state"] == "closed" else PullRequestState.OPEN
+        if state is PullRequestState.OPEN and body.get("draft"):
+            state = PullRequestState.DRAFT
+        return SeenPullRequest(
+            number=int(body["number"]),
+            url=str(body["html_url"]),
+            state=PullRequestState.MERGED if merged else state,
+            head=str(body["head"]["ref"]),
+            head_commit=str(body["head"]["sha"]),
+            base=str(body["base"]["ref"]),
+            title=str(body["title"]),
+            body=str(body.get("body") or ""),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ForgeRefused("busy", "The forge has answered something else.", passes=True) from error
