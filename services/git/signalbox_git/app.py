@@ -15,8 +15,12 @@ from signalbox_git.remotes.access import Reach
 from signalbox_git.service.checkouts import Checkouts
 from signalbox_git.service.contents import Contents
 from signalbox_git.service.deliveries import Deliveries
+from signalbox_git.service.forges import Forges
+from signalbox_git.service.host_credentials import HostCredentials
+from signalbox_git.service.kept_credentials import KeptCredentials
 from signalbox_git.service.prober import Prober
 from signalbox_git.service.projects import Projects
+from signalbox_git.service.pull_requests import PullRequests
 from signalbox_git.service.repositories import Repositories
 from signalbox_git.service.sources import Sources
 from signalbox_git.settings import GitSettings
@@ -24,7 +28,9 @@ from signalbox_git.trees.maker import TreeMaker
 from signalbox_git.trees.trees import Trees
 from signalbox_git.work.deliverer import Deliverer
 from signalbox_git.work.fetcher import Fetcher
+from signalbox_git.work.opener import Opener
 from signalbox_git.work.preparer import Preparer
+from signalbox_git.work.pull_requests import PullRequestWork
 from signalbox_git.work.sweeper import Sweeper
 from signalbox_git.work.tidying import Tidying
 
@@ -42,10 +48,11 @@ def build(settings: GitSettings) -> Service:
         fetch_within=settings.fetch_timeout,
         largest=settings.repository_mb * _MIB,
     )
-    sources = Sources(secrets)
-    repositories = Repositories(
-        app.database, app.work, secrets, secret_key=settings.secret_key.get_secret_value()
-    )
+    sources = Sources(app.database, secrets)
+    forges = Forges(reach)
+    kept = KeptCredentials(app.database, secrets, secret_key=settings.secret_key.get_secret_value())
+    repositories = Repositories(app.database, app.work, kept)
+    hosts = HostCredentials(app.database, kept, sources, forges)
     contents = Contents(
         app.database, app.work, mirrors, url=settings.data_address(), freshness=settings.mirror_freshness
     )
@@ -58,6 +65,8 @@ def build(settings: GitSettings) -> Service:
         contents,
         Checkouts(app.database, app.work, app.space),
         deliveries,
+        PullRequests(app.database, app.work),
+        hosts,
         Projects(),
     )
     ContentRoutes(contents).register(app.data)
@@ -70,9 +79,17 @@ def build(settings: GitSettings) -> Service:
         app.work
     )
     committer = Person(settings.committer_name, settings.committer_email)
-    Deliverer(app.database, mirrors, sources, changes, committer=committer, clock=time.time).register(
-        app.work
-    )
+    Deliverer(
+        app.database,
+        mirrors,
+        sources,
+        changes,
+        forges,
+        Opener(app.work),
+        committer=committer,
+        clock=time.time,
+    ).register(app.work)
+    PullRequestWork(app.database, app.work, sources, forges).register()
     sweeper = Sweeper(app.database, trees, kept=settings.checkout_kept, every=settings.checkout_sweep)
     tidying = Tidying(
         app.database, secrets, mirrors, settings.mirrors, changes, kept_days=settings.repositories_kept_days

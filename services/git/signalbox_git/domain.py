@@ -9,7 +9,13 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
-from signalbox_common.contracts.git import CheckoutState, DeliveryState, Forge, RepositoryStatus
+from signalbox_common.contracts.git import (
+    CheckoutState,
+    DeliveryState,
+    Forge,
+    PullRequestState,
+    RepositoryStatus,
+)
 
 HEADS, TAGS = "refs/heads/", "refs/tags/"
 SHOWN = 300
@@ -42,6 +48,8 @@ class Repository:
     """Branches that nothing is delivered to, by name or by pattern; by default the default branch."""
     head: str | None = None
     """The branch that the remote begins with, as it says."""
+    api_url: str | None = None
+    """Of its forge, where somebody has said it."""
 
     @property
     def main_branch(self) -> str | None:
@@ -169,16 +177,65 @@ class Delivery:
     push_begun: bool = False
     """Whether it may have been pushed: then it is looked for before it is tried again."""
     rebased: bool = False
+    pull_request: Mapping[str, Any] | None = None
+    """Its id, number and address, once it is there."""
+    note: str | None = None
     findings: tuple[Mapping[str, Any], ...] = ()
     error: Mapping[str, Any] | None = None
     version: int = 1
 
     @property
     def final(self) -> bool:
-        return self.state in FINAL
+        return self.state in FINAL and not self.opens
+
+    @property
+    def opens(self) -> bool:
+        """Whether what is pushed is not all that was asked for."""
+        wanted = self.wanted.get("pull_request") is not None
+        return self.state is DeliveryState.PUSHED and wanted and self.note is None
 
     def now(self, state: DeliveryState, **more: Any) -> "Delivery":
         return replace(self, state=state, version=self.version + 1, **more)
 
     def ended(self, state: DeliveryState, code: str, detail: str, *, retryable: bool = False) -> "Delivery":
         return self.now(state, error={"code": code, "detail": detail[:SHOWN], "retryable": retryable})
+
+
+PULL_REQUEST_ENDED = frozenset({PullRequestState.MERGED, PullRequestState.CLOSED})
+
+
+@dataclass(frozen=True)
+class PullRequest:
+    """One at a forge, as it was seen last."""
+
+    id: uuid.UUID
+    project_id: uuid.UUID
+    repository_id: uuid.UUID
+    number: int
+    url: str
+    state: PullRequestState
+    head: str
+    base: str
+    title: str
+    commit: str
+    run: uuid.UUID | None
+    task: uuid.UUID | None
+    created_by: uuid.UUID
+    created_at: datetime
+    seen_at: datetime
+    version: int = 1
+
+
+@dataclass(frozen=True)
+class HostCredential:
+    """What a project is shown to a host as, where its repositories there have nothing of their own."""
+
+    id: uuid.UUID
+    project_id: uuid.UUID
+    host: str
+    forge: Forge
+    api_url: str | None
+    username: str | None
+    credential: uuid.UUID
+    created_by: uuid.UUID | None
+    created_at: datetime

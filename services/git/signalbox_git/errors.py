@@ -90,6 +90,26 @@ class DeliveryNotFound(NotFound):
     detail = "There is no such delivery."
 
 
+class PullRequestNotFound(NotFound):
+    code = "pull_request_not_found"
+    detail = "There is no such pull request."
+
+
+class CredentialNotFound(NotFound):
+    code = "credential_not_found"
+    detail = "There is no such credential."
+
+
+class NoForge(Conflict):
+    code = "no_forge"
+    detail = "There is no forge at this repository's address, only git: it has no pull requests."
+
+
+class ForgeRefuses(Conflict):
+    code = "forge_refused"
+    detail = "The forge does not do this."
+
+
 class ChangesNotFound(NotFound):
     code = "changes_not_found"
     detail = "No such change set is stored in the project."

@@ -12,8 +12,10 @@ from signalbox_common.contracts.streams import (
 from signalbox_git.service.checkouts import Checkouts
 from signalbox_git.service.contents import Contents
 from signalbox_git.service.deliveries import Deliveries
+from signalbox_git.service.host_credentials import HostCredentials
 from signalbox_git.service.prober import Prober
 from signalbox_git.service.projects import Projects
+from signalbox_git.service.pull_requests import PullRequests
 from signalbox_git.service.repositories import Repositories
 
 
@@ -24,6 +26,8 @@ def register(
     contents: Contents,
     checkouts: Checkouts,
     deliveries: Deliveries,
+    pull_requests: PullRequests,
+    hosts: HostCredentials,
     projects: Projects,
 ) -> None:
     bus.on_ask(contract.AddRepository, own_transaction=True)(repositories.add)
@@ -46,6 +50,18 @@ def register(
     bus.on_command(contract.Deliver)(deliveries.deliver)
     bus.on_query(contract.GetDelivery)(deliveries.get)
     bus.on_query(contract.ListDeliveries)(deliveries.page)
+    bus.on_command(contract.OpenPullRequest)(pull_requests.open)
+    bus.on_command(contract.UpdatePullRequest)(pull_requests.update)
+    bus.on_command(contract.ClosePullRequest)(pull_requests.close)
+    bus.on_command(contract.RefreshPullRequest)(pull_requests.refresh)
+    bus.on_query(contract.GetPullRequest)(pull_requests.get)
+    bus.on_query(contract.ListPullRequests)(pull_requests.page)
+    bus.on_query(contract.FindPullRequest)(pull_requests.place)
+    bus.on_ask(contract.AddGitCredential, own_transaction=True)(hosts.add)
+    bus.on_command(contract.DeleteGitCredential)(hosts.delete)
+    bus.on_query(contract.ListGitCredentials)(hosts.of_project)
+    bus.on_query(contract.FindGitCredential)(hosts.place)
+    bus.on_ask(contract.ListVisibleRepositories)(hosts.visible)
     bus.on_fact(CHECKOUTS_HELD)(checkouts.sandbox_changed)
     bus.on_fact(CHECKOUTS_STOP)(checkouts.run_stops)
     bus.on_fact(CHECKOUTS_END)(checkouts.run_ended)

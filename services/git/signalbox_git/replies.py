@@ -6,7 +6,7 @@ from signalbox_common import outbox
 from signalbox_common.contracts import git as contract
 from signalbox_common.contracts.events import Event
 from signalbox_common.db import Transaction
-from signalbox_git.domain import Checkout, Delivery, Repository
+from signalbox_git.domain import Checkout, Delivery, HostCredential, PullRequest, Repository
 
 SCHEMA = "git"
 SECRETS = "repositories/"
@@ -20,6 +20,7 @@ def repository_reply(found: Repository) -> contract.Repository:
         name=found.name,
         url=found.url,
         forge=found.forge,
+        api_url=found.api_url,
         default_branch=found.main_branch,
         has_credential=found.credential is not None,
         setup=found.setup,
@@ -73,6 +74,7 @@ def secret_name(credential: uuid.UUID) -> str:
 
 
 def delivery_reply(found: Delivery) -> contract.ChangeDelivery:
+    link = contract.PullRequestLink.model_validate(found.pull_request) if found.pull_request else None
     return contract.ChangeDelivery(
         delivery=found.id,
         repository=found.repository_id,
@@ -84,6 +86,8 @@ def delivery_reply(found: Delivery) -> contract.ChangeDelivery:
         commit=found.commit,
         branch=found.branch,
         findings=tuple(contract.Finding.model_validate(each) for each in found.findings),
+        pull_request=link,
+        note=found.note,
         error=contract.GitError.model_validate(found.error) if found.error is not None else None,
         created_at=found.created_at,
         version=found.version,
@@ -95,3 +99,52 @@ def tell_of_delivery(transaction: Transaction, found: Delivery) -> None:
     names = contract.DeliveryChanged.model_fields.keys()
     values = {name: value for name, value in reply.model_dump().items() if name in names}
     tell(transaction, found.project_id, contract.DeliveryChanged(**values))
+
+
+def pull_request_reply(found: PullRequest) -> contract.PullRequest:
+    return contract.PullRequest(
+        id=found.id,
+        project_id=found.project_id,
+        repository_id=found.repository_id,
+        number=found.number,
+        url=found.url,
+        state=found.state,
+        head=found.head,
+        base=found.base,
+        title=found.title,
+        commit=found.commit,
+        run=found.run,
+        task_id=found.task,
+        created_by=found.created_by,
+        created_at=found.created_at,
+        seen_at=found.seen_at,
+        version=found.version,
+    )
+
+
+def tell_of_pull_request(transaction: Transaction, found: PullRequest) -> None:
+    event = contract.PullRequestChanged(
+        pull_request=found.id,
+        repository=found.repository_id,
+        run=found.run,
+        number=found.number,
+        url=found.url,
+        state=found.state,
+        head=found.head,
+        base=found.base,
+        version=found.version,
+    )
+    tell(transaction, found.project_id, event)
+
+
+def host_credential_reply(found: HostCredential) -> contract.GitCredential:
+    return contract.GitCredential(
+        id=found.id,
+        project_id=found.project_id,
+        host=found.host,
+        forge=found.forge,
+        api_url=found.api_url,
+        username=found.username,
+        created_by=found.created_by,
+        created_at=found.created_at,
+    )

@@ -290,6 +290,8 @@ class Worker:
                 await self._fail(job, kind, WorkFailed(), error)
             else:
                 log.warning("work tried again", kind=job.kind, key=job.key, reason=repr(error)[:300])
+                if isinstance(error, SignalboxError) and error.retry_after is not None:
+                    pause = max(pause, error.retry_after)
                 async with job.transaction() as transaction:
                     await self.table.put_back(
                         transaction, job.id, pause, attempts=job.attempts, error=_stack(error)

@@ -1,18 +1,12 @@
 """What every forge does, and the ways in which it can fail."""
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Protocol
+
+from signalbox_common.contracts.git import PullRequestState
 
 MARK = "<!-- signalbox:"
 """What the text of a pull request of ours ends with, so that it is known again."""
-
-
-class PullRequestState(StrEnum):
-    OPEN = "open"
-    DRAFT = "draft"
-    MERGED = "merged"
-    CLOSED = "closed"
 
 
 @dataclass(frozen=True)

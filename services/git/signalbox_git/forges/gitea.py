@@ -3,7 +3,8 @@
 from typing import Any
 from urllib.parse import quote
 
-from signalbox_git.forges.base import ForgeRefused, PullRequestState, PullRequestText, SeenPullRequest
+from signalbox_common.contracts.git import PullRequestState
+from signalbox_git.forges.base import ForgeRefused, PullRequestText, SeenPullRequest, SeenRepository
 from signalbox_git.forges.client import ForgeClient
 from signalbox_git.remotes.access import Reach
 from signalbox_git.remotes.credentials import Credential
@@ -114,4 +115,31 @@ def _seen(body: Any) -> SeenPullRequest:
             body=str(body.get("body") or ""),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ForgeRefused("busy", "The forge has answered something else.", passes=True) from error
+
+
+async def visible(
+    credential: Credential | None, reach: Reach, *, base: str, limit: int
+) -> list[SeenRepository]:
+    """What is shown to whoever has this credential; raises ForgeRefused."""
+    found: list[SeenRepository] = []
+    client = ForgeClient(base, credential, reach, headers_of(credential))
+    for page in range(1, _PAGES + 1):
+        answer = await client.ask("GET", "/user/repos", limit=_PAGE, page=page)
+        items = answer.body if isinstance(answer.body, list) else []
+        found += map(_visible, items)
+        if len(items) < _PAGE or len(found) >= limit:
+            break
+    return found[:limit]
+
+
+def _visible(body: Any) -> SeenRepository:
+    try:
+        return SeenRepository(
+            name=str(body["full_name"]),
+            url=str(body["clone_url"]),
+            default_branch=body.get("default_branch"),
+            private=bool(body.get("private")),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
         raise ForgeRefused("busy", "The forge has answered something else.", passes=True) from error

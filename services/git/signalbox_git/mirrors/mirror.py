@@ -96,6 +96,16 @@ class Mirror:
     def _note(self) -> Path:
         return self.folder / "note.json"
 
+    async def has(self, commit: str) -> bool:
+        """Raises MirrorBroken where it was kept and is not there any more."""
+        asked = f"{commit}^{{commit}}\n".encode("ascii")
+        said = await self.git.run("cat-file", "--batch-check=%(objectname)", given=asked)
+        if said.decode("ascii", "replace").strip() == commit:
+            return True
+        if await self.git.run("for-each-ref", kept_ref(commit)):
+            raise MirrorBroken(f"{commit} is lost")
+        return False
+
     async def check(self) -> None:
         """Raises GitFailed where something of it is lost, or not what it was."""
         await self.git.run("fsck", "--connectivity-only", "--no-dangling", "--no-progress", within=600.0)

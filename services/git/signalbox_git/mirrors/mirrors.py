@@ -39,6 +39,8 @@ class Source:
     url: str
     credential: Credential | None = None
     host_keys: str | None = None
+    api_url: str | None = None
+    """Of the forge, where that is known with the credential of its host."""
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,9 @@
 """Repositories: added, looked at, changed, asked for and removed."""
 
-import hmac
 import uuid
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
-
-from pydantic import SecretStr
 
 from signalbox_common import remote_urls
 from signalbox_common.bus import Call
@@ -16,32 +11,31 @@ from signalbox_common.contracts import git as contract
 from signalbox_common.contracts.base import Empty
 from signalbox_common.contracts.git import RepositoryStatus
 from signalbox_common.db import Database, Transaction
-from signalbox_common.keys import derive, uuid7
+from signalbox_common.keys import uuid7
 from signalbox_common.outcomes import Deferred, Outcome
 from signalbox_common.paging import cut, id_cursor, read_id_cursor
-from signalbox_common.secrets import SecretStore
 from signalbox_common.work import Worker
 from signalbox_git import errors
 from signalbox_git.domain import Repository, forge_of
-from signalbox_git.remotes.credentials import Credential
-from signalbox_git.replies import repository_reply, secret_name, tell, tell_of_repository
-from signalbox_git.store import projects, repositories
+from signalbox_git.replies import repository_reply, tell, tell_of_repository
+from signalbox_git.service.forges import host_of
+from signalbox_git.service.kept_credentials import KeptCredentials, credential_of
+from signalbox_git.store import host_credentials, projects, repositories
 
 FETCH = "fetch"
 """The work of fetching one repository; its key is the id."""
 
 
 class Repositories:
-    def __init__(self, database: Database, worker: Worker, secrets: SecretStore, *, secret_key: str) -> None:
+    def __init__(self, database: Database, worker: Worker, kept: KeptCredentials) -> None:
         self._database = database
         self._worker = worker
-        self._secrets = secrets
-        self._key = derive(secret_key, "git/credentials")
+        self._kept = kept
 
     # -- made and changed --------------------------------------------------------------------------------
 
     async def add(self, call: Call, ask: contract.AddRepository) -> Outcome[contract.Repository]:
-        async with self._stored(call, ask.credential) as (stored, credential):
+        async with self._kept.stored(call, credential_of(ask.credential)) as (stored, credential):
 
             async def work(transaction: Transaction) -> contract.Repository:
                 return repository_reply(await self._add(stored, transaction, ask, credential))
@@ -60,12 +54,14 @@ class Repositories:
         if is_deleted:
             raise errors.ProjectGone
         url = remote_urls.parse(ask.url)
+        of_host = await host_credentials.for_host(transaction.connection, project, host_of(url))
         found = Repository(
             id=uuid7(),
             project_id=project,
             name=ask.name or _name_of(url),
             url=str(url),
-            forge=ask.forge or forge_of(url.host),
+            forge=ask.forge or (of_host.forge if of_host is not None else forge_of(url.host)),
+            api_url=ask.api_url,
             default_branch=ask.default_branch,
             credential=credential,
             setup=ask.setup,
@@ -85,7 +81,7 @@ class Repositories:
         return found
 
     async def update(self, call: Call, ask: contract.UpdateRepository) -> Outcome[contract.Repository]:
-        async with self._stored(call, ask.credential) as (stored, credential):
+        async with self._kept.stored(call, credential_of(ask.credential)) as (stored, credential):
 
             async def work(transaction: Transaction) -> contract.Repository:
                 return repository_reply(await self._update(stored, transaction, ask, credential))
@@ -110,7 +106,7 @@ class Repositories:
         if credential is not None or ask.remove_credential:
             changed = replace(changed, credential=credential)
         keeps = changed.credential is not None and changed.credential == found.credential
-        if keeps and _host_of(changed.url) != _host_of(found.url):
+        if keeps and (_host_of(changed.url) != _host_of(found.url) or changed.api_url != found.api_url):
             raise errors.CredentialNeeded
         if ask.forget_host_keys or changed.url != found.url:
             changed = replace(changed, host_keys=None)
@@ -124,7 +120,7 @@ class Repositories:
         await repositories.save(transaction, changed)
         tell_of_repository(transaction, changed)
         if found.credential not in (None, changed.credential):
-            self._delete_after(transaction, found.credential)
+            self._kept.delete_after(transaction, found.credential)
         return changed
 
     async def delete(self, call: Call, command: contract.DeleteRepository) -> Empty:
@@ -136,7 +132,7 @@ class Repositories:
         now, _ = await projects.moment(call.transaction, project)
         await repositories.save(call.transaction, replace(found, deleted_at=now, credential=None))
         tell(call.transaction, project, contract.RepositoryDeleted(repository=found.id))
-        self._delete_after(call.transaction, found.credential)
+        self._kept.delete_after(call.transaction, found.credential)
         return Empty()
 
     async def fetch(self, call: Call, command: contract.FetchRepository) -> Deferred:
@@ -182,47 +178,10 @@ class Repositories:
             raise errors.RepositoryNotFound
         return contract.RepositoryPlace(project=project)
 
-    # -- credentials ---------------------------------------------------------------------------------------
-
-    @asynccontextmanager
-    async def _stored(
-        self, call: Call, given: contract.RepositoryCredential | None
-    ) -> AsyncIterator[tuple[Call, uuid.UUID | None]]:
-        """Kept under a name of its own before the transaction that refers to it, and gone where none does."""
-        call = call.about(self._digest(given))  # a repeat with another credential is another request
-        if given is None or await call.replayed() is not None:
-            yield call, None
-            return
-        credential = uuid7()
-        await self._secrets.put(secret_name(credential), _credential(given).encode())
-        try:
-            yield call, credential
-        finally:
-            async with self._database.reading() as connection:
-                if not await repositories.refers_to(connection, credential):
-                    await self._secrets.delete(secret_name(credential))
-
-    def _delete_after(self, transaction: Transaction, credential: uuid.UUID | None) -> None:
-        """What is lost here goes when the service tidies up."""
-        if credential is not None:
-            transaction.after_commit.append(partial(self._secrets.delete, secret_name(credential)))
-
-    def _digest(self, given: contract.RepositoryCredential | None) -> str:
-        encoded = _credential(given).encode() if given is not None else b""
-        return hmac.digest(self._key, encoded, "sha256").hex()[:32]
-
-
-def _credential(given: contract.RepositoryCredential) -> Credential:
-    return Credential(_revealed(given.token), given.username, _revealed(given.private_key))
-
-
-def _revealed(secret: SecretStr | None) -> str | None:
-    return secret.get_secret_value() if secret is not None else None
-
 
 def _named(ask: contract.UpdateRepository) -> Mapping[str, Any]:
     """What is said of the record itself."""
-    names = ("name", "url", "forge", "default_branch", "setup", "protected")
+    names = ("name", "url", "forge", "default_branch", "setup", "protected", "api_url")
     found = {name: getattr(ask, name) for name in names if getattr(ask, name) is not None}
     return found | ({"status": RepositoryStatus.PENDING} if "url" in found else {})
 

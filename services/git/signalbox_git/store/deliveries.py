@@ -13,10 +13,10 @@ from signalbox_common.db import Transaction
 from signalbox_git.domain import Delivery
 
 _COLUMNS = tuple(field.name for field in fields(Delivery))
-_JSON = frozenset({"wanted", "findings", "error"})
+_JSON = frozenset({"wanted", "findings", "error", "pull_request"})
 _CHANGING = (
     *("state", "commit", "branch", "expected", "push_begun"),
-    *("rebased", "findings", "error", "version"),
+    *("rebased", "findings", "error", "pull_request", "note", "version"),
 )
 
 

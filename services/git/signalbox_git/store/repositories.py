@@ -49,12 +49,19 @@ _ADDRESSES = text(
 _WITH_CREDENTIALS = text(
     f"{_SELECT} where project_id = :project and credential is not null and deleted_at is null"
 )
-_REFERS = text("select exists (select from git.repositories where credential = :credential)")
-_CREDENTIALS = text("select credential from git.repositories where credential is not null")
+_REFERS = text(
+    "select exists (select from git.repositories where credential = :credential) "
+    "or exists (select from git.host_credentials where credential = :credential)"
+)
+_CREDENTIALS = text(
+    "select credential from git.repositories where credential is not null "
+    "union select credential from git.host_credentials"
+)
 _FORGET = text(
     "delete from git.repositories where deleted_at < git.clock() - :days * interval '1 day' "
     "and not exists (select from git.checkouts where repository_id = repositories.id) "
-    "and not exists (select from git.change_deliveries where repository_id = repositories.id)"
+    "and not exists (select from git.change_deliveries where repository_id = repositories.id) "
+    "and not exists (select from git.pull_requests where repository_id = repositories.id)"
 )
 
 

@@ -14,7 +14,7 @@ from signalbox_git.mirrors.mirror import mirrors_below, remove_leftovers
 from signalbox_git.mirrors.mirrors import Mirrors
 from signalbox_git.remotes.access import remove_scratch
 from signalbox_git.replies import SECRETS
-from signalbox_git.store import changes, checkouts, deliveries, repositories, runs
+from signalbox_git.store import changes, checkouts, deliveries, pull_requests, repositories, runs
 
 _ABOUT_TO_BE_MADE = 3600.0
 _CHANGES_KEPT = 24.0
@@ -47,6 +47,7 @@ class Tidying:
             transaction.after_commit.append(partial(self._remove_changes, project, sha256))
         await checkouts.forget(transaction, self._kept_days)
         await runs.forget(transaction, _RUNS_REMEMBERED)
+        await pull_requests.forget(transaction, self._kept_days)
         await repositories.forget(transaction, self._kept_days)
         transaction.after_commit.append(self._tidy_disk)
 

@@ -17,6 +17,7 @@ from signalbox_common.contracts.git.base import (
     GitError,
     RefName,
 )
+from signalbox_common.contracts.git.pull_requests import PullRequestLink, WantedPullRequest
 from signalbox_common.contracts.paging import Cursor
 from signalbox_common.contracts.roles import ProjectRole
 
@@ -46,6 +47,7 @@ class DeliveryState(StrEnum):
     COMMITTED = "committed"
     PUSHED = "pushed"
     OPENED = "opened"
+    """Its pull request is there."""
     UNCHANGED = "unchanged"
     """There was nothing to commit."""
     REFUSED = "refused"
@@ -76,6 +78,9 @@ class ChangeDelivery(Reply):
     branch: str | None = None
     """Where it was pushed, which may be another one than was asked for."""
     findings: tuple[Finding, ...] = ()
+    pull_request: PullRequestLink | None = None
+    note: str | None = None
+    """What was asked for and cannot be there: a pull request where there is no forge."""
     error: GitError | None = None
     created_at: datetime
     version: int
@@ -98,6 +103,8 @@ class Deliver(Command[ChangeDelivery]):
     }
 
     run: uuid.UUID | None = None
+    task: uuid.UUID | None = None
+    """What the run belongs to, for those who look at its pull request."""
     ordinal: Annotated[int, Field(ge=0, le=1000)] = 0
     repository: uuid.UUID
     base: CommitId
@@ -109,6 +116,8 @@ class Deliver(Command[ChangeDelivery]):
     branch: RefName
     expected: CommitId | None = None
     """What was pushed there last; none where there must be no such branch."""
+    pull_request: WantedPullRequest | None = None
+    """Without it a delivery ends when it is pushed."""
     workflow_files: Rule = "refuse"
     """What a forge would run with rights of its own."""
     findings: Rule = "refuse"
@@ -158,5 +167,7 @@ class DeliveryChanged(Event):
     final: bool
     commit: str | None = None
     branch: str | None = None
+    pull_request: PullRequestLink | None = None
+    note: str | None = None
     error: GitError | None = None
     version: int

@@ -37,6 +37,17 @@ BranchPatterns = Annotated[tuple[BranchPattern, ...], Field(max_length=50)]
 Username = Annotated[Text, StringConstraints(max_length=200, pattern=r"^[^\s:\x00-\x1f\x7f]+$")]
 
 
+def _api_url(text: str) -> str:
+    parsed = remote_urls.parse(text)
+    if parsed.scheme not in (remote_urls.Scheme.HTTPS, remote_urls.Scheme.HTTP):
+        raise ValueError("the address of an API begins with https://")
+    return str(parsed)
+
+
+ApiUrl = Annotated[Text, StringConstraints(min_length=1, max_length=2000), AfterValidator(_api_url)]
+"""Where a forge answers that is not where its host says: `https://ghe.example/api/v3`."""
+
+
 class Forge(StrEnum):
     """What is there beside git."""
 
@@ -53,7 +64,7 @@ class RepositoryStatus(StrEnum):
     """It could not be fetched when that was tried last."""
 
 
-def _one_line(secret: SecretStr) -> SecretStr:
+def one_line(secret: SecretStr) -> SecretStr:
     value = secret.get_secret_value()
     if not value or len(value) > _LONGEST_TOKEN or not value.isprintable():
         raise ValueError("a token is one line of printable characters")
@@ -61,15 +72,15 @@ def _one_line(secret: SecretStr) -> SecretStr:
 
 
 class RepositoryCredential(Message):
-    """A token with its user, or a private key for ssh."""
+    """A token with its user, or a private key for ssh; with a token beside it, that is for the forge."""
 
-    token: Annotated[SecretStr, AfterValidator(_one_line)] | None = None
+    token: Annotated[SecretStr, AfterValidator(one_line)] | None = None
     username: Username | None = None
     private_key: Annotated[SecretStr, Field(min_length=1, max_length=32_000)] | None = None
 
     @model_validator(mode="after")
-    def _is_one(self) -> Self:
-        if (self.token is None) == (self.private_key is None):
+    def _is_something(self) -> Self:
+        if self.token is None and self.private_key is None:
             raise ValueError("a credential is a token or a private key")
         return self
 
@@ -80,6 +91,8 @@ class Repository(Reply):
     name: str
     url: str
     forge: Forge
+    api_url: str | None = None
+    """Where its forge answers, where that is not what its host says."""
     default_branch: str | None = None
     """None until it is known what the remote says."""
     has_credential: bool
@@ -116,10 +129,18 @@ class AddRepository(Ask[Repository]):
     url: RepositoryUrl
     forge: Forge | None = None
     """By default what the host says."""
+    api_url: ApiUrl | None = None
     default_branch: RefName | None = None
     credential: RepositoryCredential | None = None
     setup: SetupCommands = ()
     protected: BranchPatterns | None = None
+
+    @model_validator(mode="after")
+    def _has_a_key_for_ssh(self) -> Self:
+        has_key = self.credential is not None and self.credential.private_key is not None
+        if has_key and remote_urls.parse(self.url).scheme is not remote_urls.Scheme.SSH:
+            raise ValueError("a private key is for an address of ssh")
+        return self
 
 
 class UpdateRepository(Ask[Repository]):
@@ -136,6 +157,7 @@ class UpdateRepository(Ask[Repository]):
     name: RepositoryName | None = None
     url: RepositoryUrl | None = None
     forge: Forge | None = None
+    api_url: ApiUrl | None = None
     default_branch: RefName | None = None
     credential: RepositoryCredential | None = None
     remove_credential: bool = False
