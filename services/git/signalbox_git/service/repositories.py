@@ -54,6 +54,7 @@ class Repositories:
         if is_deleted:
             raise errors.ProjectGone
         url = remote_urls.parse(ask.url)
+        _check_key(ask.credential, url)
         of_host = await host_credentials.for_host(transaction.connection, project, host_of(url))
         found = Repository(
             id=uuid7(),
@@ -103,6 +104,7 @@ class Repositories:
         if found is None:
             raise errors.RepositoryNotFound
         changed = replace(found, **_named(ask))
+        _check_key(ask.credential, remote_urls.parse(changed.url))
         if credential is not None or ask.remove_credential:
             changed = replace(changed, credential=credential)
         keeps = changed.credential is not None and changed.credential == found.credential
@@ -189,6 +191,11 @@ def _named(ask: contract.UpdateRepository) -> Mapping[str, Any]:
 def _name_of(url: remote_urls.RemoteUrl) -> str:
     kept = "".join(each for each in url.name if each.isalnum() or each in "._-").lstrip(".-")
     return kept[:100] or "repository"
+
+
+def _check_key(given: contract.RepositoryCredential | None, url: remote_urls.RemoteUrl) -> None:
+    if given is not None and given.private_key is not None and url.scheme is not remote_urls.Scheme.SSH:
+        raise errors.KeyNeedsSsh
 
 
 def _host_of(url: str) -> tuple[str, str, int]:

@@ -14,7 +14,7 @@ from signalbox_common.contracts.git.base import AREA, REPOSITORY_NOT_FOUND, RefN
 from signalbox_common.contracts.paging import Cursor
 from signalbox_common.contracts.roles import ProjectRole
 
-_NAMED = {"repository_exists": 409, "project_gone": 409}
+_NAMED = {"repository_exists": 409, "project_gone": 409, "key_needs_ssh": 422}
 _LONGEST_TOKEN = 8_000
 
 
@@ -134,13 +134,6 @@ class AddRepository(Ask[Repository]):
     credential: RepositoryCredential | None = None
     setup: SetupCommands = ()
     protected: BranchPatterns | None = None
-
-    @model_validator(mode="after")
-    def _has_a_key_for_ssh(self) -> Self:
-        has_key = self.credential is not None and self.credential.private_key is not None
-        if has_key and remote_urls.parse(self.url).scheme is not remote_urls.Scheme.SSH:
-            raise ValueError("a private key is for an address of ssh")
-        return self
 
 
 class UpdateRepository(Ask[Repository]):
