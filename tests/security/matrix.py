@@ -25,6 +25,7 @@ NO_SCOPE, IN_PERSON = "403 insufficient_scope", "403 session_required"
 TOO_LOW, ADMINS_ONLY = "403 role_too_low", "403 admin_required"
 NO_PROJECT, NO_OPERATION = "404 project_not_found", "404 operation_not_found"
 NO_SANDBOX, NO_REPOSITORY = "404 sandbox_not_found", "404 repository_not_found"
+NO_PULL_REQUEST, NO_CREDENTIAL = "404 pull_request_not_found", "404 credential_not_found"
 NO_SESSION, NO_TOKEN = "404 session_not_found", "404 token_not_found"
 
 BELOW = {"owner": "maintainer", "maintainer": "developer", "developer": "viewer", "admin": "somebody"}
@@ -36,6 +37,8 @@ FILES = f"{SANDBOX}/files"
 PROCESS = f"{SANDBOX}/processes/{{key}}"
 PORT = f"{SANDBOX}/ports/{{port}}"
 REPOSITORY = "/api/v1/repositories/{repository_id}"
+PULL_REQUEST = "/api/v1/pull-requests/{pull_request_id}"
+GIT_CREDENTIAL = "/api/v1/git-credentials/{credential_id}"
 TEMPLATES = ("/api/v1/templates", "/api/v1/projects/{project_id}/templates")
 KIND = "/api/v1/kinds/{plural}"
 ONE = f"{KIND}/{{name}}"
@@ -97,10 +100,10 @@ def in_sandbox(route: str, right: str, answer: str) -> Row:
     return Row(route, right, answer, low=low, stranger=NO_SANDBOX, admin=NO_SANDBOX)
 
 
-def in_repository(route: str, right: str, answer: str) -> Row:
-    """The same of a repository."""
+def in_repository(route: str, right: str, answer: str, missing: str = NO_REPOSITORY) -> Row:
+    """The same of a repository, and of what belongs to one."""
     low = TOO_LOW if right in BELOW else None
-    return Row(route, right, answer, low=low, stranger=NO_REPOSITORY, admin=NO_REPOSITORY)
+    return Row(route, right, answer, low=low, stranger=missing, admin=missing)
 
 
 def of_member(route: str, answer: str, others: str) -> Row:
@@ -252,6 +255,20 @@ ROWS = (
     in_repository(f"GET {REPOSITORY}/blame", "viewer", "200"),
     in_repository(f"POST {REPOSITORY}/test", "developer", "200"),
     in_repository(f"POST {REPOSITORY}/fetch", "developer", "200"),
+    in_repository(f"GET {REPOSITORY}/pull-requests", "viewer", "200"),
+    in_repository(f"POST {REPOSITORY}/pull-requests", "developer", "409 no_forge"),
+    in_project("GET /api/v1/pull-requests", "viewer", "200"),
+    in_project("GET /api/v1/projects/{project_id}/pull-requests", "viewer", "200"),
+    in_repository(f"GET {PULL_REQUEST}", "viewer", "200", NO_PULL_REQUEST),
+    in_repository(f"PATCH {PULL_REQUEST}", "developer", "409 no_forge", NO_PULL_REQUEST),
+    in_repository(f"POST {PULL_REQUEST}/close", "developer", "409 no_forge", NO_PULL_REQUEST),
+    in_repository(f"POST {PULL_REQUEST}/refresh", "developer", "409 no_forge", NO_PULL_REQUEST),
+    in_project("POST /api/v1/git-credentials", "maintainer", "201"),
+    in_project("POST /api/v1/projects/{project_id}/git-credentials", "maintainer", "201"),
+    in_project("GET /api/v1/git-credentials", "viewer", "200"),
+    in_project("GET /api/v1/projects/{project_id}/git-credentials", "viewer", "200"),
+    in_repository(f"GET {GIT_CREDENTIAL}/repositories", "developer", "409 forge_refused", NO_CREDENTIAL),
+    in_repository(f"DELETE {GIT_CREDENTIAL}", "maintainer", "204", NO_CREDENTIAL),
     in_repository(f"PATCH {REPOSITORY}", "developer", "200"),
     in_repository(f"DELETE {REPOSITORY}", "developer", "204"),
     #
@@ -390,6 +407,12 @@ WORDS = {
     "POST /api/v1/repositories": Words({"projectId": "{project_id}", "url": ELSEWHERE}),
     "GET /api/v1/repositories": Words(query={"projectId": "{project_id}"}),
     "POST /api/v1/projects/{project_id}/repositories": Words({"url": ELSEWHERE}),
+    f"POST {REPOSITORY}/pull-requests": Words({"head": "topic", "base": "main", "title": "Change it"}),
+    "GET /api/v1/pull-requests": Words(query={"projectId": "{project_id}"}),
+    f"PATCH {PULL_REQUEST}": Words({"title": "Changed"}),
+    "POST /api/v1/git-credentials": Words({"projectId": "{project_id}", "host": "one.example", "token": "t"}),
+    "POST /api/v1/projects/{project_id}/git-credentials": Words({"host": "two.example", "token": "t"}),
+    "GET /api/v1/git-credentials": Words(query={"projectId": "{project_id}"}),
     f"GET {REPOSITORY}/file": Words(query={"path": "README.md"}),
     f"GET {REPOSITORY}/blame": Words(query={"path": "README.md"}),
     f"PATCH {REPOSITORY}": Words({"name": "renamed"}),

@@ -199,6 +199,23 @@ class World:
             return bool(found["status"] == "ready")
 
         await eventually(fetched, what="the repository is fetched")
+        await self._build_pull_request(things)
+        kept = {"projectId": things["project_id"], "host": f"{prefix}.example", "token": "a-token"}
+        made = await self._http.post("/api/v1/git-credentials", json=kept, headers=headers)
+        assert made.status_code == 201, made.text
+        things["credential_id"] = made.json()["id"]
+
+    async def _build_pull_request(self, things: Things) -> None:
+        """As if a forge had one: there is none at a path."""
+        things["pull_request_id"] = str(uuid7())
+        names = ("pull_request_id", "project_id", "repository_id")
+        async with self._installation.sql() as connection:
+            await connection.execute(
+                "insert into git.pull_requests (id, project_id, repository_id, number, url, state, head, base, "
+                "title, commit, created_by, created_at, seen_at, version) values ($1, $2, $3, 1, '', 'closed', "
+                "'topic', 'main', 'Change it', '', $1, now(), now(), 1)",
+                *(things[name] for name in names),
+            )
 
     async def _add_member(self, project: str, person: Person, role: str) -> str:
         """The operation that it was."""

@@ -16,14 +16,12 @@ from signalbox_common.contracts.auth import Identify
 from signalbox_common.contracts.auth import Identity as WhoItIs
 from signalbox_common.contracts.base import Ask, Command, GrantScope, Query, Reply
 from signalbox_common.contracts.base import Request as MessageToOwner
-from signalbox_common.contracts.git import FindRepository
 from signalbox_common.contracts.operations import (
     CancelOperation,
     GetOperation,
     OperationReport,
     OperationStatus,
 )
-from signalbox_common.contracts.sandbox import FindSandbox
 from signalbox_common.contracts.streams import PACKAGES
 from signalbox_common.errors import NotCancellable, OperationNotFound, SignalboxError, Unavailable
 from signalbox_common.keys import CommandIds, OperationIds, OperationRef, uuid7
@@ -65,8 +63,7 @@ class Clients:
         self.bus = bus
         self.identity = Identity(bus)
         self.bytes = BytesProxy(self.identity)
-        self._sandboxes: TtlCache[uuid.UUID] = TtlCache()
-        self._repositories: TtlCache[uuid.UUID] = TtlCache()
+        self._places: TtlCache[uuid.UUID] = TtlCache()
         self.packages = Bucket(bus.connection, PACKAGES)
         self._command_ids = CommandIds(secret_key)
         self.operation_ids = OperationIds(secret_key)
@@ -96,20 +93,13 @@ class Clients:
             raise ProjectNotFound
         return grant.project
 
-    async def project_of_sandbox(self, sandbox: uuid.UUID) -> uuid.UUID:
+    async def project_of(self, find: Query[Any]) -> uuid.UUID:
         """That never changes, and says nothing to those who have no grant for it."""
-        known = self._sandboxes.get(sandbox)
+        known = self._places.get(find)
         if known is None:
-            known = (await self.query(None, FindSandbox(sandbox=sandbox))).value().project
-            self._sandboxes.put(sandbox, known, float("inf"))
-        return known
-
-    async def project_of_repository(self, repository: uuid.UUID) -> uuid.UUID:
-        """As of a sandbox."""
-        known = self._repositories.get(repository)
-        if known is None:
-            known = (await self.query(None, FindRepository(repository=repository))).value().project
-            self._repositories.put(repository, known, float("inf"))
+            found: uuid.UUID = (await self.query(None, find)).value().project
+            self._places.put(find, found, float("inf"))
+            return found
         return known
 
     def command_id(self, asker: Asker | None, incoming: RequestContext) -> uuid.UUID:

@@ -121,6 +121,16 @@ class RepositoryNotFound(NotFound):
     detail = "There is no such repository."
 
 
+class PullRequestNotFound(NotFound):
+    code = "pull_request_not_found"
+    detail = "There is no such pull request."
+
+
+class CredentialNotFound(NotFound):
+    code = "credential_not_found"
+    detail = "There is no such credential."
+
+
 class PreviewEnded(SignalboxError):
     status = 410
     code = "preview_ended"

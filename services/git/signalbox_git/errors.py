@@ -40,7 +40,9 @@ class CredentialNeeded(Invalid):
 class KeyNeedsSsh(Invalid):
     code = "key_needs_ssh"
     detail = "A private key is for an address of ssh."
-    errors = (FieldError(field="credential", message="is a key, and no address of ssh", code="key_needs_ssh"),)
+    errors = (
+        FieldError(field="credential", message="is a key, and no address of ssh", code="key_needs_ssh"),
+    )
 
 
 class NothingToChange(Invalid):

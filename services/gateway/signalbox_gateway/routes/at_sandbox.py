@@ -35,7 +35,7 @@ async def sender_at(
     request: Request, clients: Clients, asker: Asker, sandbox: uuid.UUID, purpose: str | None
 ) -> Sender:
     """In the project of the sandbox; others' are answered like those that are not there."""
-    project = await clients.project_of_sandbox(sandbox)
+    project = await clients.project_of(contract.FindSandbox(sandbox=sandbox))
     try:
         await clients.identity.grant(asker, "sandbox", project, purpose=purpose)
     except SignalboxError as error:

@@ -12,7 +12,7 @@ from signalbox_common.contracts import git as contract
 from signalbox_common.contracts.paging import Cursor
 from signalbox_gateway.identity import CurrentAsker
 from signalbox_gateway.routes import everywhere
-from signalbox_gateway.routes.at_repository import AtRepository
+from signalbox_gateway.routes.at_git import AtRepository
 from signalbox_gateway.routes.here import HOME, ClientsHere, InProject, Sender
 from signalbox_gateway.routes.router import Routes
 
@@ -28,6 +28,8 @@ class NewRepository(_Body):
     """By default that of its address."""
     url: contract.RepositoryUrl
     forge: contract.Forge | None = None
+    api_url: contract.ApiUrl | None = None
+    """Where its forge answers, where that is not what its host says."""
     default_branch: contract.RefName | None = None
     credential: contract.RepositoryCredential | None = None
     setup: contract.SetupCommands = ()
@@ -40,6 +42,7 @@ class NewRepository(_Body):
             name=self.name,
             url=self.url,
             forge=self.forge,
+            api_url=self.api_url,
             default_branch=self.default_branch,
             credential=self.credential,
             setup=self.setup,
@@ -59,6 +62,7 @@ class RepositoryChange(_Body):
     name: contract.RepositoryName | None = None
     url: contract.RepositoryUrl | None = None
     forge: contract.Forge | None = None
+    api_url: contract.ApiUrl | None = None
     default_branch: contract.RefName | None = None
     credential: contract.RepositoryCredential | None = None
     remove_credential: bool = False
@@ -126,6 +130,7 @@ async def update_repository(here: AtRepository, repository_id: uuid.UUID, body: 
             name=body.name,
             url=body.url,
             forge=body.forge,
+            api_url=body.api_url,
             default_branch=body.default_branch,
             credential=body.credential,
             remove_credential=body.remove_credential,

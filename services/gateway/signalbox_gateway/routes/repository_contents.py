@@ -10,7 +10,7 @@ from signalbox_common.contracts import git as contract
 from signalbox_common.contracts.base import GrantScope
 from signalbox_common.contracts.paging import Cursor
 from signalbox_gateway.routes.answers import Responses
-from signalbox_gateway.routes.at_repository import AtRepository, place_at
+from signalbox_gateway.routes.at_git import AtRepository, place_at
 from signalbox_gateway.routes.router import Routes
 
 routes = Routes("/api/v1/repositories/{repository_id}", "repositories")

@@ -113,6 +113,8 @@ class ListVisibleRepositories(Ask[VisibleRepositoryList]):
     least_role = ProjectRole.DEVELOPER
     area = AREA
     target = "credential"
+    once = False
+    patience = 40.0
     refusals = _NOT_FOUND | {"forge_refused": 409, "remote_away": 502, "no_forge": 409}
 
     credential: uuid.UUID
