@@ -15,12 +15,14 @@ from signalbox_common.contracts.git import ChangeDelivery, CheckoutState, Delive
 from signalbox_common.testing import eventually
 from tests.support.checkouts import git
 from tests.support.commits import Asked, packed
+from tests.support.forge_simulator import ForgeSimulator
 from tests.support.git_person import GitPerson, Place
 from tests.support.installation import Installation
 from tests.support.processes import Running
 from tests.support.repositories import GitScene, git_scene
 
 CHANGES: Asked = {b"README.md": ("100644", b"changed\n")}
+PULL = {"target": "main", "title": "Change it"}
 FETCH, PUSH = "git-upload-pack", "git-receive-pack"
 
 
@@ -30,6 +32,11 @@ async def scene(
 ) -> AsyncIterator[GitScene]:
     async with git_scene(shared_installation, tmp_path_factory.mktemp("git")) as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def forge(scene: GitScene) -> ForgeSimulator:
+    return ForgeSimulator.beside(scene.remote)
 
 
 @asynccontextmanager
@@ -134,6 +141,46 @@ async def test_what_was_merged_meanwhile_is_not_pushed_again(scene: GitScene, tm
         assert git(place.remote, "rev-list", "--count", "main").strip() == "2"
 
 
+OPENS: dict[str, tuple[str, str, bool]] = {
+    "looking whether it is there": ("GET", "/pulls", False),
+    "opening": ("POST", "/pulls", False),
+    "opened, and not heard": ("POST", "/pulls", True),
+}
+
+
+@pytest.mark.parametrize("arrow", OPENS)
+@pytest.mark.parametrize("merged", [False, True])
+async def test_one_pull_request_whenever_it_dies(
+    scene: GitScene, forge: ForgeSimulator, tmp_path: Path, arrow: str, merged: bool
+) -> None:
+    """Also where somebody has merged it, as another commit, and removed the branch meanwhile."""
+    method, what, afterwards = OPENS[arrow]
+    async with served(scene, tmp_path) as (person, service):
+        place = await Place.at_forge(scene)
+        await scene.ready(place.repository)
+        changes = await person.put(packed(place.base, CHANGES))
+        killer = Killer(service, method, what)
+        (forge.afterwards if afterwards else forge.before).append(killer)
+        begun = await person.deliver(place.repository, place.base, changes, pull_request=PULL)
+
+        def merge() -> None:
+            if merged and forge.pulls.get(place.remote.stem):
+                forge.merge(place.remote.stem, 1, squash=True)
+                is_merged.append(True)
+
+        is_merged: list[bool] = []
+
+        await _again(scene, service, merge)
+        done = await person.ended(begun)
+        assert killer.done
+        assert done.state is DeliveryState.OPENED
+        (pull,) = forge.pulls[place.remote.stem]
+        assert (pull["number"], pull["head"]["sha"]) == (1, done.commit)
+        assert is_merged or not (merged and afterwards)
+        assert place.branches() == ({} if is_merged else {"task/1": done.commit})
+        assert git(place.remote, "rev-list", "--count", "--all").strip() == "2"
+
+
 @contextmanager
 def killing(scene: GitScene, service: Running, arrow: str) -> Iterator[Killer]:
     method, what, afterwards = ARROWS[arrow]
@@ -177,16 +224,18 @@ async def test_a_checkout_is_prepared_whenever_it_dies(scene: GitScene, tmp_path
 
 @pytest.mark.proof
 @pytest.mark.timeout(3600)
-async def test_one_commit_and_one_branch_however_often_it_dies(scene: GitScene, tmp_path: Path) -> None:
+async def test_one_of_each_however_often_it_dies(
+    scene: GitScene, forge: ForgeSimulator, tmp_path: Path
+) -> None:
     """At moments of chance, as many as come."""
     begun, kills = time.monotonic(), 0
     async with served(scene, tmp_path) as (person, service):
         for number in range(60):
-            place = await Place.make(scene)
+            place = await Place.at_forge(scene)
             await scene.ready(place.repository)
             changes = await person.put(packed(place.base, CHANGES))
-            delivery = await person.deliver(place.repository, place.base, changes)
-            pause = (number % 20) * 0.02
+            delivery = await person.deliver(place.repository, place.base, changes, pull_request=PULL)
+            pause = (number % 30) * 0.02
             ends = time.monotonic() + pause
             await eventually(partial(_later, ends), what="its moment has come")
             if service.alive and service.pid is not None:
@@ -194,8 +243,10 @@ async def test_one_commit_and_one_branch_however_often_it_dies(scene: GitScene, 
                 kills += 1
             await _again(scene, service)
             done = await person.ended(delivery, within=120)
-            assert (done.state, place.branches()) == (DeliveryState.PUSHED, {"task/1": done.commit})
-    print(f"\ndeliveries: 60 with {kills} SIGKILLs in {time.monotonic() - begun:.0f} s, one commit each")
+            assert (done.state, place.branches()) == (DeliveryState.OPENED, {"task/1": done.commit})
+            assert len(forge.pulls[place.remote.stem]) == 1
+    took = time.monotonic() - begun
+    print(f"\ndeliveries: 60 with {kills} SIGKILLs in {took:.0f} s, one commit and one pull request each")
 
 
 async def _later(moment: float) -> bool:

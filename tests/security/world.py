@@ -211,9 +211,9 @@ class World:
         names = ("pull_request_id", "project_id", "repository_id")
         async with self._installation.sql() as connection:
             await connection.execute(
-                "insert into git.pull_requests (id, project_id, repository_id, number, url, state, head, base, "
-                "title, commit, created_by, created_at, seen_at, version) values ($1, $2, $3, 1, '', 'closed', "
-                "'topic', 'main', 'Change it', '', $1, now(), now(), 1)",
+                "insert into git.pull_requests (id, project_id, repository_id, number, url, state, head, "
+                "base, title, commit, created_by, created_at, seen_at, version) values ($1, $2, $3, 1, '', "
+                "'closed', 'topic', 'main', 'Change it', '', $1, now(), now(), 1)",
                 *(things[name] for name in names),
             )
 

@@ -19,6 +19,7 @@ from signalbox_common.dataplane import DataClient
 from signalbox_common.keys import uuid7
 from signalbox_common.testing import eventually
 from tests.support.checkouts import git
+from tests.support.forge_simulator import OWNER
 from tests.support.repositories import GitScene
 
 ALICE = {"name": "Alice Example", "email": "alice@example.com"}
@@ -37,6 +38,13 @@ class Place:
         name = f"{uuid.uuid4().hex[:8]}.git"
         remote = scene.remote.new(name, files)
         return Place(scene, remote, (await scene.add(name, **more))["id"])
+
+    @staticmethod
+    async def at_forge(scene: GitScene, files: dict[str, str] | None = None, **more: Any) -> "Place":
+        """Where a forge has its pull requests."""
+        name = f"{OWNER}/{uuid.uuid4().hex[:8]}.git"
+        remote = scene.remote.new(name, files)
+        return Place(scene, remote, (await scene.add(name, **{"forge": "github"} | more))["id"])
 
     def branches(self) -> dict[str, str]:
         said = git(self.remote, "for-each-ref", "--format=%(refname:short) %(objectname)", "refs/heads")

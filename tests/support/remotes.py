@@ -64,6 +64,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._serve(self._body())
 
+    do_PATCH = do_POST  # noqa: N815 - as http.server calls it
+
     def log_message(self, *_arguments: object) -> None:
         """Nothing is said on the terminal."""
 
@@ -76,6 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def _serve(self, body: bytes) -> None:
+        self.body = body
         remote = self.server.remote
         remote.requests.append(f"{self.command} {self.path}")
         remote.packs += b"command=fetch" in body
