@@ -55,3 +55,32 @@ async def test_from_added_to_forgotten(stack: Stack, tmp_path: Path) -> None:
         run("rm", "app")
     run("rm", "b")
     assert json.loads(run("ls", "--json").stdout) == []
+
+
+async def test_pull_requests_and_credentials(stack: Stack, tmp_path: Path) -> None:
+    await stack.become_admin()
+    path = new_repository(stack.home.path / "repositories" / "acme" / "pulls.git")
+    git(path, "branch", "topic")
+    token = tmp_path / "token"
+    token.write_text("a-token\n")
+
+    def run(*arguments: str) -> str:
+        ran = stack.run(*arguments)
+        assert ran.returncode == 0, ran.stderr
+        assert "a-token" not in ran.stdout + ran.stderr
+        return ran.stdout
+
+    run("credential", "add", "Forge.example", "--token-file", str(token), "--forge", "gitea")
+    assert "forge.example" in run("credential", "ls")
+    assert stack.run("credential", "repos", "forge.example").returncode == 1
+    run("credential", "rm", "forge.example")
+    assert json.loads(run("credential", "ls", "--json")) == []
+    api = "http://127.0.0.1:9/api/v3"  # an address that no forge may be asked at here
+    run("repo", "add", str(path), "--forge", "github", "--api-url", api, "--token-file", str(token))
+    try:
+        refused = stack.run("pr", "open", "pulls", "topic", "--title", "Look at this")
+        assert (refused.returncode, "not public" in refused.stderr) == (1, True)
+        assert json.loads(run("pr", "ls", "pulls", "--json")) == []
+        assert stack.run("pr", "show", "pulls", "1").returncode == 1
+    finally:
+        run("repo", "rm", "pulls")

@@ -1,22 +1,26 @@
 """Pull requests: opened once for what was delivered, whatever the forge does meanwhile."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from signalbox_common.contracts.git import ChangeDelivery, DeliveryState
-from signalbox_common.testing import eventually
+from signalbox_common.runtime import Service
+from signalbox_common.testing import eventually, running
+from signalbox_git.app import build
 from tests.support.checkouts import git
 from tests.support.commits import Asked, packed
 from tests.support.forge_simulator import ForgeSimulator
 from tests.support.git_person import GitPerson, Place
 from tests.support.installation import Installation
 from tests.support.remotes import TOKEN, Behaviour
-from tests.support.repositories import GitScene, git_scene
+from tests.support.repositories import GitScene, git_scene, settings_in
 
 CHANGES: Asked = {b"README.md": ("100644", b"changed\n")}
 OTHERS: Asked = {b"README.md": ("100644", b"changed again\n")}
@@ -370,3 +374,33 @@ async def test_another_api_is_not_shown_the_credential(there: GitPerson) -> None
     assert refused["code"] == "credential_needed"
     given = elsewhere | {"credential": {"token": "another"}}
     assert (await ask(there.scene, "PATCH", path, json=given))["apiUrl"] == elsewhere["apiUrl"]
+
+
+@pytest.mark.fresh  # nobody has been there before
+async def test_the_token_of_the_environment_is_the_first_administrators(
+    installation: Installation, tmp_path: Path
+) -> None:
+    """What somebody sets for that host stays."""
+    async with installation.running_auth(admin=True), installation.gateway() as http:
+        headers = await http.administrator()
+
+        def serving(token: str) -> AbstractAsyncContextManager[Service]:
+            settings = settings_in(installation, tmp_path, github_token=token)
+            return running(build(settings))
+
+        async def kept() -> list[Any]:
+            answer = await http.get("/api/v1/git-credentials", headers=headers)
+            return [(each["host"], each["createdBy"] is None) for each in answer.json()["items"]]
+
+        async with serving("first"):
+            await eventually(kept, what="it is stored")
+            assert await kept() == [("github.com", True)]
+            given = {"host": "github.com", "token": "by-hand"}
+            made = await http.post("/api/v1/git-credentials", json=given, headers=headers)
+            assert made.status_code == 201, made.text
+        async with serving("second") as service:
+            taken = [task for task in asyncio.all_tasks() if task.get_name() == "given token"]
+            await asyncio.wait(taken, timeout=20.0)
+            assert not [task for task in taken if not task.done()]
+            assert service.bus.connection.is_up
+            assert await kept() == [("github.com", False)]

@@ -267,6 +267,14 @@ class Http:
         self.cookies.clear()  # tests speak with headers, and say so where they mean cookies
         return {"Authorization": f"Bearer {session.json()['accessToken']}"}
 
+    async def administrator(self) -> dict[str, str]:
+        """The headers that speak for whoever is there from the start."""
+        given = {"username": "admin", "password": ADMIN_PASSWORD}
+        session = await self.post("/api/v1/auth/login", json=given)
+        assert session.status_code == 200, session.text
+        self.cookies.clear()
+        return {"Authorization": f"Bearer {session.json()['accessToken']}"}
+
     async def me(self, headers: dict[str, str]) -> dict[str, Any]:
         answer: dict[str, Any] = (await self.get("/api/v1/auth/me", headers=headers)).json()
         return answer

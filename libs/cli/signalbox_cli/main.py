@@ -15,6 +15,7 @@ from signalbox_cli.commands import (
     keys,
     kinds,
     manifests,
+    pull_requests,
     repositories,
     resources,
     sandboxes,
@@ -69,6 +70,8 @@ app.add_typer(skills.app, name="skill", rich_help_panel=RESOURCES)
 app.add_typer(sandboxes.app, name="sandbox")
 app.add_typer(templates.app, name="template")
 app.add_typer(repositories.app, name="repo")
+app.add_typer(pull_requests.app, name="pr")
+app.add_typer(pull_requests.credentials, name="credential")
 for name, group in {"dlq": dlq, "work": work, "keys": keys, "secrets": secrets, "audit": audit}.items():
     app.add_typer(group.app, name=name)
 app.add_typer(events.publisher, name="publisher")

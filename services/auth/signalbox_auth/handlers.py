@@ -61,6 +61,7 @@ def register_projects(bus: ServiceBus, projects: Projects, members: Members) -> 
     bus.on_command(contract.CreateProject)(projects.create)
     bus.on_query(contract.ListProjects)(projects.page)
     bus.on_query(contract.GetProject)(projects.get)
+    bus.on_query(contract.GetFirstAdministrator)(projects.of_first_administrator)
     bus.on_command(contract.UpdateProject)(projects.update)
     bus.on_command(contract.DeleteProject)(projects.delete)
     bus.on_command(contract.RestoreProject)(projects.restore)

@@ -16,6 +16,7 @@ from signalbox_git.service.checkouts import Checkouts
 from signalbox_git.service.contents import Contents
 from signalbox_git.service.deliveries import Deliveries
 from signalbox_git.service.forges import Forges
+from signalbox_git.service.given_token import GivenToken
 from signalbox_git.service.host_credentials import HostCredentials
 from signalbox_git.service.kept_credentials import KeptCredentials
 from signalbox_git.service.prober import Prober
@@ -95,11 +96,18 @@ def build(settings: GitSettings) -> Service:
         app.database, secrets, mirrors, settings.mirrors, changes, kept_days=settings.repositories_kept_days
     )
 
+    given = GivenToken(app.database, app.bus, kept, hosts, sources, settings.github_token)
+
     async def prepare() -> None:
         await secrets.check()
         sweeper.start()
+        given.start()
 
-    app.prepare, app.finish, app.tidy = prepare, sweeper.stop, tidying.tidy
+    async def finish() -> None:
+        await given.stop()
+        await sweeper.stop()
+
+    app.prepare, app.finish, app.tidy = prepare, finish, tidying.tidy
     return app
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 from signalbox_common.addresses import PrivateHosts
 from signalbox_common.settings import SecretStoreSettings
@@ -44,6 +44,8 @@ class GitSettings(SecretStoreSettings):
     """Hosts and networks at private addresses that remotes may be at all the same, separated by commas."""
     git_ca_file: Path | None = None
     """Certificates of the authorities that remotes are checked with, if not those of the machine."""
+    github_token: SecretStr | None = Field(default=None, validation_alias="GITHUB_TOKEN")
+    """What the first administrator's personal project has for github.com, unless somebody sets another."""
     data_url: str | None = None
     """Where others reach the data plane of this instance, if that is not where it listens."""
     repositories_kept_days: int = Field(default=30, ge=1)

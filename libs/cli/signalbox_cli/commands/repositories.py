@@ -42,6 +42,7 @@ def add(
     ],
     name: Annotated[str | None, typer.Option(help="By default that of its address.")] = None,
     forge: Annotated[str | None, typer.Option(help="github, gitea or git.")] = None,
+    api_url: Annotated[str | None, typer.Option(help="Where its forge's API is, if not at its host.")] = None,
     branch: Annotated[str | None, typer.Option("--default-branch", help="By default the remote's.")] = None,
     token_file: Annotated[
         str | None, typer.Option(help="Holds a token; - is standard input. Tokens are no arguments.")
@@ -55,6 +56,7 @@ def add(
 ) -> None:
     """Add a repository, and wait until it has been fetched."""
     said: dict[str, Any] = {"url": address, "name": name, "forge": forge, "defaultBranch": branch}
+    said["apiUrl"] = api_url
     body = {key: value for key, value in said.items() if value is not None} | {"setup": setup or []}
     if (credential := _credential(token_file, user, key_file)) is not None:
         body["credential"] = credential
@@ -205,15 +207,17 @@ def rm(name: Name, url: UrlOption = None) -> None:
 
 
 def _credential(token_file: str | None, user: str | None, key_file: Path | None) -> dict[str, str] | None:
+    """Of a repository over ssh, the token is for its forge."""
+    found = {}
     try:
         if key_file is not None:
-            return {"privateKey": key_file.read_text(encoding="utf-8")}
+            found["privateKey"] = key_file.read_text(encoding="utf-8")
         if token_file is not None:
             text = sys.stdin.read() if token_file == _STDIN else Path(token_file).read_text(encoding="utf-8")
-            return {"token": text.strip()} | ({"username": user} if user else {})
+            found |= {"token": text.strip()} | ({"username": user} if user else {})
     except OSError as error:
         raise fail(f"{error.filename} cannot be read: {error.strerror}") from error
-    return None
+    return found or None
 
 
 def _print(found: dict[str, Any], *, as_json: bool) -> None:

@@ -64,6 +64,7 @@ def _program(
     env = {
         # What names the servers for the supervisor is not for the services: they have files of their own.
         **dict.fromkeys(("DATABASE_URL", "REDIS_URL", "NATS_URL", "SECRET_KEY", "SIGNALBOX_TOKEN"), ""),
+        **({"GITHUB_TOKEN": ""} if service != "git" else {}),
         **service_environment(home.credentials, service),
         "SIGNALBOX_SECRETS_DIR": str(home.secrets),
         "SIGNALBOX_DISK_PATH": str(home.path),

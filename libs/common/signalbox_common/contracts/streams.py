@@ -7,6 +7,7 @@ from signalbox_common.contracts.auth import (
     Delegate,
     DelegatedGrant,
     EndDelegation,
+    GetFirstAdministrator,
     GetNamespaces,
     ProjectDeleted,
     ProjectRestored,
@@ -33,7 +34,7 @@ from signalbox_common.programs import OWNERS
 DAY = 24 * 3600.0
 MIB = 1024 * 1024
 
-GENERATION = 12
+GENERATION = 13
 """Grows whenever provisioning changes; an older program refuses to provision a newer installation."""
 
 KEY_BUCKET = "grant-keys"
@@ -221,6 +222,7 @@ _SANDBOXES = (
 )
 SERVICE_CALLS: tuple[tuple[str, type[Request[Any]]], ...] = (
     ("catalog", GetNamespaces),
+    ("git", GetFirstAdministrator),
     *((service, contract) for service in ("tasks", "sandbox", "git") for contract in _DELEGATING),
     ("tasks", RevealKeys),
     *(("tasks", contract) for contract in (Prepare, GetCheckout, Deliver, GetDelivery, *_SANDBOXES)),

@@ -62,6 +62,12 @@ class Projects:
             raise errors.NoSuchProject
         return reply_of(project)
 
+    async def of_first_administrator(
+        self, _call: Call, _query: contract.GetFirstAdministrator
+    ) -> contract.FirstAdministrator:
+        async with self._database.reading() as connection:
+            return contract.FirstAdministrator(project=await rows.of_first_administrator(connection))
+
     async def update(self, call: Call, command: contract.UpdateProject) -> contract.Project:
         values = {
             name: value

@@ -119,6 +119,19 @@ async def has_own(connection: AsyncConnection, user_id: uuid.UUID) -> bool:
     return (await connection.execute(found)).first() is not None
 
 
+async def of_first_administrator(connection: AsyncConnection) -> uuid.UUID | None:
+    """The personal one."""
+    found = (
+        select(projects.c.id)
+        .join(users, users.c.id == projects.c.personal_of)
+        .where(users.c.role == "admin", users.c.deactivated_at.is_(None))
+        .order_by(users.c.created_at, users.c.id)
+        .limit(1)
+    )
+    project: uuid.UUID | None = (await connection.execute(found)).scalar()
+    return project
+
+
 async def people_without_own(connection: AsyncConnection, limit: int) -> list[uuid.UUID]:
     """People who have no personal project yet, from before there were any."""
     owned = select(projects.c.personal_of).where(projects.c.personal_of.is_not(None))

@@ -13,16 +13,17 @@ from signalbox_git.domain import HostCredential
 
 _COLUMNS = tuple(field.name for field in fields(HostCredential))
 
+_REPLACED = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS)
 _SELECT = f"select {', '.join(_COLUMNS)} from git.host_credentials"  # noqa: S608 - names of ours
 _INSERT = text(
     f"insert into git.host_credentials ({', '.join(_COLUMNS)}) "  # noqa: S608 - names of ours
-    f"values ({', '.join(f':{name}' for name in _COLUMNS)})"
+    f"values ({', '.join(f':{name}' for name in _COLUMNS)}) "
+    f"on conflict (project_id, host) do update set {_REPLACED}"
 )
 _GET = text(f"{_SELECT} where id = :id and project_id = :project")
 _FOR_HOST = text(f"{_SELECT} where project_id = :project and host = :host")
 _LIST = text(f"{_SELECT} where project_id = :project order by host limit 200")
 _REMOVE = text("delete from git.host_credentials where id = :id and project_id = :project")
-_REMOVE_FOR_HOST = text("delete from git.host_credentials where project_id = :project and host = :host")
 _PLACE = text("select project_id from git.host_credentials where id = :id")
 
 
@@ -35,8 +36,6 @@ def _one(row: Row[Any] | None) -> HostCredential | None:
 
 async def put(transaction: Transaction, found: HostCredential) -> None:
     """In the place of the one for that host."""
-    where = {"project": found.project_id, "host": found.host}
-    await transaction.connection.execute(_REMOVE_FOR_HOST, where)
     await transaction.connection.execute(_INSERT, {name: getattr(found, name) for name in _COLUMNS})
 
 

@@ -108,6 +108,18 @@ class GetNamespaces(Query[NamespaceAccessList]):
     namespaces: Annotated[tuple[Namespace, ...], Field(min_length=1, max_length=200)]
 
 
+class FirstAdministrator(Reply):
+    project: uuid.UUID | None = None
+    """Their personal one; None as long as there is no administrator."""
+
+
+class GetFirstAdministrator(Query[FirstAdministrator]):
+    """From git alone: whose is what the operator's environment gives."""
+
+    subject = "qry.auth.v1.first-administrator"
+    grant = GrantScope.NONE
+
+
 class Delegation(Reply):
     """Lets one service go on for a person when the person is gone."""
 
