@@ -113,6 +113,11 @@ class NoForge(Conflict):
     detail = "There is no forge at this repository's address, only git: it has no pull requests."
 
 
+class ForgeAway(Conflict):
+    code = "forge_away"
+    detail = "The forge cannot be asked at the moment."
+
+
 class ForgeRefuses(Conflict):
     code = "forge_refused"
     detail = "The forge does not do this."

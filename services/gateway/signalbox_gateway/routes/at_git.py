@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
 
 from signalbox_common.contracts import base
 from signalbox_common.contracts import git as contract
@@ -14,6 +16,10 @@ from signalbox_gateway import errors
 from signalbox_gateway.bytes_proxy import Place
 from signalbox_gateway.identity import CurrentAsker
 from signalbox_gateway.routes.here import ClientsHere, Sender
+
+
+class GitBody(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, hide_input_in_errors=True)
 
 
 def _in_project_of(

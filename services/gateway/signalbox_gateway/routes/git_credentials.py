@@ -4,22 +4,19 @@ import uuid
 from typing import Annotated
 
 from fastapi import Query, Request
-from pydantic import AfterValidator, BaseModel, ConfigDict, SecretStr
-from pydantic.alias_generators import to_camel
+from pydantic import AfterValidator, SecretStr
 from starlette.responses import Response
 
 from signalbox_common.contracts import git as contract
 from signalbox_gateway.identity import CurrentAsker
-from signalbox_gateway.routes.at_git import AtGitCredential
+from signalbox_gateway.routes.at_git import AtGitCredential, GitBody
 from signalbox_gateway.routes.here import HOME, ClientsHere, InProject, Sender
 from signalbox_gateway.routes.router import Routes
 
 routes = Routes("/api/v1", "repositories")
 
 
-class NewGitCredential(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, hide_input_in_errors=True)
-
+class NewGitCredential(GitBody):
     host: contract.HostName
     """`github.com`, or `forge.example:3000`."""
     forge: contract.Forge | None = None

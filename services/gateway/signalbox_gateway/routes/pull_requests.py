@@ -4,15 +4,13 @@ import uuid
 from typing import Annotated
 
 from fastapi import Query, Request
-from pydantic import BaseModel, ConfigDict
-from pydantic.alias_generators import to_camel
 from starlette.responses import Response
 
 from signalbox_common.contracts import git as contract
 from signalbox_common.contracts.paging import Cursor
 from signalbox_gateway.identity import CurrentAsker
 from signalbox_gateway.routes import everywhere
-from signalbox_gateway.routes.at_git import AtPullRequest, AtRepository
+from signalbox_gateway.routes.at_git import AtPullRequest, AtRepository, GitBody
 from signalbox_gateway.routes.here import ClientsHere, InProject, Sender
 from signalbox_gateway.routes.router import Routes
 
@@ -22,11 +20,7 @@ Limit = Annotated[int, Query(ge=1, le=200)]
 OfRepository = Annotated[uuid.UUID | None, Query(alias="repositoryId")]
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, hide_input_in_errors=True)
-
-
-class NewPullRequest(_Body):
+class NewPullRequest(GitBody):
     head: contract.RefName
     """A branch that is at the remote."""
     base: contract.RefName
@@ -37,7 +31,7 @@ class NewPullRequest(_Body):
     reviewers: contract.Reviewers = ()
 
 
-class PullRequestChange(_Body):
+class PullRequestChange(GitBody):
     """What is not named stays."""
 
     title: contract.PullRequestTitle | None = None

@@ -4,26 +4,20 @@ import uuid
 from typing import Annotated
 
 from fastapi import Query, Request
-from pydantic import BaseModel, ConfigDict
-from pydantic.alias_generators import to_camel
 from starlette.responses import Response
 
 from signalbox_common.contracts import git as contract
 from signalbox_common.contracts.paging import Cursor
 from signalbox_gateway.identity import CurrentAsker
 from signalbox_gateway.routes import everywhere
-from signalbox_gateway.routes.at_git import AtRepository
+from signalbox_gateway.routes.at_git import AtRepository, GitBody
 from signalbox_gateway.routes.here import HOME, ClientsHere, InProject, Sender
 from signalbox_gateway.routes.router import Routes
 
 routes = Routes("/api/v1", "repositories")
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, hide_input_in_errors=True)
-
-
-class NewRepository(_Body):
+class NewRepository(GitBody):
     name: contract.RepositoryName | None = None
     """By default that of its address."""
     url: contract.RepositoryUrl
@@ -56,7 +50,7 @@ class NewRepositorySomewhere(NewRepository):
     project_id: uuid.UUID | None = None
 
 
-class RepositoryChange(_Body):
+class RepositoryChange(GitBody):
     """What is not named stays."""
 
     name: contract.RepositoryName | None = None

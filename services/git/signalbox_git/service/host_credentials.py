@@ -89,7 +89,7 @@ class HostCredentials:
         try:
             seen = await self._forges.visible(found, credential, ask.limit)
         except ForgeRefused as refusal:
-            kind = errors.RemoteAway if refusal.passes else errors.ForgeRefuses
+            kind = errors.ForgeAway if refusal.passes else errors.ForgeRefuses
             raise kind(refusal.detail) from refusal
         return contract.VisibleRepositoryList(
             items=tuple(

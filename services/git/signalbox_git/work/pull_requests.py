@@ -113,7 +113,7 @@ class PullRequestWork:
         except ForgeRefused as refusal:
             if may_pass(refusal) and job.attempts <= len(PAUSES):
                 raise away(refusal) from refusal
-            kind = errors.RemoteAway if refusal.passes else errors.ForgeRefuses
+            kind = errors.ForgeAway if refusal.passes else errors.ForgeRefuses
             await _end(job, kind(refusal.detail))
             return
         async with job.transaction() as transaction:

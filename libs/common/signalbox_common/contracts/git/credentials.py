@@ -115,7 +115,7 @@ class ListVisibleRepositories(Ask[VisibleRepositoryList]):
     target = "credential"
     once = False
     patience = 40.0
-    refusals = _NOT_FOUND | {"forge_refused": 409, "remote_away": 502, "no_forge": 409}
+    refusals = _NOT_FOUND | {"forge_refused": 409, "forge_away": 409, "no_forge": 409}
 
     credential: uuid.UUID
     limit: int = Field(default=200, ge=1, le=1000)

@@ -22,7 +22,7 @@ Reviewers = Annotated[tuple[Reviewer, ...], Field(max_length=15)]
 """Whom the forge does not know, or who may not review it, is left out."""
 
 _NOT_FOUND = {"pull_request_not_found": 404}
-_AT_FORGE = {"forge_refused": 409, "remote_away": 502, "no_forge": 409, "project_gone": 409}
+_AT_FORGE = {"forge_refused": 409, "forge_away": 409, "no_forge": 409, "project_gone": 409}
 
 
 class PullRequestState(StrEnum):
