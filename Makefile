@@ -44,8 +44,12 @@ chaos: setup ## Kill everything at random under load, and count (about 5 minutes
 	@$(BIN)/pytest -m chaos -s tests/chaos $(PYTEST_ARGS)
 
 .PHONY: proof
-proof: setup ## Repeat what the tests show with large counts (minutes; prints the counts)
+proof: tools ## Repeat what the tests show with large counts (minutes; prints the counts)
 	@$(BIN)/pytest -m proof -s $(PYTEST_ARGS)
+
+.PHONY: tools
+tools: setup ## Build the forges that the proofs ask (needs Go and Node; 5 minutes, once)
+	@$(BIN)/python -m tools.forges
 
 .PHONY: lint
 lint: setup ## Check style, types, import rules, contracts and the compose file

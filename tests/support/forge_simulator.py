@@ -28,7 +28,8 @@ class ForgeSimulator:
     token: str = TOKEN
     pulls: dict[str, list[Json]] = field(default_factory=dict)
     """By repository, oldest first."""
-    requests: list[str] = field(default_factory=list)
+    asked: list[tuple[str, str, Any]] = field(default_factory=list)
+    """Method, address and body."""
     shown: list[str | None] = field(default_factory=list)
     before: list[Behaviour] = field(default_factory=list)
     afterwards: list[Behaviour] = field(default_factory=list)
@@ -66,7 +67,7 @@ class ForgeSimulator:
         url = urlsplit(handler.path)
         if not url.path.startswith(f"{API}/"):
             return False
-        self.requests.append(f"{handler.command} {handler.path}")
+        self.asked.append((handler.command, handler.path, _body_of(handler)))
         self.shown.append(handler.headers.get("Authorization"))
         if any(behave(handler) for behave in list(self.before)):
             return True

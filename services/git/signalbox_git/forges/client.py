@@ -4,8 +4,9 @@ import json
 import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +20,9 @@ from signalbox_git.remotes.credentials import Credential, scrubbed
 LARGEST = 8 * 1024 * 1024
 _PATIENCE = httpx.Timeout(30.0, connect=10.0)
 _LONGEST_WAIT = 3600.0
+_UNSAID_WAIT = 60.0
+"""What GitHub wants where it says nothing of how long."""
+_BAD = 400
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT, _INVALID, _TOO_MANY = 401, 403, 404, 409, 422, 429
 
 
@@ -65,7 +69,7 @@ class ForgeClient:
                     "unreachable", f"The forge does not answer: {detail}", passes=True
                 ) from None
         if found.status >= 300 and found.status not in known:
-            raise _refused(found)
+            raise refused(found)
         return found
 
     @asynccontextmanager
@@ -100,10 +104,15 @@ async def _read(response: httpx.Response) -> Any:
         return None
 
 
-def _refused(found: Answered) -> ForgeRefused:
-    said = found.body.get("message") if isinstance(found.body, dict) else None
+def refused(found: Answered) -> ForgeRefused:
+    """What it means that this was answered."""
+    said = _said(found.body)
     detail = f"The forge says: {str(said)[:200]}" if said else f"The forge answers {found.status}."
     wait = _wait_of(found)
+    if found.status < _BAD:
+        return ForgeRefused("redirected", "The forge has moved to another address.")
+    if found.status == _FORBIDDEN and wait is None and "rate limit" in detail.lower():
+        wait = _UNSAID_WAIT
     if found.status == _TOO_MANY or (found.status == _FORBIDDEN and wait is not None):
         return ForgeRefused("rate_limited", detail, passes=True, retry_after=wait)
     if found.status in (_UNAUTHORIZED, _FORBIDDEN):
@@ -115,11 +124,26 @@ def _refused(found: Answered) -> ForgeRefused:
     return ForgeRefused("busy", detail, passes=True, retry_after=wait)
 
 
+def _said(body: Any) -> str | None:
+    """What it complains of, in its own words."""
+    if not isinstance(body, dict):
+        return None
+    errors = body.get("errors")
+    details = (
+        [each.get("message") for each in errors if isinstance(each, dict)] if isinstance(errors, list) else []
+    )
+    words = [str(each) for each in (body.get("message"), *details) if each]
+    return " ".join(words) or None
+
+
 def _wait_of(found: Answered) -> float | None:
     """Seconds that it wants to be left alone: said itself, or by its limit being spent."""
     said = found.headers.get("retry-after", "")
     if said.isdecimal():
         return min(float(said), _LONGEST_WAIT)
+    if said:
+        with suppress(ValueError, OverflowError):
+            return min(max(parsedate_to_datetime(said).timestamp() - time.time(), 1.0), _LONGEST_WAIT)
     reset = found.headers.get("x-ratelimit-reset", "")
     if found.headers.get("x-ratelimit-remaining") == "0" and reset.isdecimal():
         return min(max(float(reset) - time.time(), 1.0), _LONGEST_WAIT)

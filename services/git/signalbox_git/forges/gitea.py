@@ -77,6 +77,9 @@ class Gitea:
         return found
 
     async def close(self, number: int) -> SeenPullRequest:
+        now = await self.get(number)
+        if now.state in (PullRequestState.MERGED, PullRequestState.CLOSED):
+            return now
         return _seen(
             (await self._client.ask("PATCH", f"{self._path}/pulls/{number}", {"state": "closed"})).body
         )

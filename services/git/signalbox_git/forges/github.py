@@ -5,13 +5,14 @@ from urllib.parse import quote
 
 from signalbox_common.contracts.git import PullRequestState
 from signalbox_git.forges.base import ForgeRefused, PullRequestText, SeenPullRequest, SeenRepository
-from signalbox_git.forges.client import ForgeClient
+from signalbox_git.forges.client import Answered, ForgeClient, refused
 from signalbox_git.remotes.access import Reach
 from signalbox_git.remotes.credentials import Credential
 
 PUBLIC = "https://api.github.com"
 _VERSION = "2022-11-28"
 _UNPROCESSABLE = 422
+_NOT_TAKEN = (403, 404, _UNPROCESSABLE)
 _PAGE, _PAGES = 100, 10
 
 
@@ -51,9 +52,19 @@ class GitHub:
 
     async def open(self, head: str, base: str, text: PullRequestText) -> SeenPullRequest:
         body = {"title": text.title, "body": text.body, "head": head, "base": base, "draft": text.draft}
-        made = _seen((await self._client.ask("POST", f"{self._path}/pulls", body)).body)
+        answer = await self._client.ask("POST", f"{self._path}/pulls", body, known=(_UNPROCESSABLE,))
+        if answer.status == _UNPROCESSABLE:
+            return await self._found_open(head, base, answer)
+        made = _seen(answer.body)
         await self._name(made.number, text)
         return made
+
+    async def _found_open(self, head: str, base: str, answer: Answered) -> SeenPullRequest:
+        """It says the same of one that is there as of branches that are not; raises what it says."""
+        for each in await self.find(head, base):
+            if each.state in (PullRequestState.OPEN, PullRequestState.DRAFT):
+                return each
+        raise refused(answer)
 
     async def update(self, number: int, text: PullRequestText) -> SeenPullRequest:
         body = {"title": text.title, "body": text.body}
@@ -62,6 +73,9 @@ class GitHub:
         return found
 
     async def close(self, number: int) -> SeenPullRequest:
+        now = await self.get(number)
+        if now.state in (PullRequestState.MERGED, PullRequestState.CLOSED):
+            return now
         return _seen(
             (await self._client.ask("PATCH", f"{self._path}/pulls/{number}", {"state": "closed"})).body
         )
@@ -70,11 +84,12 @@ class GitHub:
         """Whom nobody knows there, or who may not review it, is left out: the work is not lost for that."""
         if text.labels:
             labels = {"labels": list(text.labels)}
-            await self._client.ask("POST", f"{self._path}/issues/{number}/labels", labels)
+            path = f"{self._path}/issues/{number}/labels"
+            await self._client.ask("POST", path, labels, known=_NOT_TAKEN)
         if text.reviewers:
             asked = {"reviewers": list(text.reviewers)}
             path = f"{self._path}/pulls/{number}/requested_reviewers"
-            await self._client.ask("POST", path, asked, known=(_UNPROCESSABLE,))
+            await self._client.ask("POST", path, asked, known=_NOT_TAKEN)
 
 
 def _seen_all(body: Any) -> list[SeenPullRequest]:
