@@ -19,6 +19,7 @@ from signalbox_git.service.forges import Forges
 from signalbox_git.service.given_token import GivenToken
 from signalbox_git.service.host_credentials import HostCredentials
 from signalbox_git.service.kept_credentials import KeptCredentials
+from signalbox_git.service.operations import Operations
 from signalbox_git.service.prober import Prober
 from signalbox_git.service.projects import Projects
 from signalbox_git.service.pull_requests import PullRequests
@@ -30,6 +31,7 @@ from signalbox_git.trees.trees import Trees
 from signalbox_git.work.deliverer import Deliverer
 from signalbox_git.work.fetcher import Fetcher
 from signalbox_git.work.opener import Opener
+from signalbox_git.work.operator import Operator
 from signalbox_git.work.preparer import Preparer
 from signalbox_git.work.pull_requests import PullRequestWork
 from signalbox_git.work.sweeper import Sweeper
@@ -70,6 +72,7 @@ def build(settings: GitSettings) -> Service:
         hosts,
         Projects(),
     )
+    handlers.register_operations(app.bus, Operations(app.database, app.work, app.space))
     ContentRoutes(contents).register(app.data)
     ChangeRoutes(deliveries, changes).register(app.data)
     fetcher = Fetcher(app.database, mirrors, sources, clock=time.time)
@@ -90,6 +93,9 @@ def build(settings: GitSettings) -> Service:
         committer=committer,
         clock=time.time,
     ).register(app.work)
+    Operator(app.database, mirrors, sources, fetcher, app.bus, committer=committer, clock=time.time).register(
+        app.work
+    )
     PullRequestWork(app.database, app.work, sources, forges).register()
     sweeper = Sweeper(app.database, trees, kept=settings.checkout_kept, every=settings.checkout_sweep)
     tidying = Tidying(

@@ -73,6 +73,9 @@ class Repository:
             size_bytes=size,
         )
 
+    def measured(self, size: int) -> "Repository":
+        return replace(self, size_bytes=size)
+
     def refused(self, reason: str, detail: str) -> "Repository":
         return replace(self, status=RepositoryStatus.FAILED, reason=reason, detail=detail[:SHOWN])
 

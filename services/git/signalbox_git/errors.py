@@ -108,6 +108,11 @@ class CredentialNotFound(NotFound):
     detail = "There is no such credential."
 
 
+class GitOperationNotFound(NotFound):
+    code = "operation_not_found"
+    detail = "There is no such operation."
+
+
 class NoForge(Conflict):
     code = "no_forge"
     detail = "There is no forge at this repository's address, only git: it has no pull requests."

@@ -13,6 +13,7 @@ from signalbox_git.service.checkouts import Checkouts
 from signalbox_git.service.contents import Contents
 from signalbox_git.service.deliveries import Deliveries
 from signalbox_git.service.host_credentials import HostCredentials
+from signalbox_git.service.operations import Operations
 from signalbox_git.service.prober import Prober
 from signalbox_git.service.projects import Projects
 from signalbox_git.service.pull_requests import PullRequests
@@ -67,3 +68,10 @@ def register(
     bus.on_fact(CHECKOUTS_END)(checkouts.run_ended)
     bus.on_fact(REPOSITORIES_GONE)(projects.gone)
     bus.on_fact(REPOSITORIES_BACK)(projects.back)
+
+
+def register_operations(bus: ServiceBus, operations: Operations) -> None:
+    bus.on_command(contract.Operate)(operations.operate)
+    bus.on_query(contract.GetGitOperation)(operations.get)
+    bus.on_query(contract.ListGitOperations)(operations.page)
+    bus.on_ask(contract.CancelGitOperation)(operations.cancel)

@@ -66,6 +66,7 @@ _LEAVE = """
 """
 _FINISH = "delete from {schema}.work using {held} returning work.id"
 _WAITED_FOR = "select * from {schema}.work where command_id = :command_id for update"
+_CALLED = "select * from {schema}.work where kind = :kind and key = :key for update"
 _REMOVE = "delete from {schema}.work where id = :id"
 _PUT_BACK = """
     update {schema}.work
@@ -123,6 +124,7 @@ class WorkTable:
         self._leave = prepared(_LEAVE)
         self._finish = prepared(_FINISH)
         self._waited_for = prepared(_WAITED_FOR)
+        self._called = prepared(_CALLED)
         self._remove = prepared(_REMOVE)
         self._put_back = prepared(_PUT_BACK)
         self._fail = prepared(_FAIL)
@@ -183,6 +185,11 @@ class WorkTable:
     async def waited_for(self, transaction: Transaction, command_id: uuid.UUID) -> Row[Any] | None:
         """The row that an operation ends with, locked to the end of the transaction."""
         found = await transaction.connection.execute(self._waited_for, {"command_id": command_id})
+        return found.first()
+
+    async def called(self, transaction: Transaction, kind: str, key: str) -> Row[Any] | None:
+        """The row of that kind and key, locked to the end of the transaction."""
+        found = await transaction.connection.execute(self._called, {"kind": kind, "key": key})
         return found.first()
 
     async def remove(self, transaction: Transaction, job: int) -> None:

@@ -10,10 +10,13 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from sqlalchemy import Row
+
 from signalbox_common import background, telemetry
 from signalbox_common.bus.wakeups import ALL
 from signalbox_common.db import Database, Transaction, is_contention, is_outage
 from signalbox_common.errors import SignalboxError, Unavailable, WorkFailed, WorkUnderWay
+from signalbox_common.outcomes import Outcome
 from signalbox_common.pending import PendingOperations
 from signalbox_common.work.job import Job, Overtaken
 from signalbox_common.work.kinds import CancelHandler, FailureHandler, JobHandler, Kind, Retry, nothing_more
@@ -141,6 +144,13 @@ class Worker:
         """At what was put here: whatever the others were told of before, they do not know of this."""
         self._wake.set()
         self._others_know = False
+
+    async def withdraw(self, transaction: Transaction, row: Row[Any], refusal: SignalboxError) -> None:
+        """The row goes, whoever works on it; what waits for its end is told why."""
+        await self.table.remove(transaction, row.id)
+        if row.command_id is not None:
+            await self.table.pending.settle(transaction, row.command_id, Outcome.failure(refusal))
+        self.stop_after(transaction, row.lease_owner)
 
     def stop_after(self, transaction: Transaction, owner: str | None) -> None:
         """It has taken a row away from who works on it, if anybody does."""

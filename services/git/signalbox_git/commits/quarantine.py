@@ -56,6 +56,11 @@ class Quarantine:
         self._folder = folder
         self._git = GitDirectory(folder, {"GIT_INDEX_FILE": str(folder / "index")})
 
+    @property
+    def git(self) -> GitDirectory:
+        """For what is made without a change set."""
+        return self._git
+
     @staticmethod
     @asynccontextmanager
     async def beside(mirror: Path, folder: Path) -> AsyncIterator["Quarantine"]:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +28,8 @@ from signalbox_git.remotes.remote import Remote, remote
 log = telemetry.get_logger()
 LARGEST = 10 * 1024 * 1024 * 1024
 _WATCH = 2.0
+Hear = Callable[[bytes], None]
+"""Is told what git says while it fetches."""
 
 
 @dataclass(frozen=True)
@@ -92,16 +94,16 @@ class Mirrors:
             raise MirrorBroken(str(error)) from error
 
     @asynccontextmanager
-    async def fresh(self, source: Source, since: float) -> AsyncIterator[Mirror]:
+    async def fresh(self, source: Source, since: float, hear: Hear | None = None) -> AsyncIterator[Mirror]:
         """Held, and fetched after that moment; raises RemoteRefused."""
         while True:
-            await self.fetch(source, since)
+            await self.fetch(source, since, hear)
             async with self.held(source) as mirror:
                 if mirror.is_fresh(since):  # else somebody has removed it in between
                     yield mirror
                     return
 
-    async def fetch(self, source: Source, since: float) -> Fetched:
+    async def fetch(self, source: Source, since: float, hear: Hear | None = None) -> Fetched:
         """Unless that was begun after that moment already; raises RemoteRefused."""
         mirror = self.of(source)
         if mirror.is_fresh(since):
@@ -110,13 +112,13 @@ class Mirrors:
             if mirror.is_fresh(since):
                 return Fetched.before(mirror.note())
             try:
-                return await self._fetch(mirror, source, alone)
+                return await self._fetch(mirror, source, alone, hear)
             except GitFailed as error:
                 if not looks_corrupt(error):
                     raise
                 log.warning("a mirror is broken", mirror=mirror.folder.name, reason=str(error)[:300])
             await mirror.discard()
-            return await self._fetch(mirror, source, alone)
+            return await self._fetch(mirror, source, alone, hear)
 
     @asynccontextmanager
     async def alone(self, source: Source) -> AsyncIterator[int]:
@@ -147,7 +149,7 @@ class Mirrors:
         """Within this process: one of them waits for other processes, and not a thread of each."""
         return self._turns.setdefault(mirror.folder, asyncio.Lock())
 
-    async def _fetch(self, mirror: Mirror, source: Source, alone: int) -> Fetched:
+    async def _fetch(self, mirror: Mirror, source: Source, alone: int, hear: Hear | None) -> Fetched:
         """Raises RemoteRefused, and GitFailed where our own disk is to blame."""
         begun, known = time.time(), mirror.note()
         async with self.at(source) as there, locks.locked(mirror.in_use, alone=False) as used:
@@ -158,16 +160,19 @@ class Mirrors:
             if has and not wanted.mirrored:  # whatever has answered: a fetch would remove all that is here
                 raise RemoteRefused("empty", "The remote says that it has nothing any more.", passes=True)
             if wanted.mirrored != has:
-                await self._bring(there, mirror, repository)
+                await self._bring(there, mirror, repository, hear)
             host_keys = there.access.host_keys()
             size = await asyncio.to_thread(mirror.size)
             head = wanted.head or known.get("head")
             mirror.write_note(begun=begun, head=head, size=size)
         return Fetched(head, size, host_keys)
 
-    async def _bring(self, there: Remote, mirror: Mirror, repository: GitDirectory) -> None:
+    async def _bring(
+        self, there: Remote, mirror: Mirror, repository: GitDirectory, hear: Hear | None
+    ) -> None:
         try:
-            await self._watched(there.fetch(repository, [HEADS, TAGS], within=self._fetch_within), mirror)
+            fetching = there.fetch(repository, [HEADS, TAGS], within=self._fetch_within, hear=hear)
+            await self._watched(fetching, mirror)
         except RemoteRefused as error:
             mirror.remove_cut_off()
             if isinstance(error.__cause__, GitFailed) and looks_corrupt(error.__cause__):

@@ -99,14 +99,27 @@ class Remote:
 
     async def push(self, mirror: GitDirectory, commit: str, branch: str, expected: str | None) -> None:
         """Raises BranchMoved where something else is there than expected, and RemoteRefused."""
-        name = f"{HEADS}{branch}"
+        await self.put_ref(mirror, f"{HEADS}{branch}", commit, expected)
+
+    async def put_ref(
+        self,
+        source: GitDirectory,
+        name: str,
+        value: str | None,
+        expected: str | None,
+        *,
+        hear: Callable[[bytes], None] | None = None,
+    ) -> None:
+        """From then on it leads there, or is gone; raises as `push` does."""
         try:
             await self._ask(
-                mirror,
+                source,
                 *("push", "--porcelain", "--atomic", "--no-verify", "--no-follow-tags"),
+                *(["--progress"] if hear is not None else []),
                 f"--force-with-lease={name}:{expected or ''}",
-                *("--end-of-options", self.access.argument, f"{commit}:{name}"),
+                *("--end-of-options", self.access.argument, f"{value or ''}:{name}"),
                 within=_PUSHED_WITHIN,
+                hear=hear,
             )
         except RemoteRefused as refusal:
             if refusal.reason == "moved":

@@ -20,6 +20,7 @@ from signalbox_git.domain import Repository, forge_of
 from signalbox_git.replies import repository_reply, tell, tell_of_repository
 from signalbox_git.service.forges import host_of
 from signalbox_git.service.kept_credentials import KeptCredentials, credential_of
+from signalbox_git.service.operations import begin
 from signalbox_git.store import host_credentials, projects, repositories
 
 FETCH = "fetch"
@@ -142,8 +143,7 @@ class Repositories:
         found = await repositories.lock(call.transaction, project, command.repository)
         if found is None:
             raise errors.RepositoryNotFound
-        key = f"{found.id}/{call.command_id}"
-        await self._worker.put(call.transaction, FETCH, key, project=project, command_id=call.command_id)
+        await begin(call, self._worker, found.id, contract.FetchAction(), command_id=call.command_id)
         return Deferred(resource=str(found.id))
 
     # -- looked at -----------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from signalbox_common.work.kinds import Retry
 from signalbox_git import errors
 from signalbox_git.command import GitFailed, TookTooLong
 from signalbox_git.domain import Repository
-from signalbox_git.mirrors.mirrors import Fetched, Mirrors
+from signalbox_git.mirrors.mirrors import Fetched, Hear, Mirrors
 from signalbox_git.remotes.access import RemoteRefused
 from signalbox_git.replies import repository_reply, tell_of_repository
 from signalbox_git.service.repositories import FETCH
@@ -51,28 +51,28 @@ class Fetcher:
             return
         await job.keep()
         try:
-            fetched = await self._fetched(found, asked_at)
+            fetched = await self.fetched(found, asked_at)
         except RemoteRefused as refusal:
             if refusal.passes and job.attempts <= len(PAUSES):
                 raise errors.RemoteAway(refusal.detail) from refusal
             async with job.transaction() as transaction:
-                if await self._refused(transaction, found, refusal.reason, refusal.detail):
+                if await self.refused(transaction, found, refusal.reason, refusal.detail):
                     await job.done(transaction, errors.FetchFailed(refusal.detail))
                 else:
                     await job.again(transaction, 0.0)
             return
         async with job.transaction() as transaction:
             known = await self.record(transaction, found, fetched)
-            if _is_reached_as(known, found):
+            if is_reached_as(known, found):
                 await job.done(transaction, repository_reply(known))
             else:
                 await job.again(transaction, 0.0)
         await self._mirrors.make_room()
 
-    async def _fetched(self, found: Repository, asked_at: float) -> Fetched:
+    async def fetched(self, found: Repository, asked_at: float, hear: Hear | None = None) -> Fetched:
         """Raises RemoteRefused, for faults of our own as well: the next one who asks tries it again."""
         try:
-            return await self._mirrors.fetch(await self._sources.of(found), asked_at)
+            return await self._mirrors.fetch(await self._sources.of(found), asked_at, hear)
         except (GitFailed, TookTooLong, OSError) as error:
             log.warning("a repository cannot be fetched", repository=str(found.id), reason=repr(error)[:300])
             raise RemoteRefused("failed", "It could not be fetched.", passes=True) from error
@@ -101,10 +101,10 @@ class Fetcher:
         return changed
 
     @staticmethod
-    async def _refused(transaction: Transaction, found: Repository, reason: str, detail: str) -> bool:
+    async def refused(transaction: Transaction, found: Repository, reason: str, detail: str) -> bool:
         """False where it is reached otherwise by now: that has not been tried."""
         locked = await repositories.lock(transaction, found.project_id, found.id)
-        if locked is not None and not _is_reached_as(locked, found):
+        if locked is not None and not is_reached_as(locked, found):
             return False
         if locked is not None:
             changed = locked.refused(reason, detail)
@@ -117,10 +117,10 @@ class Fetcher:
         """Of faults on our own side, after the last try."""
         found = await self._find(job)
         if found is not None:
-            await self._refused(transaction, found, "failed", error.detail)
+            await self.refused(transaction, found, "failed", error.detail)
 
 
-def _is_reached_as(one: Repository, other: Repository) -> bool:
+def is_reached_as(one: Repository, other: Repository) -> bool:
     return (one.url, one.credential) == (other.url, other.credential)
 
 

@@ -14,7 +14,15 @@ from signalbox_git.mirrors.mirror import mirrors_below, remove_leftovers
 from signalbox_git.mirrors.mirrors import Mirrors
 from signalbox_git.remotes.access import remove_scratch
 from signalbox_git.replies import SECRETS
-from signalbox_git.store import changes, checkouts, deliveries, pull_requests, repositories, runs
+from signalbox_git.store import (
+    changes,
+    checkouts,
+    deliveries,
+    operations,
+    pull_requests,
+    repositories,
+    runs,
+)
 
 _ABOUT_TO_BE_MADE = 3600.0
 _CHANGES_KEPT = 24.0
@@ -43,6 +51,7 @@ class Tidying:
 
     async def tidy(self, transaction: Transaction) -> None:
         await deliveries.forget(transaction, _RUNS_REMEMBERED)
+        await operations.forget(transaction, _RUNS_REMEMBERED)
         for project, sha256 in await changes.remove_old(transaction, _CHANGES_KEPT):
             transaction.after_commit.append(partial(self._remove_changes, project, sha256))
         await checkouts.forget(transaction, self._kept_days)

@@ -5,5 +5,6 @@ from signalbox_common.contracts.git.browsing import *
 from signalbox_common.contracts.git.checkouts import *
 from signalbox_common.contracts.git.credentials import *
 from signalbox_common.contracts.git.deliveries import *
+from signalbox_common.contracts.git.operations import *
 from signalbox_common.contracts.git.pull_requests import *
 from signalbox_common.contracts.git.repositories import *
