@@ -42,6 +42,26 @@ async def test_from_added_to_forgotten(stack: Stack, tmp_path: Path) -> None:
         newest = add_commit(path, {"c": "c\n"})
         assert "fetched" in run("fetch", "app").stdout
         assert json.loads(run("log", "app", "--limit", "1", "--json").stdout)[0]["id"] == newest
+        made = run("branch", "app", "next", "main~1").stdout
+        assert made.startswith("branch next: ")
+        assert git(path, "rev-parse", "next").strip() in made
+        assert json.loads(run("merge", "app", "main", "next", "--json").stdout)["commitSha"] == newest
+        picked = run("cherry-pick", "app", "main", "next").stdout
+        assert picked == "cherry-pick next: it was so before\n"
+        run("revert", "app", newest, "next", "-m", "Not yet")
+        author = git(path, "log", "-1", "--format=%an|%s", "next").strip()
+        assert (author.endswith("|Not yet"), author.startswith("|")) == (True, False)
+        run("tag", "app", "v1", "main", "-m", "One")
+        assert git(path, "cat-file", "-t", "v1").strip() == "tag"
+        run("tag", "app", "v1", "--delete")
+        run("branch", "app", "next", "--delete")
+        assert git(path, "for-each-ref", "--format=%(refname:short)").split() == ["main", "topic"]
+        assert "bytes freed" in run("cleanup", "app").stdout
+        refused = stack.run("repo", "branch", "app", "topic")
+        assert (refused.returncode, "topic already" in refused.stderr) == (1, True)
+        listed = run("operations", "app").stdout
+        assert "failed: ref_exists" in listed
+        assert "cherry-pick next" in listed
         unknown = stack.run("repo", "show", "app", "nowhere")
         assert (unknown.returncode, "no such branch" in unknown.stderr) == (1, True)
         token = tmp_path / "token"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.checkouts import git
-from tests.support.git_person import GitPerson, Place
+from tests.support.git_person import Place
 from tests.support.installation import Installation
 from tests.support.operations import OperationPerson, refs_of
 from tests.support.remotes import add_commit, answering
@@ -40,7 +40,15 @@ async def test_a_branch_at_a_revision(there: OperationPerson) -> None:
     assert refs_of(place)["refs/heads/task/neu-ä"] == place.base
     listed = await there.scene.ask("GET", f"/{place.repository}/branches")
     assert "task/neu-ä" in [each["name"] for each in listed["items"]]
-    assert done.keys() >= {"id", "sandboxId", "operationType", "status", "commitSha", "errorMessage", "createdAt"}
+    assert done.keys() >= {
+        "id",
+        "sandboxId",
+        "operationType",
+        "status",
+        "commitSha",
+        "errorMessage",
+        "createdAt",
+    }
     assert (done["sandboxId"], done["operationType"]) == (None, "branch")
     assert done["durationMs"] >= 0
     told = await there.told(done)
@@ -59,7 +67,19 @@ async def test_a_name_that_is_taken(there: OperationPerson, name: str) -> None:
     assert refs_of(place) == before
 
 
-NOT_NAMES = ("-rf", "--upload-pack=x", "refs/heads/x", "HEAD", "@", "a..b", "a b", "a:b", "a\nb", "x.lock", "f" * 40)
+NOT_NAMES = (
+    "-rf",
+    "--upload-pack=x",
+    "refs/heads/x",
+    "HEAD",
+    "@",
+    "a..b",
+    "a b",
+    "a:b",
+    "a\nb",
+    "x.lock",
+    "f" * 40,
+)
 
 
 @pytest.mark.parametrize("name", NOT_NAMES)
@@ -98,7 +118,9 @@ async def test_tags(there: OperationPerson) -> None:
     assert light["commitSha"] == full["commitSha"] == place.base
     assert git(place.remote, "cat-file", "-t", "v1").strip() == "commit"
     assert git(place.remote, "cat-file", "-t", "v2").strip() == "tag"
-    said = git(place.remote, "for-each-ref", "--format=%(taggername)|%(taggeremail)|%(contents)", "refs/tags/v2")
+    said = git(
+        place.remote, "for-each-ref", "--format=%(taggername)|%(taggeremail)|%(contents)", "refs/tags/v2"
+    )
     assert said.strip() == "Ada L|<ada@example.com>|Zwei\n\nmore"
     git(place.remote, "fsck", "--strict")
     await there.failed(place, "ref_exists", type="tag", name="v2")
@@ -314,14 +336,3 @@ async def test_the_same_key_is_the_same_operation(there: OperationPerson) -> Non
     assert len({each["id"] for each in begun}) == 1
     await there.ended(begun[0])
     assert len(await there.listed(place)) == 1
-
-
-async def test_the_repository_is_deleted_meanwhile(there: OperationPerson) -> None:
-    """What was written down stays, and names no other reason than that."""
-    place = await Place.make(there.scene)
-    async with there.scene.installation.bus() as bus:
-        person = GitPerson(there.scene, bus)
-        assert (await person.grant()) != ""
-    await there.scene.ask("DELETE", f"/{place.repository}", status=204)
-    answer = await there.begin(place, http_status=404, type="fetch")
-    assert answer["code"] == "repository_not_found"

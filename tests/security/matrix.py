@@ -37,6 +37,7 @@ FILES = f"{SANDBOX}/files"
 PROCESS = f"{SANDBOX}/processes/{{key}}"
 PORT = f"{SANDBOX}/ports/{{port}}"
 REPOSITORY = "/api/v1/repositories/{repository_id}"
+GIT_OPERATION = f"{REPOSITORY}/operations/{{git_operation_id}}"
 PULL_REQUEST = "/api/v1/pull-requests/{pull_request_id}"
 GIT_CREDENTIAL = "/api/v1/git-credentials/{credential_id}"
 TEMPLATES = ("/api/v1/templates", "/api/v1/projects/{project_id}/templates")
@@ -255,6 +256,10 @@ ROWS = (
     in_repository(f"GET {REPOSITORY}/blame", "viewer", "200"),
     in_repository(f"POST {REPOSITORY}/test", "developer", "200"),
     in_repository(f"POST {REPOSITORY}/fetch", "developer", "200"),
+    in_repository(f"POST {REPOSITORY}/operations", "developer", "201"),
+    in_repository(f"GET {REPOSITORY}/operations", "viewer", "200"),
+    in_repository(f"GET {GIT_OPERATION}", "viewer", "200"),
+    in_repository(f"POST {GIT_OPERATION}/cancel", "maintainer", "409 already_ended"),
     in_repository(f"GET {REPOSITORY}/pull-requests", "viewer", "200"),
     in_repository(f"POST {REPOSITORY}/pull-requests", "developer", "409 no_forge"),
     in_project("GET /api/v1/pull-requests", "viewer", "200"),
@@ -407,6 +412,7 @@ WORDS = {
     "POST /api/v1/repositories": Words({"projectId": "{project_id}", "url": ELSEWHERE}),
     "GET /api/v1/repositories": Words(query={"projectId": "{project_id}"}),
     "POST /api/v1/projects/{project_id}/repositories": Words({"url": ELSEWHERE}),
+    f"POST {REPOSITORY}/operations": Words({"type": "tag", "name": "v{number}"}),
     f"POST {REPOSITORY}/pull-requests": Words({"head": "topic", "base": "main", "title": "Change it"}),
     "GET /api/v1/pull-requests": Words(query={"projectId": "{project_id}"}),
     f"PATCH {PULL_REQUEST}": Words({"title": "Changed"}),

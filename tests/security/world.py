@@ -199,11 +199,25 @@ class World:
             return bool(found["status"] == "ready")
 
         await eventually(fetched, what="the repository is fetched")
+        await self._build_git_operation(things, headers)
         await self._build_pull_request(things)
         kept = {"projectId": things["project_id"], "host": f"{prefix}.example", "token": "a-token"}
         made = await self._http.post("/api/v1/git-credentials", json=kept, headers=headers)
         assert made.status_code == 201, made.text
         things["credential_id"] = made.json()["id"]
+
+    async def _build_git_operation(self, things: Things, headers: dict[str, str]) -> None:
+        """One that has ended."""
+        path = f"/api/v1/repositories/{things['repository_id']}/operations"
+        begun = await self._http.post(path, json={"type": "fetch"}, headers=headers)
+        assert begun.status_code == 201, begun.text
+        things["git_operation_id"] = begun.json()["id"]
+
+        async def ended() -> bool:
+            found = await self._get(f"{path}/{things['git_operation_id']}", headers)
+            return bool(found["status"] == "succeeded")
+
+        await eventually(ended, what="the operation has ended")
 
     async def _build_pull_request(self, things: Things) -> None:
         """As if a forge had one: there is none at a path."""

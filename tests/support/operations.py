@@ -1,13 +1,18 @@
 """Somebody who has operations done, by the gateway."""
 
+import secrets
+import threading
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from signalbox_common.testing import eventually
 from tests.support.checkouts import git
 from tests.support.git_person import Place
+from tests.support.remotes import HttpRemote, add_commit
 from tests.support.repositories import GitScene
 
+LARGE = 200_000
+"""Bytes of an answer that is handed out in two halves."""
 ENDED = ("succeeded", "failed", "cancelled")
 
 
@@ -68,3 +73,80 @@ class OperationPerson:
     async def told(self, operation: dict[str, Any], what: str = "changed") -> list[Any]:
         facts = await self.scene.facts(f"operation.{what}")
         return [each for each in facts if each["operation"] == operation["id"]]
+
+
+class SlowRemote:
+    """Hands out the first half of what is large, and the rest when it is told to."""
+
+    def __init__(self, remote: HttpRemote, method: str = "git-upload-pack") -> None:
+        self._remote, self._method = remote, method
+        self._goes_on = threading.Event()
+        self.waiting = threading.Event()
+        """Somebody has the first half."""
+
+    def __enter__(self) -> Self:
+        self._remote.afterwards.append(self._behave)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.go_on()
+        self._remote.afterwards.remove(self._behave)
+
+    def go_on(self) -> None:
+        self._goes_on.set()
+
+    def _behave(self, handler: Any) -> bool:
+        if handler.command == "POST" and self._method in handler.path:
+            handler.wfile = _Halves(handler.wfile, self._goes_on, self.waiting)
+        return False
+
+
+class _Halves:
+    def __init__(self, target: Any, goes_on: threading.Event, waiting: threading.Event) -> None:
+        self._target, self._goes_on, self._waiting = target, goes_on, waiting
+
+    def write(self, content: bytes) -> int:
+        if len(content) < LARGE:
+            return int(self._target.write(content))
+        half = len(content) // 2
+        self._target.write(content[:half])
+        self._target.flush()
+        self._waiting.set()
+        self._goes_on.wait(60)
+        return half + int(self._target.write(content[half:]))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._target, name)
+
+
+class StuckRemote:
+    """Does what it was asked for, or not, and answers only when it is told to."""
+
+    def __init__(self, remote: HttpRemote, method: str, what: str, *, does_it: bool) -> None:
+        self._hooks = remote.afterwards if does_it else remote.behaviours
+        self._method, self._what = method, what
+        self._goes_on = threading.Event()
+        self.waiting = threading.Event()
+
+    def __enter__(self) -> Self:
+        self._hooks.append(self._behave)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.go_on()
+        self._hooks.remove(self._behave)
+
+    def go_on(self) -> None:
+        self._goes_on.set()
+
+    def _behave(self, handler: Any) -> bool:
+        if handler.command == self._method and self._what in handler.path:
+            self.waiting.set()
+            self._goes_on.wait(60)
+        return False
+
+
+def large_commit(place: Place, *, files: int = 120, branch: str = "main") -> str:
+    """Of files that nothing makes smaller."""
+    content = {f"files/{number}.txt": secrets.token_hex(8000) for number in range(files)}
+    return add_commit(place.remote, content, branch=branch)

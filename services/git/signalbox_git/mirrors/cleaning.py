@@ -30,6 +30,7 @@ async def cleaned(mirrors: Mirrors, source: Source, needed: Needed) -> tuple[int
             await git.run("pack-refs", "--all", within=_WITHIN)
             options = ("-d", "--cruft", f"--cruft-expiration={_GRACE}", "--quiet")
             await git.run("repack", *options, within=_WITHIN)
+            await git.run("prune", f"--expire={_GRACE}", within=_WITHIN)
             after = await asyncio.to_thread(mirror.size)
             mirror.write_note(**mirror.note() | {"size": after})
         return before, after

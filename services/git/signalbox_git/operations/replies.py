@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from signalbox_common.contracts import git as contract
+from signalbox_common.contracts.git import GitOperationStatus
 from signalbox_common.db import Transaction
 from signalbox_git.operations.record import Operation
 from signalbox_git.replies import tell
@@ -24,7 +25,7 @@ def operation_reply(found: Operation) -> contract.GitOperation:
             "status": found.status,
             "action": found.action,
             "previous": found.previous,
-            "commit_sha": found.commit,
+            "commit_sha": found.commit if found.status is GitOperationStatus.SUCCEEDED else None,
             "changed": found.changed,
             "freed_bytes": found.freed_bytes,
             "error": error,

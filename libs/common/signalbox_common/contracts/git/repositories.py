@@ -181,7 +181,7 @@ class FetchRepository(Command[Repository]):
     least_role = ProjectRole.DEVELOPER
     area = AREA
     target = "repository"
-    refusals = REPOSITORY_NOT_FOUND | {"fetch_failed": 409, "work_under_way": 409}
+    refusals = REPOSITORY_NOT_FOUND | {"fetch_failed": 409, "work_under_way": 409, "cancelled": 409}
 
     repository: uuid.UUID
 

@@ -1,0 +1,139 @@
+"""The service is killed while an operation changes its remote: it goes on, and is done once."""
+
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from signalbox_common.testing import eventually
+from tests.git.test_killed import PUSHES, _again, killing, served
+from tests.support.checkouts import git
+from tests.support.git_person import Place
+from tests.support.installation import Installation
+from tests.support.operations import OperationPerson, refs_of
+from tests.support.remotes import add_commit
+from tests.support.repositories import GitScene, git_scene
+
+
+@pytest.fixture(scope="module")
+async def scene(
+    shared_installation: Installation, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[GitScene]:
+    async with git_scene(shared_installation, tmp_path_factory.mktemp("git")) as found:
+        yield found
+
+
+async def place_with_topic(scene: GitScene) -> Place:
+    """Both branches have a commit that the other one has not."""
+    place = await Place.make(scene, protected=[])
+    git(place.remote, "update-ref", "refs/heads/topic", "refs/heads/main")
+    add_commit(place.remote, {"topic.txt": "t\n"}, branch="topic", message="Topic")
+    add_commit(place.remote, {"main.txt": "m\n"}, message="Main")
+    git(place.remote, "update-ref", "refs/tags/old", "refs/heads/main")
+    await scene.ready(place.repository)
+    return place
+
+
+def was_merged(place: Place, done: Any) -> None:
+    assert git(place.remote, "rev-list", "--merges", "main").split() == [done["commitSha"]]
+    assert git(place.remote, "rev-list", "--count", "main").strip() == "4"
+
+
+def was_picked(place: Place, done: Any) -> None:
+    subjects = git(place.remote, "log", "--format=%s", "main").splitlines()
+    assert subjects == ["Topic", "Main", "a commit"]
+    assert refs_of(place)["refs/heads/main"] == done["commitSha"]
+
+
+def was_reverted(place: Place, _done: Any) -> None:
+    subjects = git(place.remote, "log", "--format=%s", "main").splitlines()
+    assert subjects == ['Revert "Main"', "Main", "a commit"]
+
+
+def was_tagged(place: Place, done: Any) -> None:
+    assert git(place.remote, "cat-file", "-t", "v1").strip() == "tag"
+    assert git(place.remote, "rev-parse", "v1^{commit}").strip() == done["commitSha"]
+
+
+def was_deleted(place: Place, _done: Any) -> None:
+    assert "refs/tags/old" not in refs_of(place)
+
+
+ACTIONS: dict[str, tuple[dict[str, Any], Callable[[Place, Any], None]]] = {
+    "merge": ({"type": "merge", "branch": "main", "source": "topic"}, was_merged),
+    "cherry-pick": ({"type": "cherry-pick", "branch": "main", "commit": "topic"}, was_picked),
+    "revert": ({"type": "revert", "branch": "main", "commit": "main"}, was_reverted),
+    "tag": ({"type": "tag", "name": "v1", "message": "One"}, was_tagged),
+    "delete-tag": ({"type": "delete-tag", "name": "old"}, was_deleted),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "arrow"),
+    [*(("merge", arrow) for arrow in PUSHES), *((name, "pushed, and not heard") for name in ACTIONS)],
+)
+async def test_it_is_done_once_whenever_it_dies(
+    scene: GitScene, tmp_path: Path, name: str, arrow: str
+) -> None:
+    action, check = ACTIONS[name]
+    async with served(scene, tmp_path) as (_, service):
+        place = await place_with_topic(scene)
+        person = OperationPerson(scene)
+        with killing(scene, service, arrow) as killer:
+            begun = await person.begin(place, **action)
+            await _again(scene, service)
+            done = await person.ended(begun)
+        assert killer.done
+        assert (done["status"], done["changed"]) == ("succeeded", True), done
+        check(place, done)
+
+
+async def test_what_others_have_done_with_it_meanwhile_stays(scene: GitScene, tmp_path: Path) -> None:
+    """The merge has arrived, nobody has heard of it, and somebody has gone on from there."""
+
+    def go_on() -> None:
+        add_commit(place.remote, {"more.txt": "m\n"}, message="More")
+
+    async with served(scene, tmp_path) as (_, service):
+        place = await place_with_topic(scene)
+        person = OperationPerson(scene)
+        with killing(scene, service, "pushed, and not heard"):
+            begun = await person.begin(place, type="merge", branch="main", source="topic")
+            await _again(scene, service, go_on)
+            done = await person.ended(begun)
+        assert done["status"] == "succeeded"
+        assert git(place.remote, "rev-list", "--merges", "main").split() == [done["commitSha"]]
+        assert place.show("main", "%s") == "More"
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(3600)
+async def test_it_is_done_once_however_often_it_dies(scene: GitScene, tmp_path: Path) -> None:
+    """At moments of chance, as many as come."""
+    begun_at, kills = time.monotonic(), 0
+    names = list(ACTIONS)
+    async with served(scene, tmp_path) as (_, service):
+        person = OperationPerson(scene)
+        for number in range(60):
+            action, check = ACTIONS[names[number % len(names)]]
+            place = await place_with_topic(scene)
+            begun = await person.begin(place, **action)
+            ends = time.monotonic() + (number % 20) * 0.02
+            await eventually(partial(_later, ends), what="its moment has come")
+            if service.alive and service.pid is not None:
+                os.kill(service.pid, signal.SIGKILL)
+                kills += 1
+            await _again(scene, service)
+            done = await person.ended(begun, within=120)
+            assert done["status"] == "succeeded", done
+            check(place, done)
+    print(f"\noperations: 60 with {kills} SIGKILLs in {time.monotonic() - begun_at:.0f} s, each done once")
+
+
+async def _later(moment: float) -> bool:
+    return time.monotonic() >= moment
