@@ -40,7 +40,7 @@ async def test_from_added_to_forgotten(stack: Stack, tmp_path: Path) -> None:
         assert run("show", "app", "main:").stdout.split() == ["bücher.txt", "src/"]
         assert "* main" in run("branches", "app").stdout
         newest = add_commit(path, {"c": "c\n"})
-        assert "fetched" in run("fetch", "app").stdout
+        assert "it is here" in run("fetch", "app").stdout
         assert json.loads(run("log", "app", "--limit", "1", "--json").stdout)[0]["id"] == newest
         made = run("branch", "app", "next", "main~1").stdout
         assert made.startswith("branch next: ")
@@ -59,9 +59,10 @@ async def test_from_added_to_forgotten(stack: Stack, tmp_path: Path) -> None:
         assert "bytes freed" in run("cleanup", "app").stdout
         refused = stack.run("repo", "branch", "app", "topic")
         assert (refused.returncode, "topic already" in refused.stderr) == (1, True)
-        listed = run("operations", "app").stdout
-        assert "failed: ref_exists" in listed
-        assert "cherry-pick next" in listed
+        last, *_, first = json.loads(run("operations", "app", "--json").stdout)
+        assert (last["error"]["code"], first["operationType"]) == ("ref_exists", "fetch")
+        assert last["id"] in run("operations", "app").stdout
+        assert stack.run("repo", "operations", "app", "--cancel", last["id"]).returncode == 1
         unknown = stack.run("repo", "show", "app", "nowhere")
         assert (unknown.returncode, "no such branch" in unknown.stderr) == (1, True)
         token = tmp_path / "token"

@@ -146,6 +146,27 @@ async def test_whoever_waits_for_a_fetch_hears_that_it_was_cancelled(there: Oper
         assert (await asking)["code"] == "cancelled"
 
 
+async def test_an_operation_of_a_command_is_cancelled_as_others_are(there: OperationPerson) -> None:
+    """By the id that the gateway has given it."""
+    place = await fetched_place(there)
+    large_commit(place)
+    http = there.scene.http
+    with SlowRemote(there.scene.remote):
+        patience, http.clients.patience = http.clients.patience, 0.2
+        try:
+            path = f"/api/v1/repositories/{place.repository}/fetch"
+            answer = await http.post(path, headers=there.headers)
+        finally:
+            http.clients.patience = patience
+        assert answer.status_code == 202
+        command = f"/api/v1/operations/{answer.headers['X-Operation-ID']}"
+        cancelled = await http.post(f"{command}/cancel", headers=there.headers)
+        assert cancelled.status_code == 200, cancelled.text
+        [begun] = await there.listed(place)
+        assert begun["status"] == "cancelled"
+        assert (await http.post(f"{command}/cancel", headers=there.headers)).status_code == 409
+
+
 async def test_a_push_that_is_under_way_is_finished(there: OperationPerson) -> None:
     place = await fetched_place(there)
     with StuckRemote(there.scene.remote, "POST", "git-receive-pack", does_it=True) as remote:

@@ -72,11 +72,5 @@ class RepositoryApi:
         found: dict[str, Any] = self.http.post(f"/api/v1/repositories/{repository}/test").json()
         return found
 
-    def fetch(self, repository: str) -> dict[str, Any]:
-        path = f"/api/v1/repositories/{repository}"
-        wait_for(self.http, self.http.post(f"{path}/fetch"))
-        found: dict[str, Any] = self.http.get(path).json()
-        return found
-
     def delete(self, repository: str) -> None:
         wait_for(self.http, self.http.delete(f"/api/v1/repositories/{repository}"))

@@ -1,4 +1,4 @@
-"""`signalbox repo`: add, ls, show, log, diff, branches, test, fetch, rm."""
+"""`signalbox repo`: add, ls, show, log, diff, branches, test, rm."""
 
 import json
 import sys
@@ -187,14 +187,6 @@ def ask(name: Name, url: UrlOption = None) -> None:
     if not said["ok"]:
         raise fail(f"{said['reason']}: {said['detail']}")
     console.print(f"it answers: {said['branches']} branches, {said['defaultBranch']} is the first")
-
-
-@app.command()
-def fetch(name: Name, url: UrlOption = None) -> None:
-    """Fetch it now."""
-    with _open(url) as api:
-        found = api.fetch(api.find(name)["id"])
-    console.print(f"{found['name']} fetched at {_moment(found['fetchedAt'])}")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""`signalbox repo`: branch, tag, merge, revert, cherry-pick, cleanup, operations."""
+"""`signalbox repo`: fetch, branch, tag, merge, revert, cherry-pick, cleanup, operations."""
 
 import json
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from signalbox_cli.commands.common import JsonOption, UrlOption, console, fail, speaking_http
 from signalbox_cli.commands.repositories import Name
@@ -124,6 +124,12 @@ def cherry_pick(
 
 
 @app.command()
+def fetch(repository: Name, url: UrlOption = None, as_json: JsonOption = False) -> None:
+    """Fetch it now."""
+    _done(repository, {"type": "fetch"}, url, as_json=as_json)
+
+
+@app.command()
 def cleanup(repository: Name, url: UrlOption = None, as_json: JsonOption = False) -> None:
     """Pack what is kept of it here, and remove what nobody needs."""
     _done(repository, {"type": "cleanup"}, url, as_json=as_json)
@@ -143,7 +149,8 @@ def operations(
     if as_json:
         print(json.dumps(found, indent=2))
         return
-    table = Table("operation", "id", "status", "commit", "when", "took", box=None, header_style="dim")
+    whole = Column("id", no_wrap=True)  # it is what others are asked for with
+    table = Table("operation", whole, "status", "commit", "when", "took", box=None, header_style="dim")
     for each in found:
         took = f"{each['durationMs'] / 1000:.1f} s" if each["durationMs"] is not None else ""
         when = each["createdAt"][:19].replace("T", " ")
@@ -189,6 +196,8 @@ def _done(
 def _outcome(found: dict[str, Any]) -> str:
     if found["freedBytes"] is not None:
         return f"{found['freedBytes']} bytes freed"
+    if found["operationType"] == "fetch":
+        return f"it is here as it was there at {found['endedAt'][:19].replace('T', ' ')}"
     if not found["changed"]:
         return "it was so before"
     return str(found["commitSha"] or "done")
