@@ -14,6 +14,7 @@ from signalbox_common.bus.client import Envelope
 from signalbox_common.contracts import git as contract
 from signalbox_common.contracts.auth import GetGrant
 from signalbox_common.contracts.base import Command
+from signalbox_common.contracts.dataplane import DataRoute
 from signalbox_common.contracts.git import ChangeDelivery, Checkout, CheckoutState
 from signalbox_common.dataplane import DataClient
 from signalbox_common.keys import uuid7
@@ -105,7 +106,9 @@ class GitPerson:
 
     # -- deliveries ----------------------------------------------------------------------------------------
 
-    async def put(self, changes: bytes, sha256: str | None = None) -> str:
+    async def put(
+        self, changes: bytes, sha256: str | None = None, route: DataRoute = contract.PUT_CHANGES
+    ) -> str:
         digest = sha256 or hashlib.sha256(changes).hexdigest()
 
         async def body() -> AsyncIterator[bytes]:
@@ -114,7 +117,7 @@ class GitPerson:
 
         where = (await self.bus.query(contract.LocateGit(), grant=await self.grant())).value()
         async with DataClient(where.url, self.grant) as client:
-            answer = await client.write(contract.PUT_CHANGES, body, sha256=digest)
+            answer = await client.write(route, body, sha256=digest)
         assert contract.ChangeSetStored.model_validate_json(answer).size == len(changes)
         return digest
 
@@ -127,6 +130,27 @@ class GitPerson:
             )
         )
         return found
+
+    async def deliver_bundle(self, place: "Place", bundle: bytes, **more: Any) -> ChangeDelivery:
+        digest = await self.put(bundle, route=contract.PUT_BUNDLE)
+        base = more.pop("base", place.base)
+        given = {"message": "Keep them", "author": ALICE, "branch": "task/1", "bundle": digest} | more
+        found: ChangeDelivery = await self._send(
+            contract.Deliver.model_validate(given | {"repository": place.repository, "base": base})
+        )
+        return found
+
+    async def bundle_delivered(self, place: "Place", bundle: bytes, **more: Any) -> ChangeDelivery:
+        return await self.ended(await self.deliver_bundle(place, bundle, **more))
+
+    async def read(self, route: DataRoute, **names: str) -> bytes:
+        """From the data plane."""
+        where = (await self.bus.query(contract.LocateGit(), grant=await self.grant())).value()
+        found = bytearray()
+        async with DataClient(where.url, self.grant) as client:
+            async for piece in client.read(route, **names):
+                found += piece
+        return bytes(found)
 
     async def delivery(self, delivery: uuid.UUID) -> ChangeDelivery:
         query = contract.GetDelivery(delivery=delivery)

@@ -126,6 +126,11 @@ class PullRequestNotFound(NotFound):
     detail = "There is no such pull request."
 
 
+class DeliveryNotFound(NotFound):
+    code = "delivery_not_found"
+    detail = "There is no such delivery."
+
+
 class CredentialNotFound(NotFound):
     code = "credential_not_found"
     detail = "There is no such credential."

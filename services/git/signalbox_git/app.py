@@ -10,11 +10,14 @@ from signalbox_git.changes import ChangeFiles
 from signalbox_git.commits.quarantine import Person
 from signalbox_git.data.changes import ChangeRoutes
 from signalbox_git.data.contents import ContentRoutes
+from signalbox_git.data.diffs import DiffRoutes
+from signalbox_git.data.trees import TreeRoutes
 from signalbox_git.mirrors.mirrors import Mirrors
 from signalbox_git.remotes.access import Reach
 from signalbox_git.service.checkouts import Checkouts
 from signalbox_git.service.contents import Contents
 from signalbox_git.service.deliveries import Deliveries
+from signalbox_git.service.diffs import Diffs
 from signalbox_git.service.forges import Forges
 from signalbox_git.service.given_token import GivenToken
 from signalbox_git.service.host_credentials import HostCredentials
@@ -75,10 +78,12 @@ def build(settings: GitSettings) -> Service:
     handlers.register_operations(app.bus, Operations(app.database, app.work, app.space))
     ContentRoutes(contents).register(app.data)
     ChangeRoutes(deliveries, changes).register(app.data)
+    DiffRoutes(Diffs(app.database, mirrors, changes)).register(app.data)
     fetcher = Fetcher(app.database, mirrors, sources, clock=time.time)
     fetcher.register(app.work)
     uid = settings.sandbox_uid if os.geteuid() == 0 else None
     trees = Trees(settings.trees, TreeMaker(uid, settings.checkout_mb * _MIB))
+    TreeRoutes(app.database, trees).register(app.data)
     Preparer(app.database, mirrors, trees, sources, fetcher, freshness=settings.prepare_freshness).register(
         app.work
     )

@@ -1,4 +1,4 @@
-"""Change sets on the disk: under the digest of their bytes, apart for each project."""
+"""Change sets and bundles on the disk: under the digest of their bytes, apart for each project."""
 
 import asyncio
 import hashlib
@@ -13,7 +13,7 @@ from signalbox_common import changesets
 from signalbox_git import errors
 
 _DRAFT = ".draft-"
-_LARGEST = changesets.LARGEST + 64 * 1024 * 1024
+LARGEST = changesets.LARGEST + 64 * 1024 * 1024
 """With headers and the manifest."""
 _ABANDONED = 24 * 3600.0
 
@@ -33,13 +33,15 @@ class ChangeFiles:
     def path(self, project: uuid.UUID, sha256: str) -> Path:
         return self._root / str(project) / sha256
 
-    async def take(self, project: uuid.UUID, sha256: str, body: AsyncIterator[bytes]) -> Draft:
+    async def take(
+        self, project: uuid.UUID, sha256: str, body: AsyncIterator[bytes], largest: int = LARGEST
+    ) -> Draft:
         """Raises DigestMismatch and ChangesTooLarge; nothing stays of what is refused."""
         folder = self._root / str(project)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{_DRAFT}{uuid.uuid4().hex}"
         try:
-            return Draft(path, await _written(path, sha256, body))
+            return Draft(path, await _written(path, sha256, body, largest))
         except BaseException:
             path.unlink(missing_ok=True)
             raise
@@ -57,12 +59,12 @@ class ChangeFiles:
                     path.unlink()
 
 
-async def _written(path: Path, sha256: str, body: AsyncIterator[bytes]) -> int:
+async def _written(path: Path, sha256: str, body: AsyncIterator[bytes], largest: int) -> int:
     digest, size = hashlib.sha256(), 0
     with path.open("xb") as file:
         async for chunk in body:
             size += len(chunk)
-            if size > _LARGEST:
+            if size > largest:
                 raise errors.ChangesTooLarge
             digest.update(chunk)
             await asyncio.to_thread(file.write, chunk)

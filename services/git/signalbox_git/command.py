@@ -6,11 +6,13 @@ the caller names. Time, output and processes are bounded, and all that it has st
 
 import asyncio
 import os
+import resource
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from signalbox_common import background
 
@@ -117,8 +119,14 @@ class GitDirectory:
         within: float = WITHIN,
         most: int = LARGEST_ANSWER,
         hear: Callable[[bytes], None] | None = None,
+        into: IO[bytes] | None = None,
+        limits: Mapping[int, int] | None = None,
     ) -> bytes:
-        """What it says; `hear` is told of its progress. Raises GitFailed, TookTooLong and AnsweredTooMuch."""
+        """What it says, unless that goes into a file; `hear` is told of its progress.
+
+        `limits` are those of the operating system, for what may not end well. Raises GitFailed, TookTooLong
+        and AnsweredTooMuch.
+        """
         settings = (*_CONFIGURATION.items(), *config)
         options = [word for name, value in settings for word in ("-c", f"{name}={value}")]
         process = await asyncio.create_subprocess_exec(
@@ -130,12 +138,15 @@ class GitDirectory:
             cwd=in_folder or self.folder,
             env={**_ENVIRONMENT, **self.env, **(env or {})},
             stdin=asyncio.subprocess.DEVNULL if given == b"" else asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE if into is None else into,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
             pass_fds=self.inherits,
         )
         try:
+            for limit, most_of_it in (limits or {}).items():
+                with suppress(ProcessLookupError):
+                    resource.prlimit(process.pid, limit, (most_of_it, most_of_it))
             async with asyncio.timeout(within):
                 said, complaint = await _conversation(process, given, most, hear)
                 status = await process.wait()
@@ -160,12 +171,12 @@ async def _conversation(
     most: int,
     hear: Callable[[bytes], None] | None,
 ) -> tuple[bytes, bytes]:
-    if process.stdout is None or process.stderr is None:
-        raise TypeError("it was started without pipes")
+    if process.stderr is None:
+        raise TypeError("it was started without a pipe")
     giving = asyncio.create_task(_give(process.stdin, given)) if process.stdin is not None else None
     complaining = asyncio.create_task(_complaint(process.stderr, hear))
     try:
-        said = await _answer(process.stdout, most)
+        said = await _answer(process.stdout, most) if process.stdout is not None else b""
         if giving is not None:
             await giving
         return said, await complaining

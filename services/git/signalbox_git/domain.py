@@ -4,13 +4,14 @@ import hashlib
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
 from signalbox_common.contracts.git import (
     CheckoutState,
+    DeliveryPolicy,
     DeliveryState,
     Forge,
     PullRequestState,
@@ -50,6 +51,11 @@ class Repository:
     """The branch that the remote begins with, as it says."""
     api_url: str | None = None
     """Of its forge, where somebody has said it."""
+    policy: DeliveryPolicy = field(default_factory=DeliveryPolicy)
+    signing_key: uuid.UUID | None = None
+    """Under which name it is kept."""
+    signed_by: str | None = None
+    """Its public half."""
 
     @property
     def main_branch(self) -> str | None:
@@ -167,8 +173,9 @@ class Delivery:
     run: uuid.UUID | None
     ordinal: int
     wanted: Mapping[str, Any]
-    """Message, people, branch and what is allowed, as it was asked for."""
+    """Message, people, branch and what is allowed, as it was asked for, and the policy as it was then."""
     changes: str
+    """The digest of its change set, or of its bundle."""
     base: str
     created_by: uuid.UUID
     created_at: datetime
@@ -186,6 +193,13 @@ class Delivery:
     findings: tuple[Mapping[str, Any], ...] = ()
     error: Mapping[str, Any] | None = None
     version: int = 1
+    bundled: bool = False
+    """Whether its commits are kept as they come."""
+
+    @property
+    def policy(self) -> DeliveryPolicy:
+        """That of its repository when it was asked for."""
+        return DeliveryPolicy.model_validate(self.wanted.get("policy") or {})
 
     @property
     def final(self) -> bool:

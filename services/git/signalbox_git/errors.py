@@ -152,3 +152,24 @@ class ChangesTooLarge(Invalid):
 class DigestMismatch(Invalid):
     code = "digest_mismatch"
     detail = "The digest of the body is another one than the address says."
+
+
+class BadBundle(Invalid):
+    code = "bad_bundle"
+    detail = "This is no bundle of commits."
+
+
+class BadSigningKey(Invalid):
+    code = "bad_signing_key"
+    detail = "Commits are signed with an ed25519 key of ssh that has no passphrase."
+    errors = (FieldError(field="signingKey", message="is no such key", code="bad_signing_key"),)
+
+
+class DeliveryUnderWay(Conflict):
+    code = "delivery_under_way"
+    detail = "The delivery goes on: it is tried again by itself."
+
+
+class AlreadyDelivered(Conflict):
+    code = "already_delivered"
+    detail = "There is nothing to try again: it has ended as it should."

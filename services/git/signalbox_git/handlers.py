@@ -51,6 +51,8 @@ def register(
     bus.on_command(contract.Deliver)(deliveries.deliver)
     bus.on_query(contract.GetDelivery)(deliveries.get)
     bus.on_query(contract.ListDeliveries)(deliveries.page)
+    bus.on_query(contract.FindDelivery)(deliveries.place)
+    bus.on_command(contract.RetryDelivery)(deliveries.retry)
     bus.on_command(contract.OpenPullRequest)(pull_requests.open)
     bus.on_command(contract.UpdatePullRequest)(pull_requests.update)
     bus.on_command(contract.ClosePullRequest)(pull_requests.close)

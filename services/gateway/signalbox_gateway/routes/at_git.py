@@ -64,6 +64,14 @@ AtPullRequest = Annotated[
 ]
 """Below `/pull-requests/{pull_request_id}`."""
 
+AtDelivery = Annotated[
+    Sender,
+    _in_project_of(
+        "delivery_id", lambda found: contract.FindDelivery(delivery=found), errors.DeliveryNotFound
+    ),
+]
+"""Below `/deliveries/{delivery_id}`."""
+
 AtGitCredential = Annotated[
     Sender,
     _in_project_of(

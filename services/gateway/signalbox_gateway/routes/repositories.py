@@ -30,6 +30,8 @@ class NewRepository(GitBody):
     """Commands that a run begins with."""
     protected: contract.BranchPatterns | None = None
     """Branches that nothing is delivered to; by default the default branch."""
+    policy: contract.DeliveryPolicy | None = None
+    signing_key: contract.SigningKey | None = None
 
     def asked(self) -> contract.AddRepository:
         return contract.AddRepository(
@@ -41,6 +43,8 @@ class NewRepository(GitBody):
             credential=self.credential,
             setup=self.setup,
             protected=self.protected,
+            policy=self.policy,
+            signing_key=self.signing_key,
         )
 
 
@@ -64,6 +68,10 @@ class RepositoryChange(GitBody):
     """Whether the next key that its host shows counts, as the first one did."""
     setup: contract.SetupCommands | None = None
     protected: contract.BranchPatterns | None = None
+    policy: contract.DeliveryPolicy | None = None
+    """In place of the one before, as a whole."""
+    signing_key: contract.SigningKey | None = None
+    remove_signing_key: bool = False
 
 
 @routes.on("POST", "/repositories", contract.AddRepository, status=201)
@@ -131,6 +139,9 @@ async def update_repository(here: AtRepository, repository_id: uuid.UUID, body: 
             forget_host_keys=body.forget_host_keys,
             setup=body.setup,
             protected=body.protected,
+            policy=body.policy,
+            signing_key=body.signing_key,
+            remove_signing_key=body.remove_signing_key,
         )
     )
 

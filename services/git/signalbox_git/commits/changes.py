@@ -1,7 +1,7 @@
 """What of a change set git would take, and what a forge does with it."""
 
-from collections.abc import Iterator
-from typing import IO
+from collections.abc import Iterator, Sequence
+from typing import IO, Any, Protocol
 
 from signalbox_common.changesets import ChangeSet, ChangesRefused
 
@@ -12,6 +12,11 @@ _IGNORED_BY_HFS = dict.fromkeys(
 )
 """Code points that some file systems see no difference by."""
 _GIT = frozenset((b".git", b"git~1"))
+
+
+class _Entries(Protocol):
+    @property
+    def entries(self) -> Sequence[tuple[bytes, Any]]: ...
 
 
 def read(file: IO[bytes]) -> ChangeSet:
@@ -34,5 +39,5 @@ def _is_git(part: bytes) -> bool:
     return plain in _GIT or seen.encode("utf-8", "surrogateescape") in _GIT
 
 
-def workflow_files(changes: ChangeSet) -> Iterator[bytes]:
+def workflow_files(changes: _Entries) -> Iterator[bytes]:
     return (path for path, _ in changes.entries if path.lower().startswith(WORKFLOWS))

@@ -31,13 +31,15 @@ class Authorship:
     committer: Person
     moment: datetime
     message: str
+    written_at: str | None = None
+    """As git has it, where its author wrote it at another moment."""
 
     def environment(self) -> Mapping[str, str]:
         moment = f"{int(self.moment.timestamp())} +0000"
         return {
             "GIT_AUTHOR_NAME": _plain(self.author.name),
             "GIT_AUTHOR_EMAIL": _plain(self.author.email),
-            "GIT_AUTHOR_DATE": moment,
+            "GIT_AUTHOR_DATE": self.written_at or moment,
             "GIT_COMMITTER_NAME": _plain(self.committer.name),
             "GIT_COMMITTER_EMAIL": _plain(self.committer.email),
             "GIT_COMMITTER_DATE": moment,
@@ -58,7 +60,7 @@ class Quarantine:
 
     @property
     def git(self) -> GitDirectory:
-        """For what is made without a change set."""
+        """For what is made without a change set; with all that the mirror has."""
         return self._git
 
     @staticmethod
@@ -77,11 +79,7 @@ class Quarantine:
 
         Raises ChangesRefused.
         """
-        blobs = await self._blobs(changes)
-        await self._git.run("read-tree", base)
-        await self._git.run("update-index", "-z", "--index-info", given=_index_lines(changes, blobs))
-        await self._check_index(changes, blobs)
-        tree = await self._git.line("write-tree")
+        tree = await self.tree(base, changes)
         if tree == await self._git.line("rev-parse", "--verify", f"{base}^{{tree}}"):
             return None
         message = authorship.message.replace("\0", "").encode("utf-8", "replace")
@@ -89,6 +87,14 @@ class Quarantine:
             "commit-tree", tree, "-p", base, "-F", "-", given=message, env=authorship.environment()
         )
         return made.decode("ascii").strip()
+
+    async def tree(self, base: str, changes: ChangeSet) -> str:
+        """That of a commit with the changes; raises ChangesRefused."""
+        blobs = await self._blobs(changes)
+        await self._git.run("read-tree", base)
+        await self._git.run("update-index", "-z", "--index-info", given=_index_lines(changes, blobs))
+        await self._check_index(changes, blobs)
+        return await self._git.line("write-tree")
 
     async def _check_index(self, changes: ChangeSet, blobs: Mapping[bytes, str]) -> None:
         """git leaves out what it does not take, and says nothing of it."""

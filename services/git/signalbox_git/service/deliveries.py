@@ -1,4 +1,4 @@
-"""Deliveries: change sets stored, deliveries asked for and looked at."""
+"""Deliveries: change sets and bundles stored, deliveries asked for and looked at."""
 
 import asyncio
 import uuid
@@ -7,6 +7,7 @@ from signalbox_common.bus import Call
 from signalbox_common.changesets import ChangesRefused
 from signalbox_common.contracts import git as contract
 from signalbox_common.contracts.base import FieldError
+from signalbox_common.contracts.git import DeliveryState
 from signalbox_common.contracts.roles import ProjectRole
 from signalbox_common.db import Database, Transaction
 from signalbox_common.errors import Invalid
@@ -16,14 +17,16 @@ from signalbox_common.space import DiskSpace
 from signalbox_common.work import Worker
 from signalbox_git import errors
 from signalbox_git.changes import ChangeFiles, Draft
+from signalbox_git.commits import bundles
 from signalbox_git.commits import changes as reading
 from signalbox_git.domain import Delivery
 from signalbox_git.replies import delivery_reply, tell_of_delivery
 from signalbox_git.service.intents import admitted
-from signalbox_git.store import changes, deliveries
+from signalbox_git.store import changes, deliveries, repositories
 
 DELIVER = "deliver"
 """The work of one delivery; its key is the id."""
+_CAME_TO_NOTHING = frozenset({DeliveryState.REFUSED, DeliveryState.STOPPED, DeliveryState.FAILED})
 
 
 class Deliveries:
@@ -33,27 +36,29 @@ class Deliveries:
         self._files = files
         self._space = space
 
-    async def store(self, project: uuid.UUID, sha256: str, draft: Draft) -> None:
-        """Under its name, once it is known to be a change set; raises BadChanges."""
+    async def store(self, project: uuid.UUID, sha256: str, draft: Draft, *, bundled: bool = False) -> None:
+        """Under its name, once it is known to be a change set, or to begin as a bundle; raises BadChanges."""
         try:
-            await asyncio.to_thread(_check, draft)
+            await asyncio.to_thread(_check_bundle if bundled else _check, draft)
         except ChangesRefused as error:
             draft.path.unlink(missing_ok=True)
             raise bad_changes(error) from error
         async with self._database.transaction() as transaction:
             await changes.lock(transaction, project, sha256)
             self._files.keep(draft, project, sha256)
-            await changes.add(transaction, project, sha256, draft.size)
+            await changes.add(transaction, project, sha256, draft.size, bundled=bundled)
 
-    async def stored(self, project: uuid.UUID, sha256: str) -> int | None:
+    async def stored(self, project: uuid.UUID, sha256: str, *, bundled: bool = False) -> int | None:
         """Its size, where it is there: as if it had come now."""
         async with self._database.transaction() as transaction:
             await changes.lock(transaction, project, sha256)
-            size = await changes.size(transaction.connection, project, sha256)
-            if size is None or not self._files.path(project, sha256).exists():
+            there = await changes.find(transaction.connection, project, sha256)
+            if there is None or there.bundled != bundled:
                 return None
-            await changes.add(transaction, project, sha256, size)
-            return size
+            if not self._files.path(project, sha256).exists():
+                return None
+            await changes.add(transaction, project, sha256, there.size)
+            return there.size
 
     async def deliver(self, call: Call, command: contract.Deliver) -> contract.ChangeDelivery:
         """Answered at the intent."""
@@ -62,18 +67,21 @@ class Deliveries:
         role = call.principal.project_role
         if command.findings == "allow" and (role is None or not role.includes(ProjectRole.MAINTAINER)):
             raise errors.MaintainerNeeded
-        if not await changes.hold(transaction, project, command.changes):
+        digest, bundled = command.bundle or str(command.changes), command.bundle is not None
+        if not await changes.hold(transaction, project, digest, bundled=bundled):
             raise errors.ChangesNotFound
         expected = await self._expected(transaction, project, command)
-        known = {"run", "ordinal", "repository", "base", "changes"}
+        known = {"run", "ordinal", "repository", "base", "changes", "bundle"}
+        wanted = command.model_dump(mode="json", exclude=known) | {"expected": expected}
         found = Delivery(
             id=uuid7(),
             project_id=project,
             repository_id=command.repository,
             run=command.run,
             ordinal=command.ordinal,
-            wanted=command.model_dump(mode="json", exclude=known) | {"expected": expected},
-            changes=command.changes,
+            wanted=wanted | await _as_it_is_now(transaction, project, command.repository),
+            changes=digest,
+            bundled=bundled,
             base=command.base,
             branch=command.branch,
             expected=expected,
@@ -110,6 +118,31 @@ class Deliveries:
             raise errors.DeliveryNotFound
         return delivery_reply(found)
 
+    async def place(self, _call: Call, query: contract.FindDelivery) -> contract.DeliveryPlace:
+        async with self._database.reading() as connection:
+            project = await deliveries.place(connection, query.delivery)
+        if project is None:
+            raise errors.DeliveryNotFound
+        return contract.DeliveryPlace(project=project)
+
+    async def retry(self, call: Call, command: contract.RetryDelivery) -> contract.ChangeDelivery:
+        """By somebody's hand: it belongs to no run any more."""
+        before = await deliveries.lock(call.transaction, call.principal.project(), command.delivery)
+        if before is None:
+            raise errors.DeliveryNotFound
+        if not before.final:
+            raise errors.DeliveryUnderWay
+        if before.state not in _CAME_TO_NOTHING:
+            raise errors.AlreadyDelivered
+        rules = {name: getattr(command, name) for name in ("workflow_files", "findings")}
+        asked = {name: value for name, value in rules.items() if value is not None}
+        again = contract.Deliver.model_validate(
+            {**before.wanted, **asked}
+            | {"repository": before.repository_id, "base": before.base}
+            | {"bundle" if before.bundled else "changes": before.changes}
+        )
+        return await self.deliver(call, again)
+
     async def page(self, call: Call, query: contract.ListDeliveries) -> contract.DeliveryPage:
         async with self._database.reading() as connection:
             found = await deliveries.page(
@@ -124,6 +157,22 @@ class Deliveries:
         return contract.DeliveryPage(items=items, next_cursor=cursor)
 
 
+async def _as_it_is_now(
+    transaction: Transaction, project: uuid.UUID, repository: uuid.UUID
+) -> dict[str, object]:
+    """What counts for this delivery from then on, however the repository is changed."""
+    found = await repositories.get(transaction.connection, project, repository)
+    if found is None:
+        raise errors.RepositoryNotFound
+    key = str(found.signing_key) if found.signing_key is not None else None
+    return {"policy": found.policy.model_dump(mode="json"), "signing_key": key}
+
+
+def _check_bundle(draft: Draft) -> None:
+    with draft.path.open("rb") as file:
+        bundles.read_head(file)
+
+
 def _check(draft: Draft) -> None:
     with draft.path.open("rb") as file:
         reading.read(file).check_contents()
@@ -134,5 +183,9 @@ def bad_changes(error: ChangesRefused) -> Invalid:
         FieldError(field=path.decode("utf-8", "replace"), message=str(error), code=error.code)
         for path in error.paths
     )
-    kind = errors.ChangesTooLarge if error.code == errors.ChangesTooLarge.code else errors.BadChanges
+    kinds: dict[str, type[Invalid]] = {
+        errors.ChangesTooLarge.code: errors.ChangesTooLarge,
+        errors.BadBundle.code: errors.BadBundle,
+    }
+    kind = kinds.get(error.code, errors.BadChanges)
     return kind(str(error), errors=fields)

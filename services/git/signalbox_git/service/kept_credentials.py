@@ -4,6 +4,7 @@ import hmac
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 
 from pydantic import SecretStr
@@ -13,9 +14,17 @@ from signalbox_common.contracts import git as contract
 from signalbox_common.db import Database, Transaction
 from signalbox_common.keys import derive, uuid7
 from signalbox_common.secrets import SecretStore
+from signalbox_git import errors
+from signalbox_git.commits.signing import NoSigningKey, SigningKey
 from signalbox_git.remotes.credentials import Credential
 from signalbox_git.replies import secret_name
 from signalbox_git.store import repositories
+
+
+@dataclass(frozen=True)
+class KeptKey:
+    id: uuid.UUID
+    public: str
 
 
 class KeptCredentials:
@@ -35,6 +44,23 @@ class KeptCredentials:
             return
         async with self.held(given) as credential:
             yield call, credential
+
+    @asynccontextmanager
+    async def stored_with_key(
+        self, call: Call, given: Credential | None, key: SecretStr | None
+    ) -> AsyncIterator[tuple[Call, uuid.UUID | None, KeptKey | None]]:
+        """The same, and a key that commits are signed with; raises BadSigningKey."""
+        signing = Credential(private_key=revealed(key)) if key is not None else None
+        try:
+            public = SigningKey.read(str(signing.private_key)).public if signing is not None else None
+        except NoSigningKey:
+            raise errors.BadSigningKey from None
+        async with (
+            self.stored(call, given) as (one, credential),
+            self.stored(one, signing) as (both, identifier),
+        ):
+            known = KeptKey(identifier, public) if identifier is not None and public is not None else None
+            yield both, credential, known
 
     @asynccontextmanager
     async def held(self, given: Credential) -> AsyncIterator[uuid.UUID]:

@@ -10,6 +10,7 @@ from signalbox_common.bus import Call
 from signalbox_common.contracts import git as contract
 from signalbox_common.contracts.base import Empty
 from signalbox_common.contracts.git import RepositoryStatus
+from signalbox_common.contracts.roles import ProjectRole
 from signalbox_common.db import Database, Transaction
 from signalbox_common.keys import uuid7
 from signalbox_common.outcomes import Deferred, Outcome
@@ -19,7 +20,7 @@ from signalbox_git import errors
 from signalbox_git.domain import Repository, forge_of
 from signalbox_git.replies import repository_reply, tell, tell_of_repository
 from signalbox_git.service.forges import host_of
-from signalbox_git.service.kept_credentials import KeptCredentials, credential_of
+from signalbox_git.service.kept_credentials import KeptCredentials, KeptKey, credential_of
 from signalbox_git.service.operations import begin
 from signalbox_git.store import host_credentials, projects, repositories
 
@@ -36,10 +37,12 @@ class Repositories:
     # -- made and changed --------------------------------------------------------------------------------
 
     async def add(self, call: Call, ask: contract.AddRepository) -> Outcome[contract.Repository]:
-        async with self._kept.stored(call, credential_of(ask.credential)) as (stored, credential):
+        _check_policy(call, ask.policy, contract.DeliveryPolicy())
+        given = credential_of(ask.credential)
+        async with self._kept.stored_with_key(call, given, ask.signing_key) as (stored, credential, key):
 
             async def work(transaction: Transaction) -> contract.Repository:
-                return repository_reply(await self._add(stored, transaction, ask, credential))
+                return repository_reply(await self._add(stored, transaction, ask, credential, key))
 
             return await stored.once(work)
 
@@ -49,6 +52,7 @@ class Repositories:
         transaction: Transaction,
         ask: contract.AddRepository,
         credential: uuid.UUID | None,
+        key: KeptKey | None,
     ) -> Repository:
         project = call.principal.project()
         now, is_deleted = await projects.moment(transaction, project)
@@ -68,6 +72,9 @@ class Repositories:
             credential=credential,
             setup=ask.setup,
             protected=ask.protected,
+            policy=ask.policy or contract.DeliveryPolicy(),
+            signing_key=key.id if key is not None else None,
+            signed_by=key.public if key is not None else None,
             created_by=call.principal.user_id,
             created_at=now,
             updated_at=now,
@@ -83,10 +90,11 @@ class Repositories:
         return found
 
     async def update(self, call: Call, ask: contract.UpdateRepository) -> Outcome[contract.Repository]:
-        async with self._kept.stored(call, credential_of(ask.credential)) as (stored, credential):
+        given = credential_of(ask.credential)
+        async with self._kept.stored_with_key(call, given, ask.signing_key) as (stored, credential, key):
 
             async def work(transaction: Transaction) -> contract.Repository:
-                return repository_reply(await self._update(stored, transaction, ask, credential))
+                return repository_reply(await self._update(stored, transaction, ask, credential, key))
 
             return await stored.once(work)
 
@@ -96,6 +104,7 @@ class Repositories:
         transaction: Transaction,
         ask: contract.UpdateRepository,
         credential: uuid.UUID | None,
+        key: KeptKey | None,
     ) -> Repository:
         project = call.principal.project()
         now, _ = await projects.moment(transaction, project)
@@ -104,7 +113,11 @@ class Repositories:
         found = await repositories.lock(transaction, project, ask.repository)
         if found is None:
             raise errors.RepositoryNotFound
+        _check_policy(call, ask.policy, found.policy)
         changed = replace(found, **_named(ask))
+        if key is not None or ask.remove_signing_key:
+            signed_by = key.public if key is not None else None
+            changed = replace(changed, signing_key=key.id if key is not None else None, signed_by=signed_by)
         _check_key(ask.credential, remote_urls.parse(changed.url))
         if credential is not None or ask.remove_credential:
             changed = replace(changed, credential=credential)
@@ -124,6 +137,8 @@ class Repositories:
         tell_of_repository(transaction, changed)
         if found.credential not in (None, changed.credential):
             self._kept.delete_after(transaction, found.credential)
+        if found.signing_key not in (None, changed.signing_key):
+            self._kept.delete_after(transaction, found.signing_key)
         return changed
 
     async def delete(self, call: Call, command: contract.DeleteRepository) -> Empty:
@@ -133,9 +148,12 @@ class Repositories:
         if found is None:
             raise errors.RepositoryNotFound
         now, _ = await projects.moment(call.transaction, project)
-        await repositories.save(call.transaction, replace(found, deleted_at=now, credential=None))
+        await repositories.save(
+            call.transaction, replace(found, deleted_at=now, credential=None, signing_key=None)
+        )
         tell(call.transaction, project, contract.RepositoryDeleted(repository=found.id))
         self._kept.delete_after(call.transaction, found.credential)
+        self._kept.delete_after(call.transaction, found.signing_key)
         return Empty()
 
     async def fetch(self, call: Call, command: contract.FetchRepository) -> Deferred:
@@ -183,9 +201,19 @@ class Repositories:
 
 def _named(ask: contract.UpdateRepository) -> Mapping[str, Any]:
     """What is said of the record itself."""
-    names = ("name", "url", "forge", "default_branch", "setup", "protected", "api_url")
+    names = ("name", "url", "forge", "default_branch", "setup", "protected", "api_url", "policy")
     found = {name: getattr(ask, name) for name in names if getattr(ask, name) is not None}
     return found | ({"status": RepositoryStatus.PENDING} if "url" in found else {})
+
+
+def _check_policy(
+    call: Call, policy: contract.DeliveryPolicy | None, before: contract.DeliveryPolicy
+) -> None:
+    """Else whoever may not let out what was found would change the policy."""
+    role = call.principal.project_role
+    is_maintainer = role is not None and role.includes(ProjectRole.MAINTAINER)
+    if policy is not None and policy.lets_out_more(before) and not is_maintainer:
+        raise errors.MaintainerNeeded
 
 
 def _name_of(url: remote_urls.RemoteUrl) -> str:

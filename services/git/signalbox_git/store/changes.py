@@ -1,6 +1,7 @@
-"""Which change sets there are."""
+"""Which change sets and bundles there are: a digest stands for one of them."""
 
 import uuid
+from dataclasses import dataclass
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -8,12 +9,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from signalbox_common.db import Transaction
 
 _ADD = text(
-    "insert into git.changes (project_id, sha256, size, stored_at) "
-    "values (:project, :sha256, :size, git.clock()) "
+    "insert into git.changes (project_id, sha256, size, stored_at, bundled) "
+    "values (:project, :sha256, :size, git.clock(), :bundled) "
     "on conflict (project_id, sha256) do update set stored_at = excluded.stored_at"
 )
-_SIZE = text("select size from git.changes where project_id = :project and sha256 = :sha256")
-_HOLD = text("select size from git.changes where project_id = :project and sha256 = :sha256 for key share")
+_FIND = text("select size, bundled from git.changes where project_id = :project and sha256 = :sha256")
+_HOLD = text(
+    "select size from git.changes where project_id = :project and sha256 = :sha256 and bundled = :bundled "
+    "for key share"
+)
 _OLD = text(
     """
     delete from git.changes where stored_at < git.clock() - :hours * interval '1 hour'
@@ -34,21 +38,29 @@ async def lock(transaction: Transaction, project: uuid.UUID, sha256: str) -> Non
     await transaction.connection.execute(_LOCK, {"name": f"changes/{project}/{sha256}"})
 
 
-async def add(transaction: Transaction, project: uuid.UUID, sha256: str, size: int) -> None:
+@dataclass(frozen=True)
+class StoredChanges:
+    size: int
+    bundled: bool
+    """Whether it is a bundle."""
+
+
+async def add(
+    transaction: Transaction, project: uuid.UUID, sha256: str, size: int, *, bundled: bool = False
+) -> None:
     """There already, it is as if it had come now."""
-    values = {"project": project, "sha256": sha256, "size": size}
+    values = {"project": project, "sha256": sha256, "size": size, "bundled": bundled}
     await transaction.connection.execute(_ADD, values)
 
 
-async def size(connection: AsyncConnection, project: uuid.UUID, sha256: str) -> int | None:
-    """None where there is none."""
-    found: int | None = (await connection.execute(_SIZE, {"project": project, "sha256": sha256})).scalar()
-    return found
+async def find(connection: AsyncConnection, project: uuid.UUID, sha256: str) -> StoredChanges | None:
+    row = (await connection.execute(_FIND, {"project": project, "sha256": sha256})).first()
+    return StoredChanges(row.size, row.bundled) if row is not None else None
 
 
-async def hold(transaction: Transaction, project: uuid.UUID, sha256: str) -> bool:
+async def hold(transaction: Transaction, project: uuid.UUID, sha256: str, *, bundled: bool = False) -> bool:
     """Whether it is there, to the end of the transaction."""
-    values = {"project": project, "sha256": sha256}
+    values = {"project": project, "sha256": sha256, "bundled": bundled}
     return (await transaction.connection.execute(_HOLD, values)).first() is not None
 
 

@@ -48,6 +48,7 @@ _WAS_PUSHED = text(
     "and repository_id = :repository and branch = :branch and commit = :commit "
     "and state in ('pushed', 'opened'))"
 )
+_PLACE = text("select project_id from git.change_deliveries where id = :id")
 _FORGET = text("delete from git.change_deliveries where created_at < git.clock() - :days * interval '1 day'")
 
 
@@ -98,6 +99,12 @@ async def page(
 ) -> list[Delivery]:
     values = {"project": project, "limit": limit, "before": before, "repository": repository}
     return [found for row in await connection.execute(_PAGE, values) if (found := _one(row)) is not None]
+
+
+async def place(connection: AsyncConnection, delivery: uuid.UUID) -> uuid.UUID | None:
+    """Its project, whichever that is."""
+    found: uuid.UUID | None = (await connection.execute(_PLACE, {"id": delivery})).scalar()
+    return found
 
 
 async def was_pushed(

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from signalbox_common.contracts.git import Forge, RepositoryStatus
+from signalbox_common.contracts.git import DeliveryPolicy, Forge, RepositoryStatus
 from signalbox_common.db import Transaction
 from signalbox_git.domain import Repository
 
@@ -18,7 +18,7 @@ _FIXED = frozenset({"id", "project_id", "created_by", "created_at"})
 
 
 def _value(name: str) -> str:
-    return f"cast(:{name} as jsonb)" if name in ("setup", "protected") else f":{name}"
+    return f"cast(:{name} as jsonb)" if name in ("setup", "protected", "policy") else f":{name}"
 
 
 _SELECT = f"select {', '.join(_COLUMNS)} from git.repositories"  # noqa: S608 - names of ours
@@ -50,11 +50,12 @@ _WITH_CREDENTIALS = text(
     f"{_SELECT} where project_id = :project and credential is not null and deleted_at is null"
 )
 _REFERS = text(
-    "select exists (select from git.repositories where credential = :credential) "
+    "select exists (select from git.repositories where :credential in (credential, signing_key)) "
     "or exists (select from git.host_credentials where credential = :credential)"
 )
 _CREDENTIALS = text(
     "select credential from git.repositories where credential is not null "
+    "union select signing_key from git.repositories where signing_key is not null "
     "union select credential from git.host_credentials"
 )
 _FORGET = text(
@@ -68,7 +69,8 @@ _FORGET = text(
 def _row_of(found: Repository) -> dict[str, Any]:
     values = {name: getattr(found, name) for name in _COLUMNS}
     protected = json.dumps(list(found.protected)) if found.protected is not None else None
-    return values | {"setup": json.dumps(list(found.setup)), "protected": protected}
+    policy = found.policy.model_dump_json()
+    return values | {"setup": json.dumps(list(found.setup)), "protected": protected, "policy": policy}
 
 
 def _one(row: Row[Any] | None) -> Repository | None:
@@ -80,6 +82,7 @@ def _one(row: Row[Any] | None) -> Repository | None:
         "status": RepositoryStatus(row.status),
         "setup": tuple(row.setup),
         "protected": tuple(row.protected) if row.protected is not None else None,
+        "policy": DeliveryPolicy.model_validate(row.policy or {}),
     }
     return Repository(**values)
 

@@ -88,6 +88,18 @@ class Trees:
     def unlink(self, project: uuid.UUID, checkout: uuid.UUID) -> None:
         (self._root / str(project) / _CHECKOUTS / str(checkout)).unlink(missing_ok=True)
 
+    @contextmanager
+    def held(self, project: uuid.UUID, checkout: uuid.UUID) -> Iterator[Path | None]:
+        """The folder of its tree, which stays as long as somebody is in here; None where it is gone."""
+        link = self._root / str(project) / _CHECKOUTS / str(checkout)
+        try:
+            folder = link.parent / link.readlink()
+        except OSError:
+            yield None
+            return
+        with _held(folder) as there:
+            yield there
+
     # -- what nobody has any more ------------------------------------------------------------------------
 
     def all(self) -> list[tuple[uuid.UUID, str]]:

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from signalbox_common.changesets import ChangesRefused
 from signalbox_common.contracts.git import DeliveryState, Finding
@@ -16,7 +15,8 @@ from signalbox_git import errors
 from signalbox_git.changes import ChangeFiles
 from signalbox_git.command import AnsweredTooMuch, TookTooLong
 from signalbox_git.commits import changes as reading
-from signalbox_git.commits import findings
+from signalbox_git.commits import findings, messages
+from signalbox_git.commits.moving import ManyCommits, Movable, OneCommit
 from signalbox_git.commits.quarantine import Authorship, Person, Quarantine
 from signalbox_git.domain import Delivery
 from signalbox_git.forges.base import ForgeRefused
@@ -27,9 +27,12 @@ from signalbox_git.service.deliveries import DELIVER
 from signalbox_git.service.forges import Forges
 from signalbox_git.service.sources import Sources
 from signalbox_git.store import deliveries, projects, repositories
+from signalbox_git.work.admission import admitted
 from signalbox_git.work.delivery_journal import CannotDeliver, Scene, end, failed, place_of, write
+from signalbox_git.work.kept_commits import KeptCommits
 from signalbox_git.work.opener import Opener, away, may_pass
 from signalbox_git.work.pusher import Pusher
+from signalbox_git.work.signatures import Signatures
 
 PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0, 90.0, 120.0, 240.0)
 """Seconds before a remote that is away is tried again: ten minutes together."""
@@ -56,6 +59,8 @@ class Deliverer:
         self._forges = forges
         self._pusher = Pusher(mirrors, clock=clock)
         self._opener = opener
+        self._kept = KeptCommits(sources, files)
+        self._signatures = Signatures(database, sources)
         self._committer = committer
         self._clock = clock
 
@@ -77,7 +82,7 @@ class Deliverer:
                 if found.state is DeliveryState.PENDING or not await self._is_here(scene, found):
                     found = await self._commit(scene, _as_asked(found))
                 async with self._with_base(scene, found) as mirror:
-                    found = await self._pusher.push(scene, mirror, found, self._authorship(found))
+                    found = await self._pusher.push(scene, mirror, found, self._movable(scene, found))
             if found.opens:
                 await self._opener.open(scene, found)
         except CannotDeliver as reason:
@@ -117,8 +122,11 @@ class Deliverer:
             path = self._files.path(found.project_id, found.changes)
             tree_size = await _tree_size(mirror, found.base)
             try:
-                noticed = await self._look(path, found, tree_size)
-                commit = await self._made(mirror, path, found)
+                if found.bundled:
+                    commit, noticed = await self._kept.made(mirror, found, tree_size)
+                else:
+                    noticed = await self._look(path, found, tree_size)
+                    commit = await self._made(scene, mirror, path, found)
             except ChangesRefused as error:
                 raise CannotDeliver(DeliveryState.REFUSED, error.code, str(error)) from error
             if commit is None:
@@ -148,43 +156,35 @@ class Deliverer:
         def look() -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
             with path.open("rb") as file:
                 changes = reading.read(file)
-                return findings.workflows(changes), findings.look(changes, stored, tree_size)
+                largest = found.policy.largest_file * findings.MIB
+                others = findings.look(changes, stored, tree_size, largest=largest)
+                return findings.workflows(changes), others
 
         of_workflows, others = await asyncio.to_thread(look)
-        if of_workflows and found.wanted["workflow_files"] != "allow":
-            raise CannotDeliver(
-                DeliveryState.REFUSED,
-                "workflow_files",
-                "The changes are about files that a forge runs with rights of its own.",
-                found=of_workflows,
-            )
-        if others and found.wanted["findings"] != "allow":
-            raise CannotDeliver(
-                DeliveryState.REFUSED,
-                "findings",
-                "Somebody should look at this before it leaves.",
-                found=others,
-            )
-        return (*of_workflows, *others)
+        return admitted(found, of_workflows, others)
 
-    async def _made(self, mirror: Mirror, path: Path, found: Delivery) -> str | None:
+    async def _made(self, scene: Scene, mirror: Mirror, path: Path, found: Delivery) -> str | None:
         mirror.making.mkdir(exist_ok=True)
         async with Quarantine.beside(mirror.git.folder, mirror.making) as quarantine:
             with path.open("rb") as file:
                 changes = await asyncio.to_thread(reading.read, file)
                 commit = await quarantine.commit(found.base, changes, self._authorship(found))
             if commit is not None:
+                commit = await self._signatures.of(scene, found)(quarantine.git, commit)
                 await quarantine.accept(commit, found.base)
             return commit
 
     def _authorship(self, found: Delivery) -> Authorship:
         """The same each time: so is the commit."""
-        wanted: dict[str, Any] = dict(found.wanted)
-        trailers = [f"Co-authored-by: {each['name']} <{each['email']}>" for each in wanted["co_authors"]]
-        message = str(wanted["message"]).rstrip("\n")
-        text = f"{message}\n\n" + "\n".join(trailers) if trailers else message
-        author = Person(wanted["author"]["name"], wanted["author"]["email"])
-        return Authorship(author, self._committer, found.created_at, f"{text}\n")
+        author = Person(**found.wanted["author"])
+        message = messages.of_delivery(found)
+        return Authorship(author, self._committer, found.created_at, message)
+
+    def _movable(self, scene: Scene, found: Delivery) -> Movable:
+        seal = self._signatures.of(scene, found)
+        if found.bundled:
+            return ManyCommits(self._committer, found.created_at, seal)
+        return OneCommit(self._authorship(found), seal)
 
 
 def _as_asked(found: Delivery) -> Delivery:

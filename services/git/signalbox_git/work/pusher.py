@@ -6,8 +6,7 @@ from dataclasses import replace
 
 from signalbox_common.contracts.git import DeliveryState
 from signalbox_git import errors
-from signalbox_git.commits import rebase
-from signalbox_git.commits.quarantine import Authorship
+from signalbox_git.commits.moving import Movable
 from signalbox_git.domain import HEADS, Delivery
 from signalbox_git.forges.base import ForgeRefused
 from signalbox_git.mirrors.mirror import Mirror
@@ -27,7 +26,7 @@ class Pusher:
         self._mirrors = mirrors
         self._clock = clock
 
-    async def push(self, scene: Scene, mirror: Mirror, found: Delivery, authorship: Authorship) -> Delivery:
+    async def push(self, scene: Scene, mirror: Mirror, found: Delivery, movable: Movable) -> Delivery:
         """As it is when it is there, which may be elsewhere than was asked for."""
         async with self._mirrors.at(scene.source) as there:
             if not found.push_begun and (done := await self._pushed(scene, there, mirror, found)):
@@ -43,7 +42,7 @@ class Pusher:
                     if done := await self._pushed(scene, there, mirror, found):
                         return done
                     continue  # somebody was faster: it is looked at again
-                found = await self._moved(scene, there, mirror, found, tip, authorship)
+                found = await self._moved(scene, there, mirror, found, tip, movable)
                 if found.state is DeliveryState.PUSHED:
                     return found
         raise RemoteRefused("moves", "The branch is moved by others all the time.", passes=True)
@@ -74,12 +73,12 @@ class Pusher:
         mirror: Mirror,
         found: Delivery,
         tip: str,
-        authorship: Authorship,
+        movable: Movable,
     ) -> Delivery:
         """Somebody else has written there: ours goes on top of it, once, or beside it."""
         if not found.rebased:
             await there.fetch_commit(mirror.git, str(found.branch))
-            onto = await rebase.onto(mirror.git, str(found.commit), found.base, tip, authorship)
+            onto = await movable.onto(mirror.git, str(found.commit), found.base, tip)
             if onto == tip:  # all of it is there: ours from a try before, or somebody has done the same
                 return await _arrived(scene, replace(found, commit=tip))
             if onto is not None:

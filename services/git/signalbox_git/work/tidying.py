@@ -70,7 +70,7 @@ class Tidying:
         """Unless it was stored again meanwhile."""
         async with self._database.transaction() as transaction:
             await changes.lock(transaction, project, sha256)
-            if await changes.size(transaction.connection, project, sha256) is None:
+            if await changes.find(transaction.connection, project, sha256) is None:
                 self._files.remove(project, sha256)
 
     async def _forget_credentials(self) -> None:

@@ -3,12 +3,11 @@
 import uuid
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from signalbox_common.contracts.base import Command, GrantScope, Message, Query, Reply, Text
-from signalbox_common.contracts.dataplane import DataRoute
 from signalbox_common.contracts.events import Event
 from signalbox_common.contracts.git.base import (
     AREA,
@@ -26,15 +25,12 @@ PersonName = Annotated[Text, StringConstraints(min_length=1, max_length=200, pat
 Email = Annotated[Text, StringConstraints(min_length=3, max_length=300, pattern=r"^[^<>\s]+@[^<>\s]+$")]
 CommitMessage = Annotated[Text, StringConstraints(min_length=1, max_length=20_000)]
 Rule = Literal["refuse", "allow"]
+DELIVERY_NOT_FOUND = {"delivery_not_found": 404}
 
 
 class ChangeSetStored(Reply):
     sha256: str
     size: int
-
-
-PUT_CHANGES = DataRoute("PUT", "/changes/{sha256}", "git.put-changes", area=AREA)
-"""Stores a change set under the digest of its bytes; there already, it is as well."""
 
 
 class CommitPerson(Message):
@@ -73,6 +69,8 @@ class ChangeDelivery(Reply):
     ordinal: int = 0
     state: DeliveryState
     final: bool
+    title: str | None = None
+    """The first line of its message."""
     base: str
     commit: str | None = None
     branch: str | None = None
@@ -109,7 +107,9 @@ class Deliver(Command[ChangeDelivery]):
     repository: uuid.UUID
     base: CommitId
     """What the changes were made of."""
-    changes: Digest
+    changes: Digest | None = None
+    bundle: Digest | None = None
+    """Commits that are kept as they are, instead of changes that become one."""
     message: CommitMessage
     author: CommitPerson
     co_authors: Annotated[tuple[CommitPerson, ...], Field(max_length=20)] = ()
@@ -122,6 +122,40 @@ class Deliver(Command[ChangeDelivery]):
     """What a forge would run with rights of its own."""
     findings: Rule = "refuse"
     """Secrets, large and binary files, and deletions of more than half of the tree."""
+    sign_off: bool | None = None
+    """Whether its commit says that the author has signed it off; by default what the repository says."""
+
+    @model_validator(mode="after")
+    def _has_one_content(self) -> Self:
+        if (self.changes is None) == (self.bundle is None):
+            raise ValueError("a delivery is of changes, or of a bundle")
+        return self
+
+
+class RetryDelivery(Command[ChangeDelivery]):
+    """A new delivery of the same to the same branch, where the one before has come to nothing."""
+
+    subject = "cmd.git.v1.retry-delivery"
+    grant = GrantScope.PROJECT
+    least_role = ProjectRole.DEVELOPER
+    area = AREA
+    target = "delivery"
+    refusals = (
+        DELIVERY_NOT_FOUND
+        | REPOSITORY_NOT_FOUND
+        | {
+            "delivery_under_way": 409,
+            "already_delivered": 409,
+            "project_gone": 409,
+            "disk_full": 507,
+            "changes_not_found": 404,
+        }
+    )
+
+    delivery: uuid.UUID
+    workflow_files: Rule | None = None
+    """By default as it was asked for before."""
+    findings: Rule | None = None
 
 
 class GetDelivery(Query[ChangeDelivery]):
@@ -130,11 +164,25 @@ class GetDelivery(Query[ChangeDelivery]):
     subject = "qry.git.v1.get-delivery"
     grant = GrantScope.PROJECT
     area = AREA
-    refusals = {"delivery_not_found": 404}
+    refusals = DELIVERY_NOT_FOUND
 
     delivery: uuid.UUID | None = None
     run: uuid.UUID | None = None
     ordinal: int = 0
+
+
+class DeliveryPlace(Reply):
+    project: uuid.UUID
+
+
+class FindDelivery(Query[DeliveryPlace]):
+    """Whose it is, for whoever has only its id."""
+
+    subject = "qry.git.v1.find-delivery"
+    grant = GrantScope.NONE
+    refusals = DELIVERY_NOT_FOUND
+
+    delivery: uuid.UUID
 
 
 class DeliveryPage(Reply):

@@ -11,10 +11,11 @@ from signalbox_common import remote_urls
 from signalbox_common.contracts.base import Ask, Command, Empty, GrantScope, Message, Query, Reply, Text
 from signalbox_common.contracts.events import Event
 from signalbox_common.contracts.git.base import AREA, REPOSITORY_NOT_FOUND, RefName
+from signalbox_common.contracts.git.policies import DeliveryPolicy
 from signalbox_common.contracts.paging import Cursor
 from signalbox_common.contracts.roles import ProjectRole
 
-_NAMED = {"repository_exists": 409, "project_gone": 409, "key_needs_ssh": 422}
+_NAMED = {"repository_exists": 409, "project_gone": 409, "key_needs_ssh": 422, "bad_signing_key": 422}
 _LONGEST_TOKEN = 8_000
 
 
@@ -85,6 +86,10 @@ class RepositoryCredential(Message):
         return self
 
 
+SigningKey = Annotated[SecretStr, Field(min_length=1, max_length=8000)]
+"""An ed25519 key as `ssh-keygen` writes it, without a passphrase."""
+
+
 class Repository(Reply):
     id: uuid.UUID
     project_id: uuid.UUID
@@ -100,6 +105,9 @@ class Repository(Reply):
     """Commands that a run begins with."""
     protected: tuple[str, ...] | None = None
     """Branches that nothing is delivered to; None stands for the default branch alone."""
+    policy: DeliveryPolicy = DeliveryPolicy()
+    signed_by: str | None = None
+    """The public key that commits are signed with, as a line of `allowed_signers` has it."""
     status: RepositoryStatus
     reason: str | None = None
     """Why it has failed, in a word."""
@@ -134,6 +142,9 @@ class AddRepository(Ask[Repository]):
     credential: RepositoryCredential | None = None
     setup: SetupCommands = ()
     protected: BranchPatterns | None = None
+    policy: DeliveryPolicy | None = None
+    """One that lets out more than the one by default is for maintainers."""
+    signing_key: SigningKey | None = None
 
 
 class UpdateRepository(Ask[Repository]):
@@ -158,6 +169,10 @@ class UpdateRepository(Ask[Repository]):
     """Whether the next key that the host shows counts."""
     setup: SetupCommands | None = None
     protected: BranchPatterns | None = None
+    policy: DeliveryPolicy | None = None
+    """In place of the one before, as a whole; one that lets out more is for maintainers."""
+    signing_key: SigningKey | None = None
+    remove_signing_key: bool = False
 
 
 class DeleteRepository(Command[Empty]):
