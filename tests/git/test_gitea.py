@@ -108,6 +108,9 @@ async def test_one_of_each_however_often_it_dies(
                 assert pull["head"]["sha"] == done.commit
                 path = f"/repos/{served.owner}/{served.name}/pulls/{pull['number']}/commits"
                 assert len(await served.ask("GET", path)) == 1
+    except AssertionError:
+        print((tmp_path / "git.log").read_text()[-4000:])
+        raise
     finally:
         await service.stop()
     took = time.monotonic() - begun

@@ -110,13 +110,13 @@ class ServedForge:
         body = {"message": "New", "content": content, "branch": name}
         if self.is_gitea:
             made = await self.ask(
-                "POST", f"{self._path}/contents/new.txt", body | {"branch": "main", "new_branch": name}
+                "POST", f"{self._path}/contents/{name}.txt", body | {"branch": "main", "new_branch": name}
             )
         else:
             main = await self.ask("GET", f"{self._path}/git/ref/heads/main")
             ref = {"ref": f"refs/heads/{name}", "sha": main["object"]["sha"]}
             await self.ask("POST", f"{self._path}/git/refs", ref)
-            made = await self.ask("PUT", f"{self._path}/contents/new.txt", body)
+            made = await self.ask("PUT", f"{self._path}/contents/{name}.txt", body)
         commit: str = made["commit"]["sha"]
         return commit
 
@@ -145,12 +145,12 @@ async def _running(
 ) -> AsyncIterator[None]:
     """As long as it is needed; answers when it answers."""
     with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            *command, env=env, user=user, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output
+        process = subprocess.Popen(  # noqa: ASYNC220 - as another user, which the loop's own cannot
+            command, env=env, user=user, stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
 
     async def answers() -> bool:
-        assert process.returncode is None, log.read_text(errors="replace")[-2000:]
+        assert process.poll() is None, log.read_text(errors="replace")[-2000:]
         async with httpx.AsyncClient(trust_env=False) as client:
             try:
                 return (await client.get(url)).status_code < 500
@@ -161,9 +161,8 @@ async def _running(
         await eventually(answers, within=60, what=f"{command[0]} answers")
         yield
     finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
+        process.terminate()
+        await asyncio.to_thread(process.wait)
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ from signalbox_git.remotes.credentials import Credential
 DRAFT = "WIP: "
 """What the title of a draft begins with: there is no other sign of one."""
 _PAGE, _PAGES = 50, 20
+_OF_PULLS = "refs/pull/"
 _NOT_FOUND, _CONFLICT, _UNPROCESSABLE = 404, 409, 422
 
 
@@ -111,7 +112,7 @@ def _seen(body: Any) -> SeenPullRequest:
             number=int(body["number"]),
             url=str(body["html_url"]),
             state=PullRequestState.MERGED if body.get("merged") else state,
-            head=str(body["head"]["ref"]),
+            head=_branch_of(body["head"]),
             head_commit=str(body["head"]["sha"]),
             base=str(body["base"]["ref"]),
             title=str(body["title"]).removeprefix(DRAFT),
@@ -146,3 +147,9 @@ def _visible(body: Any) -> SeenRepository:
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ForgeRefused("busy", "The forge has answered something else.", passes=True) from error
+
+
+def _branch_of(head: Any) -> str:
+    """Where the branch is gone, its name is but a label."""
+    ref = str(head["ref"])
+    return str(head["label"]) if ref.startswith(_OF_PULLS) else ref
