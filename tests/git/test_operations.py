@@ -110,6 +110,15 @@ async def test_a_branch_is_deleted_as_it_was_seen(there: OperationPerson) -> Non
     await there.failed(place, "ref_not_found", type="delete-branch", name="topic")
 
 
+async def test_two_who_want_the_same_name(there: OperationPerson) -> None:
+    place = await Place.make(there.scene)
+    await there.scene.ready(place.repository)
+    begun = [await there.begin(place, type="branch", name="x") for _ in range(4)]
+    ended = await asyncio.gather(*(there.ended(each) for each in begun))
+    assert sorted(each["status"] for each in ended) == ["failed", "failed", "failed", "succeeded"]
+    assert {each["error"]["code"] for each in ended if each["error"]} == {"ref_exists"}
+
+
 async def test_tags(there: OperationPerson) -> None:
     place = await Place.make(there.scene)
     light = await there.done(place, type="tag", name="v1")
@@ -138,7 +147,7 @@ async def test_a_merge_commit(there: OperationPerson) -> None:
     done = await there.done(place, **asked)
     assert refs_of(place) == {"refs/heads/main": done["commitSha"], "refs/heads/topic": theirs}
     assert place.show("main", "%P|%an <%ae>|%cn|%s") == (
-        f"{tip} {theirs}|Ada <ada@example.com>|Signalbox|Merge branch 'topic' into main"
+        f"{tip} {theirs}|Ada <ada@example.com>|Signalbox|Merge topic into main"
     )
     assert git(place.remote, "show", "main:a.txt") == "theirs\n"
     assert git(place.remote, "show", "main:b.txt") == "ours\n"

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from signalbox_common.testing import eventually
-from tests.git.test_killed import PUSHES, _again, killing, served
+from tests.git.test_killed import PUSH, PUSHES, Killer, _again, killing, served
 from tests.support.checkouts import git
 from tests.support.git_person import Place
 from tests.support.installation import Installation
@@ -109,6 +110,38 @@ async def test_what_others_have_done_with_it_meanwhile_stays(scene: GitScene, tm
         assert done["status"] == "succeeded"
         assert git(place.remote, "rev-list", "--merges", "main").split() == [done["commitSha"]]
         assert place.show("main", "%s") == "More"
+
+
+async def test_what_is_on_its_way_still_counts(scene: GitScene, tmp_path: Path) -> None:
+    """git goes on pushing after the service was killed, and the source goes on, too: it is one merge."""
+    goes_on = threading.Event()
+    async with served(scene, tmp_path) as (_, service):
+        place = await place_with_topic(scene)
+        topic = git(place.remote, "rev-parse", "topic").strip()
+        person = OperationPerson(scene)
+        killer = Killer(service, "GET", PUSH)
+
+        def hold(handler: Any) -> bool:
+            held = not killer.done
+            killer(handler)
+            if killer.done and held:
+                goes_on.wait(60)
+            return False
+
+        def go_on() -> None:
+            add_commit(place.remote, {"late.txt": "l"}, branch="topic")
+
+        scene.remote.behaviours.append(hold)
+        try:
+            begun = await person.begin(place, type="merge", branch="main", source="topic")
+            await _again(scene, service, go_on)
+            done = await person.ended(begun)
+        finally:
+            goes_on.set()
+            scene.remote.behaviours.remove(hold)
+        assert done["status"] == "succeeded"
+        was_merged(place, done)
+        assert topic in place.show("main", "%P").split()
 
 
 @pytest.mark.proof

@@ -53,6 +53,11 @@ class CommitText:
         return self.message.partition("\n")[0][:200]
 
 
+async def is_commit(git: GitDirectory, value: str) -> bool:
+    asked = f"{value}^{{commit}}\n".encode("ascii")
+    return await git.line("cat-file", "--batch-check=%(objectname)", given=asked) == value
+
+
 async def is_ancestor(git: GitDirectory, one: str, of: str) -> bool:
     try:
         await git.run("merge-base", "--is-ancestor", one, of)

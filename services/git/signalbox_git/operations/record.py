@@ -28,6 +28,8 @@ class Operation:
     created_by: uuid.UUID
     created_at: datetime
     status: GitOperationStatus = GitOperationStatus.PENDING
+    source: str | None = None
+    """The commit that its revision was when that was looked up, once: it stays the one that is meant."""
     previous: str | None = None
     """What its ref led to when that was looked at: nothing else is written over."""
     value: str | None = None
@@ -81,7 +83,8 @@ class Operation:
         retryable: bool = False,
         paths: tuple[str, ...] = (),
     ) -> "Operation":
-        error = {"code": code, "detail": detail[:SHOWN], "retryable": retryable, "paths": list(paths)}
+        shown = detail[:SHOWN].replace("\0", " ")  # it may be a remote's word
+        error = {"code": code, "detail": shown, "retryable": retryable, "paths": list(paths)}
         return replace(self, status=GitOperationStatus.FAILED, ended_at=moment, error=error)
 
     def cancelled(self, moment: datetime) -> "Operation":

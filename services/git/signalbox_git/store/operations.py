@@ -16,7 +16,7 @@ from signalbox_git.operations.record import Operation
 _COLUMNS = tuple(field.name for field in fields(Operation))
 _JSON = frozenset({"action", "author", "error", "progress"})
 _CHANGING = (
-    *("status", "previous", "value", "commit", "made", "push_begun", "changed", "freed_bytes"),
+    *("status", "source", "previous", "value", "commit", "made", "push_begun", "changed", "freed_bytes"),
     *("error", "cancelling", "started_at", "ended_at", "version"),
 )
 

@@ -1,10 +1,10 @@
 """Changes a branch or a tag at the remote: from what was seen there, once, and never over anything else."""
 
+import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from signalbox_common.contracts.git import GitOperationType
 from signalbox_git.command import GitFailed
 from signalbox_git.commits import combining
 from signalbox_git.commits.quarantine import Person, Quarantine
@@ -20,7 +20,8 @@ from signalbox_git.work.ref_plans import RefPlanner
 
 _LOOKS = 12
 """At a branch that others move, too."""
-_DELETIONS = frozenset({GitOperationType.DELETE_BRANCH, GitOperationType.DELETE_TAG})
+_SEEN_WITHIN = 10.0
+"""Seconds for which its end waits until it can be seen here, too."""
 
 
 class RefChanger:
@@ -31,6 +32,8 @@ class RefChanger:
 
     async def change(self, scene: OperationScene, found: Operation) -> None:
         """Raises CannotOperate, CancelledMeanwhile and RemoteRefused."""
+        may_arrive = found.push_begun
+        """Whether an earlier try may have arrived, or be on its way: git outlives who has started it."""
         for _ in range(_LOOKS):
             await scene.job.keep()
             hear = scene.progress.of("fetch")
@@ -42,38 +45,45 @@ class RefChanger:
                 if found.cancelling:
                     raise CancelledMeanwhile
                 scene.check_protected(mirror, found)
-                found, done = await self._try(scene, mirror, found, refs)
-                if done:
+                tried = await self._try(scene, mirror, found, refs)
+                if tried is None:
                     return
+                found = await operation_journal.keep(scene.job, replace(tried, push_begun=may_arrive))
         raise RemoteRefused("moves", "The branch is moved by others all the time.", passes=True)
 
     async def _try(
         self, scene: OperationScene, mirror: Mirror, found: Operation, refs: dict[str, str]
-    ) -> tuple[Operation, bool]:
-        """As it is then, and whether it is done; what is made is in a quarantine until the remote has it."""
+    ) -> Operation | None:
+        """None where it is done; what is made is in a quarantine until the remote has it."""
         name = str(found.ref)
         mirror.making.mkdir(exist_ok=True)
         async with Quarantine.beside(mirror.git.folder, mirror.making) as quarantine:
             planner = RefPlanner(mirror.git, quarantine.git, found, refs, scene.head(mirror), self._committer)
             plan = await planner.plan()
             tip = refs.get(name)
-            found = replace(found, previous=tip, value=plan.value, commit=plan.commit, made=plan.made)
+            found = replace(
+                found,
+                source=plan.source,
+                previous=tip,
+                value=plan.value,
+                commit=plan.commit,
+                made=plan.made,
+            )
             if plan.value == tip:
                 await operation_journal.succeed(scene.job, found, changed=False)
-                return found, True
+                return None
             found = await operation_journal.keep(scene.job, replace(found, push_begun=True))
             async with self._mirrors.at(scene.source) as there:
                 try:
                     hear = scene.progress.of("push")
                     await there.put_ref(quarantine.git, name, plan.value, tip, hear=hear)
-                except BranchMoved as error:
-                    if found.type in _DELETIONS:  # what has come since, nobody has asked to be deleted
-                        raise CannotOperate("moved", "It was moved meanwhile.", retryable=True) from error
-                    return await operation_journal.keep(scene.job, replace(found, push_begun=False)), False
-        with suppress(RemoteRefused, GitFailed):  # so that who looks now sees it
-            await self._mirrors.fetch(scene.source, self._clock())
+                except BranchMoved:
+                    return found
+        with suppress(RemoteRefused, GitFailed, TimeoutError):  # so that who looks now sees it
+            async with asyncio.timeout(_SEEN_WITHIN):
+                await self._mirrors.fetch(scene.source, self._clock())
         await operation_journal.succeed(scene.job, found, changed=True)
-        return found, True
+        return None
 
     @staticmethod
     async def _has_arrived(mirror: Mirror, found: Operation, refs: dict[str, str]) -> bool:

@@ -20,6 +20,8 @@ class RefPlan:
 
     value: str | None
     commit: str | None
+    source: str | None = None
+    """The commit that was meant."""
     made: bool = False
     """Whether it is a commit that nobody else has."""
 
@@ -76,21 +78,22 @@ class RefPlanner:
     async def _branch(self) -> RefPlan:
         self._check_free()
         commit = await self._resolved(self._action["revision"])
-        return RefPlan(commit, commit)
+        return RefPlan(commit, commit, commit)
 
     async def _tag(self) -> RefPlan:
         self._check_free()
         commit = await self._resolved(self._action["revision"])
         message = self._action["message"]
         if message is None:
-            return RefPlan(commit, commit)
+            return RefPlan(commit, commit, commit)
         authorship = self._authorship(message)
-        return RefPlan(await combining.tag(self._git, self._action["name"], commit, authorship), commit)
+        made = await combining.tag(self._git, self._action["name"], commit, authorship)
+        return RefPlan(made, commit, commit)
 
     def _deleted(self) -> RefPlan:
-        there, expected = self._there(), self._action["expected"]
-        if expected not in (None, there):
-            raise _moved()
+        there = self._there()
+        if {self._action["expected"], self._found.previous} - {None, there}:
+            raise CannotOperate("moved", "It leads to something else by now.", retryable=True)
         return RefPlan(None, None)
 
     def _check_free(self) -> None:
@@ -100,7 +103,8 @@ class RefPlanner:
         for each in self._refs:
             if each == name or each in above or each.startswith(f"{name}/"):
                 short = each.removeprefix(HEADS).removeprefix(TAGS)
-                raise CannotOperate("ref_exists", f"There is {short} already.")
+                shown = short.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+                raise CannotOperate("ref_exists", f"There is {shown} already.")
 
     def _there(self) -> str:
         there = self._refs.get(str(self._found.ref))
@@ -114,25 +118,22 @@ class RefPlanner:
         tip, source = self._there(), await self._resolved(self._action["source"])
         mode = self._action["fast_forward"]
         if await combining.is_ancestor(self._git, source, tip):
-            return RefPlan(tip, tip)
+            return RefPlan(tip, tip, source)
         if mode != FastForward.NEVER and await combining.is_ancestor(self._git, tip, source):
-            return RefPlan(source, source)
+            return RefPlan(source, source, source)
         if mode == FastForward.ONLY:
             raise CannotOperate("not_fast_forward", "The branch has commits that the source has not.")
         tree = await combining.merged(self._git, tip, source)
-        of = "branch" if f"{HEADS}{self._action['source']}" in self._refs else "commit"
-        message = self._action["message"] or (
-            f"Merge {of} '{self._action['source']}' into {self._action['branch']}"
-        )
+        message = self._action["message"] or f"Merge {self._action['source']} into {self._action['branch']}"
         made = await combining.commit(self._git, tree, (tip, source), self._authorship(message))
-        return RefPlan(made, made, made=True)
+        return RefPlan(made, made, source, made=True)
 
     async def _revert(self) -> RefPlan:
         commit, parent = await self._changed()
         text = await combining.text_of(self._git, commit)
         message = self._action["message"] or (f'Revert "{text.subject}"\n\nThis reverts commit {commit}.')
         tree = await combining.applied(self._git, f"{commit}^{{tree}}", parent, f"{self._there()}^{{tree}}")
-        return await self._on_top(tree, message)
+        return await self._on_top(tree, commit, message)
 
     async def _cherry_pick(self) -> RefPlan:
         commit, parent = await self._changed()
@@ -140,11 +141,11 @@ class RefPlanner:
         tip = self._there()
         tree = await combining.applied(self._git, parent, f"{commit}^{{tree}}", f"{tip}^{{tree}}")
         if await self._tree_of(tip) == tree:
-            return RefPlan(tip, tip)
+            return RefPlan(tip, tip, commit)
         message = self._action["message"] or f"{text.message}\n(cherry picked from commit {commit})"
         authorship = self._authorship(message)
         made = await combining.commit_again(self._git, tree, tip, text, authorship)
-        return RefPlan(made, made, made=True)
+        return RefPlan(made, made, commit, made=True)
 
     async def _changed(self) -> tuple[str, str]:
         """A commit, and the tree that it has changed."""
@@ -159,17 +160,23 @@ class RefPlanner:
             return commit, reading.EMPTY_TREE
         return commit, f"{parents[(mainline or 1) - 1]}^{{tree}}"
 
-    async def _on_top(self, tree: str, message: str) -> RefPlan:
+    async def _on_top(self, tree: str, source: str, message: str) -> RefPlan:
         tip = self._there()
         if await self._tree_of(tip) == tree:
-            return RefPlan(tip, tip)
+            return RefPlan(tip, tip, source)
         made = await combining.commit(self._git, tree, (tip,), self._authorship(message))
-        return RefPlan(made, made, made=True)
+        return RefPlan(made, made, source, made=True)
 
     async def _tree_of(self, commit: str) -> str:
         return await self._git.line("rev-parse", "--verify", f"{commit}^{{tree}}")
 
     async def _resolved(self, revision: str | None) -> str:
+        """Looked up once: what a branch leads to later is another commit, and would be another operation."""
+        source = self._found.source
+        if source is not None:
+            if await combining.is_commit(self._mirror, source):
+                return source
+            raise CannotOperate(errors.RevisionNotFound.code, "The commit that was meant is gone.")
         try:
             return await reading.resolve(self._mirror, revision, self._head)
         except errors.RevisionNotFound as error:
@@ -179,7 +186,3 @@ class RefPlanner:
         """The same each time: so is what is made of it."""
         author = Person(self._found.author["name"], self._found.author["email"])
         return Authorship(author, self._committer, self._found.created_at, message.rstrip("\n") + "\n")
-
-
-def _moved() -> CannotOperate:
-    return CannotOperate("moved", "It leads to something else than what was expected.", retryable=True)

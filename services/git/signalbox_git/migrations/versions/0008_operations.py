@@ -19,6 +19,7 @@ STATEMENTS = (
         created_by uuid not null,
         created_at timestamptz not null,
         status text not null,
+        source text,
         previous text,
         value text,
         commit text,
