@@ -119,6 +119,15 @@ async def test_two_who_want_the_same_name(there: OperationPerson) -> None:
     assert {each["error"]["code"] for each in ended if each["error"]} == {"ref_exists"}
 
 
+async def test_two_who_delete_the_same(there: OperationPerson) -> None:
+    place = await Place.make(there.scene)
+    topic_of(place, {"a.txt": "a\n"})
+    begun = [await there.begin(place, type="delete-branch", name="topic") for _ in range(4)]
+    ended = await asyncio.gather(*(there.ended(each) for each in begun))
+    assert sorted(each["status"] for each in ended) == ["failed", "failed", "failed", "succeeded"]
+    assert {each["error"]["code"] for each in ended if each["error"]} == {"ref_not_found"}
+
+
 async def test_tags(there: OperationPerson) -> None:
     place = await Place.make(there.scene)
     light = await there.done(place, type="tag", name="v1")

@@ -14,6 +14,8 @@ from signalbox_git.remotes.credentials import Credential, scrubbed
 _LOOKED_WITHIN = 30.0
 _HEAD, _PEELED = "HEAD", "^{}"
 _PUSHED_WITHIN = 300.0
+_UP_TO_DATE = b"=\t"
+"""What begins the line of a ref that a push has left as it was."""
 _REASONS: tuple[tuple[str, str, str, bool], ...] = (
     ("moved", r"\[rejected\].*\((stale info|fetch first|non-fast-forward)", "It was moved.", True),
     (
@@ -109,10 +111,10 @@ class Remote:
         expected: str | None,
         *,
         hear: Callable[[bytes], None] | None = None,
-    ) -> None:
-        """From then on it leads there, or is gone; raises as `push` does."""
+    ) -> bool:
+        """False where it led there already, so that it was somebody else; raises as `push` does."""
         try:
-            await self._ask(
+            said = await self._ask(
                 source,
                 *("push", "--porcelain", "--atomic", "--no-verify", "--no-follow-tags"),
                 *(["--progress"] if hear is not None else []),
@@ -125,6 +127,7 @@ class Remote:
             if refusal.reason == "moved":
                 raise BranchMoved from refusal
             raise
+        return not any(line.startswith(_UP_TO_DATE) for line in said.splitlines())
 
     async def _ask(
         self,

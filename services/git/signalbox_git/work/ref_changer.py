@@ -76,7 +76,8 @@ class RefChanger:
             async with self._mirrors.at(scene.source) as there:
                 try:
                     hear = scene.progress.of("push")
-                    await there.put_ref(quarantine.git, name, plan.value, tip, hear=hear)
+                    if not await there.put_ref(quarantine.git, name, plan.value, tip, hear=hear):
+                        return found
                 except BranchMoved:
                     return found
         with suppress(RemoteRefused, GitFailed, TimeoutError):  # so that who looks now sees it
