@@ -67,6 +67,14 @@ async def test_a_name_that_is_taken(there: OperationPerson, name: str) -> None:
     assert refs_of(place) == before
 
 
+async def test_a_name_at_the_remote_that_is_no_text(there: OperationPerson) -> None:
+    place = await Place.make(there.scene)
+    git(place.remote, "update-ref", "refs/heads/x/\udcff", "refs/heads/main")
+    done = await there.failed(place, "ref_exists", type="branch", name="x")
+    assert done["errorMessage"] == "There is x/\ufffd already."
+    assert [each["status"] for each in await there.told(done)][-1] == "failed"
+
+
 NOT_NAMES = (
     "-rf",
     "--upload-pack=x",

@@ -12,6 +12,7 @@ import pytest
 
 from signalbox_common.testing import eventually
 from signalbox_git.operations.percentages import Percentages
+from signalbox_git.work.operator import MOST_IN_PROJECT
 from tests.support.checkouts import git
 from tests.support.git_person import GitPerson, Place
 from tests.support.installation import Installation
@@ -335,3 +336,23 @@ async def test_a_cleanup_beside_readers(there: OperationPerson) -> None:
     cleaning = [there.done(place, type="cleanup") for _ in range(3)]
     await asyncio.gather(*cleaning, *(look(number) for number in range(40)))
     git(mirror_of(there, place), "fsck", "--strict", "--no-dangling")
+
+
+async def test_what_waits_for_others_is_cancelled_before_it_begins(there: OperationPerson) -> None:
+    """A project has so many at work at a time: the next one waits, and may be taken back."""
+    place = await fetched_place(there)
+    with StuckRemote(there.scene.remote, "GET", place.remote.name, does_it=False) as remote:
+        others = [await there.begin(place, type="fetch") for _ in range(MOST_IN_PROJECT)]
+        assert await asyncio.to_thread(remote.waiting.wait, 30)
+
+        async def all_begun() -> bool:
+            return {(await there.look(each))["status"] for each in others} == {"running"}
+
+        await eventually(all_begun, what="all of them are at work")
+        last = await there.begin(place, type="branch", name="x")
+        cancelled = await there.cancel(last)
+        assert (cancelled["status"], cancelled["startedAt"]) == ("cancelled", None)
+        remote.go_on()
+        assert {(await there.ended(each))["status"] for each in others} == {"succeeded"}
+    assert [each["status"] for each in await there.told(last)] == ["pending", "cancelled"]
+    assert refs_of(place) == {"refs/heads/main": place.base}

@@ -11,6 +11,8 @@ from signalbox_git.mirrors.mirrors import Mirrors, Source
 _WITHIN = 1800.0
 _GRACE = "1.day.ago"
 """What is newer may be about to be used by whoever has made or fetched it."""
+_FRUGAL = (("pack.threads", "1"), ("pack.windowMemory", "256m"), ("core.bigFileThreshold", "32m"))
+"""Whatever is in a repository, packing it takes no more of the machine than this."""
 
 Needed = Callable[[], Awaitable[Collection[str]]]
 """Commits that have to stay, whatever the remote does."""
@@ -29,7 +31,7 @@ async def cleaned(mirrors: Mirrors, source: Source, needed: Needed) -> tuple[int
             mirror.remove_leftovers()
             await git.run("pack-refs", "--all", within=_WITHIN)
             options = ("-d", "--cruft", f"--cruft-expiration={_GRACE}", "--quiet")
-            await git.run("repack", *options, within=_WITHIN)
+            await git.run("repack", *options, config=_FRUGAL, within=_WITHIN)
             await git.run("prune", f"--expire={_GRACE}", within=_WITHIN)
             after = await asyncio.to_thread(mirror.size)
             mirror.write_note(**mirror.note() | {"size": after})
