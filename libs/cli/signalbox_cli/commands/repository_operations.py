@@ -181,7 +181,7 @@ def _done(
         begun = api.begin(action | ({"author": api.author()} if signed else {}))
         if console.is_terminal and not as_json:
             with console.status(_words(begun)) as line:
-                found = api.ended(begun, lambda each: line.update(f"{_words(each)} {_percent(each)}"))
+                found = api.ended(begun, lambda each: line.update(f"{_words(each)}{_percent(each)}"))
         else:
             found = api.ended(begun, lambda _: None)
     if as_json:
@@ -216,4 +216,4 @@ def _status(found: dict[str, Any]) -> str:
 
 def _percent(found: dict[str, Any]) -> str:
     progress = found["progress"]
-    return f"{progress['step']}: {progress['phase']} {progress['percent']} %" if progress else ""
+    return f": {progress['phase']} {progress['percent']} %" if progress else ""
