@@ -1,4 +1,4 @@
-"""Commits as an agent makes them in its sandbox, and bundles of them: as git makes those, or as nobody should."""
+"""Commits as an agent makes them in its sandbox, and bundles of them: made by git, or by hand."""
 
 import hashlib
 import itertools
@@ -35,12 +35,15 @@ class Workshop:
         (self.folder / "index-of-test").unlink(missing_ok=True)
         if base is not None:
             self.git("read-tree", base, **index)
+        lines = b""
         for path, content in files.items():
+            name = path.encode() + b"\0"
             if content is None:
-                self.git("update-index", "--force-remove", "--", path, **index)
+                lines += b"0 " + b"0" * 40 + b"\t" + name
             else:
-                blob = self.object("blob", content)
-                self.git("update-index", "--add", "--cacheinfo", f"{mode},{blob},{path}", **index)
+                lines += f"{mode} {self.object('blob', content)}\t".encode() + name
+        if lines:
+            self.git("update-index", "-z", "--index-info", given=lines, **index)
         return self.git("write-tree", **index)
 
     def commit(

@@ -27,6 +27,9 @@ _PIECE = 256 * 1024
 _BOUNDS = {"GIT_ALLOC_LIMIT": "128m"}
 """What one object may become: a small pack may hold what is very large."""
 _MEMORY = {resource.RLIMIT_DATA: 768 * _MIB}
+_MEMORY_OF_LOOKING = {resource.RLIMIT_DATA: 384 * _MIB}
+"""git keeps all differences until it has seen them: a few trees may stand for more than anybody has."""
+_NO_MEMORY = "out of memory"
 _INDEXING = (("core.bigFileThreshold", "4m"), ("pack.threads", "1"), ("core.deltaBaseCacheLimit", "32m"))
 _SUBMODULE, _LINK, _NOTHING = "160000", "120000", "000000"
 _FILES = frozenset({"100644", "100755"})
@@ -136,7 +139,7 @@ async def _check_begin(git: GitDirectory, head: BundleHead) -> None:
 
 async def _index(git: GitDirectory, bundle: Path, head: BundleHead) -> None:
     """All objects are checked as they are unpacked, and all that they refer to has to be there."""
-    arguments = ("index-pack", "--stdin", "--strict", "--fsck-objects", "--fix-thin", "--threads=1")
+    arguments = ("index-pack", "--stdin", "--strict=badFilemode=error", "--fix-thin", "--threads=1")
     try:
         await git.run(
             *arguments,
@@ -232,10 +235,7 @@ async def _changed(git: GitDirectory, commits: Sequence[SeriesCommit]) -> _Chang
     if not commits:
         return []
     asked = "".join(f"{' '.join((each.id, *each.parents[:1]))}\n" for each in commits).encode("ascii")
-    options = ("--stdin", "-r", "-z", "--raw", "--no-renames", "--no-abbrev", "--root")
-    said = await git.run(
-        "diff-tree", *options, given=asked, env=_BOUNDS, most=_LARGEST_ANSWER, within=LOOKED_WITHIN
-    )
+    said = await _differences(git, asked)
     found: dict[str, list[tuple[bytes, str, str]]] = {each.id: [] for each in commits}
     words = iter(said.split(b"\0"))
     current = found[commits[0].id]
@@ -252,6 +252,23 @@ async def _changed(git: GitDirectory, commits: Sequence[SeriesCommit]) -> _Chang
     if count > changesets.MOST_ENTRIES:
         raise ChangesRefused("changes_too_large", f"There are more than {changesets.MOST_ENTRIES} changes.")
     return [found[each.id] for each in commits]
+
+
+async def _differences(git: GitDirectory, asked: bytes) -> bytes:
+    options = ("--stdin", "-r", "-z", "--raw", "--no-renames", "--no-abbrev", "--root")
+    try:
+        return await git.run(
+            *("diff-tree", *options),
+            given=asked,
+            env=_BOUNDS,
+            limits=_MEMORY_OF_LOOKING,
+            most=_LARGEST_ANSWER,
+            within=LOOKED_WITHIN,
+        )
+    except GitFailed as error:
+        if _NO_MEMORY in error.complaint.lower():
+            raise AnsweredTooMuch from error
+        raise
 
 
 def _check_path(path: bytes, before: str, mode: str) -> None:
