@@ -61,8 +61,9 @@ class Pusher:
         if not found.push_begun or (tip is not None and tip == found.expected):
             return False
         await self._mirrors.fetch(scene.source, self._clock())
+        places = _where_it_may_be(found, scene.repository.main_branch or mirror.note().get("head"))
         said = await mirror.git.run(
-            "for-each-ref", "--count=1", "--format=%(refname)", f"--contains={found.commit}", HEADS
+            "for-each-ref", "--count=1", "--format=%(refname)", f"--contains={found.commit}", *places
         )
         return bool(said.strip()) or await _was_taken(scene, found)
 
@@ -106,6 +107,13 @@ async def _arrived(scene: Scene, found: Delivery) -> Delivery:
     if there.opens and scene.forge is None:
         there = replace(there, note=errors.NoForge.detail)
     return await write(scene.job, there, done=True)
+
+
+def _where_it_may_be(found: Delivery, main: str | None) -> tuple[str, ...]:
+    """Kept commits may have come to another branch otherwise: what is there is not this delivery's push."""
+    if not found.bundled:
+        return (HEADS,)
+    return tuple(f"{HEADS}{branch}" for branch in (found.branch, main) if branch is not None)
 
 
 async def _was_taken(scene: Scene, found: Delivery) -> bool:
