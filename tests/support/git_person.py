@@ -143,12 +143,12 @@ class GitPerson:
     async def bundle_delivered(self, place: "Place", bundle: bytes, **more: Any) -> ChangeDelivery:
         return await self.ended(await self.deliver_bundle(place, bundle, **more))
 
-    async def read(self, route: DataRoute, **names: str) -> bytes:
+    async def read(self, route: DataRoute, offset: int = 0, /, **names: str) -> bytes:
         """From the data plane."""
         where = (await self.bus.query(contract.LocateGit(), grant=await self.grant())).value()
         found = bytearray()
         async with DataClient(where.url, self.grant) as client:
-            async for piece in client.read(route, **names):
+            async for piece in client.read(route, offset, **names):
                 found += piece
         return bytes(found)
 
