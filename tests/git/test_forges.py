@@ -39,11 +39,8 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeSimulat
 
 
 @pytest.fixture(scope="module")
-async def gitea_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[forges.GiteaServer]:
-    folder = tmp_path_factory.mktemp("gitea")
-    for path in (folder, *list(folder.parents)[:2]):
-        path.chmod(path.stat().st_mode | 0o711)  # it is another user's
-    async with forges.gitea(folder / "home") as found:
+async def gitea_server() -> AsyncIterator[forges.GiteaServer]:
+    async with forges.gitea() as found:
         yield found
 
 
@@ -130,6 +127,8 @@ async def test_merged_is_told_from_closed(there: ForgeOfTest, squash: bool) -> N
 
 async def test_one_that_is_there_is_not_opened_twice(there: ForgeOfTest) -> None:
     """Somebody was faster than our look: then theirs is the one."""
+    if not _knows_commits(there):
+        return  # it takes a second one
     ours, name = there.ours(), a_name()
     await there.branch(name)
     made = await ours.open(name, "main", TEXT)

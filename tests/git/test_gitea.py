@@ -33,11 +33,8 @@ async def scene(
 
 
 @pytest.fixture(scope="module")
-async def gitea(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[forges.GiteaServer]:
-    folder = tmp_path_factory.mktemp("gitea")
-    for path in (folder, *list(folder.parents)[:2]):
-        path.chmod(path.stat().st_mode | 0o711)  # it is another user's
-    async with forges.gitea(folder / "home") as found:
+async def gitea() -> AsyncIterator[forges.GiteaServer]:
+    async with forges.gitea() as found:
         yield found
 
 
@@ -109,7 +106,7 @@ async def test_one_of_each_however_often_it_dies(
                 path = f"/repos/{served.owner}/{served.name}/pulls/{pull['number']}/commits"
                 assert len(await served.ask("GET", path)) == 1
     except AssertionError:
-        print((tmp_path / "git.log").read_text()[-4000:])
+        print((tmp_path / "git.log").read_text()[-4000:], gitea.log.read_text()[-4000:])
         raise
     finally:
         await service.stop()

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import httpx
@@ -145,7 +146,7 @@ async def _running(
 ) -> AsyncIterator[None]:
     """As long as it is needed; answers when it answers."""
     with log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: ASYNC220 - as another user, which the loop's own cannot
+        process = subprocess.Popen(  # as another user, which the loop's own cannot
             command, env=env, user=user, stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
 
@@ -166,8 +167,16 @@ async def _running(
 
 
 @asynccontextmanager
-async def gitea(folder: Path) -> AsyncIterator["GiteaServer"]:
-    """With one person; it does not run as root."""
+async def gitea() -> AsyncIterator["GiteaServer"]:
+    """With one person; it does not run as root, and so not below a folder of pytest, which are its user's."""
+    with TemporaryDirectory(prefix="signalbox-gitea-") as above:
+        Path(above).chmod(0o711)
+        async with _gitea_in(Path(above) / "home") as found:
+            yield found
+
+
+@asynccontextmanager
+async def _gitea_in(folder: Path) -> AsyncIterator["GiteaServer"]:
     programs = sorted((TOOLS / "gitea").glob("gitea-v*"))
     assert programs, "Gitea is not built: run `make tools`"
     user = _UNPRIVILEGED if os.geteuid() == 0 else None
@@ -203,13 +212,14 @@ async def gitea(folder: Path) -> AsyncIterator["GiteaServer"]:
     )
     url = f"http://127.0.0.1:{port}"
     async with _running(url, folder / "gitea.log", *base, "web", env=env, user=user):
-        yield GiteaServer(url, token)
+        yield GiteaServer(url, token, folder / "gitea.log")
 
 
 @dataclass
 class GiteaServer:
     url: str
     token: str
+    log: Path
 
     async def repository(self) -> ServedForge:
         """A new one with one commit."""
@@ -263,6 +273,8 @@ OFFLINE_MODE = true
 [database]
 DB_TYPE = sqlite3
 PATH = {folder}/gitea.db
+SQLITE_JOURNAL_MODE = WAL
+SQLITE_TIMEOUT = 20000
 [repository]
 ROOT = {folder}/repositories
 [security]
