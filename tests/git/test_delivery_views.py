@@ -179,7 +179,6 @@ async def test_a_bundle_is_tried_again_as_one(there: GitPerson, tmp_path: Path) 
 async def test_what_goes_on_is_not_tried_again(there: GitPerson) -> None:
     place = await Place.make(there.scene)
     await there.scene.ready(place.repository)
-    there.scene.remote.token, before = "another", there.scene.remote.token
     there.scene.remote.behaviours.append(lambda handler: handler.answer(503) is None)
     try:
         begun = await there.deliver(
@@ -189,7 +188,6 @@ async def test_what_goes_on_is_not_tried_again(there: GitPerson) -> None:
         assert refused["code"] == "delivery_under_way"
     finally:
         there.scene.remote.behaviours.clear()
-        there.scene.remote.token = before
     assert (await there.ended(begun)).state is DeliveryState.PUSHED
 
 

@@ -25,6 +25,7 @@ NO_SCOPE, IN_PERSON = "403 insufficient_scope", "403 session_required"
 TOO_LOW, ADMINS_ONLY = "403 role_too_low", "403 admin_required"
 NO_PROJECT, NO_OPERATION = "404 project_not_found", "404 operation_not_found"
 NO_SANDBOX, NO_REPOSITORY = "404 sandbox_not_found", "404 repository_not_found"
+NO_DELIVERY = "404 delivery_not_found"
 NO_PULL_REQUEST, NO_CREDENTIAL = "404 pull_request_not_found", "404 credential_not_found"
 NO_SESSION, NO_TOKEN = "404 session_not_found", "404 token_not_found"
 
@@ -39,6 +40,7 @@ PORT = f"{SANDBOX}/ports/{{port}}"
 REPOSITORY = "/api/v1/repositories/{repository_id}"
 GIT_OPERATION = f"{REPOSITORY}/operations/{{git_operation_id}}"
 PULL_REQUEST = "/api/v1/pull-requests/{pull_request_id}"
+DELIVERY = "/api/v1/deliveries/{delivery_id}"
 GIT_CREDENTIAL = "/api/v1/git-credentials/{credential_id}"
 TEMPLATES = ("/api/v1/templates", "/api/v1/projects/{project_id}/templates")
 KIND = "/api/v1/kinds/{plural}"
@@ -260,6 +262,10 @@ ROWS = (
     in_repository(f"GET {REPOSITORY}/operations", "viewer", "200"),
     in_repository(f"GET {GIT_OPERATION}", "viewer", "200"),
     in_repository(f"POST {GIT_OPERATION}/cancel", "maintainer", "409 already_ended"),
+    in_repository(f"GET {REPOSITORY}/deliveries", "viewer", "200"),
+    in_repository(f"GET {DELIVERY}", "viewer", "200", NO_DELIVERY),
+    in_repository(f"GET {DELIVERY}/diff", "viewer", "404 revision_not_found", NO_DELIVERY),
+    in_repository(f"POST {DELIVERY}/retry", "developer", "201", NO_DELIVERY),
     in_repository(f"GET {REPOSITORY}/pull-requests", "viewer", "200"),
     in_repository(f"POST {REPOSITORY}/pull-requests", "developer", "409 no_forge"),
     in_project("GET /api/v1/pull-requests", "viewer", "200"),

@@ -1,6 +1,7 @@
 """What the matrix is about: a project with members of every role, somebody else's, and what is theirs."""
 
 import asyncio
+import json
 import re
 from collections import ChainMap
 from itertools import count
@@ -201,6 +202,7 @@ class World:
         await eventually(fetched, what="the repository is fetched")
         await self._build_git_operation(things, headers)
         await self._build_pull_request(things)
+        await self._build_delivery(things)
         kept = {"projectId": things["project_id"], "host": f"{prefix}.example", "token": "a-token"}
         made = await self._http.post("/api/v1/git-credentials", json=kept, headers=headers)
         assert made.status_code == 201, made.text
@@ -229,6 +231,34 @@ class World:
                 "base, title, commit, created_by, created_at, seen_at, version) values ($1, $2, $3, 1, '', "
                 "'closed', 'topic', 'main', 'Change it', '', $1, now(), now(), 1)",
                 *(things[name] for name in names),
+            )
+
+    async def _build_delivery(self, things: Things) -> None:
+        """As if a run had made one, which came to nothing."""
+        things["delivery_id"] = str(uuid7())
+        wanted = {
+            "message": "Change it",
+            "author": {"name": "Alice", "email": "alice@example.com"},
+            "co_authors": [],
+            "branch": "task/1",
+            "expected": None,
+            "workflow_files": "refuse",
+            "findings": "refuse",
+        }
+        async with self._installation.sql() as connection:
+            await connection.execute(
+                "insert into git.changes (project_id, sha256, size, stored_at) values ($1, $2, 1, now())",
+                things["project_id"],
+                "0" * 64,
+            )
+            await connection.execute(
+                "insert into git.change_deliveries (id, project_id, repository_id, ordinal, wanted, changes, "
+                "base, created_by, created_at, state, branch, push_begun, rebased, findings, version) values "
+                "($1, $2, $3, 0, $4, $5, $6, $1, now(), 'refused', 'task/1', false, false, '[]', 1)",
+                *(things[name] for name in ("delivery_id", "project_id", "repository_id")),
+                json.dumps(wanted),
+                "0" * 64,
+                "1" * 40,
             )
 
     async def _add_member(self, project: str, person: Person, role: str) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import struct
+import subprocess
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -87,8 +88,6 @@ class Workshop:
 
 
 def git_bytes(folder: Path, *arguments: str) -> bytes:
-    import subprocess
-
     return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, check=True).stdout
 
 

@@ -16,7 +16,12 @@ TEXTS = [
     *("Change it\n\nSee: one\n  that goes on\nFixes: #2", "Change it\n\nno trailer\nFixes: #1"),
     *("Change it\n\nno trailer\nSigned-off-by: C <c@example.com>", "Change it\n\n  indented: x"),
     *("Change it\n\n(cherry picked from commit abc)\nx\ny\nz\nw", "Change it\n\nhttps://example.com"),
-    *("Change it\r\n\r\nFixes: #1\r\n", "\n\nChange it\n\n\n", "Change it\n \t \nFixes: #1", "Ändern\n\nNach: oben"),
+    *(
+        "Change it\r\n\r\nFixes: #1\r\n",
+        "\n\nChange it\n\n\n",
+        "Change it\n \t \nFixes: #1",
+        "Ändern\n\nNach: oben",
+    ),
     *("Change it\n\n" + "x " * 5000, "Change it\n\nFixes:#1", "Change it\n\nA: b\n\n  \nlast words"),
 ]
 

@@ -12,9 +12,7 @@ COMMIT = b"tree 4b825dc642cb6eb9a060e54bf8d69288fbee4904\nauthor A <a@b.c> 1 +00
 
 def made(folder: Path, *options: str) -> str:
     path = folder / "key"
-    subprocess.run(
-        ["ssh-keygen", "-q", "-f", str(path), *options], check=True, stdin=subprocess.DEVNULL
-    )
+    subprocess.run(["ssh-keygen", "-q", "-f", str(path), *options], check=True, stdin=subprocess.DEVNULL)
     return path.read_text()
 
 
