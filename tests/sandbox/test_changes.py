@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import random
 import tarfile
 import time
@@ -373,3 +374,33 @@ async def test_what_is_no_change_set_changes_nothing(lab: Lab, entry: Any) -> No
     assert refused.value.code == "bad_changes"
     assert await lab.scene.said(sandbox, "git status --porcelain") == ""
     await lab.scene.change(sandbox, "destroy")
+
+
+async def test_a_submodule_is_one_entry(lab: Lab) -> None:
+    """Its own changes are left; taken away, or replaced, it is that."""
+    names = ("changed", "removed", "with/removed", "becomes-file", "becomes-folder", "untouched")
+    files: dict[str, bytes | str] = {"a": b"a\n", "with/b": b"b\n"}
+    checkout = lab.checkout(files | {f"{name}/x": b"x\n" for name in names})
+    for name in names:  # as a tree has them that was prepared with submodules
+        link = checkout.folder / "tree" / name / ".git"
+        link.write_text("gitdir: ../.git/modules/x\n")
+        if os.geteuid() == 0:
+            os.chown(link, UID, UID)
+    script = """
+        set -e
+        echo more >> changed/x; echo new > changed/new
+        rm -r removed with
+        rm -r becomes-file; echo now > becomes-file
+        rm -r becomes-folder; mkdir becomes-folder; echo now > becomes-folder/y
+        cat untouched/x
+    """
+    found = await lab.changed(await lab.create(checkout), script)
+    assert found.kinds == {
+        b"becomes-file": "file",
+        b"becomes-folder": "deleted",
+        b"becomes-folder/y": "file",
+        b"removed": "deleted",
+        b"with/b": "deleted",
+        b"with/removed": "deleted",
+    }
+    assert found.left == {b"changed": "repository"}

@@ -104,11 +104,15 @@ class CheckoutOptions:
     depth: int = 50
     sparse: tuple[str, ...] = ()
     """Folders, in their order; all where there are none."""
+    submodules: bool = False
 
     @property
     def digest(self) -> str:
-        """Part of the name of the folder."""
-        return _digest(asdict(self))
+        """Part of the name of the folder. Without submodules it is what it was before there were any."""
+        values = asdict(self)
+        if not self.submodules:
+            del values["submodules"]
+        return _digest(values)
 
     @property
     def shape(self) -> str:

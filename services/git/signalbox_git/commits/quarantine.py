@@ -14,6 +14,7 @@ from signalbox_git.command import GitDirectory
 from signalbox_git.mirrors.mirror import QUARANTINE
 
 _DELETED = "0" * 40
+_SUBMODULE = b"160000 "
 _FORBIDDEN_IN_NAMES = str.maketrans(dict.fromkeys("<>\n\r\0", " "))
 
 
@@ -92,9 +93,21 @@ class Quarantine:
         """That of a commit with the changes; raises ChangesRefused."""
         blobs = await self._blobs(changes)
         await self._git.run("read-tree", base)
+        await self._check_submodules(changes)
         await self._git.run("update-index", "-z", "--index-info", given=_index_lines(changes, blobs))
         await self._check_index(changes, blobs)
         return await self._git.line("write-tree")
+
+    async def _check_submodules(self, changes: ChangeSet) -> None:
+        """What lies in one is not this repository's; git would drop the submodule for it, and say nothing."""
+        listed = (await self._git.run("ls-files", "--stage", "-z")).split(b"\0")
+        kept = {line.partition(b"\t")[2] for line in listed if line.startswith(_SUBMODULE)}
+        if not kept:
+            return
+        kept -= {path for path, _ in changes.entries}
+        inside = tuple(path for path, _ in changes.entries if any(each in kept for each in _parents(path)))
+        if inside:
+            raise ChangesRefused("bad_path", "These paths are in a submodule.", inside)
 
     async def _check_index(self, changes: ChangeSet, blobs: Mapping[bytes, str]) -> None:
         """git leaves out what it does not take, and says nothing of it."""
@@ -136,6 +149,11 @@ class Quarantine:
 def _prepare(place: Path, mirror: Path) -> None:
     GitDirectory.make(place)
     (place / "objects/info/alternates").write_bytes(bytes(mirror.resolve() / "objects") + b"\n")
+
+
+def _parents(path: bytes) -> Iterator[bytes]:
+    parts = path.split(b"/")
+    return (b"/".join(parts[:length]) for length in range(1, len(parts)))
 
 
 def _marks(content: bytes) -> Iterator[tuple[int, str]]:

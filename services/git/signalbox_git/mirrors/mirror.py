@@ -23,6 +23,8 @@ TAGS = f"+{TAGS_OF}*:{TAGS_OF}*"
 OWN = "refs/signalbox/"
 """Below it are refs of ours, which no fetch touches."""
 _BLOCK = 512
+_OF_MODULES = 5
+"""The version of ids that are made of an address."""
 _ABANDONED, _SKEW = 3600.0, 60.0
 _GONE = ".gone-"
 QUARANTINE = ".quarantine-"
@@ -49,6 +51,11 @@ def kept_ref(commit: str) -> str:
     return f"{OWN}commits/{commit}"
 
 
+def module_id(project: uuid.UUID, url: str) -> uuid.UUID:
+    """Stands for the repository in the name of a submodule's mirror, which no record is about."""
+    return uuid.uuid5(project, url)
+
+
 def _digest(url: str) -> str:
     return hashlib.sha256(url.encode()).hexdigest()[:12]
 
@@ -73,6 +80,11 @@ class Mirror:
     @property
     def repository(self) -> uuid.UUID:
         return uuid.UUID(self.folder.name[:36])
+
+    @property
+    def is_of_module(self) -> bool:
+        """Of a submodule: ids of records are of another version."""
+        return self.repository.version == _OF_MODULES
 
     @property
     def in_use(self) -> Path:

@@ -135,6 +135,11 @@ class Mirrors:
         async with self.alone(source) as alone:
             await replace(git, inherits=(alone,)).run("update-ref", kept_ref(commit), commit)
 
+    async def bring(self, source: Source, commit: str) -> None:
+        """One that no branch leads to, where the remote gives it away; the mirror is held meanwhile."""
+        async with self.alone(source) as alone, self.at(source) as there:
+            await there.fetch_object(replace(self.of(source).git, inherits=(alone,)), commit)
+
     async def broken(self, source: Source) -> None:
         """Looks whether it is, where somebody says so; the next fetch makes it anew."""
         mirror = self.of(source)

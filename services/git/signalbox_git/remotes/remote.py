@@ -25,6 +25,8 @@ _REASONS: tuple[tuple[str, str, str, bool], ...] = (
         True,
     ),
     ("push_refused", r"\[remote rejected\]|pre-receive hook declined", "The remote refuses the push.", False),
+    ("malformed", "fsck error", "There is something in it that git does not take from anybody.", False),
+    ("not_ours", "not our ref|unadvertised object", "The remote does not have this commit.", False),
     ("host_key_changed", "host key verification failed", "The host shows another key than before.", False),
     ("unreachable", "connection refused", "The host does not answer.", True),
     ("unreachable", "failed to connect|couldn't connect", "The host does not answer.", True),
@@ -98,6 +100,17 @@ class Remote:
         arguments = ("fetch", "--no-tags", "--no-auto-maintenance", "--no-write-fetch-head", "--quiet")
         target = ("--end-of-options", self.access.argument, f"{HEADS}{branch}")
         await self._ask(mirror, *arguments, *target, within=_PUSHED_WITHIN)
+
+    async def fetch_object(self, mirror: GitDirectory, commit: str) -> None:
+        """With all that belongs to it, where the remote lets that be asked for."""
+        arguments = ("fetch", "--no-tags", "--no-auto-maintenance", "--no-write-fetch-head", "--quiet")
+        try:
+            await self._ask(
+                mirror, *arguments, "--end-of-options", self.access.argument, commit, within=_PUSHED_WITHIN
+            )
+        except RemoteRefused as refusal:
+            if refusal.reason != "not_ours":
+                raise
 
     async def push(self, mirror: GitDirectory, commit: str, branch: str, expected: str | None) -> None:
         """Raises BranchMoved where something else is there than expected, and RemoteRefused."""

@@ -59,7 +59,7 @@ class TreeMaker:
 
         Raises TreeTooLarge.
         """
-        if await _size(mirror, commit) > self._largest:
+        if await size_of(mirror, commit) > self._largest:
             raise TreeTooLarge
         if like is not None:
             try:
@@ -102,11 +102,11 @@ class TreeMaker:
         at_work = {"GIT_WORK_TREE": str(tree.resolve())}
         await git.run("read-tree", "-m", "-u", *commits, env=at_work, within=_WITHIN, in_folder=tree)
         if changed is None:
-            await asyncio.to_thread(self._hand_over, tree)
+            await asyncio.to_thread(self.hand_over, tree)
         else:
             await asyncio.to_thread(self._hand_over_these, tree, changed)
         await git.run("update-index", "-q", "--refresh", env=at_work, within=_WITHIN, in_folder=tree)
-        await asyncio.to_thread(self._hand_over, git.folder)
+        await asyncio.to_thread(self.hand_over, git.folder)
 
     @staticmethod
     def _prepare(folder: Path, options: CheckoutOptions) -> GitDirectory:
@@ -120,7 +120,7 @@ class TreeMaker:
         (folder / "config").write_text(config, encoding="utf-8")
         return git
 
-    def _hand_over(self, folder: Path) -> None:
+    def hand_over(self, folder: Path) -> None:
         """To the user of sandboxes: only what is theirs can be changed above it. All with the same time."""
         waiting = [str(folder)]
         while waiting:
@@ -135,14 +135,14 @@ class TreeMaker:
     def _hand_over_these(self, tree: Path, changed: list[str]) -> None:
         """The same of what has been written anew, and of the folders that it is in: never through a link."""
         folders = {str(parent) for path in changed for parent in Path(path).parents}
-        real = {path for path in sorted(folders) if Path(tree, path).is_dir() and not _leads_on(tree, path)}
+        real = {path for path in sorted(folders) if Path(tree, path).is_dir() and not leads_on(tree, path)}
         for path in (*(each for each in changed if str(Path(each).parent) in real), *real):
             with suppress(FileNotFoundError):  # it is not laid out
                 self._own(f"{tree}/{path}")
 
-    def own(self, folder: Path) -> None:
-        """The last of it, once it is under its name: a draft has the time of its making."""
-        self._own(str(folder))
+    def own(self, path: Path) -> None:
+        """One alone, as of a draft that is under its name: it has the time of its making."""
+        self._own(str(path))
 
     def _own(self, path: str) -> None:
         found = os.stat(path, follow_symlinks=False)  # noqa: PTH116 - many
@@ -151,6 +151,10 @@ class TreeMaker:
         if self._uid is not None and found.st_uid != self._uid:
             os.chown(path, self._uid, self._uid, follow_symlinks=False)
 
+    @property
+    def largest(self) -> int:
+        return self._largest
+
     def _linked(self, source: Path, target: Path) -> None:
         """Files and objects are never changed in place, so that they can be shared; all else is one's own."""
         packs = list((source / "git" / "objects" / "pack").glob("*.pack"))
@@ -158,7 +162,7 @@ class TreeMaker:
             raise FileNotFoundError("too many packs")
         self._link_all(source / "tree", target / "tree")
         self._link_all(source / "git" / "objects", target / "git" / "objects")
-        for name in ("index", "shallow"):
+        for name in ("index", "shallow"):  # those of submodules stay where they are
             with suppress(FileNotFoundError):
                 shutil.copyfile(source / "git" / name, target / "git" / name)
 
@@ -170,6 +174,8 @@ class TreeMaker:
             place, folder = waiting.pop()
             os.makedirs(folder, mode=0o755, exist_ok=True)  # noqa: PTH103 - many
             made.append(folder)
+            if os.path.lexists(f"{place}/.git"):  # a submodule: laid out anew where it is wanted
+                continue
             with os.scandir(place) as entries:
                 for entry in entries:
                     there = f"{folder}/{entry.name}"
@@ -181,12 +187,12 @@ class TreeMaker:
             self._own(folder)
 
 
-def _leads_on(tree: Path, path: str) -> bool:
+def leads_on(tree: Path, path: str) -> bool:
     """Whether there is a link on the way."""
     return any(Path(tree, each).is_symlink() for each in (path, *map(str, Path(path).parents)) if each != ".")
 
 
-async def _size(mirror: Mirror, commit: str) -> int:
+async def size_of(mirror: Mirror, commit: str) -> int:
     try:
         said = await mirror.git.run("ls-tree", "-r", "-z", "--format=%(objectsize)", commit, within=60.0)
     except (AnsweredTooMuch, TookTooLong) as error:  # of trees within trees there may be any number

@@ -7,18 +7,22 @@ import shutil
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from signalbox_git.domain import CheckoutOptions
 from signalbox_git.mirrors import locks
 from signalbox_git.mirrors.mirror import Mirror
+from signalbox_git.mirrors.modules import FetchedModule
 from signalbox_git.trees.maker import Made, TreeMaker
+from signalbox_git.trees.modules import ModuleLayer
 
 _DRAFT, _GONE = ".draft-", ".gone-"
 _CHECKOUTS = "checkouts"
 _ABANDONED = 3600.0
 _AGAIN = 0.02
+ModulesFetched = Callable[[], AbstractAsyncContextManager[tuple[FetchedModule, ...]]]
+"""Fetches submodules, and holds their mirrors: asked only where a tree is made."""
 
 
 class Trees:
@@ -27,6 +31,7 @@ class Trees:
     def __init__(self, root: Path, maker: TreeMaker) -> None:
         self._root = root
         self._maker = maker
+        self._layer = ModuleLayer(maker)
         self._turns: dict[Path, asyncio.Lock] = {}
 
     @staticmethod
@@ -35,7 +40,12 @@ class Trees:
 
     @asynccontextmanager
     async def made(
-        self, mirror: Mirror, project: uuid.UUID, commit: str, options: CheckoutOptions
+        self,
+        mirror: Mirror,
+        project: uuid.UUID,
+        commit: str,
+        options: CheckoutOptions,
+        modules: ModulesFetched | None = None,
     ) -> AsyncIterator[str]:
         """Its name; found done where it is. It stays while somebody is in here.
 
@@ -47,10 +57,17 @@ class Trees:
                 if there is not None:
                     yield name
                     return
-            if not await self._make(mirror, project, commit, options):
+            if not await self._make(mirror, project, commit, options, modules):
                 await asyncio.sleep(_AGAIN)  # somebody looks whether it may go
 
-    async def _make(self, mirror: Mirror, project: uuid.UUID, commit: str, options: CheckoutOptions) -> bool:
+    async def _make(
+        self,
+        mirror: Mirror,
+        project: uuid.UUID,
+        commit: str,
+        options: CheckoutOptions,
+        modules: ModulesFetched | None,
+    ) -> bool:
         """False where it is there."""
         name, folder = self.name_of(commit, options), self._root / str(project)
         self._open(folder)
@@ -64,6 +81,8 @@ class Trees:
                 draft.mkdir(mode=0o755)
                 with _newest(newest) as like:
                     await self._maker.make(draft, mirror, commit, options, like)
+                if modules is not None:
+                    await self._add(draft, mirror, commit, options, modules)
                 draft.rename(folder / name)
                 self._maker.own(folder / name)
                 _point(newest, name)
@@ -71,6 +90,13 @@ class Trees:
                 self._turns.pop(folder / name, None)
                 await asyncio.to_thread(shutil.rmtree, draft, ignore_errors=True)
             return True
+
+    async def _add(
+        self, draft: Path, mirror: Mirror, commit: str, options: CheckoutOptions, modules: ModulesFetched
+    ) -> None:
+        async with modules() as fetched:
+            await self._layer.check_size(mirror, commit, fetched)
+            await self._layer.add(draft, fetched, options)
 
     def _open(self, folder: Path) -> None:
         """Sandboxes are another user's, whatever our umask says."""

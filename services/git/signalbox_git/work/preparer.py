@@ -4,6 +4,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from signalbox_common.contracts.git import CheckoutState, RefName
@@ -14,8 +15,10 @@ from signalbox_common.work.kinds import Retry
 from signalbox_git import errors
 from signalbox_git.domain import HEADS, Checkout, CheckoutOptions, Repository
 from signalbox_git.mirrors import reading
+from signalbox_git.mirrors.gitmodules import ModuleRefused
 from signalbox_git.mirrors.mirror import Mirror
 from signalbox_git.mirrors.mirrors import Mirrors, Source
+from signalbox_git.mirrors.modules import Modules
 from signalbox_git.remotes.access import RemoteRefused
 from signalbox_git.replies import tell_of_checkout
 from signalbox_git.service.checkouts import PREPARE
@@ -64,6 +67,7 @@ class Preparer:
         """`freshness` is in seconds: a fetch that began so long before it was asked for is good enough."""
         self._database = database
         self._mirrors = mirrors
+        self._modules = Modules(mirrors)
         self._trees = trees
         self._sources = sources
         self._fetcher = fetcher
@@ -90,6 +94,8 @@ class Preparer:
             await self._end(job, found.failed("checkout_failed", refusal.detail, retryable=refusal.passes))
         except CannotBegin as reason:
             await self._end(job, found.failed(reason.code, reason.detail))
+        except ModuleRefused as reason:
+            await self._end(job, found.failed("submodule_refused", str(reason)))
         except TreeTooLarge:
             await self._end(
                 job, found.failed("too_large", "The files of this commit are too large together.")
@@ -112,10 +118,14 @@ class Preparer:
                 )
                 if start is None:  # it may have come since
                     continue
-                options = CheckoutOptions(start.branch, found.wanted["depth"], _sparse(found))
+                wanted = found.wanted
+                options = CheckoutOptions(start.branch, wanted["depth"], _sparse(found), wanted["submodules"])
+                fetch = partial(self._modules.fetched, source, mirror, start.commit)
                 await self._mirrors.keep(source, start.commit)
                 await job.keep()
-                async with self._trees.made(mirror, found.project_id, start.commit, options) as name:
+                async with self._trees.made(
+                    mirror, found.project_id, start.commit, options, fetch if options.submodules else None
+                ) as name:
                     self._trees.link(found.project_id, found.id, name)
                     await self._end(job, found.ready(start.commit, start.branch, start.base, name))
             return
@@ -165,8 +175,6 @@ class Preparer:
 def _check_possible(found: Checkout) -> None:
     if found.wanted["lfs"]:
         raise CannotBegin("lfs_unavailable", "Files that LFS keeps are not fetched by this installation.")
-    if found.wanted["submodules"]:
-        raise CannotBegin("submodules_unavailable", "Submodules are not fetched by this installation.")
 
 
 async def _start(mirror: Mirror, found: Checkout, default: str | None) -> Start | None:

@@ -63,10 +63,11 @@ def _changes(roots: Roots) -> Iterator[dict[str, Any]]:
     while waiting:
         folder, hides = waiting.pop()
         with _opened(roots.upper, folder or b".") as here, _below(roots.lower, folder) as beneath:
-            if folder and _is_repository(here):
+            hides = hides or (folder != b"" and _is_opaque(here))  # and so do all folders in it
+            is_submodule = not hides and _kind(beneath, GIT) is not None
+            if folder and (is_submodule or _is_repository(here)):
                 yield _line(folder, "left", why="repository")
                 continue
-            hides = hides or (folder != b"" and _is_opaque(here))  # and so do all folders in it
             yield from _ignores(here, None if hides else beneath, folder)
             names = sorted(map(os.fsencode, os.listdir(here)))  # noqa: PTH208 - by its descriptor
             for name in names:
@@ -93,7 +94,7 @@ def _entry(
     if stat.S_ISCHR(found.st_mode) and found.st_rdev == 0:
         yield from _gone(roots.lower, path, below)
         return
-    if below == stat.S_IFDIR:
+    if below == stat.S_IFDIR and not _is_submodule(roots.lower, path):  # else this takes its place
         yield from _deleted_beneath(roots.lower, path)
     tracked = below is not None and below != stat.S_IFDIR
     if stat.S_ISREG(found.st_mode):
@@ -127,6 +128,9 @@ def _deleted_beneath(
     while waiting:
         folder, kept = waiting.pop()
         with _opened(lower, folder) as here:
+            if _kind(here, GIT) is not None:  # a submodule is one entry of the tree that it is in
+                yield _line(folder, "deleted")
+                continue
             for name in sorted(map(os.fsencode, os.listdir(here))):  # noqa: PTH208 - by its descriptor
                 if name in kept:
                     continue
@@ -155,6 +159,11 @@ def _is_repository(folder: int) -> bool:
         found = os.stat(GIT, dir_fd=folder, follow_symlinks=False)
         return not (stat.S_ISCHR(found.st_mode) and found.st_rdev == 0)
     return False
+
+
+def _is_submodule(lower: int | None, path: bytes) -> bool:
+    with _below(lower, path) as there:
+        return _kind(there, GIT) is not None
 
 
 def _is_opaque(folder: int) -> bool:
