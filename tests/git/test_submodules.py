@@ -23,6 +23,7 @@ from signalbox_git.remotes.credentials import Credential
 from signalbox_git.trees.maker import MOMENT, TreeMaker, TreeTooLarge
 from signalbox_git.trees.trees import Trees
 from tests.support.checkouts import git
+from tests.support.commits import packed
 from tests.support.git_person import GitPerson
 from tests.support.installation import Installation
 from tests.support.remotes import TOKEN, HttpRemote, add_commit
@@ -415,11 +416,11 @@ async def test_a_checkout_with_submodules(
         assert list((person.tree(plain) / "tree/lib").iterdir()) == []
 
         # a change set that reaches into one is no change of this repository
-        reaching = changes_of(base, {"lib/l.txt": b"changed\n"})
+        reaching = packed(base, {b"lib/l.txt": ("100644", b"changed\n")})
         refused = await person.delivered(repository, base, reaching)
         assert refused.error is not None
         assert (refused.state, refused.error.code) == (DeliveryState.REFUSED, "bad_path")
-        replacing = changes_of(base, {"lib": None, "lib/l.txt": b"ours now\n"})
+        replacing = packed(base, {b"lib": None, b"lib/l.txt": ("100644", b"ours now\n")})
         done = await person.delivered(repository, base, replacing)
         assert done.state is DeliveryState.PUSHED
         assert git(app, "show", f"{done.commit}:lib/l.txt") == "ours now\n"
