@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import uuid
 from pathlib import Path
 
 from tests.support.checkouts import git
@@ -105,3 +106,39 @@ async def test_pull_requests_and_credentials(stack: Stack, tmp_path: Path) -> No
         assert stack.run("pr", "show", "pulls", "1").returncode == 1
     finally:
         run("repo", "rm", "pulls")
+
+
+async def test_deliveries_and_what_counts_for_them(stack: Stack, tmp_path: Path) -> None:
+    await stack.become_admin()
+    path = new_repository(stack.home.path / "repositories" / "delivered.git")
+    key, template = tmp_path / "key", tmp_path / "template"
+    template.write_text("{title}\n\n{message}\n")
+    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+
+    def run(*arguments: str) -> str:
+        ran = stack.run("repo", *arguments)
+        assert ran.returncode == 0, ran.stderr
+        assert "PRIVATE" not in ran.stdout + ran.stderr
+        return ran.stdout
+
+    run("add", str(path))
+    try:
+        assert json.loads(run("deliveries", "delivered", "--json")) == []
+        for option in ("--diff", "--retry"):
+            unknown = stack.run("repo", "deliveries", "delivered", option, str(uuid.uuid4()))
+            assert (unknown.returncode, "no such delivery" in unknown.stderr) == (1, True)
+        given = ("--findings", "warn", "--sign-off", "--template-file", str(template))
+        run("policy", "delivered", *given, "--signing-key-file", str(key))
+        run("policy", "delivered", "--largest-file", "20")
+        found = json.loads(run("policy", "delivered"))
+        assert found.pop("signedBy") == " ".join((tmp_path / "key.pub").read_text().split()[:2])
+        assert found == {
+            "findings": "warn",
+            "largestFile": 20,
+            "signOff": True,
+            "commitTemplate": "{title}\n\n{message}\n",
+        }
+        assert json.loads(run("policy", "delivered", "--remove-signing-key"))["signedBy"] is None
+    finally:
+        run("rm", "delivered")

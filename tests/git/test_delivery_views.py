@@ -4,6 +4,7 @@ import io
 import tarfile
 import uuid
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from tests.support.checkouts import git
 from tests.support.commits import Asked, packed
 from tests.support.git_person import GitPerson, Place
 from tests.support.installation import Installation
-from tests.support.remotes import add_commit
+from tests.support.remotes import add_commit, answering
 from tests.support.repositories import git_scene
 
 CHANGES: Asked = {b"README.md": ("100644", b"changed\n"), b"a.bin": ("100644", b"\0\1")}
@@ -179,7 +180,7 @@ async def test_a_bundle_is_tried_again_as_one(there: GitPerson, tmp_path: Path) 
 async def test_what_goes_on_is_not_tried_again(there: GitPerson) -> None:
     place = await Place.make(there.scene)
     await there.scene.ready(place.repository)
-    there.scene.remote.behaviours.append(lambda handler: handler.answer(503) is None)
+    there.scene.remote.behaviours.append(partial(answering, 503, place.remote.name))
     try:
         begun = await there.deliver(
             place.repository, place.base, packed(place.base, CHANGES), findings="allow"

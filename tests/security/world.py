@@ -236,7 +236,7 @@ class World:
     async def _build_delivery(self, things: Things) -> None:
         """As if a run had made one, which came to nothing."""
         things["delivery_id"] = str(uuid7())
-        wanted = {
+        wanted: dict[str, Any] = {
             "message": "Change it",
             "author": {"name": "Alice", "email": "alice@example.com"},
             "co_authors": [],

@@ -24,8 +24,8 @@ class Workshop:
         git(remote, "clone", "-q", "--bare", str(remote), str(folder))
         self._branches = itertools.count()
 
-    def git(self, *arguments: str, given: bytes = b"", **env: str) -> str:
-        return git(self.folder, *arguments, given=given, env=env).strip()
+    def git(self, *arguments: str, given: bytes = b"", env: Mapping[str, str] | None = None) -> str:
+        return git(self.folder, *arguments, given=given, env=env or {}).strip()
 
     def object(self, kind: str, content: bytes) -> str:
         """As it is, whether git would take it or not."""
@@ -35,7 +35,7 @@ class Workshop:
         index = {"GIT_INDEX_FILE": str(self.folder / "index-of-test")}
         (self.folder / "index-of-test").unlink(missing_ok=True)
         if base is not None:
-            self.git("read-tree", base, **index)
+            self.git("read-tree", base, env=index)
         lines = b""
         for path, content in files.items():
             name = path.encode() + b"\0"
@@ -44,8 +44,8 @@ class Workshop:
             else:
                 lines += f"{mode} {self.object('blob', content)}\t".encode() + name
         if lines:
-            self.git("update-index", "-z", "--index-info", given=lines, **index)
-        return self.git("write-tree", **index)
+            self.git("update-index", "-z", "--index-info", given=lines, env=index)
+        return self.git("write-tree", env=index)
 
     def commit(
         self, base: str, files: Files, message: str = "A step", *others: str, mode: str = "100644"
@@ -60,7 +60,7 @@ class Workshop:
             "GIT_AUTHOR_DATE": "1700000000 +0200",
         }
         named = [word for parent in parents for word in ("-p", parent)]
-        return self.git("commit-tree", tree, *named, "-m", message, **author)
+        return self.git("commit-tree", tree, *named, "-m", message, env=author)
 
     def chain(self, base: str, count: int) -> str:
         """As many commits, one on the other."""

@@ -17,6 +17,7 @@ from signalbox_cli.commands import (
     manifests,
     pull_requests,
     repositories,
+    repository_deliveries,
     repository_operations,
     resources,
     sandboxes,
@@ -71,6 +72,7 @@ app.add_typer(skills.app, name="skill", rich_help_panel=RESOURCES)
 app.add_typer(sandboxes.app, name="sandbox")
 app.add_typer(templates.app, name="template")
 repositories.app.add_typer(repository_operations.app)
+repositories.app.add_typer(repository_deliveries.app)
 app.add_typer(repositories.app, name="repo")
 app.add_typer(pull_requests.app, name="pr")
 app.add_typer(pull_requests.credentials, name="credential")
