@@ -84,7 +84,6 @@ async def test_a_hundred_at_once_have_one_fetch_and_one_tree(there: GitPerson) -
     [
         ({"ref": "nowhere"}, "revision_not_found"),
         ({"ref": "0" * 40}, "revision_not_found"),
-        ({"lfs": True}, "lfs_unavailable"),
     ],
 )
 async def test_why_it_cannot_be(there: GitPerson, asked: dict[str, Any], code: str) -> None:

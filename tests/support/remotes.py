@@ -85,7 +85,7 @@ class _Handler(BaseHTTPRequestHandler):
         remote.shown.append(self.headers.get("Authorization"))
         if any(behave(self) for behave in list(remote.behaviours)):
             return
-        if remote.token is not None and self.headers.get("Authorization") != _basic(remote.token):
+        if remote.token is not None and self.headers.get("Authorization") != basic(remote.token):
             self.answer(401, WWW_Authenticate='Basic realm="test"')
             return
         self._cgi(body)
@@ -143,7 +143,7 @@ def answering(status: int, name: str, handler: _Handler, **headers: str) -> bool
     return name in handler.path
 
 
-def _basic(token: str) -> str:
+def basic(token: str) -> str:
     return "Basic " + base64.b64encode(f"{USER}:{token}".encode()).decode()
 
 

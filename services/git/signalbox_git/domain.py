@@ -105,19 +105,22 @@ class CheckoutOptions:
     sparse: tuple[str, ...] = ()
     """Folders, in their order; all where there are none."""
     submodules: bool = False
+    lfs: bool = False
 
     @property
     def digest(self) -> str:
-        """Part of the name of the folder. Without submodules it is what it was before there were any."""
+        """Part of the name of the folder. Without either it is what it was before there were any."""
         values = asdict(self)
-        if not self.submodules:
-            del values["submodules"]
+        for name in ("submodules", "lfs"):
+            if not values[name]:
+                del values[name]
         return _digest(values)
 
     @property
     def shape(self) -> str:
         """The same of those trees that have the same files and as much history."""
-        return _digest({"depth": self.depth, "sparse": self.sparse})
+        kept = {"lfs": True} if self.lfs else {}
+        return _digest({"depth": self.depth, "sparse": self.sparse} | kept)
 
 
 @dataclass(frozen=True)

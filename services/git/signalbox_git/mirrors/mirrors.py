@@ -11,6 +11,7 @@ from typing import Any
 
 from signalbox_common import background, remote_urls, telemetry
 from signalbox_git.command import GitDirectory, GitFailed
+from signalbox_git.lfs.client import LfsClient
 from signalbox_git.mirrors import locks
 from signalbox_git.mirrors.mirror import (
     HEADS,
@@ -205,6 +206,10 @@ class Mirrors:
             raise RemoteRefused("bad_url", str(error)) from error
         async with remote(url, source.credential, self._reach, source.host_keys) as there:
             yield there
+
+    def lfs_of(self, source: Source) -> LfsClient:
+        """What keeps its large files."""
+        return LfsClient(source.url, source.credential, self._reach, within=self._fetch_within)
 
     # -- room ------------------------------------------------------------------------------------------------
 

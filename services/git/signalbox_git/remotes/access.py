@@ -91,7 +91,7 @@ async def access(
     if url.scheme is Scheme.LOCAL:
         yield Access(str(_beneath(reach.root, url)), (("protocol.file.allow", "always"),))
         return
-    addresses = await _looked_at(url, reach)
+    addresses = await looked_at(url, reach)
     folder = Path(mkdtemp(prefix=_SCRATCH))  # nobody else can enter; its path is short enough for sockets
     try:
         async with AsyncExitStack() as stack:
@@ -110,7 +110,7 @@ def _beneath(root: Path, url: RemoteUrl) -> Path:
     return found
 
 
-async def _looked_at(url: RemoteUrl, reach: Reach) -> list[Address]:
+async def looked_at(url: RemoteUrl, reach: Reach) -> list[Address]:
     try:
         found = await resolve(url.host, url.port, reach.private)
     except Unresolved as error:

@@ -92,6 +92,8 @@ class TreeMaker:
         listing = ("diff-tree", "-r", "-z", "--no-renames", "--name-only", "--diff-filter=d")
         said = await git.run(*listing, like.commit, commit)
         changed = [os.fsdecode(path) for path in said.split(b"\0") if path]
+        if options.lfs and await _attributes_differ(git, like.commit, commit):
+            raise FileNotFoundError("other files are kept by LFS")
         await self._check_out(folder, git, like.commit, commit, changed=changed)
 
     async def _check_out(
@@ -185,6 +187,11 @@ class TreeMaker:
                         os.link(entry.path, there, follow_symlinks=False)
         for folder in reversed(made):
             self._own(folder)
+
+
+async def _attributes_differ(git: GitDirectory, one: str, other: str) -> bool:
+    said = await git.run("diff-tree", "-r", "-z", "--no-renames", "--name-only", one, other)
+    return any(path.rpartition(b"/")[2] == b".gitattributes" for path in said.split(b"\0"))
 
 
 def leads_on(tree: Path, path: str) -> bool:

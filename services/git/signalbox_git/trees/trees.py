@@ -14,6 +14,7 @@ from signalbox_git.domain import CheckoutOptions
 from signalbox_git.mirrors import locks
 from signalbox_git.mirrors.mirror import Mirror
 from signalbox_git.mirrors.modules import FetchedModule
+from signalbox_git.trees.lfs import LfsFetch, LfsLayer
 from signalbox_git.trees.maker import Made, TreeMaker
 from signalbox_git.trees.modules import ModuleLayer
 
@@ -32,6 +33,7 @@ class Trees:
         self._root = root
         self._maker = maker
         self._layer = ModuleLayer(maker)
+        self._lfs_layer = LfsLayer(maker)
         self._turns: dict[Path, asyncio.Lock] = {}
 
     @staticmethod
@@ -46,6 +48,7 @@ class Trees:
         commit: str,
         options: CheckoutOptions,
         modules: ModulesFetched | None = None,
+        lfs: LfsFetch | None = None,
     ) -> AsyncIterator[str]:
         """Its name; found done where it is. It stays while somebody is in here.
 
@@ -57,7 +60,7 @@ class Trees:
                 if there is not None:
                     yield name
                     return
-            if not await self._make(mirror, project, commit, options, modules):
+            if not await self._make(mirror, project, commit, options, modules, lfs):
                 await asyncio.sleep(_AGAIN)  # somebody looks whether it may go
 
     async def _make(
@@ -67,6 +70,7 @@ class Trees:
         commit: str,
         options: CheckoutOptions,
         modules: ModulesFetched | None,
+        lfs: LfsFetch | None,
     ) -> bool:
         """False where it is there."""
         name, folder = self.name_of(commit, options), self._root / str(project)
@@ -81,6 +85,8 @@ class Trees:
                 draft.mkdir(mode=0o755)
                 with _newest(newest) as like:
                     await self._maker.make(draft, mirror, commit, options, like)
+                if lfs is not None:
+                    await self._lfs_layer.add(draft, lfs)
                 if modules is not None:
                     await self._add(draft, mirror, commit, options, modules)
                 draft.rename(folder / name)

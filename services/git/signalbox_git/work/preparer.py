@@ -104,7 +104,6 @@ class Preparer:
     async def _make(self, job: Job, found: Checkout, asked_at: float) -> None:
         """Done again, all of it is found done."""
         repository = await self._repository(found)
-        _check_possible(found)
         source = await self._sources.of(repository)
         for since in (*self._enough(source, found), asked_at, self._clock()):
             fetched = await self._mirrors.fetch(source, since)
@@ -119,12 +118,19 @@ class Preparer:
                 if start is None:  # it may have come since
                     continue
                 wanted = found.wanted
-                options = CheckoutOptions(start.branch, wanted["depth"], _sparse(found), wanted["submodules"])
+                options = CheckoutOptions(
+                    start.branch, wanted["depth"], _sparse(found), wanted["submodules"], wanted["lfs"]
+                )
                 fetch = partial(self._modules.fetched, source, mirror, start.commit)
                 await self._mirrors.keep(source, start.commit)
                 await job.keep()
                 async with self._trees.made(
-                    mirror, found.project_id, start.commit, options, fetch if options.submodules else None
+                    mirror,
+                    found.project_id,
+                    start.commit,
+                    options,
+                    fetch if options.submodules else None,
+                    self._mirrors.lfs_of(source).fetch if options.lfs else None,
                 ) as name:
                     self._trees.link(found.project_id, found.id, name)
                     await self._end(job, found.ready(start.commit, start.branch, start.base, name))
@@ -170,11 +176,6 @@ class Preparer:
         found = await checkouts.lock(transaction, project, identifier)
         if found is not None:
             await self._write(transaction, found.failed("checkout_failed", error.detail, retryable=True))
-
-
-def _check_possible(found: Checkout) -> None:
-    if found.wanted["lfs"]:
-        raise CannotBegin("lfs_unavailable", "Files that LFS keeps are not fetched by this installation.")
 
 
 async def _start(mirror: Mirror, found: Checkout, default: str | None) -> Start | None:
