@@ -18,6 +18,7 @@ from tests.support.commits import Asked, packed
 from tests.support.forge_simulator import ForgeSimulator
 from tests.support.git_person import GitPerson, Place
 from tests.support.installation import Installation
+from tests.support.lfs import ATTRIBUTES, LfsServer
 from tests.support.processes import Running
 from tests.support.repositories import GitScene, git_scene
 
@@ -251,3 +252,24 @@ async def test_one_of_each_however_often_it_dies(
 
 async def _later(moment: float) -> bool:
     return time.monotonic() >= moment
+
+
+async def test_what_lfs_keeps_is_whole_whenever_it_dies(scene: GitScene, tmp_path: Path) -> None:
+    async with served(scene, tmp_path) as (person, service):
+        server = LfsServer(scene.remote, scene.remote)
+        files = {"a.bin": b"a" * 200_000, "b.bin": b"b" * 200_000}
+        kept = {name: server.keep(content) for name, content in files.items()}
+        scene.remote.new("killed-lfs.git", {".gitattributes": ATTRIBUTES, **kept})
+        repository = (await scene.add("killed-lfs.git"))["id"]
+        await scene.ready(repository)
+        killer = Killer(service, "GET", "/lfs/")
+        scene.remote.behaviours.insert(0, killer)
+        try:
+            asked = await person.prepare(repository, lfs=True)
+            await _again(scene, service)
+            found = await person.settled(asked)
+        finally:
+            scene.remote.behaviours.remove(killer)
+        assert (killer.done, found.state) == (True, CheckoutState.READY)
+        tree = person.tree(found) / "tree"
+        assert {name: (tree / name).read_bytes() for name in files} == files
