@@ -425,6 +425,6 @@ async def test_a_checkout_with_submodules(
         assert done.state is DeliveryState.PUSHED
         assert git(app, "show", f"{done.commit}:lib/l.txt") == "ours now\n"
 
-        add_modules(app, ("lib", "lib", "file:///etc", head(lib)))
-        failed = await person.settled(await person.prepare(repository, submodules=True))
+        bad = add_modules(app, ("lib", "lib", "file:///etc", head(lib)))
+        failed = await person.settled(await person.prepare(repository, submodules=True, ref=bad))
         assert failed.state is CheckoutState.FAILED
