@@ -327,3 +327,48 @@ def _properties(described: dict[str, Any], schema: Any) -> set[str]:
 
 def _validated(described: dict[str, Any], value: Any, schema: Any) -> None:
     jsonschema.validate(value, schema | {"components": described["components"]})
+
+
+async def test_branches_of_forks_are_not_ours(simulator: ForgeSimulator) -> None:
+    """Anybody may have one of the same name, and open it with our mark."""
+    there = SimulatorOfTest.make(simulator)
+    commit = await there.branch("task/1")
+    made = await there.ours().open("task/1", "main", TEXT)
+    for stranger in ({"full_name": f"mallory/{there.name}"}, None):  # a fork, and one that is deleted
+        simulator.pulls[there.name][0]["head"]["repo"] = stranger
+        assert await there.ours().find("task/1", "main") == []
+        assert await there.ours().of_commit(commit) == []
+    assert made.number == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 100_000,
+        b'[{"number": 1e400, "head": {"repo": {"full_name": "a"}}, "base": {"repo": {"full_name": "a"}}}]',
+        b'[{"number": 1, "head": {}, "base": {}}]',
+    ],
+)
+async def test_answers_that_are_none(simulator: ForgeSimulator, body: bytes) -> None:
+    there = SimulatorOfTest.make(simulator)
+    behave = partial(_answers, 200, body, {})
+    simulator.before.append(behave)
+    try:
+        with pytest.raises(ForgeRefused) as refused:
+            await there.ours().find("task/1", "main")
+    finally:
+        simulator.before.remove(behave)
+    assert (refused.value.reason, refused.value.passes) == ("busy", True)
+
+
+async def test_a_forge_that_repeats_the_token(simulator: ForgeSimulator) -> None:
+    there = SimulatorOfTest.make(simulator)
+    behave = partial(_answers, 422, json.dumps({"message": f"no {TOKEN} here"}).encode(), {})
+    simulator.before.append(behave)
+    try:
+        with pytest.raises(ForgeRefused) as refused:
+            await there.ours().find("task/1", "main")
+    finally:
+        simulator.before.remove(behave)
+    assert TOKEN not in refused.value.detail
+    assert refused.value.reason == "refused"

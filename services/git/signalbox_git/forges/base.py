@@ -1,7 +1,7 @@
 """What every forge does, and the ways in which it can fail."""
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from signalbox_common.contracts.git import PullRequestState
 
@@ -41,6 +41,38 @@ class SeenRepository:
     url: str
     default_branch: str | None
     private: bool
+
+
+def is_own(body: Any) -> bool:
+    """Whether its branch is in the repository that it is for: forks have branches of the same names."""
+    try:
+        head, base = body["head"].get("repo"), body["base"]["repo"]
+        return bool(head) and head["full_name"] == base["full_name"]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise unexpected() from error
+
+
+def unexpected() -> "ForgeRefused":
+    return ForgeRefused("busy", "The forge has answered something else.", passes=True)
+
+
+def plain(text: object, longest: int) -> str:
+    """As it may be kept: a database takes no NUL, and nobody takes half a character."""
+    return str(text or "").replace("\0", "").encode("utf-8", "replace").decode()[:longest]
+
+
+def number_of(value: Any) -> int:
+    """Raises ValueError."""
+    found = int(value)
+    if not 0 < found < 2**53:
+        raise ValueError("that is no number of a pull request")
+    return found
+
+
+def web_address(text: object) -> str:
+    """What may be shown as a link."""
+    found = plain(text, 2000)
+    return found if found.startswith(("https://", "http://")) else ""
 
 
 class ForgeRefused(Exception):

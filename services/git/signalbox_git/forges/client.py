@@ -1,5 +1,6 @@
 """Asks a forge over HTTP: at an address that was looked at, with its token, and no more than it wants."""
 
+import asyncio
 import json
 import ssl
 import time
@@ -23,7 +24,9 @@ _LONGEST_WAIT = 3600.0
 _UNSAID_WAIT = 60.0
 """What GitHub wants where it says nothing of how long."""
 _BAD = 400
-_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT, _INVALID, _TOO_MANY = 401, 403, 404, 409, 422, 429
+_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TIMED_OUT, _TOO_MANY, _OWN_FAULTS = 401, 403, 404, 408, 429, 500
+_WITHIN = 90.0
+"""Seconds for all of one answer, however slowly it comes."""
 
 
 @dataclass(frozen=True)
@@ -54,23 +57,30 @@ class ForgeClient:
             at = f"[{address}]" if ":" in address else address
             url = f"{parts.scheme}://{at}:{port}{parts.path}"
             try:
-                async with client.stream(
-                    method,
-                    url,
-                    params={name: value for name, value in query.items() if value is not None},
-                    json=body,
-                    headers={**self._headers, "Host": parts.netloc},
-                    extensions={"sni_hostname": host},
-                ) as response:
+                async with (
+                    asyncio.timeout(_WITHIN),
+                    client.stream(
+                        method,
+                        url,
+                        params={name: value for name, value in query.items() if value is not None},
+                        json=body,
+                        headers={**self._headers, "Host": parts.netloc},
+                        extensions={"sni_hostname": host},
+                    ) as response,
+                ):
                     found = Answered(response.status_code, await _read(response), response.headers)
-            except httpx.TransportError as error:
+            except (httpx.HTTPError, TimeoutError) as error:
                 detail = scrubbed(str(error) or type(error).__name__, self._credential)
                 raise ForgeRefused(
                     "unreachable", f"The forge does not answer: {detail}", passes=True
                 ) from None
         if found.status >= 300 and found.status not in known:
-            raise refused(found)
+            raise self.refused(found)
         return found
+
+    def refused(self, found: Answered) -> ForgeRefused:
+        """What it means that this was answered; whatever it repeats, not what it was shown."""
+        return _refused(found, scrubbed(_said(found.body) or "", self._credential))
 
     @asynccontextmanager
     async def _connected(
@@ -100,13 +110,11 @@ async def _read(response: httpx.Response) -> Any:
             raise ForgeRefused("too_large", "The forge has answered too much.")
     try:
         return json.loads(raw) if raw else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
-def refused(found: Answered) -> ForgeRefused:
-    """What it means that this was answered."""
-    said = _said(found.body)
+def _refused(found: Answered, said: str) -> ForgeRefused:
     detail = f"The forge says: {str(said)[:200]}" if said else f"The forge answers {found.status}."
     wait = _wait_of(found)
     if found.status < _BAD:
@@ -119,7 +127,7 @@ def refused(found: Answered) -> ForgeRefused:
         return ForgeRefused("unauthorized", detail)
     if found.status == _NOT_FOUND:
         return ForgeRefused("not_found", detail)
-    if found.status in (_CONFLICT, _INVALID):
+    if found.status < _OWN_FAULTS and found.status != _TIMED_OUT:
         return ForgeRefused("refused", detail)
     return ForgeRefused("busy", detail, passes=True, retry_after=wait)
 

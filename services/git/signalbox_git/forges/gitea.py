@@ -4,7 +4,16 @@ from typing import Any
 from urllib.parse import quote
 
 from signalbox_common.contracts.git import PullRequestState
-from signalbox_git.forges.base import ForgeRefused, PullRequestText, SeenPullRequest, SeenRepository
+from signalbox_git.forges.base import (
+    ForgeRefused,
+    PullRequestText,
+    SeenPullRequest,
+    SeenRepository,
+    is_own,
+    number_of,
+    plain,
+    web_address,
+)
 from signalbox_git.forges.client import ForgeClient
 from signalbox_git.remotes.access import Reach
 from signalbox_git.remotes.credentials import Credential
@@ -44,7 +53,7 @@ class Gitea:
                 "GET", f"{self._path}/pulls", state="all", sort="recentupdate", limit=_PAGE, page=page
             )
             items = answer.body if isinstance(answer.body, list) else []
-            found += map(_seen, items)
+            found += [_seen(each) for each in items if is_own(each)]
             if len(items) < _PAGE:
                 break
         return sorted(found, key=lambda each: -each.number)
@@ -54,12 +63,11 @@ class Gitea:
 
     async def open(self, head: str, base: str, text: PullRequestText) -> SeenPullRequest:
         body: dict[str, Any] = {"title": _title(text), "body": text.body, "head": head, "base": base}
-        if text.labels:
-            body["labels"] = await self._labels(text.labels)
         answer = await self._client.ask("POST", f"{self._path}/pulls", body, known=(_CONFLICT,))
         if answer.status == _CONFLICT:  # it is there, and open
             return await self._found_open(head, base)
         made = _seen(answer.body)
+        await self._label(made.number, text)
         await self._ask_reviewers(made.number, text)
         return made
 
@@ -71,9 +79,8 @@ class Gitea:
 
     async def update(self, number: int, text: PullRequestText) -> SeenPullRequest:
         body: dict[str, Any] = {"title": _title(text), "body": text.body}
-        if text.labels:
-            body["labels"] = await self._labels(text.labels)
         found = _seen((await self._client.ask("PATCH", f"{self._path}/pulls/{number}", body)).body)
+        await self._label(number, text)
         await self._ask_reviewers(number, text)
         return found
 
@@ -85,11 +92,12 @@ class Gitea:
             (await self._client.ask("PATCH", f"{self._path}/pulls/{number}", {"state": "closed"})).body
         )
 
-    async def _labels(self, names: tuple[str, ...]) -> list[int]:
-        """Those that there are: they are known by number."""
-        answer = await self._client.ask("GET", f"{self._path}/labels", limit=_PAGE)
-        known = {each["name"]: each["id"] for each in answer.body or []}
-        return [known[name] for name in names if name in known]
+    async def _label(self, number: int, text: PullRequestText) -> None:
+        """Beside those that it has; names that nobody knows there are left out."""
+        if text.labels:
+            path = f"{self._path}/issues/{number}/labels"
+            known = (403, _NOT_FOUND, _UNPROCESSABLE)
+            await self._client.ask("POST", path, {"labels": list(text.labels)}, known=known)
 
     async def _ask_reviewers(self, number: int, text: PullRequestText) -> None:
         """Whom nobody knows there, or who may not review it, is left out."""
@@ -109,16 +117,16 @@ def _seen(body: Any) -> SeenPullRequest:
         if state is PullRequestState.OPEN and (body.get("draft") or str(body["title"]).startswith(DRAFT)):
             state = PullRequestState.DRAFT
         return SeenPullRequest(
-            number=int(body["number"]),
-            url=str(body["html_url"]),
+            number=number_of(body["number"]),
+            url=web_address(body["html_url"]),
             state=PullRequestState.MERGED if body.get("merged") else state,
             head=_branch_of(body["head"]),
-            head_commit=str(body["head"]["sha"]),
+            head_commit=plain(body["head"]["sha"], 64),
             base=str(body["base"]["ref"]),
-            title=str(body["title"]).removeprefix(DRAFT),
-            body=str(body.get("body") or ""),
+            title=plain(body["title"], 500).removeprefix(DRAFT),
+            body=plain(body.get("body"), 100_000),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ForgeRefused("busy", "The forge has answered something else.", passes=True) from error
 
 

@@ -4,8 +4,17 @@ from typing import Any
 from urllib.parse import quote
 
 from signalbox_common.contracts.git import PullRequestState
-from signalbox_git.forges.base import ForgeRefused, PullRequestText, SeenPullRequest, SeenRepository
-from signalbox_git.forges.client import Answered, ForgeClient, refused
+from signalbox_git.forges.base import (
+    ForgeRefused,
+    PullRequestText,
+    SeenPullRequest,
+    SeenRepository,
+    is_own,
+    number_of,
+    plain,
+    web_address,
+)
+from signalbox_git.forges.client import Answered, ForgeClient
 from signalbox_git.remotes.access import Reach
 from signalbox_git.remotes.credentials import Credential
 
@@ -64,7 +73,7 @@ class GitHub:
         for each in await self.find(head, base):
             if each.state in (PullRequestState.OPEN, PullRequestState.DRAFT):
                 return each
-        raise refused(answer)
+        raise self._client.refused(answer)
 
     async def update(self, number: int, text: PullRequestText) -> SeenPullRequest:
         body = {"title": text.title, "body": text.body}
@@ -95,7 +104,7 @@ class GitHub:
 def _seen_all(body: Any) -> list[SeenPullRequest]:
     if not isinstance(body, list):
         raise ForgeRefused("busy", "The forge has answered something else.", passes=True)
-    return sorted(map(_seen, body), key=lambda each: -each.number)
+    return sorted((_seen(each) for each in body if is_own(each)), key=lambda each: -each.number)
 
 
 def _seen(body: Any) -> SeenPullRequest:
@@ -105,16 +114,16 @@ def _seen(body: Any) -> SeenPullRequest:
         if state is PullRequestState.OPEN and body.get("draft"):
             state = PullRequestState.DRAFT
         return SeenPullRequest(
-            number=int(body["number"]),
-            url=str(body["html_url"]),
+            number=number_of(body["number"]),
+            url=web_address(body["html_url"]),
             state=PullRequestState.MERGED if merged else state,
             head=str(body["head"]["ref"]),
-            head_commit=str(body["head"]["sha"]),
+            head_commit=plain(body["head"]["sha"], 64),
             base=str(body["base"]["ref"]),
-            title=str(body["title"]),
-            body=str(body.get("body") or ""),
+            title=plain(body["title"], 500),
+            body=plain(body.get("body"), 100_000),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ForgeRefused("busy", "The forge has answered something else.", passes=True) from error
 
 

@@ -67,7 +67,7 @@ async def opened(
     for each in known:
         if each.state not in PULL_REQUEST_ENDED:
             says_so = (each.title, each.body) == (text.title, text.body)
-            if says_so or MARK not in each.body:
+            if MARK not in each.body or (says_so and not text.labels and not text.reviewers):
                 return each
             return await forge.update(each.number, text)
     for each in known:

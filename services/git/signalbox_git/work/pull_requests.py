@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
+from signalbox_common.contracts.git import PullRequestState
 from signalbox_common.db import Database
 from signalbox_common.errors import SignalboxError
 from signalbox_common.work import Job, Worker
@@ -151,7 +152,7 @@ def _text(now: SeenPullRequest, job: Job) -> PullRequestText:
     if "body" in wanted:
         body = f"{wanted['body'].rstrip()}\n\n{mark}".lstrip() if mark is not None else wanted["body"]
     return replace(
-        PullRequestText(wanted.get("title", now.title), body),
+        PullRequestText(wanted.get("title", now.title), body, draft=now.state is PullRequestState.DRAFT),
         labels=tuple(wanted.get("labels", ())),
         reviewers=tuple(wanted.get("reviewers", ())),
     )
