@@ -5,6 +5,7 @@ import time
 
 from signalbox_common.addresses import PrivateHosts
 from signalbox_common.runtime import Service, run
+from signalbox_common.space import DiskSpace
 from signalbox_git import handlers
 from signalbox_git.changes import ChangeFiles
 from signalbox_git.commits.quarantine import Person
@@ -33,6 +34,7 @@ from signalbox_git.trees.maker import TreeMaker
 from signalbox_git.trees.trees import Trees
 from signalbox_git.work.deliverer import Deliverer
 from signalbox_git.work.fetcher import Fetcher
+from signalbox_git.work.housekeeper import Housekeeper
 from signalbox_git.work.opener import Opener
 from signalbox_git.work.operator import Operator
 from signalbox_git.work.preparer import Preparer
@@ -53,6 +55,7 @@ def build(settings: GitSettings) -> Service:
         budget=settings.mirrors_mb * _MIB,
         fetch_within=settings.fetch_timeout,
         largest=settings.repository_mb * _MIB,
+        space=DiskSpace(settings.mirrors, settings.disk_least_free),
     )
     sources = Sources(app.database, secrets)
     forges = Forges(reach)
@@ -103,6 +106,13 @@ def build(settings: GitSettings) -> Service:
     )
     PullRequestWork(app.database, app.work, sources, forges).register()
     sweeper = Sweeper(app.database, trees, kept=settings.checkout_kept, every=settings.checkout_sweep)
+    housekeeper = Housekeeper(
+        app.database,
+        mirrors,
+        settings.mirrors,
+        every=settings.mirror_upkeep,
+        idle=settings.mirror_idle,
+    )
     tidying = Tidying(
         app.database, secrets, mirrors, settings.mirrors, changes, kept_days=settings.repositories_kept_days
     )
@@ -112,10 +122,12 @@ def build(settings: GitSettings) -> Service:
     async def prepare() -> None:
         await secrets.check()
         sweeper.start()
+        housekeeper.start()
         given.start()
 
     async def finish() -> None:
         await given.stop()
+        await housekeeper.stop()
         await sweeper.stop()
 
     app.prepare, app.finish, app.tidy = prepare, finish, tidying.tidy

@@ -154,6 +154,11 @@ class Checkout:
             version=self.version + 1,
         )
 
+    def released(self) -> "Checkout":
+        """Nobody has needed it for long enough: whoever comes now asks for another one."""
+        gone = self.failed("checkout_released", "Nobody had it any more, and it was removed.", retryable=True)
+        return replace(gone, folder=None)
+
     def failed(self, code: str, detail: str, *, retryable: bool = False) -> "Checkout":
         error = {"code": code, "detail": detail[:SHOWN], "retryable": retryable}
         return replace(self, state=CheckoutState.FAILED, error=error, version=self.version + 1)

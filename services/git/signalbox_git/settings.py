@@ -28,6 +28,10 @@ class GitSettings(SecretStoreSettings):
     """What is kept of one repository at most."""
     mirror_freshness: float = Field(default=30.0, ge=0)
     """Seconds after which whoever looks into a repository has it fetched again."""
+    mirror_upkeep: float = Field(default=900.0, gt=0)
+    """Seconds between two looks for mirrors that are worth packing together."""
+    mirror_idle: float = Field(default=600.0, ge=0)
+    """Seconds for which nobody has used a mirror that is packed."""
     prepare_freshness: float = Field(default=2.0, ge=0)
     """Seconds: a fetch that began so long before a checkout was asked for is good enough for it."""
     checkout_kept: float = Field(default=900.0, ge=0)

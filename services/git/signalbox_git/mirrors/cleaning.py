@@ -1,12 +1,13 @@
 """Makes a mirror smaller: what nobody needs goes, and the rest is packed together."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 
 from signalbox_git.mirrors import locks
 from signalbox_git.mirrors.mirror import OWN, Mirror, kept_ref
-from signalbox_git.mirrors.mirrors import Mirrors, Source
+from signalbox_git.mirrors.mirrors import Mirrors
 
 _WITHIN = 1800.0
 _GRACE = "1.day.ago"
@@ -18,10 +19,14 @@ Needed = Callable[[], Awaitable[Collection[str]]]
 """Commits that have to stay, whatever the remote does."""
 
 
-async def cleaned(mirrors: Mirrors, source: Source, needed: Needed) -> tuple[int, int] | None:
-    """Its size before and after; None where there is nothing here. Readers go on meanwhile."""
-    mirror = mirrors.of(source)
-    async with mirrors.alone(source) as alone:
+async def cleaned(
+    mirrors: Mirrors, mirror: Mirror, needed: Needed, *, wait: bool = True
+) -> tuple[int, int] | None:
+    """Its size before and after; None where there is nothing here. Readers go on meanwhile.
+
+    Raises Held where somebody else changes it, and is not waited for.
+    """
+    async with mirrors.alone_in(mirror, wait=wait) as alone:
         if not mirror.is_there:
             return None
         before = await asyncio.to_thread(mirror.size)
@@ -34,7 +39,7 @@ async def cleaned(mirrors: Mirrors, source: Source, needed: Needed) -> tuple[int
             await git.run("repack", *options, config=_FRUGAL, within=_WITHIN)
             await git.run("prune", f"--expire={_GRACE}", within=_WITHIN)
             after = await asyncio.to_thread(mirror.size)
-            mirror.write_note(**mirror.note() | {"size": after})
+            mirror.write_note(**mirror.note() | {"size": after, "cleaned": time.time()})
         return before, after
 
 

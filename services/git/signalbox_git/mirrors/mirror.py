@@ -78,6 +78,10 @@ class Mirror:
         return GitDirectory(self.folder / "git")
 
     @property
+    def project(self) -> uuid.UUID:
+        return uuid.UUID(self.folder.parent.name)
+
+    @property
     def repository(self) -> uuid.UUID:
         return uuid.UUID(self.folder.name[:36])
 
@@ -154,6 +158,16 @@ class Mirror:
     def is_fresh(self, since: float) -> bool:
         """Whether it is there, and was fetched after that; what is said of the future counts for nothing."""
         return self.is_there and since <= self.fetched_at <= time.time() + _SKEW
+
+    @property
+    def cleaned_at(self) -> float:
+        """When it was packed together last, by whoever did that."""
+        return float(self.note().get("cleaned", 0.0))
+
+    def clutter(self) -> tuple[int, int]:
+        """How many packs there are, and how many objects beside them."""
+        git = self.folder / "git" / "objects"
+        return sum(1 for _ in git.glob("pack/*.pack")), sum(1 for _ in git.glob("??/*"))
 
     def touch(self) -> None:
         """Somebody uses it."""

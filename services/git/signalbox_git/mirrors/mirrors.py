@@ -8,8 +8,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from signalbox_common import background, remote_urls, telemetry
+from signalbox_common.errors import DiskFull
+from signalbox_common.space import DiskSpace
 from signalbox_git.command import GitDirectory, GitFailed
 from signalbox_git.lfs.client import LfsClient
 from signalbox_git.mirrors import locks
@@ -29,6 +32,9 @@ from signalbox_git.remotes.remote import Remote, remote
 log = telemetry.get_logger()
 LARGEST = 10 * 1024 * 1024 * 1024
 _WATCH = 2.0
+MOST_OF_PROJECT = 8
+"""Fetches at a time, in one instance."""
+DISK_FULL = DiskFull.code
 Hear = Callable[[bytes], None]
 """Is told what git says while it fetches."""
 
@@ -63,15 +69,24 @@ class Fetched:
 
 class Mirrors:
     def __init__(
-        self, root: Path, reach: Reach, *, budget: int, fetch_within: float, largest: int = LARGEST
+        self,
+        root: Path,
+        reach: Reach,
+        *,
+        budget: int,
+        fetch_within: float,
+        largest: int = LARGEST,
+        space: DiskSpace | None = None,
     ) -> None:
         """`budget` is in bytes, of all mirrors together; `largest` of one."""
+        self._space = space
+        self._slots: WeakValueDictionary[uuid.UUID, asyncio.Semaphore] = WeakValueDictionary()
         self._largest = largest
         self._root = root
         self._reach = reach
         self._budget = budget
         self._fetch_within = fetch_within
-        self._turns: dict[Path, asyncio.Lock] = {}
+        self._turns: WeakValueDictionary[Path, asyncio.Lock] = WeakValueDictionary()
         self._room = asyncio.Lock()
 
     def of(self, source: Source) -> Mirror:
@@ -112,21 +127,54 @@ class Mirrors:
         async with self.alone(source) as alone:
             if mirror.is_fresh(since):
                 return Fetched.before(mirror.note())
-            try:
-                return await self._fetch(mirror, source, alone, hear)
-            except GitFailed as error:
-                if not looks_corrupt(error):
-                    raise
-                log.warning("a mirror is broken", mirror=mirror.folder.name, reason=str(error)[:300])
-            await mirror.discard()
+            async with self._slot(source.project):
+                return await self._fetched(mirror, source, alone, hear)
+
+    async def _fetched(self, mirror: Mirror, source: Source, alone: int, hear: Hear | None) -> Fetched:
+        """Raises RemoteRefused."""
+        self._require_space()
+        try:
             return await self._fetch(mirror, source, alone, hear)
+        except GitFailed as error:
+            if not looks_corrupt(error):
+                raise
+            log.warning("a mirror is broken", mirror=mirror.folder.name, reason=str(error)[:300])
+        await mirror.discard()
+        return await self._fetch(mirror, source, alone, hear)
 
     @asynccontextmanager
     async def alone(self, source: Source) -> AsyncIterator[int]:
         """Whoever is here may change its refs; the descriptor is for what is started to do that."""
         mirror = self.of(source)
-        async with self._turn(mirror), locks.locked(mirror.fetching, alone=True) as descriptor:
+        mirror.touch()  # who tidies it up makes way
+        async with self.alone_in(mirror) as descriptor:
             yield descriptor
+
+    @asynccontextmanager
+    async def alone_in(self, mirror: Mirror, *, wait: bool = True) -> AsyncIterator[int]:
+        """Raises Held where somebody else is, and is not waited for."""
+        turn = self._turn(mirror)
+        if turn.locked() and not wait:
+            raise locks.Held
+        async with turn, locks.locked(mirror.fetching, alone=True, wait=wait) as descriptor:
+            yield descriptor
+
+    @asynccontextmanager
+    async def _slot(self, project: uuid.UUID) -> AsyncIterator[None]:
+        """However many remotes of one project hang, others are fetched."""
+        slots = self._slots.setdefault(project, asyncio.Semaphore(MOST_OF_PROJECT))
+        async with slots:
+            yield
+
+    def _require_space(self) -> None:
+        """Raises RemoteRefused: there may be more in a while."""
+        if self._space is None:
+            return
+        self._root.mkdir(parents=True, exist_ok=True)
+        try:
+            self._space.require()
+        except DiskFull as error:
+            raise RemoteRefused(DISK_FULL, error.detail, passes=True) from error
 
     async def keep(self, source: Source, commit: str) -> None:
         """Gives a commit that is there a ref of its own; the mirror is held meanwhile."""
@@ -143,8 +191,10 @@ class Mirrors:
 
     async def broken(self, source: Source) -> None:
         """Looks whether it is, where somebody says so; the next fetch makes it anew."""
-        mirror = self.of(source)
-        async with self.alone(source):
+        await self.broken_in(self.of(source))
+
+    async def broken_in(self, mirror: Mirror) -> None:
+        async with self.alone_in(mirror):
             try:
                 if mirror.is_there:
                     await mirror.check()
@@ -170,7 +220,7 @@ class Mirrors:
             host_keys = there.access.host_keys()
             size = await asyncio.to_thread(mirror.size)
             head = wanted.head or known.get("head")
-            mirror.write_note(begun=begun, head=head, size=size)
+            mirror.write_note(**known | {"begun": begun, "head": head, "size": size})
         return Fetched(head, size, host_keys)
 
     async def _bring(

@@ -25,6 +25,7 @@ _REASONS: tuple[tuple[str, str, str, bool], ...] = (
         True,
     ),
     ("push_refused", r"\[remote rejected\]|pre-receive hook declined", "The remote refuses the push.", False),
+    ("disk_full", "no space left on device", "There is not enough space left on the disk for this.", True),
     ("malformed", "fsck error", "There is something in it that git does not take from anybody.", False),
     ("not_ours", "not our ref|unadvertised object", "The remote does not have this commit.", False),
     ("host_key_changed", "host key verification failed", "The host shows another key than before.", False),

@@ -22,7 +22,7 @@ from signalbox_git.store import projects, repositories
 log = telemetry.get_logger()
 PAUSES = (2.0, 10.0, 60.0)
 """Seconds before a remote that is away is tried again."""
-MOST, MOST_IN_PROJECT = 16, 4
+MOST, MOST_IN_PROJECT = 48, 4
 """Fetches at a time, of all instances together."""
 
 

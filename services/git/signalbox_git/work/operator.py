@@ -23,6 +23,7 @@ from signalbox_git.service.sources import Sources
 from signalbox_git.store import operations, projects, repositories
 from signalbox_git.work import operation_journal
 from signalbox_git.work.fetcher import Fetcher, is_reached_as
+from signalbox_git.work.housekeeper import NEEDED_DAYS
 from signalbox_git.work.operation_journal import (
     CancelledMeanwhile,
     CannotOperate,
@@ -35,8 +36,6 @@ from signalbox_git.work.ref_changer import RefChanger
 PAUSES = (2.0, 10.0, 60.0)
 """Seconds before a remote that is away is tried again."""
 MOST, MOST_IN_PROJECT = 16, 4
-_NEEDED_DAYS = 7
-"""For which commits stay that something has begun with, after that has ended."""
 
 
 class Operator:
@@ -144,7 +143,9 @@ class Operator:
         await self._mirrors.make_room()
 
     async def _clean_up(self, scene: OperationScene, found: Operation) -> None:
-        sizes = await cleaning.cleaned(self._mirrors, scene.source, partial(self._needed, found))
+        sizes = await cleaning.cleaned(
+            self._mirrors, self._mirrors.of(scene.source), partial(self._needed, found)
+        )
         before, after = sizes or (0, 0)
         async with scene.job.transaction() as transaction:
             repository = await repositories.lock(transaction, found.project_id, found.repository_id)
@@ -157,7 +158,7 @@ class Operator:
 
     async def _needed(self, found: Operation) -> set[str]:
         async with self._database.reading() as connection:
-            return await operations.needed_commits(connection, found.repository_id, _NEEDED_DAYS)
+            return await operations.needed_commits(connection, found.repository_id, NEEDED_DAYS)
 
     @staticmethod
     async def _end(job: Job, found: Operation, reason: CannotOperate) -> None:

@@ -17,7 +17,7 @@ from signalbox_git.domain import HEADS, Checkout, CheckoutOptions, Repository
 from signalbox_git.mirrors import reading
 from signalbox_git.mirrors.gitmodules import ModuleRefused
 from signalbox_git.mirrors.mirror import Mirror
-from signalbox_git.mirrors.mirrors import Mirrors, Source
+from signalbox_git.mirrors.mirrors import DISK_FULL, Mirrors, Source
 from signalbox_git.mirrors.modules import Modules
 from signalbox_git.remotes.access import RemoteRefused
 from signalbox_git.replies import tell_of_checkout
@@ -30,7 +30,8 @@ from signalbox_git.work.fetcher import Fetcher
 
 PAUSES = (1.0, 2.0, 5.0, 15.0)
 """Seconds before what has failed is tried again."""
-MOST, MOST_IN_PROJECT = 32, 16
+MOST, MOST_IN_PROJECT = 96, 16
+"""Those whose remotes hang hold their places for as long: a few projects do not take them all."""
 _WHOLE = 40
 
 
@@ -91,7 +92,8 @@ class Preparer:
         except RemoteRefused as refusal:
             if refusal.passes and job.attempts <= len(PAUSES):
                 raise errors.RemoteAway(refusal.detail) from refusal
-            await self._end(job, found.failed("checkout_failed", refusal.detail, retryable=refusal.passes))
+            code = DISK_FULL if refusal.reason == DISK_FULL else "checkout_failed"
+            await self._end(job, found.failed(code, refusal.detail, retryable=refusal.passes))
         except CannotBegin as reason:
             await self._end(job, found.failed(reason.code, reason.detail))
         except ModuleRefused as reason:

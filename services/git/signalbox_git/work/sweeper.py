@@ -2,11 +2,12 @@
 
 import asyncio
 import uuid
-from dataclasses import replace
 from functools import partial
 
 from signalbox_common import background, telemetry
 from signalbox_common.db import Database
+from signalbox_git.domain import Checkout
+from signalbox_git.replies import tell_of_checkout
 from signalbox_git.store import checkouts
 from signalbox_git.trees.trees import Trees
 
@@ -42,8 +43,9 @@ class Sweeper:
     async def sweep(self) -> None:
         async with self._database.transaction() as transaction:
             gone = await checkouts.unclaimed(transaction, self._kept)
-            for found in gone:
-                await checkouts.save(transaction, replace(found, folder=None))
+            for found in map(Checkout.released, gone):
+                await checkouts.save(transaction, found)
+                tell_of_checkout(transaction, found)
         for found in gone:
             self._trees.unlink(found.project_id, found.id)
         for project, name in await asyncio.to_thread(self._trees.all):

@@ -19,12 +19,14 @@ from signalbox_git.store import (
     checkouts,
     deliveries,
     operations,
+    projects,
     pull_requests,
     repositories,
     runs,
 )
 
 _ABOUT_TO_BE_MADE = 3600.0
+_DAY = 86_400.0
 _CHANGES_KEPT = 24.0
 """Hours that a change set stays which nobody has delivered."""
 _RUNS_REMEMBERED = 45
@@ -48,6 +50,7 @@ class Tidying:
         self._root = root
         self._files = files
         self._kept_days = kept_days
+        self._unused = kept_days * _DAY
 
     async def tidy(self, transaction: Transaction) -> None:
         await deliveries.forget(transaction, _RUNS_REMEMBERED)
@@ -57,6 +60,7 @@ class Tidying:
         await checkouts.forget(transaction, self._kept_days)
         await runs.forget(transaction, _RUNS_REMEMBERED)
         await pull_requests.forget(transaction, self._kept_days)
+        await projects.end(transaction, self._kept_days)
         await repositories.forget(transaction, self._kept_days)
         transaction.after_commit.append(self._tidy_disk)
 
@@ -88,8 +92,13 @@ class Tidying:
         found = await asyncio.to_thread(mirrors_below, self._root)
         async with self._database.reading() as connection:
             used = await repositories.addresses(connection, {mirror.repository for mirror in found})
+            gone = await projects.ended(connection, self._kept_days)
         for mirror in found:
             url = used.get(mirror.repository)
-            if url is None or not mirror.is_at(url):
+            if mirror.is_of_module:  # nothing says whether one will be wanted again
+                is_wanted = mirror.project not in gone and time.time() - mirror.used_at < self._unused
+            else:
+                is_wanted = url is not None and mirror.is_at(url)
+            if not is_wanted:
                 await mirror.remove()
         await self._mirrors.make_room()
