@@ -3,8 +3,8 @@
 import asyncio
 import re
 import resource
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -30,7 +30,8 @@ _MEMORY = {resource.RLIMIT_DATA: 768 * _MIB}
 _MEMORY_OF_LOOKING = {resource.RLIMIT_DATA: 384 * _MIB}
 """git keeps all differences until it has seen them: a few trees may stand for more than anybody has."""
 _NO_MEMORY = "out of memory"
-_INDEXING = (("core.bigFileThreshold", "4m"), ("pack.threads", "1"), ("core.deltaBaseCacheLimit", "32m"))
+_INDEXING = (("core.bigFileThreshold", "1g"), ("core.deltaBaseCacheLimit", "32m"))
+"""Below the threshold git asks for what a file would take, and is stopped; above, it would unpack it all."""
 _SUBMODULE, _LINK, _NOTHING = "160000", "120000", "000000"
 _FILES = frozenset({"100644", "100755"})
 _NO_ANCESTOR = 1
@@ -141,21 +142,22 @@ async def _index(git: GitDirectory, bundle: Path, head: BundleHead) -> None:
     """All objects are checked as they are unpacked, and all that they refer to has to be there."""
     arguments = ("index-pack", "--stdin", "--strict=badFilemode=error", "--fix-thin", "--threads=1")
     try:
-        await git.run(
-            *arguments,
-            f"--max-input-size={bundles.LARGEST}",
-            given=_from(bundle, head.pack_at),
-            env=_BOUNDS,
-            config=_INDEXING,
-            limits=_MEMORY | {resource.RLIMIT_FSIZE: 2 * bundles.LARGEST},
-            within=INDEXED_WITHIN,
-        )
+        async with aclosing(_from(bundle, head.pack_at)) as pack:  # git may end before it has read it all
+            await git.run(
+                *arguments,
+                f"--max-input-size={bundles.LARGEST}",
+                given=pack,
+                env=_BOUNDS,
+                config=_INDEXING,
+                limits=_MEMORY | {resource.RLIMIT_FSIZE: 2 * bundles.LARGEST},
+                within=INDEXED_WITHIN,
+            )
     except GitFailed as error:
         words = error.complaint.splitlines()
         raise _refused(f"git does not take its objects: {words[-1][:200] if words else 'broken'}") from error
 
 
-async def _from(bundle: Path, offset: int) -> AsyncIterator[bytes]:
+async def _from(bundle: Path, offset: int) -> AsyncGenerator[bytes, None]:
     with bundle.open("rb") as file:
         file.seek(offset)
         while piece := await asyncio.to_thread(file.read, _PIECE):
