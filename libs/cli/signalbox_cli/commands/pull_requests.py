@@ -177,9 +177,9 @@ def list_visible(
     if as_json:
         print(json.dumps(found, indent=2))
         return
-    table = Table("name", "branch", "private", "address", box=None, header_style="dim")
+    table = Table("name", "branch", "visibility", "address", box=None, header_style="dim")
     for each in found:
-        table.add_row(each["name"], each["defaultBranch"] or "", str(each["private"]).lower(), each["url"])
+        table.add_row(each["name"], each["defaultBranch"] or "", each["visibility"], each["url"])
     console.print(table)
 
 

@@ -94,7 +94,10 @@ class HostCredentials:
         return contract.VisibleRepositoryList(
             items=tuple(
                 contract.VisibleRepository(
-                    name=each.name, url=each.url, default_branch=each.default_branch, private=each.private
+                    name=each.name,
+                    url=each.url,
+                    default_branch=each.default_branch,
+                    visibility="private" if each.private else "public",
                 )
                 for each in seen
             )

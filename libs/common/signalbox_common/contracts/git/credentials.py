@@ -2,7 +2,7 @@
 
 import uuid
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints
 
@@ -98,7 +98,7 @@ class VisibleRepository(Reply):
     name: str
     url: str
     default_branch: str | None = None
-    private: bool
+    visibility: Literal["public", "private"]
 
 
 class VisibleRepositoryList(Reply):
