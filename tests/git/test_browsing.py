@@ -51,6 +51,25 @@ async def test_branches_and_tags(scene: GitScene, there: tuple[Path, str]) -> No
     assert rest["nextCursor"] is None
 
 
+async def test_commits_that_say_odd_things(scene: GitScene) -> None:
+    """Made by hand: git itself would not write such names."""
+    remote = scene.remote.new("odd-words.git")
+    parent, tree = git(remote, "rev-parse", "main", "main^{tree}").split()
+    person = "\x01\x02evil <e@example.com> 1700000000 +0000"
+    subject = "s" * 5_000
+    raw = f"tree {tree}\nparent {parent}\nauthor {person}\ncommitter {person}\n\n{subject}\n\n\x01\n\x01b\n"
+    odd = git(remote, "hash-object", "-t", "commit", "-w", "--stdin", given=raw.encode()).strip()
+    git(remote, "update-ref", "refs/heads/main", odd)
+    repository = (await scene.add("odd-words.git"))["id"]
+    await scene.ready(repository)
+    listed = (await scene.ask("GET", f"/{repository}/commits"))["items"]
+    assert [each["id"] for each in listed] == [odd, parent]
+    assert (listed[0]["author"]["name"], listed[0]["body"]) == ("\x01\x02evil", "\x01\n\x01b")
+    assert listed[0]["subject"] == "s" * 1_000
+    shown = await scene.ask("GET", f"/{repository}/commit")
+    assert shown["commit"]["id"] == odd
+
+
 async def test_commits(scene: GitScene, there: tuple[Path, str]) -> None:
     remote, repository = there
     expected = git(remote, "log", "--format=%H", "main").split()

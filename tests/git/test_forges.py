@@ -16,7 +16,8 @@ import pytest
 from signalbox_common.contracts.git import PullRequestState
 from signalbox_git.forges import gitea as of_gitea
 from signalbox_git.forges import github as of_github
-from signalbox_git.forges.base import ForgeRefused, PullRequestText
+from signalbox_git.forges.base import PullRequestText
+from signalbox_git.remotes.access import RemoteRefused
 from signalbox_git.remotes.credentials import Credential
 from tests.support import forges
 from tests.support.forge_simulator import ForgeSimulator
@@ -146,6 +147,15 @@ async def test_whom_nobody_knows_is_left_out(there: ForgeOfTest) -> None:
     assert [each.number for each in await ours.find(name, "main")] == [made.number]
 
 
+async def test_one_whom_nobody_knows_costs_nobody_else(simulator: ForgeSimulator) -> None:
+    there = SimulatorOfTest.make(simulator)
+    await there.branch("task/1")
+    text = PullRequestText("Look", "x", reviewers=("nobody-of-this-name", "alice"))
+    await there.ours().open("task/1", "main", text)
+    (pull,) = simulator.pulls[there.name]
+    assert [each["login"] for each in pull["requested_reviewers"]] == ["alice"]
+
+
 async def test_texts_as_long_as_they_get(there: ForgeOfTest) -> None:
     ours, name = there.ours(), a_name()
     await there.branch(name)
@@ -155,7 +165,7 @@ async def test_texts_as_long_as_they_get(there: ForgeOfTest) -> None:
 
 
 async def test_what_is_not_there(there: ForgeOfTest) -> None:
-    with pytest.raises(ForgeRefused) as refused:
+    with pytest.raises(RemoteRefused) as refused:
         await there.ours().get(999_999)
     assert (refused.value.reason, refused.value.passes) == ("not_found", False)
 
@@ -163,7 +173,7 @@ async def test_what_is_not_there(there: ForgeOfTest) -> None:
 async def test_a_token_that_does_not_count(there: ForgeOfTest) -> None:
     if not _knows_commits(there):
         return  # it takes every token
-    with pytest.raises(ForgeRefused) as refused:
+    with pytest.raises(RemoteRefused) as refused:
         await there.ours("wrong-token-of-test").open(a_name(), "main", TEXT)
     assert refused.value.reason in ("unauthorized", "not_found")
     assert "wrong-token-of-test" not in str(refused.value)
@@ -229,7 +239,7 @@ async def test_a_forge_in_trouble(simulator: ForgeSimulator, fault: str) -> None
     behave, expected = FAULTS[fault]
     simulator.before.append(behave)
     try:
-        with pytest.raises(ForgeRefused) as refused:
+        with pytest.raises(RemoteRefused) as refused:
             await there.ours().find("task/1", "main")
     finally:
         simulator.before.remove(behave)
@@ -249,7 +259,7 @@ async def test_a_forge_in_trouble(simulator: ForgeSimulator, fault: str) -> None
 )
 async def test_where_no_forge_is_asked(base: str, reason: str) -> None:
     ours = of_github.GitHub("acme", "app", Credential(TOKEN), REACH, base=base)
-    with pytest.raises(ForgeRefused) as refused:
+    with pytest.raises(RemoteRefused) as refused:
         await ours.find("task/1", "main")
     assert refused.value.reason == reason
 
@@ -354,7 +364,7 @@ async def test_answers_that_are_none(simulator: ForgeSimulator, body: bytes) -> 
     behave = partial(_answers, 200, body, {})
     simulator.before.append(behave)
     try:
-        with pytest.raises(ForgeRefused) as refused:
+        with pytest.raises(RemoteRefused) as refused:
             await there.ours().find("task/1", "main")
     finally:
         simulator.before.remove(behave)
@@ -366,7 +376,7 @@ async def test_a_forge_that_repeats_the_token(simulator: ForgeSimulator) -> None
     behave = partial(_answers, 422, json.dumps({"message": f"no {TOKEN} here"}).encode(), {})
     simulator.before.append(behave)
     try:
-        with pytest.raises(ForgeRefused) as refused:
+        with pytest.raises(RemoteRefused) as refused:
             await there.ours().find("task/1", "main")
     finally:
         simulator.before.remove(behave)

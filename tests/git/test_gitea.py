@@ -1,19 +1,16 @@
 """A delivery to a real Gitea: the branch first, then one pull request, whenever the service dies."""
 
-import os
-import signal
 import time
 from collections.abc import AsyncIterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from signalbox_common.contracts.git import DeliveryState
-from signalbox_common.testing import eventually
 from tests.support import forges
 from tests.support.commits import Asked, packed
+from tests.support.git_deaths import killed_after, served
 from tests.support.git_person import GitPerson
 from tests.support.installation import Installation
 from tests.support.repositories import GitScene, git_scene
@@ -84,45 +81,21 @@ async def test_one_of_each_however_often_it_dies(
     scene: GitScene, gitea: forges.GiteaServer, tmp_path: Path
 ) -> None:
     begun, kills, rounds = time.monotonic(), 0, 30
-    service = scene.process(tmp_path / "git.log")
-    await service.start()
-    try:
-        async with scene.installation.bus() as bus:
-            person = GitPerson(scene, bus)
+    async with served(scene, tmp_path) as (person, service):
+        try:
             for number in range(rounds):
-                served, repository, base = await added(scene, gitea)
+                there, repository, base = await added(scene, gitea)
                 changes = await person.put(packed(base, CHANGES))
                 delivery = await person.deliver(repository, base, changes, pull_request=PULL)
-                ends = time.monotonic() + (number % 15) * 0.06
-                await eventually(partial(_later, ends), what="its moment has come")
-                if service.alive and service.pid is not None:
-                    os.kill(service.pid, signal.SIGKILL)
-                    kills += 1
-                await _again(scene, service)
+                kills += await killed_after(scene, service, (number % 15) * 0.06)
                 done = await person.ended(delivery, within=120)
                 assert (done.state, done.error) == (DeliveryState.OPENED, None)
-                (pull,) = await pulls(served)
+                (pull,) = await pulls(there)
                 assert pull["head"]["sha"] == done.commit
-                path = f"/repos/{served.owner}/{served.name}/pulls/{pull['number']}/commits"
-                assert len(await served.ask("GET", path)) == 1
-    except AssertionError:
-        print((tmp_path / "git.log").read_text()[-4000:], gitea.log.read_text()[-4000:])
-        raise
-    finally:
-        await service.stop()
+                path = f"/repos/{there.owner}/{there.name}/pulls/{pull['number']}/commits"
+                assert len(await there.ask("GET", path)) == 1
+        except AssertionError:
+            print((tmp_path / "git.log").read_text()[-4000:], gitea.log.read_text()[-4000:])
+            raise
     took = time.monotonic() - begun
     print(f"\nGitea: {rounds} deliveries with {kills} SIGKILLs in {took:.0f} s, one pull request each")
-
-
-async def _again(scene: GitScene, service: Any) -> None:
-    async def dead() -> bool:
-        return not service.alive
-
-    await eventually(dead, what="the service is dead")
-    async with scene.installation.sql() as connection:
-        await connection.execute("update git.work set lease_until = git.clock() where state = 'running'")
-    await service.start()
-
-
-async def _later(moment: float) -> bool:
-    return time.monotonic() >= moment

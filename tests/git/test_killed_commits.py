@@ -7,10 +7,11 @@ import pytest
 
 from signalbox_common.contracts.git import DeliveryState
 from tests.git.test_commit_policies import Keys
-from tests.git.test_killed import CHANGES, PUSHES, _again, killing, served
+from tests.git.test_killed import CHANGES
 from tests.support.bundles import Workshop
 from tests.support.checkouts import git
 from tests.support.commits import packed
+from tests.support.git_deaths import PUSHES, back_again, killing, served
 from tests.support.git_person import Place
 from tests.support.installation import Installation
 from tests.support.remotes import add_commit
@@ -34,7 +35,7 @@ async def test_kept_commits_are_there_once(scene: GitScene, tmp_path: Path, arro
         tip = shop.chain(place.base, 3)
         with killing(scene, service, arrow) as killer:
             begun = await person.deliver_bundle(place, shop.bundle(place.base, tip))
-            await _again(scene, service)
+            await back_again(scene, service)
         assert killer.done
         done = await person.ended(begun)
         assert (done.state, done.commit) == (DeliveryState.PUSHED, tip)
@@ -56,7 +57,7 @@ async def test_signed_commits_are_there_once(
             add_commit(place.remote, {"theirs.txt": "x\n"}, branch="task/1")
         with killing(scene, service, arrow) as killer:
             begun = await person.deliver(place.repository, place.base, packed(place.base, CHANGES))
-            await _again(scene, service)
+            await back_again(scene, service)
         assert killer.done
         done = await person.ended(begun)
         assert (done.state, place.branches()) == (DeliveryState.PUSHED, {"task/1": done.commit})

@@ -1,19 +1,15 @@
 """The service is killed while an operation changes its remote: it goes on, and is done once."""
 
-import os
-import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from signalbox_common.testing import eventually
-from tests.git.test_killed import PUSH, PUSHES, Killer, _again, killing, served
 from tests.support.checkouts import git
+from tests.support.git_deaths import PUSH, PUSHES, Killer, back_again, killed_after, killing, served
 from tests.support.git_person import Place
 from tests.support.installation import Installation
 from tests.support.operations import OperationPerson, refs_of
@@ -87,7 +83,7 @@ async def test_it_is_done_once_whenever_it_dies(
         person = OperationPerson(scene)
         with killing(scene, service, arrow) as killer:
             begun = await person.begin(place, **action)
-            await _again(scene, service)
+            await back_again(scene, service)
             done = await person.ended(begun)
         assert killer.done
         assert (done["status"], done["changed"]) == ("succeeded", True), done
@@ -105,7 +101,7 @@ async def test_what_others_have_done_with_it_meanwhile_stays(scene: GitScene, tm
         person = OperationPerson(scene)
         with killing(scene, service, "pushed, and not heard"):
             begun = await person.begin(place, type="merge", branch="main", source="topic")
-            await _again(scene, service, go_on)
+            await back_again(scene, service, go_on)
             done = await person.ended(begun)
         assert done["status"] == "succeeded"
         assert git(place.remote, "rev-list", "--merges", "main").split() == [done["commitSha"]]
@@ -134,7 +130,7 @@ async def test_what_is_on_its_way_still_counts(scene: GitScene, tmp_path: Path) 
         scene.remote.behaviours.append(hold)
         try:
             begun = await person.begin(place, type="merge", branch="main", source="topic")
-            await _again(scene, service, go_on)
+            await back_again(scene, service, go_on)
             done = await person.ended(begun)
         finally:
             goes_on.set()
@@ -156,17 +152,8 @@ async def test_it_is_done_once_however_often_it_dies(scene: GitScene, tmp_path: 
             action, check = ACTIONS[names[number % len(names)]]
             place = await place_with_topic(scene)
             begun = await person.begin(place, **action)
-            ends = time.monotonic() + (number % 20) * 0.02
-            await eventually(partial(_later, ends), what="its moment has come")
-            if service.alive and service.pid is not None:
-                os.kill(service.pid, signal.SIGKILL)
-                kills += 1
-            await _again(scene, service)
+            kills += await killed_after(scene, service, (number % 20) * 0.02)
             done = await person.ended(begun, within=120)
             assert done["status"] == "succeeded", done
             check(place, done)
     print(f"\noperations: 60 with {kills} SIGKILLs in {time.monotonic() - begun_at:.0f} s, each done once")
-
-
-async def _later(moment: float) -> bool:
-    return time.monotonic() >= moment

@@ -204,11 +204,11 @@ PASSING: dict[str, tuple[Behaviour, bool]] = {
     "502 of something before it": (partial(_answered, 502, b"<html>", {}), False),
     "a secondary limit": (
         partial(
-            _answered, 403, b'{"message": "You have exceeded a secondary rate limit"}', {"Retry_After": "2"}
+            _answered, 403, b'{"message": "You have exceeded a secondary rate limit"}', {"Retry_After": "5"}
         ),
         False,
     ),
-    "too many": (partial(_answered, 429, b"{}", {"Retry_After": "2"}), False),
+    "too many": (partial(_answered, 429, b"{}", {"Retry_After": "5"}), False),
     "dropped": (_drop, False),
     "dropped after it has acted": (_drop, True),
     "500 after it has acted": (partial(_answered, 500, b"{}", {}), True),
@@ -231,7 +231,7 @@ async def test_a_forge_in_trouble_is_asked_again_alone(
     again = [each for each in there.scene.remote.requests if "POST" in each and "receive-pack" in each]
     assert len(again) == pushes + 1
     if "limit" in fault or fault == "too many":
-        assert times[1] - times[0] >= 2.0
+        assert times[1] - times[0] >= 5.0
 
 
 @pytest.mark.parametrize(
@@ -261,6 +261,26 @@ async def test_a_forge_that_refuses(
     again = await delivered(there, place, expected=done.commit)
     assert (again.state, len(of(forge, place))) == (DeliveryState.OPENED, 1)
     assert git(place.remote, "rev-list", "--count", f"{place.base}..task/1").strip() == "1"
+
+
+async def test_what_was_pushed_before_its_pull_request_failed_is_ours(
+    there: GitPerson, forge: ForgeSimulator
+) -> None:
+    """The next attempt has done other work: it takes the place of what is there, on the same branch."""
+    place = await Place.at_forge(there.scene)
+
+    def refuse(handler: Any) -> bool:
+        opens = handler.command == "POST" and handler.path.endswith("/pulls")
+        return opens and _answered(422, b'{"message": "Validation Failed"}', {}, handler)
+
+    with meeting(forge.before, refuse):
+        first = await delivered(there, place)
+    assert first.state is DeliveryState.FAILED
+    again = await delivered(there, place, OTHERS, expected=first.commit)
+    assert (again.state, again.branch) == (DeliveryState.OPENED, "task/1")
+    assert place.branches() == {"task/1": again.commit}
+    assert place.show("task/1", "%P") == place.base
+    assert len(of(forge, place)) == 1
 
 
 # -- of people ---------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import asyncio
 import os
 import resource
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,6 +72,9 @@ _ENVIRONMENT = {
 }
 
 
+_NO_MEMORY = b"out of memory"
+
+
 class GitFailed(Exception):
     """Carries what git has complained of, and what it has said."""
 
@@ -87,7 +90,7 @@ class TookTooLong(Exception):
 
 
 class AnsweredTooMuch(Exception):
-    """It was ended."""
+    """It was ended: its answer, or what it needed to find it, was more than it may take."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,8 @@ class GitDirectory:
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
         if status != 0:
+            if limits and _NO_MEMORY in complaint.lower():
+                raise AnsweredTooMuch
             words = (complaint, said[:_LARGEST_COMPLAINT])
             raise GitFailed(arguments, status, *(each.decode("utf-8", "replace").strip() for each in words))
         return said
@@ -191,14 +196,23 @@ async def _give(stdin: asyncio.StreamWriter, given: bytes | AsyncIterator[bytes]
             if isinstance(given, bytes):
                 stdin.write(given)
             else:
-                async for piece in given:
-                    stdin.write(piece)
-                    await stdin.drain()
+                await _give_pieces(stdin, given)
             await stdin.drain()
     finally:  # also where what is given has failed: it is not waited for
         with suppress(*_NOT_TAKEN):
             stdin.close()
             await stdin.wait_closed()
+
+
+async def _give_pieces(stdin: asyncio.StreamWriter, given: AsyncIterator[bytes]) -> None:
+    """Closes what they come from, also where nobody wants the rest of it."""
+    try:
+        async for piece in given:
+            stdin.write(piece)
+            await stdin.drain()
+    finally:
+        if isinstance(given, AsyncGenerator):
+            await given.aclose()
 
 
 async def _answer(stream: asyncio.StreamReader, most: int) -> bytes:

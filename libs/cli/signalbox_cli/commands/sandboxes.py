@@ -69,6 +69,8 @@ def create(
     repo: Annotated[str | None, typer.Option(help="A repository, whose files are in /workspace.")] = None,
     ref: Annotated[str | None, typer.Option(help="Where to begin there: a branch, a tag, a commit.")] = None,
     new_branch: Annotated[str | None, typer.Option(help="What the branch is called that it is on.")] = None,
+    submodules: Annotated[bool, typer.Option("--submodules", help="With those of the repository.")] = False,
+    lfs: Annotated[bool, typer.Option("--lfs", help="With the files that LFS keeps of it.")] = False,
     url: UrlOption = None,
     quiet: Quiet = False,
     as_json: JsonOption = False,
@@ -84,6 +86,8 @@ def create(
         "limits": {name: _number(value) for name, value in _pairs(limit).items()},
         "doors": [_door(name, value) for name, value in _pairs(door).items()],
         "labels": _pairs(label),
+        "submodules": submodules,
+        "lfs": lfs,
     }
     with _open(url) as api:
         made = api.create(body | {name: value for name, value in given.items() if value is not None})

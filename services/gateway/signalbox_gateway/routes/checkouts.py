@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from collections.abc import Callable
 
 from signalbox_common.contracts import git
 from signalbox_common.contracts.git import CheckoutState
@@ -17,13 +18,13 @@ _WAIT, _LOOK = 3.0, 0.05
 
 
 async def prepared(
-    here: Sender, repository: str | None, ref: str | None, new_branch: str | None
+    here: Sender, repository: str | None, asked: Callable[[uuid.UUID], git.Prepare]
 ) -> SandboxWorkspace | None:
     """Raises where there is nothing to begin with."""
     if repository is None:
         return None
     found = await here.value(_named(repository))
-    checkout = await here.done(git.Prepare(repository=found.id, ref=ref, new_branch=new_branch))
+    checkout = await here.done(asked(found.id))
     ends = asyncio.get_running_loop().time() + _WAIT
     while checkout.state is CheckoutState.PREPARING and asyncio.get_running_loop().time() < ends:
         await asyncio.sleep(_LOOK)

@@ -49,6 +49,20 @@ class NewSandbox(SandboxBody):
     """Where to begin there: a branch, a tag or a commit; by default the default branch."""
     new_branch: git.RefName | None = None
     """What the branch is called that it is on, if not as the one that it begins at."""
+    submodules: bool = False
+    """Whether they are laid out, too."""
+    lfs: bool = False
+    """Whether the files that LFS keeps are there in place of their pointers."""
+
+    def checkout(self, repository: uuid.UUID) -> git.Prepare:
+        """What it begins with."""
+        return git.Prepare(
+            repository=repository,
+            ref=self.ref,
+            new_branch=self.new_branch,
+            submodules=self.submodules,
+            lfs=self.lfs,
+        )
 
     def asked(self, workspace: contract.SandboxWorkspace | None) -> contract.CreateSandbox:
         return contract.CreateSandbox(
@@ -93,7 +107,7 @@ async def create_sandbox_in_project(here: InProject, body: NewSandbox) -> Respon
 
 
 async def _create(here: Sender, body: NewSandbox) -> Response:
-    workspace = await prepared(here, body.repository, body.ref, body.new_branch)
+    workspace = await prepared(here, body.repository, body.checkout)
     answer = await here.answer(body.asked(workspace))
     creating = answer.value().status is SandboxStatus.CREATING
     return passed_on(answer, 202 if creating else 201)

@@ -18,9 +18,8 @@ _SCAFFOLD = {
     )
 }
 _CONFLICT, _NO = 1, 1
-MEMORY = {resource.RLIMIT_DATA: 768 * 1024 * 1024}
+_MEMORY = {resource.RLIMIT_DATA: 768 * 1024 * 1024}
 """Trees can be made so that putting two together takes all that there is."""
-NO_MEMORY = "out of memory"
 _SHOWN = 100
 """Paths of a conflict that are named."""
 _LARGEST_MESSAGE = 256 * 1024
@@ -76,10 +75,8 @@ async def merged(git: GitDirectory, ours: str, theirs: str) -> str:
     """The tree of both commits together; raises Conflicting, Unrelated and TooLargeToCombine."""
     options = ("--write-tree", "--no-messages", "--name-only", "-z")
     try:
-        said = await git.run("merge-tree", *options, ours, theirs, limits=MEMORY)
+        said = await git.run("merge-tree", *options, ours, theirs, limits=_MEMORY)
     except GitFailed as error:
-        if NO_MEMORY in error.complaint.lower():
-            raise TooLargeToCombine from error
         if error.status == _CONFLICT:
             raise Conflicting(_paths(error.said)) from error
         if "unrelated histories" in error.complaint:

@@ -8,8 +8,9 @@ from typing import Protocol
 from signalbox_common.changesets import ChangesRefused
 from signalbox_git.command import GitDirectory
 from signalbox_git.commits import rebase
+from signalbox_git.commits.combining import is_ancestor
 from signalbox_git.commits.quarantine import Authorship, Person
-from signalbox_git.commits.series import SeriesCommit, commits_between, is_ancestor
+from signalbox_git.commits.series import SeriesCommit, commits_between
 
 Seal = Callable[[GitDirectory, str], Awaitable[str]]
 """Signs a commit that is there, where that is wanted; the same is the same each time."""

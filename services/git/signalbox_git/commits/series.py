@@ -3,8 +3,8 @@
 import asyncio
 import re
 import resource
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -15,6 +15,7 @@ from signalbox_git.command import AnsweredTooMuch, GitDirectory, GitFailed, Took
 from signalbox_git.commits import bundles
 from signalbox_git.commits.bundles import BundleHead
 from signalbox_git.commits.changes import is_of_git
+from signalbox_git.commits.combining import is_ancestor
 
 MOST_COMMITS = 200
 LARGEST_COMMIT = 64 * 1024
@@ -29,12 +30,10 @@ _BOUNDS = {"GIT_ALLOC_LIMIT": "128m"}
 _MEMORY = {resource.RLIMIT_DATA: 768 * _MIB}
 _MEMORY_OF_LOOKING = {resource.RLIMIT_DATA: 384 * _MIB}
 """git keeps all differences until it has seen them: a few trees may stand for more than anybody has."""
-_NO_MEMORY = "out of memory"
 _INDEXING = (("core.bigFileThreshold", "1g"), ("core.deltaBaseCacheLimit", "32m"))
 """Below the threshold git asks for what a file would take, and is stopped; above, it would unpack it all."""
 _SUBMODULE, _LINK, _NOTHING = "160000", "120000", "000000"
 _FILES = frozenset({"100644", "100755"})
-_NO_ANCESTOR = 1
 _PERSON = re.compile(rb"(.*?) ?<([^<>]*)> ([0-9]{1,12} [+-][0-9]{4})")
 
 
@@ -113,16 +112,6 @@ async def commits_between(git: GitDirectory, tip: str, base: str) -> tuple[Serie
     return tuple(reversed(list(_read_commits(said))))
 
 
-async def is_ancestor(git: GitDirectory, one: str, other: str) -> bool:
-    try:
-        await git.run("merge-base", "--is-ancestor", one, other, env=_BOUNDS, within=LOOKED_WITHIN)
-    except GitFailed as error:
-        if error.status == _NO_ANCESTOR:
-            return False
-        raise
-    return True
-
-
 def _refused(detail: str) -> ChangesRefused:
     return ChangesRefused("bad_bundle", detail)
 
@@ -142,22 +131,21 @@ async def _index(git: GitDirectory, bundle: Path, head: BundleHead) -> None:
     """All objects are checked as they are unpacked, and all that they refer to has to be there."""
     arguments = ("index-pack", "--stdin", "--strict=badFilemode=error", "--fix-thin", "--threads=1")
     try:
-        async with aclosing(_from(bundle, head.pack_at)) as pack:  # git may end before it has read it all
-            await git.run(
-                *arguments,
-                f"--max-input-size={bundles.LARGEST}",
-                given=pack,
-                env=_BOUNDS,
-                config=_INDEXING,
-                limits=_MEMORY | {resource.RLIMIT_FSIZE: 2 * bundles.LARGEST},
-                within=INDEXED_WITHIN,
-            )
+        await git.run(
+            *arguments,
+            f"--max-input-size={bundles.LARGEST}",
+            given=_from(bundle, head.pack_at),
+            env=_BOUNDS,
+            config=_INDEXING,
+            limits=_MEMORY | {resource.RLIMIT_FSIZE: 2 * bundles.LARGEST},
+            within=INDEXED_WITHIN,
+        )
     except GitFailed as error:
         words = error.complaint.splitlines()
         raise _refused(f"git does not take its objects: {words[-1][:200] if words else 'broken'}") from error
 
 
-async def _from(bundle: Path, offset: int) -> AsyncGenerator[bytes, None]:
+async def _from(bundle: Path, offset: int) -> AsyncIterator[bytes]:
     with bundle.open("rb") as file:
         file.seek(offset)
         while piece := await asyncio.to_thread(file.read, _PIECE):
@@ -257,20 +245,14 @@ async def _changed(git: GitDirectory, commits: Sequence[SeriesCommit]) -> _Chang
 
 
 async def _differences(git: GitDirectory, asked: bytes) -> bytes:
-    options = ("--stdin", "-r", "-z", "--raw", "--no-renames", "--no-abbrev", "--root")
-    try:
-        return await git.run(
-            *("diff-tree", *options),
-            given=asked,
-            env=_BOUNDS,
-            limits=_MEMORY_OF_LOOKING,
-            most=_LARGEST_ANSWER,
-            within=LOOKED_WITHIN,
-        )
-    except GitFailed as error:
-        if _NO_MEMORY in error.complaint.lower():
-            raise AnsweredTooMuch from error
-        raise
+    return await git.run(
+        *("diff-tree", "--stdin", "-r", "-z", "--raw", "--no-renames", "--no-abbrev", "--root"),
+        given=asked,
+        env=_BOUNDS,
+        limits=_MEMORY_OF_LOOKING,
+        most=_LARGEST_ANSWER,
+        within=LOOKED_WITHIN,
+    )
 
 
 def _check_path(path: bytes, before: str, mode: str) -> None:

@@ -3,20 +3,18 @@
 import asyncio
 import hashlib
 import re
-import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 from pydantic import BaseModel, ValidationError
 
 from signalbox_common import remote_urls
-from signalbox_common.addresses import BadHost, host_and_port
 from signalbox_common.remote_urls import RemoteUrl, Scheme
-from signalbox_git.remotes.access import Reach, RemoteRefused, looked_at
-from signalbox_git.remotes.credentials import DEFAULT_USER, Credential, scrubbed
+from signalbox_git.remotes.access import Reach, RemoteRefused
+from signalbox_git.remotes.credentials import DEFAULT_USER, Credential
+from signalbox_git.remotes.requests import PORTS, Target, answered, content_of
 
 WITHIN = 1800.0
 _AT_ONCE, _IN_A_BATCH = 4, 100
@@ -25,7 +23,6 @@ _LONGEST_WORD = 8 * 1024
 _MOST_HEADERS = 32
 _PATIENCE = httpx.Timeout(60.0, connect=15.0)
 _JSON = "application/vnd.git-lfs+json"
-_PORTS = {Scheme.HTTPS: 443, Scheme.HTTP: 80}
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _OURS = {"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "te", "upgrade"}
 """Headers that no answer decides on."""
@@ -57,13 +54,6 @@ class _Answer(BaseModel):
     objects: list[_Object]
 
 
-@dataclass(frozen=True)
-class _Target:
-    url: httpx.URL
-    place: RemoteUrl
-    """Its host alone."""
-
-
 class LfsClient:
     """Of one repository; all that it raises is RemoteRefused."""
 
@@ -83,7 +73,7 @@ class LfsClient:
         except TimeoutError as error:
             raise RemoteRefused("timeout", "Files that LFS keeps take too long.", passes=True) from error
 
-    async def _fetch_all(self, base: _Target, wanted: Mapping[str, int], folder: Path) -> None:
+    async def _fetch_all(self, base: Target, wanted: Mapping[str, int], folder: Path) -> None:
         room = asyncio.Semaphore(_AT_ONCE)
         names = sorted(wanted)
         try:
@@ -97,30 +87,26 @@ class LfsClient:
         except* RemoteRefused as refusals:
             raise _first(refusals) from None
 
-    def _endpoint(self) -> _Target:
+    def _endpoint(self) -> Target:
         """Where the address of the repository says: over ssh, at the same host over HTTPS."""
         url = remote_urls.parse(self._url)
         if url.scheme is Scheme.LOCAL:
             raise RemoteRefused("no_lfs", "A repository on this machine has no server for files of LFS.")
         if url.scheme is Scheme.SSH:
-            url = RemoteUrl(Scheme.HTTPS, url.path, url.host, _PORTS[Scheme.HTTPS])
+            url = RemoteUrl(Scheme.HTTPS, url.path, url.host, PORTS[Scheme.HTTPS])
         suffix = "" if url.path.endswith(".git") else ".git"
-        return _target(f"{url}{suffix}/info/lfs")
+        return Target.read(f"{url}{suffix}/info/lfs")
 
-    async def _batch(self, base: _Target, wanted: Mapping[str, int]) -> dict[str, _Action]:
+    async def _batch(self, base: Target, wanted: Mapping[str, int]) -> dict[str, _Action]:
         """Where each of them is."""
-        target = _Target(base.url.copy_with(path=f"{base.url.path}/objects/batch"), base.place)
+        target = Target(base.url.copy_with(path=f"{base.url.path}/objects/batch"), base.place)
         objects = [{"oid": oid, "size": size} for oid, size in wanted.items()]
         body = {"operation": "download", "transfers": ["basic"], "objects": objects, "hash_algo": "sha256"}
         headers = {"Accept": _JSON, "Content-Type": _JSON}
-        raw = bytearray()
         async with self._answered("POST", target, headers | self._shown(), body) as response:
-            async for piece in response.aiter_raw():
-                raw += piece
-                if len(raw) > _LARGEST_ANSWER:
-                    raise _strange()
+            raw = await content_of(response, _LARGEST_ANSWER)
         try:
-            answer = _Answer.model_validate_json(bytes(raw))
+            answer = _Answer.model_validate_json(raw)
         except ValidationError as error:
             raise _strange() from error
         if answer.transfer != "basic":
@@ -128,8 +114,8 @@ class LfsClient:
         found = {each.oid: each for each in answer.objects}
         return {oid: _action(found.get(oid), oid) for oid in wanted}
 
-    async def _download(self, base: _Target, action: _Action, oid: str, size: int, path: Path) -> None:
-        target, headers = _target(action.href), _headers(action)
+    async def _download(self, base: Target, action: _Action, oid: str, size: int, path: Path) -> None:
+        target, headers = Target.read(action.href), _headers(action)
         if target.place == base.place and "authorization" not in {name.lower() for name in headers}:
             headers |= self._shown()  # nobody but the host of the repository sees its credential
         digest, count = hashlib.sha256(), 0
@@ -153,48 +139,19 @@ class LfsClient:
 
     @asynccontextmanager
     async def _answered(
-        self, method: str, target: _Target, headers: Mapping[str, str], body: object = None
+        self, method: str, target: Target, headers: Mapping[str, str], body: object = None
     ) -> AsyncIterator[httpx.Response]:
-        """By the address that was looked at; no redirect is followed."""
-        addresses = await looked_at(target.place, self._reach)
-        verify: ssl.SSLContext | bool = target.place.scheme is Scheme.HTTPS
-        if verify and self._reach.ca_file is not None:
-            verify = ssl.create_default_context(cafile=str(self._reach.ca_file))
-        sent = {**headers, "Host": target.url.netloc.decode("ascii"), "Accept-Encoding": "identity"}
-        transport = httpx.AsyncHTTPTransport(verify=verify)
-        try:
-            async with (
-                httpx.AsyncClient(transport=transport, timeout=_PATIENCE, trust_env=False) as client,
-                client.stream(
-                    method,
-                    target.url.copy_with(host=str(addresses[0])),
-                    json=body,
-                    headers=sent,
-                    extensions={"sni_hostname": target.place.host},
-                ) as response,
-            ):
-                _check(response.status_code)
-                yield response
-        except httpx.TransportError as error:
-            detail = scrubbed(str(error) or type(error).__name__, self._credential)
-            raise RemoteRefused(
-                "unreachable", f"Files that LFS keeps cannot be fetched: {detail}", passes=True
-            ) from None
-
-
-def _target(text: str) -> _Target:
-    """An address as strictly read as that of a repository, but for what comes after the host."""
-    if not (text.isascii() and text.isprintable()) or len(text) > _LONGEST_WORD:
-        raise _bad_address()
-    try:
-        url = httpx.URL(text)
-        scheme = Scheme(url.scheme)
-        host, port = host_and_port(url.netloc.decode("ascii"))
-    except (BadHost, ValueError, httpx.InvalidURL) as error:
-        raise _bad_address() from error
-    if url.userinfo or scheme not in _PORTS:
-        raise _bad_address()
-    return _Target(url, RemoteUrl(scheme, "", host, port or _PORTS[scheme]))
+        async with answered(
+            method,
+            target,
+            self._reach,
+            credential=self._credential,
+            headers=headers,
+            patience=_PATIENCE,
+            body=body,
+        ) as response:
+            _check(response.status_code)
+            yield response
 
 
 def _action(found: _Object | None, oid: str) -> _Action:
@@ -230,10 +187,6 @@ def _check(status: int) -> None:
     if status >= 500 or status in _TRIED_AGAIN:
         raise RemoteRefused("busy", f"The server of LFS answers {status}.", passes=True)
     raise RemoteRefused("no_lfs", f"The server of LFS answers {status}.")
-
-
-def _bad_address() -> RemoteRefused:
-    return RemoteRefused("bad_url", "The remote names an address for LFS that is not taken.")
 
 
 def _strange() -> RemoteRefused:

@@ -22,7 +22,10 @@ _LARGEST_BLAME = 4 * 1024 * 1024
 _WITHIN = 20.0
 _HEX = re.compile(r"[0-9a-f]{7,64}")
 _PERSON = "%an%x00%ae%x00%at%x00%cn%x00%ce%x00%ct"
-_COMMIT = f"--format=%H%x00%P%x00{_PERSON}%x00%s%x00%b%x00%x01"
+_COMMIT = ("-z", f"--format=%H%x00%P%x00{_PERSON}%x00%s%x00%b")
+_FIELDS = 10
+"""Of each, which NUL ends, and nothing in one can be that."""
+_LONGEST_SUBJECT = 1000
 _TYPES = {
     "120000": TreeEntryType.LINK,
     "040000": TreeEntryType.FOLDER,
@@ -87,14 +90,14 @@ async def refs(git: GitDirectory, prefix: str, after: str, limit: int) -> list[N
 async def log(
     git: GitDirectory, commit: str, path: str | None, limit: int, skip: int
 ) -> list[contract.CommitEntry]:
-    arguments = ["log", _COMMIT, f"--max-count={limit}", f"--skip={skip}", commit, "--"]
+    arguments = ["log", *_COMMIT, f"--max-count={limit}", f"--skip={skip}", commit, "--"]
     said = await _asked(git, *arguments, *([path] if path is not None else []))
     return list(_commits(said))
 
 
 async def show(git: GitDirectory, commit: str) -> contract.ShownCommit:
     """Against its first parent."""
-    entry = next(_commits(await _asked(git, "log", _COMMIT, "--max-count=1", commit, "--")))
+    entry = next(_commits(await _asked(git, "log", *_COMMIT, "--max-count=1", commit, "--")))
     both = (entry.parents[0] if entry.parents else EMPTY_TREE, commit)
     options = ("--no-renames", "-r", "-z")
     names = await _asked(git, "diff-tree", *options, "--name-status", *both, "--")
@@ -198,17 +201,16 @@ async def _odd_object(git: GitDirectory, commit: str, path: str) -> tuple[str, i
 
 
 def _commits(said: bytes) -> Iterator[contract.CommitEntry]:
-    for record in said.decode("utf-8", "replace").split("\0\x01"):
-        words = record.lstrip("\n").split("\0")
-        if len(words) < 10:
-            continue
-        own, parents, author, email, at, committer, its_email, its_at, subject, body = words[:10]
+    words = said.decode("utf-8", "replace").split("\0")
+    for start in range(0, len(words) - _FIELDS, _FIELDS):
+        record = words[start : start + _FIELDS]
+        own, parents, author, email, at, committer, its_email, its_at, subject, body = record
         yield contract.CommitEntry(
             id=own,
             parents=tuple(parents.split()),
             author=contract.GitPerson(name=author, email=email, at=_moment(at)),
             committer=contract.GitPerson(name=committer, email=its_email, at=_moment(its_at)),
-            subject=subject,
+            subject=subject[:_LONGEST_SUBJECT],
             body=body.strip()[:LONGEST_BODY],
         )
 

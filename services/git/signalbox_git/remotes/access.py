@@ -46,12 +46,16 @@ _SSH = (
 class RemoteRefused(Exception):
     """Why it cannot be reached, in a word and in a sentence."""
 
-    def __init__(self, reason: str, detail: str, *, passes: bool = False) -> None:
+    def __init__(
+        self, reason: str, detail: str, *, passes: bool = False, retry_after: float | None = None
+    ) -> None:
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
         self.passes = passes
         """Whether it may be otherwise in a while."""
+        self.retry_after = retry_after
+        """Seconds before which it wants to hear nothing."""
 
 
 @dataclass(frozen=True)

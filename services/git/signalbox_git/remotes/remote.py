@@ -5,6 +5,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from pydantic import TypeAdapter, ValidationError
+
+from signalbox_common.contracts.git import RefName
 from signalbox_common.remote_urls import RemoteUrl
 from signalbox_git.command import AnsweredTooMuch, GitDirectory, GitFailed, TookTooLong
 from signalbox_git.domain import HEADS, TAGS
@@ -13,6 +16,8 @@ from signalbox_git.remotes.credentials import Credential, scrubbed
 
 _LOOKED_WITHIN = 30.0
 _HEAD, _PEELED = "HEAD", "^{}"
+_TO_BRANCH = f"ref: {HEADS}"
+_NAME: TypeAdapter[str] = TypeAdapter(RefName)
 _PUSHED_WITHIN = 300.0
 _UP_TO_DATE = b"=\t"
 """What begins the line of a ref that a push has left as it was."""
@@ -98,20 +103,21 @@ class Remote:
 
     async def fetch_commit(self, mirror: GitDirectory, branch: str) -> None:
         """What a branch leads to now; no ref is changed for it."""
-        arguments = ("fetch", "--no-tags", "--no-auto-maintenance", "--no-write-fetch-head", "--quiet")
-        target = ("--end-of-options", self.access.argument, f"{HEADS}{branch}")
-        await self._ask(mirror, *arguments, *target, within=_PUSHED_WITHIN)
+        await self._fetch_one(mirror, f"{HEADS}{branch}")
 
     async def fetch_object(self, mirror: GitDirectory, commit: str) -> None:
         """With all that belongs to it, where the remote lets that be asked for."""
-        arguments = ("fetch", "--no-tags", "--no-auto-maintenance", "--no-write-fetch-head", "--quiet")
         try:
-            await self._ask(
-                mirror, *arguments, "--end-of-options", self.access.argument, commit, within=_PUSHED_WITHIN
-            )
+            await self._fetch_one(mirror, commit)
         except RemoteRefused as refusal:
             if refusal.reason != "not_ours":
                 raise
+
+    async def _fetch_one(self, mirror: GitDirectory, what: str) -> None:
+        """Without a ref for it."""
+        options = ("--no-tags", "--no-auto-maintenance", "--no-write-fetch-head", "--quiet")
+        target = ("--end-of-options", self.access.argument, what)
+        await self._ask(mirror, "fetch", *options, *target, within=_PUSHED_WITHIN)
 
     async def push(self, mirror: GitDirectory, commit: str, branch: str, expected: str | None) -> None:
         """Raises BranchMoved where something else is there than expected, and RemoteRefused."""
@@ -169,7 +175,8 @@ class Remote:
             if re.search(pattern, said, re.IGNORECASE):
                 return RemoteRefused(reason, detail, passes=passes)
         last = said.strip().splitlines()[-1:] or ["git has failed."]
-        return RemoteRefused("failed", last[0][:300], passes=True)
+        shown = "".join(each for each in last[0] if each.isprintable())  # it may be the remote's word
+        return RemoteRefused("failed", shown[:300], passes=True)
 
 
 @asynccontextmanager
@@ -185,8 +192,18 @@ def _refs_of(said: bytes) -> RemoteRefs:
     head, refs = None, {}
     for line in said.decode("utf-8", "surrogateescape").rstrip("\n").split("\n"):
         value, _, name = line.partition("\t")
-        if value.startswith("ref: ") and name == _HEAD:
-            head = value.removeprefix("ref: refs/heads/")
+        if value.startswith(_TO_BRANCH) and name == _HEAD:
+            head = _branch(value.removeprefix(_TO_BRANCH))
+        elif value.startswith("ref: "):
+            continue  # it begins with something else than a branch
         else:
             refs[name] = value
     return RemoteRefs(head, refs)
+
+
+def _branch(name: str) -> str | None:
+    """It is kept, shown and asked for again: what is no name is none."""
+    try:
+        return _NAME.validate_python(name)
+    except ValidationError:
+        return None

@@ -5,9 +5,9 @@ from signalbox_common.contracts.git import Forge as ForgeKind
 from signalbox_common.remote_urls import RemoteUrl, Scheme
 from signalbox_git.domain import HostCredential, Repository
 from signalbox_git.forges import gitea, github
-from signalbox_git.forges.base import Forge, ForgeRefused, SeenRepository
+from signalbox_git.forges.base import Forge, SeenRepository
 from signalbox_git.mirrors.mirrors import Source
-from signalbox_git.remotes.access import Reach
+from signalbox_git.remotes.access import Reach, RemoteRefused
 from signalbox_git.remotes.credentials import Credential
 
 
@@ -33,10 +33,10 @@ class Forges:
     async def visible(
         self, known: HostCredential, credential: Credential | None, limit: int
     ) -> list[SeenRepository]:
-        """What is shown there to whoever has this credential; raises ForgeRefused."""
+        """What is shown there to whoever has this credential; raises RemoteRefused."""
         base = known.api_url or api_of(known.forge, remote_urls.parse(f"https://{known.host}/any"))
         if known.forge is ForgeKind.GIT or base is None:
-            raise ForgeRefused("no_forge", "There is no forge at this host, only git.")
+            raise RemoteRefused("no_forge", "There is no forge at this host, only git.")
         visible = github.visible if known.forge is ForgeKind.GITHUB else gitea.visible
         return await visible(credential, self._reach, base=base, limit=limit)
 

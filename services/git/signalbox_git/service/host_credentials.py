@@ -8,7 +8,7 @@ from signalbox_common.keys import uuid7
 from signalbox_common.outcomes import Outcome
 from signalbox_git import errors
 from signalbox_git.domain import HostCredential, forge_of
-from signalbox_git.forges.base import ForgeRefused
+from signalbox_git.remotes.access import RemoteRefused
 from signalbox_git.remotes.credentials import Credential
 from signalbox_git.replies import host_credential_reply
 from signalbox_git.service.forges import Forges
@@ -88,7 +88,7 @@ class HostCredentials:
         credential = await self._sources.revealed(found.credential)
         try:
             seen = await self._forges.visible(found, credential, ask.limit)
-        except ForgeRefused as refusal:
+        except RemoteRefused as refusal:
             kind = errors.ForgeAway if refusal.passes else errors.ForgeRefuses
             raise kind(refusal.detail) from refusal
         return contract.VisibleRepositoryList(

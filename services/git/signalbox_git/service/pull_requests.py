@@ -6,7 +6,6 @@ from typing import Any
 
 from signalbox_common.bus import Call
 from signalbox_common.contracts import git as contract
-from signalbox_common.contracts.base import Command
 from signalbox_common.db import Database
 from signalbox_common.outcomes import Deferred
 from signalbox_common.paging import cut, id_cursor, read_id_cursor
@@ -44,17 +43,15 @@ class PullRequests:
         wanted = command.model_dump(mode="json", exclude={"pull_request"}, exclude_none=True)
         if not wanted:
             raise errors.NothingToChange
-        return await self._change(call, command, command.pull_request, wanted)
+        return await self._change(call, command.pull_request, wanted)
 
     async def close(self, call: Call, command: contract.ClosePullRequest) -> Deferred:
-        return await self._change(call, command, command.pull_request, {"close": True})
+        return await self._change(call, command.pull_request, {"close": True})
 
     async def refresh(self, call: Call, command: contract.RefreshPullRequest) -> Deferred:
-        return await self._change(call, command, command.pull_request, {})
+        return await self._change(call, command.pull_request, {})
 
-    async def _change(
-        self, call: Call, _command: Command[Any], pull_request: uuid.UUID, wanted: dict[str, Any]
-    ) -> Deferred:
+    async def _change(self, call: Call, pull_request: uuid.UUID, wanted: dict[str, Any]) -> Deferred:
         project = call.principal.project()
         if await pull_requests.get(call.transaction.connection, project, pull_request) is None:
             raise errors.PullRequestNotFound

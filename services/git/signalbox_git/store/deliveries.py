@@ -46,7 +46,7 @@ _PAGE = text(
 _WAS_PUSHED = text(
     "select exists (select from git.change_deliveries where project_id = :project "
     "and repository_id = :repository and branch = :branch and commit = :commit "
-    "and state in ('pushed', 'opened'))"
+    "and (push_begun or state in ('pushed', 'opened')))"
 )
 _PLACE = text("select project_id from git.change_deliveries where id = :id")
 _FORGET = text("delete from git.change_deliveries where created_at < git.clock() - :days * interval '1 day'")

@@ -19,7 +19,6 @@ from signalbox_git.commits import findings, messages
 from signalbox_git.commits.moving import ManyCommits, Movable, OneCommit
 from signalbox_git.commits.quarantine import Authorship, Person, Quarantine
 from signalbox_git.domain import Delivery
-from signalbox_git.forges.base import ForgeRefused
 from signalbox_git.mirrors.mirror import Mirror
 from signalbox_git.mirrors.mirrors import Mirrors
 from signalbox_git.remotes.access import RemoteRefused
@@ -88,15 +87,10 @@ class Deliverer:
         except CannotDeliver as reason:
             await end(job, found, reason)
         except RemoteRefused as refusal:
-            if refusal.passes and job.attempts <= len(PAUSES):
-                raise errors.RemoteAway(refusal.detail) from refusal
-            code = "push_failed" if refusal.passes else refusal.reason
-            ended = CannotDeliver(DeliveryState.FAILED, code, refusal.detail, retryable=True)
-            await end(job, found, ended)
-        except ForgeRefused as refusal:
             if may_pass(refusal) and job.attempts <= len(PAUSES):
                 raise away(refusal) from refusal
-            code = "pull_request_failed" if refusal.passes else refusal.reason
+            step = "pull_request_failed" if found.state is DeliveryState.PUSHED else "push_failed"
+            code = step if refusal.passes else refusal.reason
             await end(job, found, CannotDeliver(DeliveryState.FAILED, code, refusal.detail, retryable=True))
 
     async def _scene(self, job: Job, found: Delivery) -> Scene:

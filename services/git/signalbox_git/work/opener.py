@@ -7,7 +7,8 @@ from signalbox_common.contracts.git import DeliveryState, WantedPullRequest
 from signalbox_common.work import Worker
 from signalbox_git import errors
 from signalbox_git.domain import PULL_REQUEST_ENDED, Delivery, PullRequest
-from signalbox_git.forges.base import MARK, Forge, ForgeRefused, PullRequestText, SeenPullRequest
+from signalbox_git.forges.base import MARK, Forge, PullRequestText, SeenPullRequest
+from signalbox_git.remotes.access import RemoteRefused
 from signalbox_git.work import delivery_journal
 from signalbox_git.work.delivery_journal import Scene
 from signalbox_git.work.pull_request_records import Origin, record
@@ -16,12 +17,12 @@ LONGEST_WAIT = 600.0
 """Seconds: who wants to be left alone for longer is asked again by hand."""
 
 
-def may_pass(refusal: ForgeRefused) -> bool:
+def may_pass(refusal: RemoteRefused) -> bool:
     """Whether it is worth waiting for."""
     return refusal.passes and (refusal.retry_after or 0.0) <= LONGEST_WAIT
 
 
-def away(refusal: ForgeRefused) -> errors.RemoteAway:
+def away(refusal: RemoteRefused) -> errors.RemoteAway:
     """What is tried again, after as long as the forge wants."""
     wait = math.ceil(refusal.retry_after) if refusal.retry_after is not None else None
     return errors.RemoteAway(refusal.detail, retry_after=wait)
@@ -32,7 +33,7 @@ class Opener:
         self._worker = worker
 
     async def open(self, scene: Scene, found: Delivery) -> None:
-        """Raises ForgeRefused."""
+        """Raises RemoteRefused."""
         if scene.forge is None:  # there was one when it was pushed
             await delivery_journal.write(scene.job, replace(found, note=errors.NoForge.detail), done=True)
             return

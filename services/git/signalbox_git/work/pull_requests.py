@@ -11,7 +11,8 @@ from signalbox_common.work import Job, Worker
 from signalbox_common.work.kinds import Retry
 from signalbox_git import errors
 from signalbox_git.domain import PULL_REQUEST_ENDED, PullRequest, Repository
-from signalbox_git.forges.base import Forge, ForgeRefused, PullRequestText, SeenPullRequest
+from signalbox_git.forges.base import Forge, PullRequestText, SeenPullRequest
+from signalbox_git.remotes.access import RemoteRefused
 from signalbox_git.replies import pull_request_reply
 from signalbox_git.service.forges import Forges
 from signalbox_git.service.pull_requests import CHANGE, LOOK, OPEN
@@ -63,9 +64,9 @@ class PullRequestWork:
             return
 
         async def ask(forge: Forge) -> SeenPullRequest:
-            now = await forge.get(found.number)
             if job.payload.get("close"):
-                return now if now.state in PULL_REQUEST_ENDED else await forge.close(found.number)
+                return await forge.close(found.number)
+            now = await forge.get(found.number)
             return await forge.update(found.number, _text(now, job)) if job.payload else now
 
         await self._answered(job, found.repository_id, ask)
@@ -81,7 +82,7 @@ class PullRequestWork:
         seen, wait = None, 0.0
         try:
             seen = await forge.get(found.number) if forge is not None else None
-        except ForgeRefused as refusal:
+        except RemoteRefused as refusal:
             wait = refusal.retry_after or (0.0 if refusal.passes else _SELDOM)
         async with job.transaction() as transaction:
             if seen is not None:
@@ -111,7 +112,7 @@ class PullRequestWork:
         await job.keep()
         try:
             seen = await ask(forge)
-        except ForgeRefused as refusal:
+        except RemoteRefused as refusal:
             if may_pass(refusal) and job.attempts <= len(PAUSES):
                 raise away(refusal) from refusal
             kind = errors.ForgeAway if refusal.passes else errors.ForgeRefuses

@@ -8,7 +8,6 @@ from signalbox_common.contracts.git import DeliveryState
 from signalbox_git import errors
 from signalbox_git.commits.moving import Movable
 from signalbox_git.domain import HEADS, Delivery
-from signalbox_git.forges.base import ForgeRefused
 from signalbox_git.mirrors.mirror import Mirror
 from signalbox_git.mirrors.mirrors import Mirrors
 from signalbox_git.remotes.access import RemoteRefused
@@ -122,8 +121,10 @@ async def _was_taken(scene: Scene, found: Delivery) -> bool:
         return False
     try:
         return bool(await scene.forge.of_commit(str(found.commit)))
-    except ForgeRefused as refusal:
-        raise RemoteRefused(refusal.reason, refusal.detail, passes=refusal.passes) from refusal
+    except RemoteRefused as refusal:
+        if refusal.passes:
+            raise
+        return False  # it tells us nothing: then there is none that we know of
 
 
 def _next_name(branch: str) -> str | None:
