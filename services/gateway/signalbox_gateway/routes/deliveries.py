@@ -4,15 +4,13 @@ import uuid
 from typing import Annotated
 
 from fastapi import Query
-from pydantic import BaseModel, ConfigDict
-from pydantic.alias_generators import to_camel
 from starlette.responses import Response
 
 from signalbox_common.contracts import git as contract
 from signalbox_common.contracts.base import GrantScope
 from signalbox_common.contracts.paging import Cursor
 from signalbox_gateway.routes.answers import Responses
-from signalbox_gateway.routes.at_git import AtDelivery, AtRepository, place_at
+from signalbox_gateway.routes.at_git import AtDelivery, AtRepository, GitBody, place_at
 from signalbox_gateway.routes.router import Routes
 
 routes = Routes("/api/v1", "deliveries")
@@ -25,10 +23,8 @@ _DIFF: Responses = {
 }
 
 
-class DeliveryRetry(BaseModel):
+class DeliveryRetry(GitBody):
     """By default as it was asked for before."""
-
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 
     workflow_files: contract.Rule | None = None
     findings: contract.Rule | None = None
