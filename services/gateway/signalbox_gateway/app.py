@@ -53,12 +53,14 @@ from signalbox_gateway.routes import (
     repositories,
     repository_contents,
     repository_operations,
+    runs,
     sandbox_files,
     sandbox_ports,
     sandbox_programs,
     sandbox_templates,
     sandboxes,
     sessions,
+    tasks,
     tokens,
     users,
 )
@@ -94,6 +96,8 @@ ROUTES = (
     sandbox_files,
     sandbox_ports,
     sandbox_templates,
+    tasks,
+    runs,
     operations,
     live,
 )

@@ -47,6 +47,8 @@ class RequestContext:
     path: str
     query: Mapping[str, str]
     idempotency_key: str | None
+    part: str = ""
+    """Which part of what is asked for, where one service is sent more than one message for it."""
 
     @staticmethod
     def of(request: Request, *, with_key: bool = True) -> "RequestContext":
@@ -107,7 +109,8 @@ class Clients:
         if incoming.idempotency_key is None:
             return uuid7()
         user = asker.user_id if asker is not None else NOBODY
-        return self._command_ids.for_key(str(user), incoming.method, incoming.path, incoming.idempotency_key)
+        path = incoming.path + incoming.part
+        return self._command_ids.for_key(str(user), incoming.method, path, incoming.idempotency_key)
 
     async def ask(
         self,
@@ -117,9 +120,10 @@ class Clients:
         *,
         project: uuid.UUID | None = None,
         service: str | None = None,
+        part: str = "",
     ) -> Answer[R]:
-        """`service` is for what every owner answers."""
-        incoming = RequestContext.of(request, with_key=ask.once)
+        """`service` is for what every owner answers; `part` for what is but a part of what is asked for."""
+        incoming = replace(RequestContext.of(request, with_key=ask.once), part=part)
         sending = self._sending(incoming, ask, asker, project)
 
         async def send(grant: str | None) -> Answer[R]:

@@ -131,6 +131,16 @@ class DeliveryNotFound(NotFound):
     detail = "There is no such delivery."
 
 
+class TaskNotFound(NotFound):
+    code = "task_not_found"
+    detail = "There is no such task."
+
+
+class RunNotFound(NotFound):
+    code = "run_not_found"
+    detail = "There is no such run."
+
+
 class CredentialNotFound(NotFound):
     code = "credential_not_found"
     detail = "There is no such credential."

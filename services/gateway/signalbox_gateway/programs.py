@@ -1,33 +1,28 @@
 """Programs in sandboxes, for people: run to their end, followed, or spoken with at a terminal."""
 
 import asyncio
-import codecs
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
 from fastapi import WebSocket
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 from starlette.websockets import WebSocketDisconnect
 
-from signalbox_common import background, telemetry
+from signalbox_common import background
 from signalbox_common.contracts import sandbox as contract
-from signalbox_common.dataplane import DataClient
-from signalbox_common.dataplane.frames import Frame, FrameKind, FrameReader
-from signalbox_common.errors import SignalboxError, Unavailable
-from signalbox_gateway import event_stream
+from signalbox_common.dataplane.frames import Frame, FrameKind
+from signalbox_common.dataplane.programs import ProgramClient
+from signalbox_common.errors import SignalboxError
 from signalbox_gateway.closing import ENDED, close_of
-
-log = telemetry.get_logger()
+from signalbox_gateway.output_events import events_of
 
 MOST_OUTPUT = 1024 * 1024
 """Bytes of each stream that an answer holds."""
-_PAUSES = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 2.0)
 
 
 class ExecResult(BaseModel):
@@ -49,83 +44,8 @@ class ExecResult(BaseModel):
     duration_ms: int
 
 
-class Programs:
-    """Of one sandbox, by the data plane of its node."""
-
-    def __init__(self, client: DataClient, sandbox: str) -> None:
-        self._client = client
-        self._sandbox = sandbox
-
-    async def start(self, key: str, program: contract.Program) -> contract.Process:
-        body = program.encode()
-        answer = await self._client.write(
-            contract.START_PROCESS, lambda: _once(body), sandbox=self._sandbox, key=key
-        )
-        return contract.Process.model_validate_json(answer)
-
-    async def give(self, key: str, data: bytes, offset: int = 0, *, close: bool = False) -> int:
-        """How much of its input it has then; to give the same again adds nothing."""
-        named = {"sandbox": self._sandbox, "key": key, "from": str(offset)} | (
-            {"close": "true"} if close else {}
-        )
-        answer = await self._client.write(contract.WRITE_INPUT, lambda: _once(data), **named)
-        return contract.InputTaken.model_validate_json(answer).taken
-
-    async def feed(self, key: str, content: AsyncIterator[bytes]) -> None:
-        """All of its input, as it comes; once."""
-        named = {"sandbox": self._sandbox, "key": key, "from": "0", "close": "true"}
-        await self._client.pass_on(contract.WRITE_INPUT, content, **named)
-
-    async def signal(self, key: str, wanted: contract.SignalProcess) -> None:
-        await self._client.write(
-            contract.SIGNAL_PROCESS, lambda: _once(wanted.encode()), sandbox=self._sandbox, key=key
-        )
-
-    async def confirm(self, key: str, offset: int) -> None:
-        """All before that may go."""
-        body = contract.ConfirmOutput(offset=offset).encode()
-        await self._client.write(contract.CONFIRM_OUTPUT, lambda: _once(body), sandbox=self._sandbox, key=key)
-
-    async def resize(self, key: str, size: contract.Terminal) -> None:
-        await self._client.write(
-            contract.RESIZE_TERMINAL, lambda: _once(size.encode()), sandbox=self._sandbox, key=key
-        )
-
-    async def processes(self) -> bytes:
-        return await _whole(self._client, contract.LIST_PROCESSES, sandbox=self._sandbox)
-
-    async def process(self, key: str) -> bytes:
-        return await _whole(self._client, contract.GET_PROCESS, sandbox=self._sandbox, key=key)
-
-    async def end(self, key: str) -> None:
-        """With all that it has started."""
-        await self.signal(key, contract.SignalProcess(signal=9, tree=True))
-
-    async def frames(self, key: str, offset: int = 0, *, follow: bool = True) -> AsyncGenerator[Frame, None]:
-        """Each byte once, however often the connection is cut; the end comes last, if it comes at all."""
-        tries = iter(_PAUSES)
-        while True:
-            reader = FrameReader()
-            named = {"sandbox": self._sandbox, "key": key, "follow": str(follow).lower()}
-            try:
-                async with self._client.body(contract.READ_OUTPUT, offset, **named) as body:
-                    async for chunk in body.once():
-                        tries = iter(_PAUSES)
-                        for frame in reader.feed(chunk):
-                            offset = frame.following
-                            yield frame
-                            if frame.kind is FrameKind.END:
-                                return
-            except httpx.TransportError as error:
-                log.debug("goes on reading", offset=offset, reason=repr(error)[:200])
-            if not follow:
-                return
-            pause = next(tries, None)
-            if pause is None:
-                raise Unavailable("The node of the sandbox does not answer.")
-            await asyncio.sleep(pause)
-
-    # -- to its end ------------------------------------------------------------------------------------------
+class Programs(ProgramClient):
+    """The same for people: to their end, as events, or at a terminal."""
 
     async def run(self, key: str, program: contract.Program, stdin: bytes | None) -> ExecResult:
         started = time.monotonic()
@@ -164,27 +84,9 @@ class Programs:
 
     async def events(self, key: str, offset: int = 0) -> AsyncGenerator[bytes, None]:
         """As server-sent events; the id of each is the offset after it."""
-        decoders = {kind: codecs.getincrementaldecoder("utf-8")("replace") for kind in FrameKind}
-        try:
-            async with (
-                aclosing(self.frames(key, offset)) as all_frames,
-                aclosing(event_stream.with_pauses(all_frames)) as frames,
-            ):
-                async for frame in frames:
-                    if frame is None:
-                        yield event_stream.KEEPALIVE
-                    elif frame.kind is FrameKind.END:
-                        for kind in (FrameKind.STDOUT, FrameKind.STDERR, FrameKind.PTY):
-                            if left := decoders[kind].decode(b"", final=True):
-                                yield _event(frame.offset, kind.name.lower(), {"text": left})
-                        yield _event(frame.offset, "end", _end_of(frame))
-                    elif frame.kind is FrameKind.GAP:
-                        yield _event(frame.following, "gap", {"bytes": frame.following - frame.offset})
-                    else:
-                        text = decoders[frame.kind].decode(frame.content)
-                        yield _event(frame.following, frame.kind.name.lower(), {"text": text})
-        except SignalboxError as error:
-            yield event_stream.error_event(error)
+        async with aclosing(events_of(self.frames(key, offset), _end_of)) as events:
+            async for event in events:
+                yield event
 
     # -- at a terminal -----------------------------------------------------------------------------------
 
@@ -255,16 +157,3 @@ def _end_of(frame: Frame) -> dict[str, Any]:
         "signal": end.get("signal"),
         "timedOut": end.get("reason") == "timeout",
     }
-
-
-def _event(offset: int, name: str, data: dict[str, Any]) -> bytes:
-    return event_stream.event(name, json.dumps(data).encode(), offset)
-
-
-async def _once(data: bytes) -> AsyncIterator[bytes]:
-    if data:
-        yield data
-
-
-async def _whole(client: DataClient, route: Any, **names: str) -> bytes:
-    return b"".join([chunk async for chunk in client.read(route, **names)])

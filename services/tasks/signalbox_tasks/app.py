@@ -1,12 +1,77 @@
 """Composition root of the tasks service."""
 
+from signalbox_common.contracts.tasks import StepName
+from signalbox_common.db import Transaction
+from signalbox_common.keys import StepIds
 from signalbox_common.runtime import Service, run
+from signalbox_tasks import handlers
+from signalbox_tasks.data.logs import LogRoutes
+from signalbox_tasks.service.environments import Environments
+from signalbox_tasks.service.followers import LogFollowers
+from signalbox_tasks.service.news import News
+from signalbox_tasks.service.proofs import Proofs
+from signalbox_tasks.service.runs import Runs
+from signalbox_tasks.service.tasks import Tasks
+from signalbox_tasks.service.turns import Turns
 from signalbox_tasks.settings import TasksSettings
+from signalbox_tasks.store import runs as rows
+from signalbox_tasks.work.closing import Closing
+from signalbox_tasks.work.engine import Engine
+from signalbox_tasks.work.log import RunLog
+from signalbox_tasks.work.peers import Grants
+from signalbox_tasks.work.steps.authority import AuthorityStep
+from signalbox_tasks.work.steps.checkout import CheckoutStep
+from signalbox_tasks.work.steps.collect import CollectStep
+from signalbox_tasks.work.steps.delivery import DeliveryStep
+from signalbox_tasks.work.steps.programs import ExecStep, SetupStep
+from signalbox_tasks.work.steps.sandbox import SandboxStep
+from signalbox_tasks.work.timekeeper import Timekeeper
 
 
 def build(settings: TasksSettings) -> Service:
     app = Service(settings)
-    app.keep_secrets(settings)
+    secrets = app.keep_secrets(settings)
+    secret_key = settings.secret_key.get_secret_value()
+    turns = Turns(app.work, most=settings.runs_in_project, most_queued=settings.runs_queued)
+    environments = Environments(app.database, secrets, secret_key=secret_key)
+    runs = Runs(app.database, url=settings.data_address())
+    news = News(app.database, app.work, turns)
+    followers = LogFollowers()
+    tasks = Tasks(app.database, app.work, turns, Proofs(secrets), app.space)
+    handlers.register(app.bus, tasks, runs, environments, news)
+    if settings.data_listen is not None:
+        LogRoutes(app.database, runs, followers).register(app.data)
+    log = RunLog(app.bus, followers)
+    Engine(
+        app.database,
+        app.bus,
+        turns,
+        Grants(app.bus, secrets),
+        StepIds(secret_key),
+        {
+            StepName.AUTHORITY: AuthorityStep(app.bus, secrets),
+            StepName.PREPARE: CheckoutStep(),
+            StepName.SANDBOX: SandboxStep(environments),
+            StepName.SETUP: SetupStep(log),
+            StepName.SHELL: ExecStep(log),
+            StepName.COLLECT: CollectStep(),
+            StepName.DELIVER: DeliveryStep(),
+        },
+        most=settings.runs_most,
+        most_in_project=settings.runs_in_project,
+    ).register(app.work)
+    Closing(app.bus, secrets).register(app.work)
+    timekeeper = Timekeeper(app.database, news)
+
+    async def prepare() -> None:
+        await secrets.check()
+        timekeeper.start()
+
+    async def tidy(transaction: Transaction) -> None:
+        await rows.forget(transaction, settings.tasks_kept_days)
+        await environments.forget()
+
+    app.prepare, app.finish, app.tidy = prepare, timekeeper.stop, tidy
     return app
 
 

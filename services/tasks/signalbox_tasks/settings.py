@@ -2,8 +2,25 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from signalbox_common.settings import SecretStoreSettings
 
 
 class TasksSettings(SecretStoreSettings):
     service: Literal["tasks"] = "tasks"
+    runs_most: int = Field(default=200, ge=1)
+    """Runs that are worked on at a time, in all instances together."""
+    runs_in_project: int = Field(default=16, ge=1)
+    """Runs of one project that are under way at a time; others of it wait for their turn."""
+    runs_queued: int = Field(default=10_000, ge=1)
+    """Runs of one project that may wait."""
+    tasks_kept_days: int = Field(default=90, ge=1)
+    """How long tasks that have ended stay, with the logs and artifacts of their runs."""
+    data_url: str | None = None
+    """Where others reach the data plane of this instance, if that is not where it listens."""
+
+    def data_address(self) -> str:
+        """As others are told of it."""
+        listen = self.data_url or self.data_listen or ""
+        return listen if listen.startswith(("unix:", "http:", "https:")) else f"http://{listen}"

@@ -1,6 +1,7 @@
 """What each NATS and Redis user may do, derived from the contracts."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from signalbox_common.bus.connection import STREAMS_API
 from signalbox_common.bus.wakeups import look_subject
@@ -150,7 +151,12 @@ def _owner(service: str, topology: Topology) -> Permissions:
         f"dlq.cmd.{service}.>",
         look_subject(service, "*"),
         *_checking_tokens(),
-        *(contract.subject for caller, contract in topology.calls if caller == service),
+        *(
+            subject
+            for caller, contract in topology.calls
+            if caller == service
+            for subject in _subjects(contract, service)
+        ),
     ]
     for subject in topology.commands:
         if subject.split(".")[1] == service:
@@ -174,6 +180,13 @@ def _owner(service: str, topology: Topology) -> Permissions:
             *_TOLD_TO_ALL,
         ],
     )
+
+
+def _subjects(contract: type[Request[Any]], caller: str) -> list[str]:
+    """What every owner answers is asked of each of the others."""
+    if "*" not in contract.subject:
+        return [contract.subject]
+    return [contract.subject_for(owner) for owner in OWNERS if owner != caller]
 
 
 def _files(bucket: Stream) -> list[str]:

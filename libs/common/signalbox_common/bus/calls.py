@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from signalbox_common.bus.audit import AuditedRequest, AuditTrail
@@ -29,6 +30,8 @@ class Call:
     open: Transaction | None = field(default=None, repr=False)
     grant: str | None = field(default=None, repr=False)
     """What the request was granted with: a proof for others of whom it is for."""
+    accepted_at: datetime | None = None
+    """When the stream took it, where it is a command: the proof is good as of then."""
 
     def about(self, digest: str) -> "Call":
         """The same request, where only its handler can tell what makes it differ from another one."""

@@ -112,6 +112,7 @@ class CommandConsumer(DurableConsumer):
             key=key,
             audit=self._audit,
             grant=delivery.headers.get(h.GRANT),
+            accepted_at=delivery.accepted_at,
         )
 
 

@@ -16,7 +16,16 @@ from signalbox_common.contracts.auth import (
 from signalbox_common.contracts.base import Command, Request, consumer_of, contracts_of
 from signalbox_common.contracts.catalog import RevealKeys
 from signalbox_common.contracts.events import AuditRecorded, Event
-from signalbox_common.contracts.git import CheckoutChanged, Deliver, GetCheckout, GetDelivery, Prepare
+from signalbox_common.contracts.git import (
+    CheckoutChanged,
+    Deliver,
+    DeliveryChanged,
+    GetCheckout,
+    GetDelivery,
+    LocateGit,
+    Prepare,
+)
+from signalbox_common.contracts.operations import GetOperation
 from signalbox_common.contracts.sandbox import (
     CreateSandbox,
     DestroySandbox,
@@ -34,7 +43,7 @@ from signalbox_common.programs import OWNERS
 DAY = 24 * 3600.0
 MIB = 1024 * 1024
 
-GENERATION = 13
+GENERATION = 14
 """Grows whenever provisioning changes; an older program refuses to provision a newer installation."""
 
 KEY_BUCKET = "grant-keys"
@@ -187,6 +196,11 @@ CHECKOUTS_HELD = FactConsumer("git", "sandbox-changed", SandboxChanged)
 CHECKOUTS_STOP = FactConsumer("git", "run-stop", RunStopRequested)
 CHECKOUTS_END = FactConsumer("git", "run-ended", RunEnded)
 SANDBOXES_BEGIN = FactConsumer("sandbox", "checkout-changed", CheckoutChanged)
+RUN_CHECKOUTS = FactConsumer("tasks", "checkout-changed", CheckoutChanged)
+RUN_SANDBOXES = FactConsumer("tasks", "sandbox-changed", SandboxChanged)
+RUN_DELIVERIES = FactConsumer("tasks", "delivery-changed", DeliveryChanged)
+RUNS_GONE = FactConsumer("tasks", "project-gone", ProjectDeleted)
+RUNS_BACK = FactConsumer("tasks", "project-back", ProjectRestored)
 FACT_CONSUMERS: tuple[FactConsumer, ...] = (
     AUDIT,
     PROJECT_GONE,
@@ -201,6 +215,11 @@ FACT_CONSUMERS: tuple[FactConsumer, ...] = (
     CHECKOUTS_STOP,
     CHECKOUTS_END,
     SANDBOXES_BEGIN,
+    RUN_CHECKOUTS,
+    RUN_SANDBOXES,
+    RUN_DELIVERIES,
+    RUNS_GONE,
+    RUNS_BACK,
 )
 """Who reads whose facts; a row here becomes a durable consumer and the permissions for it."""
 
@@ -225,7 +244,11 @@ SERVICE_CALLS: tuple[tuple[str, type[Request[Any]]], ...] = (
     ("git", GetFirstAdministrator),
     *((service, contract) for service in ("tasks", "sandbox", "git") for contract in _DELEGATING),
     ("tasks", RevealKeys),
-    *(("tasks", contract) for contract in (Prepare, GetCheckout, Deliver, GetDelivery, *_SANDBOXES)),
+    *(
+        ("tasks", contract)
+        for contract in (Prepare, GetCheckout, Deliver, GetDelivery, LocateGit, *_SANDBOXES)
+    ),
+    ("tasks", GetOperation),
 )
 """Which service asks, or commands, which other one; everything else is asked by the gateway."""
 

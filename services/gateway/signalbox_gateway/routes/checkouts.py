@@ -23,7 +23,7 @@ async def prepared(
     """Raises where there is nothing to begin with."""
     if repository is None:
         return None
-    found = await here.value(_named(repository))
+    found = await here.value(named(repository))
     checkout = await here.done(asked(found.id))
     ends = asyncio.get_running_loop().time() + _WAIT
     while checkout.state is CheckoutState.PREPARING and asyncio.get_running_loop().time() < ends:
@@ -40,7 +40,7 @@ async def prepared(
     )
 
 
-def _named(repository: str) -> git.GetRepository:
+def named(repository: str) -> git.GetRepository:
     """By its id, or else by its name."""
     try:
         return git.GetRepository(repository=uuid.UUID(repository))

@@ -1,6 +1,7 @@
 """What every route stands on: who asks, where, and what is sent on their behalf."""
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
@@ -11,6 +12,7 @@ from signalbox_common.bus import Answer
 from signalbox_common.contracts import base
 from signalbox_common.contracts.auth import Grant, Namespace
 from signalbox_common.contracts.base import Ask, Command, Reply
+from signalbox_common.errors import SignalboxError
 from signalbox_gateway.clients import Clients
 from signalbox_gateway.identity import Asker, CurrentAsker
 
@@ -59,6 +61,12 @@ class Sender:
         """What a command is answered that is but a part of what is asked for."""
         project = await self._project(type(command), self.place)
         answer = await self.clients.answered(self.request, self.someone, command, project=project)
+        return answer.value()
+
+    async def part(self, ask: Ask[R], part: str) -> R:
+        """What is asked beside a command to the same service, under an id of its own."""
+        project = await self._project(type(ask), self.place)
+        answer = await self.clients.ask(self.request, ask, self.asker, project=project, part=f"#{part}")
         return answer.value()
 
     async def value(self, message: Ask[R] | base.Query[R]) -> R:
@@ -120,6 +128,30 @@ InProject = Annotated[Sender, Depends(_in_project)]
 """Below `/projects/{project_id}`."""
 InNamespace = Annotated[Sender, Depends(_in_namespace)]
 """In the project that `?namespace=` names."""
+
+
+def in_project_of(
+    service: str, name: str, find: Callable[[uuid.UUID], base.Query[Any]], not_found: type[SignalboxError]
+) -> Any:
+    """In the project of what the address calls so; others' are answered like those that are not there."""
+
+    async def at(request: Request, clients: ClientsHere, asker: CurrentAsker) -> Sender:
+        try:
+            thing = uuid.UUID(request.path_params[name])
+        except ValueError:
+            raise not_found from None
+        project = await clients.project_of(find(thing))
+        sends = request.scope["route"].sends
+        purpose = None if not sends or issubclass(sends[0], base.Query) else sends[0].verb()
+        try:
+            await clients.identity.grant(asker, service, project, purpose=purpose)
+        except SignalboxError as error:
+            if error.status == 404:
+                raise not_found from error
+            raise
+        return Sender(request, clients, asker, project)
+
+    return Depends(at)
 
 
 def passed_on(answer: Answer[Any], status: int = 200) -> Response:

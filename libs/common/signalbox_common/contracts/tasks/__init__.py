@@ -1,0 +1,8 @@
+"""Contracts of the tasks service: tasks, and the runs in which they are done."""
+
+from signalbox_common.contracts.tasks.base import *
+from signalbox_common.contracts.tasks.data_routes import *
+from signalbox_common.contracts.tasks.facts import *
+from signalbox_common.contracts.tasks.runs import *
+from signalbox_common.contracts.tasks.shells import *
+from signalbox_common.contracts.tasks.tasks import *

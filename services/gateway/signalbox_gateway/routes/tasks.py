@@ -1,0 +1,220 @@
+"""Tasks: what somebody wants done, and how far it is."""
+
+import uuid
+from typing import Annotated, Literal
+
+from fastapi import Query, Request
+from pydantic import Field
+from starlette.responses import Response
+
+from signalbox_common.contracts import git, sandbox
+from signalbox_common.contracts import tasks as contract
+from signalbox_common.contracts.base import Text
+from signalbox_common.contracts.paging import Cursor, Search
+from signalbox_gateway.identity import CurrentAsker
+from signalbox_gateway.routes import everywhere
+from signalbox_gateway.routes.at_tasks import AtTask, TaskBody
+from signalbox_gateway.routes.checkouts import named
+from signalbox_gateway.routes.here import HOME, ClientsHere, InProject, Sender
+from signalbox_gateway.routes.router import Routes
+
+routes = Routes("/api/v1", "tasks")
+
+_BESIDE = (contract.KeepEnvironment, git.GetRepository)
+"""What is asked before a task is created: its variables are kept, and its repository is looked up."""
+
+
+class Exec(TaskBody):
+    """A program in a sandbox: `script` for a shell, or `argv`."""
+
+    script: contract.Script | None = None
+    argv: Annotated[tuple[Text, ...], Field(min_length=1, max_length=1000)] | None = None
+    cwd: contract.ShellPath | None = None
+    env: sandbox.Environment = Field(default_factory=dict)
+    """Shown to nobody afterwards."""
+    files: Annotated[tuple[contract.ExecFile, ...], Field(max_length=50)] = ()
+    expected_exit: Annotated[tuple[Annotated[int, Field(ge=0, le=255)], ...], Field(max_length=50)] = (0,)
+
+
+class NewTask(TaskBody):
+    title: contract.Title
+    description: contract.Description = ""
+    priority: contract.Priority = contract.Priority.MEDIUM
+    labels: contract.Labels = Field(default_factory=dict)
+    exec: Exec | None = None
+    noop: contract.NoopShell | None = None
+    """Does nothing, and has done it at once."""
+    repository: git.RepositoryName | None = None
+    """Whose files its sandbox has, by id or by name; what is changed there goes to a branch."""
+    base: git.Revision | None = None
+    branch: git.RefName | None = None
+    setup: git.SetupCommands = ()
+    """After those of the repository."""
+    template: sandbox.TemplateName = "base"
+    limits: sandbox.Limits = sandbox.Limits()
+    network: sandbox.Network = "none"
+    pull_request: contract.PullRequestOptions | Literal[False] = contract.PullRequestOptions()
+    workflow_files: Literal["refuse", "allow"] = "refuse"
+    timeout: contract.Seconds = 3600
+    """Seconds from its beginning on."""
+    queue_timeout: contract.Seconds = contract.DAY
+    """Seconds until then."""
+    concurrency: contract.Concurrency | None = None
+    depends_on: Annotated[tuple[uuid.UUID, ...], Field(max_length=50)] = ()
+
+    async def asked(self, here: Sender, part: str = "environment") -> contract.NewTask:
+        """With what it refers to."""
+        shell, found = None, None
+        if self.exec is not None:
+            environment = None
+            if self.exec.env:
+                kept = await here.part(contract.KeepEnvironment(env=self.exec.env), part)
+                environment = kept.environment
+            shell = contract.ExecShell(
+                script=self.exec.script,
+                argv=self.exec.argv,
+                cwd=self.exec.cwd,
+                files=self.exec.files,
+                expected_exit=self.exec.expected_exit,
+                environment=environment,
+            )
+        if self.repository is not None:
+            found = await here.value(named(self.repository))
+        spec = contract.TaskSpec(
+            exec=shell,
+            noop=self.noop,
+            repository=found.id if found is not None else None,
+            base=self.base,
+            branch=self.branch,
+            setup=((*found.setup, *self.setup) if found is not None else self.setup),
+            template=self.template,
+            limits=self.limits,
+            network=self.network,
+            pull_request=self.pull_request,
+            workflow_files=self.workflow_files,
+            timeout=self.timeout,
+            queue_timeout=self.queue_timeout,
+            concurrency=self.concurrency,
+            depends_on=self.depends_on,
+        )
+        return contract.NewTask(
+            title=self.title,
+            description=self.description,
+            priority=self.priority,
+            labels=self.labels,
+            spec=spec,
+        )
+
+
+class NewTaskSomewhere(NewTask):
+    """In the asker's personal project, if it says no other."""
+
+    project_id: uuid.UUID | None = None
+
+
+class NewTasks(TaskBody):
+    tasks: Annotated[tuple[NewTask, ...], Field(min_length=1, max_length=100)]
+
+
+class NewTasksSomewhere(NewTasks):
+    project_id: uuid.UUID | None = None
+
+
+@routes.on("POST", "/tasks", contract.CreateTask, *_BESIDE, status=201)
+async def create_task(
+    request: Request, clients: ClientsHere, asker: CurrentAsker, body: NewTaskSomewhere
+) -> Response:
+    """It begins when its turn comes; `runId` is its first run."""
+    here = Sender(request, clients, asker, body.project_id or HOME)
+    return await here.send(contract.CreateTask(task=await body.asked(here)))
+
+
+@routes.on("POST", "/projects/{project_id}/tasks", contract.CreateTask, *_BESIDE, status=201)
+async def create_task_in_project(here: InProject, body: NewTask) -> Response:
+    return await here.send(contract.CreateTask(task=await body.asked(here)))
+
+
+@routes.on("POST", "/tasks/bulk", contract.CreateTasks, *_BESIDE, status=201)
+async def create_tasks(
+    request: Request, clients: ClientsHere, asker: CurrentAsker, body: NewTasksSomewhere
+) -> Response:
+    """All of them, or none."""
+    return await _create_all(Sender(request, clients, asker, body.project_id or HOME), body)
+
+
+@routes.on("POST", "/projects/{project_id}/tasks/bulk", contract.CreateTasks, *_BESIDE, status=201)
+async def create_tasks_in_project(here: InProject, body: NewTasks) -> Response:
+    return await _create_all(here, body)
+
+
+async def _create_all(here: Sender, body: NewTasks) -> Response:
+    wanted = [await each.asked(here, f"environment.{number}") for number, each in enumerate(body.tasks)]
+    return await here.send(contract.CreateTasks(tasks=tuple(wanted)))
+
+
+@routes.on("GET", "/tasks", contract.ListTasks)
+async def list_tasks(
+    request: Request,
+    clients: ClientsHere,
+    asker: CurrentAsker,
+    project_id: Annotated[
+        uuid.UUID | None, Query(alias="projectId", description="By default all that the asker may read.")
+    ] = None,
+    status: contract.TaskStatus | None = None,
+    priority: contract.Priority | None = None,
+    repository: uuid.UUID | None = None,
+    q: Search | None = None,
+    cursor: Cursor | None = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> Response:
+    """Newest first."""
+    wanted = contract.ListTasks(
+        status=status, priority=priority, repository=repository, q=q, cursor=cursor, limit=limit
+    )
+    if project_id is not None:
+        return await Sender(request, clients, asker, project_id).send(wanted)
+    return await everywhere.listed(
+        clients,
+        asker,
+        wanted,
+        limit,
+        lambda items, after: contract.TaskPage(items=items, next_cursor=after),
+    )
+
+
+@routes.on("GET", "/projects/{project_id}/tasks", contract.ListTasks)
+async def list_tasks_of_project(here: InProject, page: Annotated[contract.ListTasks, Query()]) -> Response:
+    return await here.send(page)
+
+
+@routes.on("GET", "/tasks/{task_id}", contract.GetTask)
+async def get_task(here: AtTask, task_id: uuid.UUID) -> Response:
+    return await here.send(contract.GetTask(task=task_id))
+
+
+@routes.on("POST", "/tasks/{task_id}/cancel", contract.CancelTask)
+async def cancel_task(here: AtTask, task_id: uuid.UUID) -> Response:
+    """Answered when its run has ended; what it has changed until then is kept with it."""
+    return await here.send(contract.CancelTask(task=task_id))
+
+
+@routes.on("POST", "/tasks/{task_id}/retry", contract.RetryTask, status=201)
+async def retry_task(here: AtTask, task_id: uuid.UUID) -> Response:
+    """A new run of what did not succeed."""
+    return await here.send(contract.RetryTask(task=task_id))
+
+
+@routes.on("POST", "/tasks/{task_id}/duplicate", contract.DuplicateTask, status=201)
+async def duplicate_task(here: AtTask, task_id: uuid.UUID) -> Response:
+    return await here.send(contract.DuplicateTask(task=task_id))
+
+
+@routes.on("GET", "/tasks/{task_id}/runs", contract.ListRuns)
+async def list_runs(
+    here: AtTask,
+    task_id: uuid.UUID,
+    cursor: Cursor | None = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> Response:
+    """Newest first."""
+    return await here.send(contract.ListRuns(task=task_id, cursor=cursor, limit=limit))

@@ -1,0 +1,1 @@
+"""What is served as bytes: logs and artifacts."""

@@ -1,0 +1,229 @@
+"""Tasks and runs as records, and what follows what."""
+
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from signalbox_common.contracts.tasks import (
+    Priority,
+    RunError,
+    RunResult,
+    RunState,
+    StepName,
+    StepState,
+    StopReason,
+    TaskSpec,
+    TaskStatus,
+)
+
+RANKS = {Priority.LOW: 0, Priority.MEDIUM: 1, Priority.HIGH: 2, Priority.URGENT: 3}
+PRIORITIES = {rank: priority for priority, rank in RANKS.items()}
+FINAL = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED, RunState.TIMED_OUT})
+SHOWN = 1000
+"""Characters of a reason that are kept."""
+_STATUS = {state: TaskStatus(state.value) for state in RunState if state is not RunState.QUEUED}
+_WORDS = re.compile(r"[^a-z0-9]+")
+_LONGEST_SLUG = 40
+_ENDS = {
+    StopReason.CANCELLED: RunState.CANCELLED,
+    StopReason.SUPERSEDED: RunState.CANCELLED,
+    StopReason.TIMED_OUT: RunState.TIMED_OUT,
+    StopReason.AUTHORITY_ENDED: RunState.FAILED,
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    id: uuid.UUID
+    project_id: uuid.UUID
+    title: str
+    description: str
+    priority: Priority
+    labels: Mapping[str, str]
+    spec: TaskSpec
+    run: uuid.UUID
+    """The newest one."""
+    created_by: uuid.UUID
+    created_at: datetime
+    updated_at: datetime
+    status: TaskStatus = TaskStatus.PENDING
+    attempts: int = 1
+    error: RunError | None = None
+    branch: str | None = None
+    """Where its changes were pushed, or are to be."""
+    pushed: str | None = None
+    """The commit that was pushed there last."""
+    pull_request_url: str | None = None
+    completed_at: datetime | None = None
+
+    @property
+    def target_branch(self) -> str:
+        """Where its changes go: the same for all of its runs."""
+        return self.branch or self.spec.branch or f"signalbox/{slug(self.title)}-{self.id.hex[-6:]}"
+
+    def again(self, run: uuid.UUID, now: datetime) -> "Task":
+        return replace(
+            self,
+            run=run,
+            attempts=self.attempts + 1,
+            status=TaskStatus.PENDING,
+            error=None,
+            completed_at=None,
+            updated_at=now,
+        )
+
+    def follows(self, run: "Run", now: datetime) -> "Task":
+        """What its newest run says."""
+        if run.id != self.run:
+            return self
+        found = run.facts
+        return replace(
+            self,
+            status=TaskStatus.PENDING if run.state is RunState.QUEUED else _STATUS[run.state],
+            error=run.error,
+            branch=found.get("pushedBranch") or self.branch,
+            pushed=found.get("pushed") or self.pushed,
+            pull_request_url=found.get("pullRequestUrl") or self.pull_request_url,
+            updated_at=now,
+            completed_at=now if run.ended else None,
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """One attempt. What is learned on the way stands in its facts, by name."""
+
+    id: uuid.UUID
+    project_id: uuid.UUID
+    task_id: uuid.UUID
+    attempt: int
+    plan: tuple[StepName, ...]
+    rank: int
+    created_by: uuid.UUID
+    created_by_name: str
+    queued_at: datetime
+    state: RunState = RunState.QUEUED
+    step: StepName | None = None
+    admitted: bool = False
+    """Whether it may begin: it counts among those of its project that do."""
+    key: str | None = None
+    stop_reason: StopReason | None = None
+    error: RunError | None = None
+    result: RunResult | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    log_end: int = 0
+    proof_at: datetime | None = None
+    """When the stream took the command that it was asked for with, where there is a proof of that."""
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    ends_at: float | None = None
+    """The second of this service's life in which its time is over."""
+    version: int = 1
+
+    @property
+    def ended(self) -> bool:
+        return self.state in FINAL
+
+    @property
+    def stopping(self) -> bool:
+        return self.stop_reason is not None
+
+    def begun(self, now: datetime, ends_at: float) -> "Run":
+        return replace(
+            self, state=RunState.RUNNING, started_at=now, ends_at=ends_at, version=self.version + 1
+        )
+
+    def at(self, step: StepName) -> "Run":
+        return replace(self, step=step, version=self.version + 1)
+
+    def knowing(self, **facts: Any) -> "Run":
+        return replace(self, facts={**self.facts, **facts})
+
+    def with_result(self, result: RunResult) -> "Run":
+        return replace(self, result=result)
+
+    def stopped(self, reason: StopReason) -> "Run":
+        """It ends as soon as what it has begun is put away."""
+        return replace(self, state=RunState.STOPPING, stop_reason=reason, version=self.version + 1)
+
+    def failed(self, error: RunError) -> "Run":
+        """The first reason counts."""
+        return replace(self, error=self.error or error)
+
+    def end(self, now: datetime) -> "Run":
+        """As it turned out: who stopped it comes too late where all was done before."""
+        if self.stop_reason is not None:
+            state: RunState = _ENDS[self.stop_reason]
+            reason = RunError(code=self.stop_reason, detail=_REASONS[self.stop_reason])
+            error: RunError | None = self.error or reason
+        else:
+            state = RunState.FAILED if self.error is not None else RunState.SUCCEEDED
+            error = self.error
+        return replace(
+            self, state=state, error=error, finished_at=now, ends_at=None, version=self.version + 1
+        )
+
+    def done_before_the_stop(self) -> "Run":
+        return replace(self, stop_reason=None)
+
+
+_REASONS = {
+    StopReason.CANCELLED: "It was cancelled.",
+    StopReason.SUPERSEDED: "A newer task with its concurrency key took its place.",
+    StopReason.TIMED_OUT: "Its time was over.",
+    StopReason.AUTHORITY_ENDED: "Whoever asked for it may not do this here any more.",
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    name: StepName
+    state: StepState
+    started_at: datetime
+    finished_at: datetime | None = None
+    detail: str | None = None
+    error: RunError | None = None
+    request: Mapping[str, Any] | None = None
+    """What was asked of another service for it, as it is asked again."""
+
+
+def plan_of(spec: TaskSpec) -> tuple[StepName, ...]:
+    """The steps of a run, in their order."""
+    if spec.noop is not None:
+        return (StepName.SHELL,)
+    of_repository = spec.repository is not None
+    steps = (
+        (StepName.AUTHORITY, True),
+        (StepName.PREPARE, of_repository),
+        (StepName.SANDBOX, True),
+        (StepName.SETUP, bool(spec.setup)),
+        (StepName.SHELL, True),
+        (StepName.COLLECT, of_repository),
+        (StepName.DELIVER, of_repository),
+    )
+    return tuple(name for name, wanted in steps if wanted)
+
+
+def next_step(run: Run, over: frozenset[StepName], begun: frozenset[StepName]) -> StepName | None:
+    """None where there is nothing more to do.
+
+    A run that has failed, or is stopped, still puts away what it has made, as far as somebody lets it; and
+    hears what became of what it has sent away.
+    """
+    left = [name for name in run.plan if name not in over]
+    if run.error is None and not run.stopping:
+        return left[0] if left else None
+    if run.stop_reason is StopReason.AUTHORITY_ENDED:
+        return None
+    if StepName.DELIVER in left and StepName.DELIVER in begun:
+        return StepName.DELIVER
+    return StepName.COLLECT if StepName.COLLECT in left and "sandbox" in run.facts else None
+
+
+def slug(title: str) -> str:
+    """Of any words, a part of the name of a branch."""
+    found = _WORDS.sub("-", title.lower()).strip("-")[:_LONGEST_SLUG].strip("-")
+    return found or "task"

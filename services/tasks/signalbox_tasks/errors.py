@@ -1,0 +1,69 @@
+"""What the tasks service answers instead of what was asked for."""
+
+from signalbox_common.errors import Conflict, NotFound, SignalboxError
+
+
+class TaskNotFound(NotFound):
+    code = "task_not_found"
+    detail = "There is no such task."
+
+
+class RunNotFound(NotFound):
+    code = "run_not_found"
+    detail = "There is no such run."
+
+
+class ArtifactNotFound(NotFound):
+    code = "artifact_not_found"
+    detail = "The run has left nothing of that name."
+
+
+class EnvironmentNotFound(NotFound):
+    code = "environment_not_found"
+    detail = "There are no such variables, or not any more."
+
+
+class DependencyNotFound(NotFound):
+    code = "dependency_not_found"
+
+    def __init__(self, task: object) -> None:
+        super().__init__(f"There is no task {task} in this project that this one could wait for.")
+
+
+class ProjectGone(Conflict):
+    code = "project_gone"
+    detail = "The project was deleted."
+
+
+class ConcurrencyBusy(Conflict):
+    code = "concurrency_busy"
+    detail = "Another task with this concurrency key has not ended yet."
+
+
+class RunUnderWay(Conflict):
+    code = "run_under_way"
+    detail = "It has not ended yet."
+
+
+class AlreadySucceeded(Conflict):
+    code = "already_succeeded"
+    detail = "It has succeeded already: duplicate it to have it done once more."
+
+
+class NothingToDeliver(Conflict):
+    code = "nothing_to_deliver"
+    detail = "The run has left no changes, or they are not kept any more."
+
+
+class AlreadyDelivered(Conflict):
+    code = "already_delivered"
+    detail = "What the run has changed was delivered."
+
+
+class TooManyQueued(SignalboxError):
+    status = 429
+    code = "too_many_queued"
+    retry_after = 10
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"{most} tasks of this project wait already.")

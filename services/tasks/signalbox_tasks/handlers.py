@@ -1,0 +1,38 @@
+"""Which use case answers which contract."""
+
+from signalbox_common.bus import ServiceBus
+from signalbox_common.contracts import tasks as contract
+from signalbox_common.contracts.streams import (
+    RUN_CHECKOUTS,
+    RUN_DELIVERIES,
+    RUN_SANDBOXES,
+    RUNS_BACK,
+    RUNS_GONE,
+)
+from signalbox_tasks.service.environments import Environments
+from signalbox_tasks.service.news import News
+from signalbox_tasks.service.runs import Runs
+from signalbox_tasks.service.tasks import Tasks
+
+
+def register(bus: ServiceBus, tasks: Tasks, runs: Runs, environments: Environments, news: News) -> None:
+    bus.on_ask(contract.KeepEnvironment, own_transaction=True)(environments.keep)
+    bus.on_command(contract.CreateTask)(tasks.create)
+    bus.on_command(contract.CreateTasks)(tasks.create_many)
+    bus.on_command(contract.CancelTask)(tasks.cancel)
+    bus.on_command(contract.RetryTask)(tasks.retry)
+    bus.on_command(contract.DuplicateTask)(tasks.duplicate)
+    bus.on_query(contract.GetTask)(tasks.get)
+    bus.on_query(contract.FindTask)(tasks.place)
+    bus.on_query(contract.ListTasks)(tasks.page)
+    bus.on_query(contract.GetRun)(runs.get)
+    bus.on_query(contract.FindRun)(runs.place)
+    bus.on_query(contract.ListRuns)(runs.page)
+    bus.on_query(contract.GetRunSteps)(runs.steps)
+    bus.on_query(contract.ListArtifacts)(runs.artifacts)
+    bus.on_query(contract.LocateTasks)(runs.locate)
+    bus.on_fact(RUN_CHECKOUTS)(news.checkout_changed)
+    bus.on_fact(RUN_SANDBOXES)(news.sandbox_changed)
+    bus.on_fact(RUN_DELIVERIES)(news.delivery_changed)
+    bus.on_fact(RUNS_GONE)(news.project_gone)
+    bus.on_fact(RUNS_BACK)(news.project_back)

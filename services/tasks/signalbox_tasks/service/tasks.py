@@ -1,0 +1,188 @@
+"""Tasks: created, looked at, cancelled, and done again."""
+
+import uuid
+from collections.abc import Sequence
+
+from signalbox_common.bus import Call
+from signalbox_common.contracts import tasks as contract
+from signalbox_common.contracts.tasks import NewTask, StopReason, TaskStatus
+from signalbox_common.db import Database
+from signalbox_common.errors import AlreadyEnded
+from signalbox_common.keys import uuid7
+from signalbox_common.outcomes import Deferred
+from signalbox_common.paging import cut, id_cursor, read_id_cursor
+from signalbox_common.space import DiskSpace
+from signalbox_common.work import Worker
+from signalbox_tasks import errors
+from signalbox_tasks.domain import Run, Task
+from signalbox_tasks.replies import task_reply
+from signalbox_tasks.service.proofs import Proofs
+from signalbox_tasks.service.turns import RUN, Turns, first_run
+from signalbox_tasks.store import environments, projects, runs, tasks
+
+_UNDER_WAY = frozenset({TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.WAITING, TaskStatus.STOPPING})
+_LOST = frozenset({TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.TIMED_OUT})
+
+
+class Tasks:
+    def __init__(
+        self, database: Database, worker: Worker, turns: Turns, proofs: Proofs, space: DiskSpace
+    ) -> None:
+        self._database = database
+        self._worker = worker
+        self._turns = turns
+        self._proofs = proofs
+        self._space = space
+
+    # -- created -----------------------------------------------------------------------------------------
+
+    async def create(self, call: Call, command: contract.CreateTask) -> contract.Task:
+        return task_reply((await self._create(call, [command.task]))[0])
+
+    async def create_many(self, call: Call, command: contract.CreateTasks) -> contract.TaskList:
+        found = await self._create(call, command.tasks)
+        return contract.TaskList(items=tuple(map(task_reply, found)))
+
+    async def duplicate(self, call: Call, command: contract.DuplicateTask) -> contract.Task:
+        async with self._database.reading() as connection:
+            found = await tasks.get(connection, call.principal.project(), command.task)
+        if found is None:
+            raise errors.TaskNotFound
+        again = NewTask(
+            title=found.title,
+            description=found.description,
+            priority=found.priority,
+            labels=dict(found.labels),
+            spec=found.spec.model_copy(update={"branch": None}),
+        )
+        return task_reply((await self._create(call, [again]))[0])
+
+    async def _create(self, call: Call, wanted: Sequence[NewTask]) -> list[Task]:
+        """The work rows of what must make way come first, and then the project: as workers take them."""
+        self._space.require()
+        project, transaction = call.principal.project(), call.transaction
+        await self._take_rows_in_the_way(call, wanted)
+        state = await self._turns.locked(transaction, project)
+        made = []
+        for number, new in enumerate(wanted):
+            await self._check(call, new)
+            task = Task(
+                id=uuid7(),
+                project_id=project,
+                title=new.title.strip(),
+                description=new.description,
+                priority=new.priority,
+                labels=new.labels,
+                spec=new.spec,
+                run=uuid.uuid5(call.command_id, str(number)),
+                created_by=call.principal.user_id,
+                created_at=state.moment,
+                updated_at=state.moment,
+            )
+            await tasks.add(transaction, task)
+            state = await self._add_run(call, task, 1, state)
+            made.append(task)
+        await self._turns.admit(transaction, project)
+        return made
+
+    async def _add_run(
+        self, call: Call, task: Task, attempt: int, state: projects.ProjectState
+    ) -> projects.ProjectState:
+        who = call.principal
+        run = first_run(task, by=who.user_id, name=who.username, attempt=attempt)
+        run = await self._proofs.kept(call, run)
+        return await self._turns.add(call.transaction, task, run, state)
+
+    async def _take_rows_in_the_way(self, call: Call, wanted: Sequence[NewTask]) -> None:
+        for new in wanted:
+            concurrency = new.spec.concurrency
+            if concurrency is not None and concurrency.policy == "cancel-oldest":
+                others = await runs.with_key(call.transaction, call.principal.project(), concurrency.key)
+                for each in others:
+                    await self._worker.table.called(call.transaction, RUN, str(each.id))
+
+    async def _check(self, call: Call, new: NewTask) -> None:
+        project, spec = call.principal.project(), new.spec
+        missing = set(spec.depends_on) - set(await tasks.known(call.transaction, project, spec.depends_on))
+        if missing:
+            raise errors.DependencyNotFound(min(missing))
+        environment = spec.exec.environment if spec.exec is not None else None
+        if environment is not None and not await environments.hold(call.transaction, project, environment):
+            raise errors.EnvironmentNotFound
+
+    # -- looked at ---------------------------------------------------------------------------------------
+
+    async def get(self, call: Call, query: contract.GetTask) -> contract.Task:
+        async with self._database.reading() as connection:
+            found = await tasks.get(connection, call.principal.project(), query.task)
+        if found is None:
+            raise errors.TaskNotFound
+        return task_reply(found)
+
+    async def place(self, _call: Call, query: contract.FindTask) -> contract.TaskPlace:
+        async with self._database.reading() as connection:
+            project = await tasks.place(connection, query.task)
+        if project is None:
+            raise errors.TaskNotFound
+        return contract.TaskPlace(project=project)
+
+    async def page(self, call: Call, query: contract.ListTasks) -> contract.TaskPage:
+        async with self._database.reading() as connection:
+            found = await tasks.page(
+                connection,
+                call.principal.project(),
+                limit=query.limit + 1,
+                before=read_id_cursor(query.cursor),
+                status=query.status,
+                priority=query.priority,
+                repository=query.repository,
+                words=query.q,
+            )
+        items, cursor = cut(
+            [task_reply(each) for each in found], query.limit, lambda each: id_cursor(each.id)
+        )
+        return contract.TaskPage(items=items, next_cursor=cursor)
+
+    # -- changed -----------------------------------------------------------------------------------------
+
+    async def cancel(self, call: Call, command: contract.CancelTask) -> contract.Task | Deferred:
+        """Answered when its run has ended: what it has begun ends within two seconds, whoever works on it."""
+        project, transaction = call.principal.project(), call.transaction
+        run = await self._newest(call, command.task)
+        await self._worker.table.called(transaction, RUN, str(run.id))
+        state = await projects.lock(transaction, project)
+        found = await runs.lock(transaction, project, run.id)
+        if found is None or found.ended:
+            raise AlreadyEnded
+        stopped = await self._turns.stop(transaction, found, StopReason.CANCELLED, state)
+        if stopped.ended:
+            task = await tasks.lock(transaction, project, command.task)
+            if task is None:
+                raise errors.TaskNotFound
+            return task_reply(task)
+        await runs.wait_for(transaction, found.id, call.command_id)
+        return Deferred(resource=str(command.task))
+
+    async def retry(self, call: Call, command: contract.RetryTask) -> contract.Task:
+        self._space.require()
+        project, transaction = call.principal.project(), call.transaction
+        state = await self._turns.locked(transaction, project)
+        task = await tasks.lock(transaction, project, command.task)
+        if task is None:
+            raise errors.TaskNotFound
+        if task.status in _UNDER_WAY:
+            raise errors.RunUnderWay
+        if task.status not in _LOST:
+            raise errors.AlreadySucceeded
+        again = task.again(uuid.uuid5(call.command_id, "0"), state.moment)
+        await tasks.save(transaction, again)
+        await self._add_run(call, again, again.attempts, state)
+        await self._turns.admit(transaction, project)
+        return task_reply(again)
+
+    async def _newest(self, call: Call, task: uuid.UUID) -> Run:
+        async with self._database.reading() as connection:
+            found = await runs.of_task(connection, call.principal.project(), task, limit=1)
+        if not found:
+            raise errors.TaskNotFound
+        return found[0]

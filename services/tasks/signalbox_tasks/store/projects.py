@@ -1,0 +1,74 @@
+"""What each project has under way, and the time that this service has lived."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import text
+
+from signalbox_common.db import Transaction
+
+LONGEST_BEAT = 10.0
+"""Seconds between two looks that count, at most: a clock that jumps ends nothing."""
+
+_NOTE = text("insert into tasks.projects (project_id) values (:project) on conflict do nothing")
+_LOCK = text(
+    "select active, queued, deleted_at is not null as is_deleted, tasks.clock() as moment "
+    "from tasks.projects where project_id = :project for update"
+)
+_SAVE = text("update tasks.projects set active = :active, queued = :queued where project_id = :project")
+_DELETED = text(
+    "insert into tasks.projects (project_id, deleted_at) values (:project, tasks.clock()) "
+    "on conflict (project_id) do update set deleted_at = excluded.deleted_at"
+)
+_RESTORED = text("update tasks.projects set deleted_at = null where project_id = :project")
+_MOMENTS = text(
+    "select tasks.clock() as moment, seconds "
+    "+ greatest(0, least(:beat, extract(epoch from tasks.clock() - seen_at))) as lived from tasks.lived"
+)
+_BEAT = text(
+    "update tasks.lived set seen_at = tasks.clock(), "
+    "seconds = seconds + greatest(0, least(:beat, extract(epoch from tasks.clock() - seen_at))) "
+    "where only_one in (select only_one from tasks.lived for update skip locked) returning seconds"
+)
+
+
+@dataclass(frozen=True)
+class ProjectState:
+    active: int
+    """Runs that have been let begin, and have not ended."""
+    queued: int
+    """Those that wait for that."""
+    is_deleted: bool
+    moment: datetime
+    """By the clock of the database."""
+
+
+async def lock(transaction: Transaction, project: uuid.UUID) -> ProjectState:
+    """To the end of the transaction: what begins and ends in a project is counted one by one."""
+    found = (await transaction.connection.execute(_LOCK, {"project": project})).first()
+    if found is None:
+        await transaction.connection.execute(_NOTE, {"project": project})
+        found = (await transaction.connection.execute(_LOCK, {"project": project})).one()
+    return ProjectState(found.active, found.queued, found.is_deleted, found.moment)
+
+
+async def save(transaction: Transaction, project: uuid.UUID, *, active: int, queued: int) -> None:
+    values = {"project": project, "active": active, "queued": queued}
+    await transaction.connection.execute(_SAVE, values)
+
+
+async def set_deleted(transaction: Transaction, project: uuid.UUID, *, deleted: bool) -> None:
+    await transaction.connection.execute(_DELETED if deleted else _RESTORED, {"project": project})
+
+
+async def moments(transaction: Transaction) -> tuple[datetime, float]:
+    """The time by the clock of the database, and the seconds that were counted."""
+    row = (await transaction.connection.execute(_MOMENTS, {"beat": LONGEST_BEAT})).one()
+    return row.moment, float(row.lived)
+
+
+async def beat(transaction: Transaction) -> float | None:
+    """Counts on; None where another instance does at this moment."""
+    found = (await transaction.connection.execute(_BEAT, {"beat": LONGEST_BEAT})).scalar()
+    return float(found) if found is not None else None

@@ -1,0 +1,174 @@
+"""Tasks."""
+
+import json
+import uuid
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from signalbox_common.contracts.tasks import Priority, RunError, TaskSpec, TaskStatus
+from signalbox_common.db import Transaction
+from signalbox_tasks.domain import PRIORITIES, RANKS, Task
+
+_COLUMNS = (
+    *("id", "project_id", "title", "description", "priority", "labels", "spec", "repository"),
+    *("environment", "status", "run", "attempts", "error", "branch", "pushed", "pull_request_url"),
+    *("created_by", "created_at", "updated_at", "completed_at"),
+)
+_CHANGING = (
+    *("status", "run", "attempts", "error", "branch", "pushed", "pull_request_url"),
+    *("updated_at", "completed_at"),
+)
+_JSON = frozenset({"labels", "spec", "error"})
+
+
+def _value(name: str) -> str:
+    return f"cast(:{name} as jsonb)" if name in _JSON else f":{name}"
+
+
+_SELECT = f"select {', '.join(_COLUMNS)} from tasks.tasks"  # noqa: S608 - names of ours
+_INSERT = text(
+    f"insert into tasks.tasks ({', '.join(_COLUMNS)}) "  # noqa: S608 - names of ours
+    f"values ({', '.join(map(_value, _COLUMNS))})"
+)
+_UPDATE = text(
+    "update tasks.tasks set "  # noqa: S608 - names of ours
+    + ", ".join(f"{name} = {_value(name)}" for name in _CHANGING)
+    + " where id = :id"
+)
+_GET = text(f"{_SELECT} where id = :id and project_id = :project")
+_LOCK = text(f"{_SELECT} where id = :id and project_id = :project for update")
+_PLACE = text("select project_id from tasks.tasks where id = :id")
+_PAGE = text(
+    f"{_SELECT} where project_id = :project and (cast(:before as uuid) is null or id < :before) "
+    "and (cast(:status as text) is null or status = :status) "
+    "and (cast(:priority as smallint) is null or priority = :priority) "
+    "and (cast(:repository as uuid) is null or repository = :repository) "
+    "and (cast(:words as text) is null or position(lower(:words) in lower(title)) > 0) "
+    "order by id desc limit :limit"
+)
+_DEPEND = text("insert into tasks.dependencies (task_id, depends_on) values (:task, :on)")
+_KNOWN = text(
+    "select id, status from tasks.tasks where project_id = :project and id = any(cast(:ids as uuid[]))"
+)
+_DEPENDENTS = text("select task_id from tasks.dependencies where depends_on = :task order by task_id")
+_REFERS = text("select exists (select from tasks.tasks where environment = :environment)")
+
+
+def _row_of(task: Task) -> dict[str, Any]:
+    of_exec = task.spec.exec
+    return {
+        "id": task.id,
+        "project_id": task.project_id,
+        "title": task.title,
+        "description": task.description,
+        "priority": RANKS[task.priority],
+        "labels": json.dumps(dict(task.labels)),
+        "spec": task.spec.model_dump_json(by_alias=True),
+        "repository": task.spec.repository,
+        "environment": of_exec.environment if of_exec is not None else None,
+        "status": task.status,
+        "run": task.run,
+        "attempts": task.attempts,
+        "error": task.error.model_dump_json(by_alias=True) if task.error is not None else None,
+        "branch": task.branch,
+        "pushed": task.pushed,
+        "pull_request_url": task.pull_request_url,
+        "created_by": task.created_by,
+        "created_at": task.created_at,
+        "updated_at": task.updated_at,
+        "completed_at": task.completed_at,
+    }
+
+
+def _one(row: Row[Any] | None) -> Task | None:
+    if row is None:
+        return None
+    return Task(
+        id=row.id,
+        project_id=row.project_id,
+        title=row.title,
+        description=row.description,
+        priority=PRIORITIES[row.priority],
+        labels=row.labels,
+        spec=TaskSpec.model_validate(row.spec),
+        status=TaskStatus(row.status),
+        run=row.run,
+        attempts=row.attempts,
+        error=RunError.model_validate(row.error) if row.error is not None else None,
+        branch=row.branch,
+        pushed=row.pushed,
+        pull_request_url=row.pull_request_url,
+        created_by=row.created_by,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        completed_at=row.completed_at,
+    )
+
+
+async def add(transaction: Transaction, task: Task) -> None:
+    await transaction.connection.execute(_INSERT, _row_of(task))
+    if task.spec.depends_on:
+        rows = [{"task": task.id, "on": each} for each in dict.fromkeys(task.spec.depends_on)]
+        await transaction.connection.execute(_DEPEND, rows)
+
+
+async def save(transaction: Transaction, task: Task) -> None:
+    values = _row_of(task)
+    await transaction.connection.execute(_UPDATE, {name: values[name] for name in ("id", *_CHANGING)})
+
+
+async def get(connection: AsyncConnection, project: uuid.UUID, task: uuid.UUID) -> Task | None:
+    return _one((await connection.execute(_GET, {"id": task, "project": project})).first())
+
+
+async def lock(transaction: Transaction, project: uuid.UUID, task: uuid.UUID) -> Task | None:
+    values = {"id": task, "project": project}
+    return _one((await transaction.connection.execute(_LOCK, values)).first())
+
+
+async def place(connection: AsyncConnection, task: uuid.UUID) -> uuid.UUID | None:
+    found: uuid.UUID | None = (await connection.execute(_PLACE, {"id": task})).scalar()
+    return found
+
+
+async def page(
+    connection: AsyncConnection,
+    project: uuid.UUID,
+    *,
+    limit: int,
+    before: uuid.UUID | None = None,
+    status: TaskStatus | None = None,
+    priority: Priority | None = None,
+    repository: uuid.UUID | None = None,
+    words: str | None = None,
+) -> list[Task]:
+    values = {
+        "project": project,
+        "limit": limit,
+        "before": before,
+        "status": status,
+        "priority": RANKS[priority] if priority is not None else None,
+        "repository": repository,
+        "words": words,
+    }
+    return [found for row in await connection.execute(_PAGE, values) if (found := _one(row)) is not None]
+
+
+async def known(
+    transaction: Transaction, project: uuid.UUID, tasks: Collection[uuid.UUID]
+) -> dict[uuid.UUID, TaskStatus]:
+    """Those of them that there are in the project."""
+    rows = await transaction.connection.execute(_KNOWN, {"project": project, "ids": list(tasks)})
+    return {row.id: TaskStatus(row.status) for row in rows}
+
+
+async def dependents(transaction: Transaction, task: uuid.UUID) -> Sequence[uuid.UUID]:
+    """Tasks that wait for this one."""
+    return (await transaction.connection.execute(_DEPENDENTS, {"task": task})).scalars().all()
+
+
+async def refers_to(connection: AsyncConnection, environment: uuid.UUID) -> bool:
+    return bool((await connection.execute(_REFERS, {"environment": environment})).scalar())

@@ -1,0 +1,206 @@
+"""Runs, from their turn to their end: a durable state machine, one row of work for each.
+
+Whoever has the row goes on where the last one was: each step looks first what is there already. While
+something else is waited for, nobody has the row; news of that, or a stop, make it due.
+"""
+
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+
+from signalbox_common import telemetry
+from signalbox_common.bus import Bus
+from signalbox_common.contracts.tasks import RunError, RunState, StepName, StepState, StopReason
+from signalbox_common.db import Database, Transaction
+from signalbox_common.errors import SignalboxError
+from signalbox_common.keys import StepIds
+from signalbox_common.work import Job, Worker
+from signalbox_common.work.kinds import Retry
+from signalbox_tasks.domain import SHOWN, Run, Task, next_step
+from signalbox_tasks.replies import tell_of_run
+from signalbox_tasks.service.turns import RUN, Turns
+from signalbox_tasks.store import projects, runs, steps, tasks
+from signalbox_tasks.work.peers import AuthorityEnded, Grants, Peers
+from signalbox_tasks.work.turn import LOOKS, Done, RunStepWork, StepFailed, Stopped, Turn, Waiting
+
+log = telemetry.get_logger()
+PAUSES = (1.0, 2.0, 5.0, 15.0, 30.0)
+"""Seconds before what has failed on our own side is tried again."""
+_OVER = frozenset({StepState.SUCCEEDED, StepState.FAILED, StepState.STOPPED})
+
+
+class Engine:
+    def __init__(
+        self,
+        database: Database,
+        bus: Bus,
+        turns: Turns,
+        grants: Grants,
+        ids: StepIds,
+        work: Mapping[StepName, RunStepWork],
+        *,
+        most: int,
+        most_in_project: int,
+    ) -> None:
+        self._database = database
+        self._bus = bus
+        self._turns = turns
+        self._grants = grants
+        self._ids = ids
+        self._steps = work
+        self._most = most
+        self._most_in_project = most_in_project
+
+    def register(self, worker: Worker) -> None:
+        worker.on(
+            RUN,
+            most=self._most,
+            most_in_project=self._most_in_project,
+            retry=Retry(PAUSES),
+            failed=self._broken,
+        )(self.run)
+
+    async def run(self, job: Job) -> None:
+        """Until it has ended, or something is waited for."""
+        while (turn := await self._next(job)) is not None:
+            try:
+                outcome = await self._steps[turn.step].do(turn)
+            except StepFailed as failure:
+                error = RunError(
+                    code=failure.code, detail=failure.detail[:SHOWN], retryable=failure.retryable
+                )
+                await self._over(turn, error)
+            except Stopped:
+                await self._over(turn, None)
+            except AuthorityEnded:
+                await self._lose(turn)
+            else:
+                if isinstance(outcome, Done):
+                    await self._done(turn, outcome)
+                elif await self._wait(turn, outcome):
+                    return
+
+    # -- what comes next ---------------------------------------------------------------------------------
+
+    async def _next(self, job: Job) -> Turn | None:
+        project, identifier = _place_of(job)
+        async with job.transaction() as transaction:
+            run = await runs.get(transaction.connection, project, identifier)
+            task = await tasks.get(transaction.connection, project, run.task_id) if run is not None else None
+            if run is None or task is None or run.ended:
+                await job.done(transaction)
+                return None
+            known = {step.name: step for step in await steps.of_run(transaction.connection, run.id)}
+            over = frozenset(name for name, step in known.items() if step.state in _OVER)
+            begun = run.state is RunState.QUEUED
+            if begun:
+                run = await self._begun(transaction, run, task)
+            if task.spec.noop is not None and not run.stopping:
+                await steps.end(transaction, run.id, StepName.SHELL, StepState.SUCCEEDED)
+                over = frozenset(run.plan)
+            name = next_step(run, over, frozenset(known))
+            if name is None:
+                await self._end(transaction, job, run, whole=over >= frozenset(run.plan))
+                return None
+            if name not in known:
+                await steps.begin(transaction, run.id, name)
+            if run.step is not name:
+                run = run.at(name)
+                tell_of_run(transaction, run)
+                await runs.save(transaction, run)
+            if begun:
+                await tasks.save(transaction, task.follows(run, run.started_at or task.updated_at))
+        request = known[name].request if name in known else None
+        peers = Peers(self._bus, self._grants, run, job.epoch)
+        return Turn(job, run, task, name, request, peers, self._database, self._ids)
+
+    async def _begun(self, transaction: Transaction, run: Run, task: Task) -> Run:
+        now, lived = await projects.moments(transaction)
+        begun = run.begun(now, lived + task.spec.timeout)
+        tell_of_run(transaction, begun)
+        return begun
+
+    async def _end(self, transaction: Transaction, job: Job, run: Run, *, whole: bool) -> None:
+        """Its row is ours, so that nobody else changes the run; the project comes next."""
+        state = await projects.lock(transaction, run.project_id)
+        lost = run.stop_reason is StopReason.AUTHORITY_ENDED
+        if run.stopping and whole and run.error is None:
+            run = run.done_before_the_stop()
+        await job.done(transaction)
+        keep = lost or bool(run.facts.get("uncollected"))
+        await self._turns.end(transaction, run, state, keep_sandbox=keep)
+        self._grants.forget(run.id)
+
+    # -- what has come of a step -------------------------------------------------------------------------
+
+    async def _done(self, turn: Turn, outcome: Done) -> None:
+        async with turn.transaction() as transaction:
+            run = await turn.now(transaction)
+            run = run.knowing(**outcome.facts)
+            if outcome.result is not None:
+                run = run.with_result(outcome.result)
+            await steps.end(transaction, run.id, turn.step, StepState.SUCCEEDED, detail=outcome.detail)
+            await runs.save(transaction, run)
+        turn.job.payload = {}
+
+    async def _over(self, turn: Turn, error: RunError | None) -> None:
+        """Failed, or stopped where there is no error of its own."""
+        async with turn.transaction() as transaction:
+            run = await turn.now(transaction)
+            if error is None and not run.stopping:
+                error = RunError(code="sandbox_lost", detail="What it was about was ended by others.")
+            state = StepState.STOPPED if run.stopping else StepState.FAILED
+            await steps.end(transaction, run.id, turn.step, state, error=error)
+            if not run.stopping and error is not None:
+                run = run.failed(error)
+            if turn.step is StepName.COLLECT:
+                run = run.knowing(uncollected=True)
+            await runs.save(transaction, run)
+        turn.job.payload = {}
+
+    async def _lose(self, turn: Turn) -> None:
+        """All of it ends: nothing can be asked for in its person's name any more."""
+        async with turn.transaction() as transaction:
+            state = await projects.lock(transaction, turn.run.project_id)
+            run = await turn.now(transaction)
+            if not run.stopping:
+                await self._turns.stop(transaction, run, StopReason.AUTHORITY_ENDED, state)
+            else:
+                await runs.save(transaction, replace(run, stop_reason=StopReason.AUTHORITY_ENDED))
+            await steps.end(transaction, run.id, turn.step, StepState.STOPPED)
+
+    async def _wait(self, turn: Turn, wanted: Waiting) -> bool:
+        """False where there is news already; it cannot come between the look and the wait."""
+        async with turn.transaction() as transaction:
+            news = await runs.heard(transaction.connection, turn.run.id, wanted.about)
+            run = await turn.now(transaction)
+            if run.stopping is not turn.run.stopping:
+                return False
+            if news is not None and int(news["version"]) > wanted.heard:
+                return False
+            payload = turn.job.payload
+            if turn.may_look:
+                looks = int(payload.get("looks", 0))
+                pause = LOOKS[min(looks, len(LOOKS) - 1)]
+                payload = {"looks": looks + 1, "look": time.time() + pause}
+            after = max(0.05, float(payload["look"]) - time.time())
+            await turn.job.again(transaction, after, payload)
+            return True
+
+    async def _broken(self, transaction: Transaction, job: Job, error: SignalboxError) -> None:
+        """By faults on our own side, after the last try."""
+        project, identifier = _place_of(job)
+        state = await projects.lock(transaction, project)
+        run = await runs.lock(transaction, project, identifier)
+        if run is not None and not run.ended:
+            reason = RunError(code=error.code, detail=error.detail[:SHOWN], retryable=True)
+            if run.step is not None:
+                await steps.end(transaction, run.id, run.step, StepState.FAILED, error=reason)
+            await self._turns.end(transaction, run.failed(reason), state, keep_sandbox=True)
+
+
+def _place_of(job: Job) -> tuple[uuid.UUID, uuid.UUID]:
+    if job.project is None:
+        raise SignalboxError("a run is in a project")
+    return job.project, uuid.UUID(job.key)

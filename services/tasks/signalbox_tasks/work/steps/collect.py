@@ -1,0 +1,90 @@
+"""What the run has changed: out of the sandbox, into git, and as a diff that stays."""
+
+import hashlib
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from tempfile import SpooledTemporaryFile
+from typing import IO
+
+from signalbox_common import changesets
+from signalbox_common.contracts import git, sandbox
+from signalbox_common.contracts.tasks import CHANGES
+from signalbox_common.dataplane import DataClient
+from signalbox_common.errors import SignalboxError
+from signalbox_common.work import Overtaken
+from signalbox_tasks.store import logs
+from signalbox_tasks.work.turn import Done, Outcome, StepFailed, Turn
+
+_IN_MEMORY = 8 * 1024 * 1024
+_LARGEST = changesets.LARGEST + 64 * 1024 * 1024
+_LARGEST_DIFF = 16 * 1024 * 1024
+_PIECE = 256 * 1024
+_CUT = b"\n[The diff is longer than what is kept of it.]\n"
+
+
+class CollectStep:
+    async def do(self, turn: Turn) -> Outcome:
+        """The same bytes under the same name, however often."""
+        identifier = uuid.UUID(turn.run.facts["sandbox"])
+        await turn.job.keep()
+        try:
+            with SpooledTemporaryFile(_IN_MEMORY) as spooled:
+                async with turn.peers.sandbox(identifier) as client:
+                    digest, size = await _taken(client, identifier, spooled)
+                await turn.job.keep()
+                async with turn.peers.git() as client:
+                    await client.write(git.PUT_CHANGES, lambda: _read(spooled), sha256=digest)
+                    diff = await _diff(client, turn, digest)
+        except SignalboxError as error:
+            if error.code == "fenced":
+                raise Overtaken("a later worker has the run") from error
+            if error.final and error.status not in (401, 403):
+                raise StepFailed(error.code, error.detail) from error
+            raise
+        async with turn.transaction() as transaction:
+            await logs.keep(
+                transaction, turn.run.id, CHANGES, "text/x-diff", hashlib.sha256(diff).hexdigest(), diff
+            )
+        return Done(f"{size} bytes", {"changes": digest})
+
+
+async def _taken(client: DataClient, identifier: uuid.UUID, into: IO[bytes]) -> tuple[str, int]:
+    """While nothing in the sandbox runs any more."""
+    named = {"sandbox": str(identifier)}
+    body = sandbox.Freeze(kill=True).encode()
+
+    async def freeze() -> AsyncIterator[bytes]:
+        yield body
+
+    try:
+        await client.write(sandbox.FREEZE, freeze, **named)
+    except SignalboxError as error:
+        if error.code != "sandbox_frozen":
+            raise
+    digest, size = hashlib.sha256(), 0
+    async with aclosing(client.read(sandbox.READ_CHANGES, **named)) as reading:
+        async for chunk in reading:
+            size += len(chunk)
+            if size > _LARGEST:
+                raise StepFailed("changes_too_large", "It has changed more than is taken at a time.")
+            digest.update(chunk)
+            into.write(chunk)
+    return digest.hexdigest(), size
+
+
+async def _read(spooled: IO[bytes]) -> AsyncIterator[bytes]:
+    spooled.seek(0)
+    while piece := spooled.read(_PIECE):
+        yield piece
+
+
+async def _diff(client: DataClient, turn: Turn, digest: str) -> bytes:
+    named = {"sha256": digest, "repository": str(turn.task.spec.repository), "base": turn.run.facts["commit"]}
+    found = bytearray()
+    async with aclosing(client.read(git.READ_CHANGES_DIFF, **named)) as reading:
+        async for chunk in reading:
+            found += chunk
+            if len(found) > _LARGEST_DIFF:
+                return bytes(found[:_LARGEST_DIFF]) + _CUT
+    return bytes(found)

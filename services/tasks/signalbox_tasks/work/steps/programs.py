@@ -1,0 +1,122 @@
+"""Programs in the sandbox: begun once, and read to their end by whoever has the run."""
+
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+from signalbox_common.contracts import sandbox as contract
+from signalbox_common.contracts.tasks import ExecFile, ExecShell, RunResult
+from signalbox_common.dataplane import DataClient
+from signalbox_common.dataplane.programs import ProgramClient
+from signalbox_common.errors import SignalboxError
+from signalbox_common.work import Overtaken
+from signalbox_tasks.work.log import RunLog, read_program
+from signalbox_tasks.work.turn import Done, Outcome, StepFailed, Stopped, Turn
+
+_GONE = frozenset({"sandbox_not_found", "sandbox_ended", "process_not_found"})
+_KILLED = "stopped"
+
+
+class SetupStep:
+    """Commands of the repository and of the task, one after the other."""
+
+    def __init__(self, log: RunLog) -> None:
+        self._log = log
+
+    async def do(self, turn: Turn) -> Outcome:
+        commands = turn.task.spec.setup
+        for number, command in enumerate(commands, 1):
+            program = contract.Program(argv=("/bin/sh", "-c", command), hold=True)
+            end = await ended(turn, self._log, f"setup.{number}", program)
+            if end.get("exitCode") != 0:
+                words = command if len(command) <= 200 else f"{command[:200]}…"
+                raise StepFailed("setup_failed", f"{_how(end)}: {words}")
+        return Done(f"{len(commands)} commands")
+
+
+class ExecStep:
+    """A script or a command."""
+
+    def __init__(self, log: RunLog) -> None:
+        self._log = log
+
+    async def do(self, turn: Turn) -> Outcome:
+        shell = turn.task.spec.exec
+        if shell is None:
+            raise StepFailed("unknown_shell", "There is nobody here who does this.")
+        end = await ended(turn, self._log, "exec.1", _program(shell), shell.files)
+        result = RunResult(exit_code=end.get("exitCode"), signal=end.get("signal"))
+        if result.exit_code not in shell.expected_exit:
+            await _keep(turn, result)
+            raise StepFailed("exec_failed", _how(end))
+        return Done(_how(end), result=result)
+
+
+async def _keep(turn: Turn, result: RunResult) -> None:
+    async with turn.transaction() as transaction:
+        run = await turn.now(transaction)
+        await turn.save(transaction, run.with_result(result))
+
+
+def _program(shell: ExecShell) -> contract.Program:
+    argv = shell.argv if shell.argv is not None else ("/bin/sh", "-c", shell.script or "")
+    return contract.Program(argv=argv, cwd=shell.cwd, hold=True)
+
+
+def _how(end: dict[str, Any]) -> str:
+    if end.get("reason") == "disk":
+        return "the sandbox had more on its disk than it may"
+    if end.get("signal"):
+        return f"ended by signal {end['signal']}"
+    return f"exit code {end.get('exitCode')}"
+
+
+async def ended(
+    turn: Turn, log: RunLog, key: str, program: contract.Program, files: tuple[ExecFile, ...] = ()
+) -> dict[str, Any]:
+    """What it ended with, all that it has said being in the log; raises Stopped and StepFailed."""
+    known = turn.run.facts.get("ended", {})
+    if key in known:
+        found: dict[str, Any] = known[key]
+        return found
+    if turn.run.stopping:
+        raise Stopped
+    identifier = uuid.UUID(turn.run.facts["sandbox"])
+    try:
+        async with turn.peers.sandbox(identifier) as client:
+            programs = ProgramClient(client, str(identifier))
+            if key not in turn.run.facts.get("offsets", {}):
+                await _lay_out(client, identifier, files)
+            await turn.job.keep()
+            await programs.start(key, program)
+            end = await read_program(turn, log, programs, key)
+    except SignalboxError as error:
+        raise _meaning(error) from error
+    if end.get("reason") == _KILLED:
+        raise Stopped
+    return end
+
+
+def _meaning(error: SignalboxError) -> Exception:
+    if error.code == "fenced":
+        return Overtaken("a later worker has the run")
+    if error.code == "run_ended":
+        return Stopped()
+    if error.code in _GONE:
+        return StepFailed("sandbox_lost", "Its sandbox is not there any more.", retryable=True)
+    if error.final and error.status not in (401, 403):
+        return StepFailed(error.code, error.detail)
+    return error
+
+
+async def _lay_out(client: DataClient, sandbox: uuid.UUID, files: tuple[ExecFile, ...]) -> None:
+    """Again, it is the same."""
+    for file in files:
+        content = file.content.encode()
+
+        async def body(content: bytes = content) -> AsyncIterator[bytes]:
+            if content:
+                yield content
+
+        mode = "0755" if file.executable else "0644"
+        await client.write(contract.WRITE_FILE, body, sandbox=str(sandbox), path=file.path, mode=mode)

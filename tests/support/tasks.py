@@ -1,0 +1,168 @@
+"""Tasks with all that they need: git with a remote, a node with sandboxes, and somebody who has them done."""
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from signalbox_common.runtime import Service
+from signalbox_common.testing import eventually, running
+from signalbox_tasks.app import build
+from signalbox_tasks.settings import TasksSettings
+from tests.support.installation import Http, Installation
+from tests.support.node import Node
+from tests.support.remotes import HttpRemote
+from tests.support.repositories import REPOSITORIES, GitScene, git_scene
+from tests.support.sandboxes import service_of
+
+TASKS, RUNS = "/api/v1/tasks", "/api/v1/runs"
+ENDED = frozenset({"succeeded", "failed", "cancelled", "timed_out"})
+
+
+@dataclass
+class TaskScene:
+    installation: Installation
+    folder: Path
+    git: GitScene
+    node: Node
+    headers: dict[str, str]
+    project: str
+    repositories: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def http(self) -> Http:
+        return self.git.http
+
+    @property
+    def remote(self) -> HttpRemote:
+        return self.git.remote
+
+    # -- what a person does --------------------------------------------------------------------------------
+
+    async def ask(self, method: str, path: str, *, status: int = 200, **more: Any) -> Any:
+        headers = more.pop("headers", self.headers)
+        answer = await self.http.request(method, path, headers=headers, **more)
+        assert answer.status_code == status, answer.text
+        return answer.json() if "json" in answer.headers.get("content-type", "") else answer.text
+
+    async def create(self, *, status: int = 201, **body: Any) -> Any:
+        given = {"title": "Do it", "projectId": self.project} | body
+        return await self.ask("POST", TASKS, status=status, json=given)
+
+    async def task(self, task: str) -> Any:
+        return await self.ask("GET", f"{TASKS}/{task}")
+
+    async def run(self, run: str) -> Any:
+        return await self.ask("GET", f"{RUNS}/{run}")
+
+    async def steps(self, run: str) -> dict[str, str]:
+        found = await self.ask("GET", f"{RUNS}/{run}/steps")
+        return {step["name"]: step["state"] for step in found["items"]}
+
+    async def log(self, run: str) -> str:
+        text: str = await self.ask("GET", f"{RUNS}/{run}/log")
+        return text
+
+    async def cancel(self, task: str, *, status: int = 200) -> Any:
+        return await self.ask("POST", f"{TASKS}/{task}/cancel", status=status)
+
+    async def ended(self, task: Any, state: str = "succeeded", *, within: float = 60.0) -> Any:
+        """The task, once its newest run has ended so."""
+
+        async def so() -> Any:
+            found = await self.task(task["id"])
+            return found if found["status"] in ENDED else None
+
+        found = await eventually(so, within=within, what="the task has ended")
+        if found["status"] != state:
+            run = await self.run(found["runId"])
+            raise AssertionError((found["status"], run, await self.log(found["runId"])))
+        return found
+
+    async def until(self, task: Any, status: str, *, step: str | None = None) -> Any:
+        """Its run is so, or at that step."""
+
+        async def so() -> Any:
+            found = await self.run((await self.task(task["id"]))["runId"])
+            return found if found["status"] == status and step in (None, found["step"]) else None
+
+        return await eventually(so, what=f"its run is {status}")
+
+    async def said(self, task: Any, text: str) -> None:
+        async def so() -> bool:
+            return text in await self.log(task["runId"])
+
+        await eventually(so, what=f"it says {text}")
+
+    async def repository(self, files: dict[str, str] | None = None, **more: Any) -> tuple[str, Path]:
+        """A new one of the project, and where its remote lies."""
+        name = f"{uuid.uuid4().hex[:8]}.git"
+        remote = self.remote.new(name, files)
+        body = {"url": self.remote.url(name), "projectId": self.project} | more
+        body |= {"credential": {"token": self.remote.token}}
+        made = await self.ask("POST", REPOSITORIES, status=201, json=body)
+        return made["id"], remote
+
+    # -- what is there -------------------------------------------------------------------------------------
+
+    async def facts(self, what: str, run: str) -> list[Any]:
+        """What was told of a run, in its order."""
+        messages = await self.installation.messages("EVENTS", f"evt.{self.project}.tasks.run.{what}")
+        return [found for message in messages if (found := json.loads(message.data))["run"] == run]
+
+    async def nothing_is_left(self) -> None:
+        """No sandbox, no work, no secret of a run, no delegation."""
+
+        async def gone() -> bool:
+            async with self.installation.sql() as sql:
+                work = await sql.fetch("select kind, key, state, error from tasks.work")
+                secrets = await sql.fetchval("select count(*) from tasks.secrets where name like 'runs/%'")
+                alive = await sql.fetchval(
+                    "select count(*) from sandbox.sandboxes where owner_run is not null "
+                    "and status in ('creating', 'running', 'paused')"
+                )
+                counts = await sql.fetch("select active, queued from tasks.projects")
+            assert work == [], work
+            assert secrets == 0
+            assert alive == 0
+            assert all(tuple(row) == (0, 0) for row in counts), counts
+            return True
+
+        await eventually(gone, within=30, what="nothing is left of it")
+
+    # -- the service ---------------------------------------------------------------------------------------
+
+    def settings(self, **changes: Any) -> TasksSettings:
+        given: dict[str, Any] = {"data_listen": f"unix:{self.node.folder.parent}/{uuid.uuid4().hex[:8]}.sock"}
+        return self.installation.settings(TasksSettings, **(given | changes))
+
+    @asynccontextmanager
+    async def service(self, **changes: Any) -> AsyncIterator[Service]:
+        async with running(build(self.settings(**changes))) as service:
+            yield service
+
+
+@asynccontextmanager
+async def task_scene(installation: Installation, folder: Path) -> AsyncIterator[TaskScene]:
+    """With git and a node; without the service tasks: a test says how many of it there are."""
+    node = Node.new()
+    await node.start()
+    try:
+        async with AsyncExitStack() as stack:
+            git = await stack.enter_async_context(git_scene(installation, folder))
+            await stack.enter_async_context(
+                git.service(trees=node.folder.parent / "trees", private_hosts="127.0.0.0/8")
+            )
+            sandboxes = service_of(installation, node, trees=node.folder.parent / "trees")
+            await stack.enter_async_context(running(sandboxes))
+            yield TaskScene(installation, folder, git, node, git.headers, git.project)
+    finally:
+        await node.stop()
+
+
+async def gathered(*tasks: Any) -> list[Any]:
+    return list(await asyncio.gather(*tasks))

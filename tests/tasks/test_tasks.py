@@ -1,0 +1,70 @@
+"""Tasks, from what somebody wants to what came of it."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.support.checkouts import git
+from tests.support.installation import Installation
+from tests.support.tasks import TaskScene, task_scene
+
+pytestmark = pytest.mark.usefixtures("patient")
+
+
+@pytest.fixture(scope="module")
+async def there(
+    shared_installation: Installation, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[TaskScene]:
+    async with task_scene(shared_installation, tmp_path_factory.mktemp("tasks")) as scene, scene.service():
+        yield scene
+
+
+async def test_what_does_nothing_has_done_it_at_once(there: TaskScene) -> None:
+    made = await there.create(noop={})
+    assert (made["status"], made["attempts"]) == ("pending", 1)
+    found = await there.ended(made)
+    assert found["completedAt"] is not None
+    assert await there.steps(made["runId"]) == {"shell": "succeeded"}
+    told = [each["state"] for each in await there.facts("changed", made["runId"])]
+    assert told == ["queued", "running", "succeeded"]
+
+
+async def test_a_script_without_a_repository(there: TaskScene) -> None:
+    script = 'echo "to $WHOM"; echo oops >&2; test -f notes.txt'
+    made = await there.create(
+        exec={
+            "script": script,
+            "env": {"WHOM": "canary-7f1"},
+            "files": [{"path": "notes.txt", "content": "a note\n"}],
+        }
+    )
+    await there.ended(made)
+    assert await there.log(made["runId"]) == "to canary-7f1\noops\n"
+    run = await there.run(made["runId"])
+    assert (run["result"]["exitCode"], run["sandboxId"] is not None) == (0, True)
+    assert await there.steps(made["runId"]) == dict.fromkeys(("authority", "sandbox", "shell"), "succeeded")
+    assert "canary-7f1" not in str(made)
+    await there.nothing_is_left()
+
+
+async def test_what_it_changes_becomes_a_branch(there: TaskScene) -> None:
+    repository, remote = await there.repository({"a.txt": "1\n", "b.txt": "b\n"})
+    made = await there.create(
+        title="Count to two",
+        description="As it should be.",
+        repository=repository,
+        setup=["echo set up"],
+        exec={"script": "echo 2 > a.txt; git status --short"},
+    )
+    found = await there.ended(made)
+    assert await there.log(made["runId"]) == "set up\n M a.txt\n"
+    branch = found["gitBranch"]
+    assert branch.startswith("signalbox/count-to-two-")
+    assert git(remote, "show", f"{branch}:a.txt") == "2\n"
+    assert git(remote, "show", "-s", "--format=%B", branch).strip() == "Count to two\n\nAs it should be."
+    assert git(remote, "rev-list", "--count", f"main..{branch}").strip() == "1"
+    diff = await there.ask("GET", f"/api/v1/runs/{made['runId']}/changes")
+    assert "-1\n+2\n" in diff
+    run = await there.run(made["runId"])
+    assert (run["branch"], run["commit"]) == (branch, git(remote, "rev-parse", branch).strip())
+    await there.nothing_is_left()
