@@ -133,9 +133,11 @@ class Database:
 def is_outage(error: BaseException) -> bool:
     """Whether the database, not our code or the request, is the reason."""
     link: BaseException | None = error
-    while link is not None:
+    seen: set[int] = set()
+    while link is not None and id(link) not in seen:  # one may be the cause of itself
         if _says_outage(link):
             return True
+        seen.add(id(link))
         link = link.__cause__
     return False
 

@@ -24,7 +24,7 @@ _BESIDE = (contract.KeepEnvironment, git.GetRepository)
 """What is asked before a task is created: its variables are kept, and its repository is looked up."""
 
 
-class Exec(TaskBody):
+class TaskProgram(TaskBody):
     """A program in a sandbox: `script` for a shell, or `argv`."""
 
     script: contract.Script | None = None
@@ -41,7 +41,7 @@ class NewTask(TaskBody):
     description: contract.Description = ""
     priority: contract.Priority = contract.Priority.MEDIUM
     labels: contract.Labels = Field(default_factory=dict)
-    exec: Exec | None = None
+    exec: TaskProgram | None = None
     noop: contract.NoopShell | None = None
     """Does nothing, and has done it at once."""
     repository: git.RepositoryName | None = None

@@ -96,12 +96,15 @@ class Engine:
             begun = run.state is RunState.QUEUED
             if begun:
                 run = await self._begun(transaction, run, task)
+            good = frozenset(name for name, step in known.items() if step.state is StepState.SUCCEEDED)
             if task.spec.noop is not None and not run.stopping:
                 await steps.end(transaction, run.id, StepName.SHELL, StepState.SUCCEEDED)
-                over = frozenset(run.plan)
+                over = good = frozenset(run.plan)
             name = next_step(run, over, frozenset(known))
+            for left in known.keys() - over - {name}:
+                await steps.end(transaction, run.id, left, StepState.STOPPED)
             if name is None:
-                await self._end(transaction, job, run, whole=over >= frozenset(run.plan))
+                await self._end(transaction, job, run, whole=good >= frozenset(run.plan))
                 return None
             if name not in known:
                 await steps.begin(transaction, run.id, name)

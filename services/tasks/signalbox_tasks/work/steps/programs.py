@@ -91,7 +91,10 @@ async def ended(
             await programs.start(key, program)
             end = await read_program(turn, log, programs, key)
     except SignalboxError as error:
-        raise _meaning(error) from error
+        meaning = _meaning(error)
+        if meaning is error:
+            raise
+        raise meaning from error
     if end.get("reason") == _KILLED:
         raise Stopped
     return end
