@@ -13,8 +13,10 @@ from signalbox_common.runtime import Service
 from signalbox_common.testing import eventually, running
 from signalbox_tasks.app import build
 from signalbox_tasks.settings import TasksSettings
+from tests.support import services
 from tests.support.installation import Http, Installation
 from tests.support.node import Node
+from tests.support.processes import Running
 from tests.support.remotes import HttpRemote
 from tests.support.repositories import REPOSITORIES, GitScene, git_scene
 from tests.support.sandboxes import service_of
@@ -92,11 +94,11 @@ class TaskScene:
 
         return await eventually(so, what=f"its run is {status}")
 
-    async def said(self, task: Any, text: str) -> None:
+    async def said(self, task: Any, text: str, *, within: float = 30.0) -> None:
         async def so() -> bool:
             return text in await self.log(task["runId"])
 
-        await eventually(so, what=f"it says {text}")
+        await eventually(so, within=within, what=f"it says {text}")
 
     async def repository(self, files: dict[str, str] | None = None, **more: Any) -> tuple[str, Path]:
         """A new one of the project, and where its remote lies."""
@@ -139,6 +141,12 @@ class TaskScene:
     def settings(self, **changes: Any) -> TasksSettings:
         given: dict[str, Any] = {"data_listen": f"unix:{self.node.folder.parent}/{uuid.uuid4().hex[:8]}.sock"}
         return self.installation.settings(TasksSettings, **(given | changes))
+
+    def process(self, log: Path) -> Running:
+        """The service in a process of its own, which may be killed."""
+        found = services.process(self.installation, "tasks", log)
+        found.program.env["SIGNALBOX_DATA_LISTEN"] = str(self.settings().data_listen)
+        return found
 
     @asynccontextmanager
     async def service(self, **changes: Any) -> AsyncIterator[Service]:

@@ -1,0 +1,104 @@
+"""Whatever dies on the way: each script runs once, each task is one commit, and nothing is left."""
+
+import asyncio
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from signalbox_common import background
+from tests.support.checkouts import git
+from tests.support.installation import Installation
+from tests.support.services import restarting
+from tests.support.tasks import TaskScene, gathered, task_scene
+
+pytestmark = pytest.mark.usefixtures("patient")
+
+SCRIPT = """
+echo ran >> ran.txt
+for number in 1 2 3 4 5 6 7 8; do echo "line $number"; sleep 0.1; done
+"""
+LOG = "set up\n" + "".join(f"line {number}\n" for number in range(1, 9))
+
+
+@pytest.fixture(scope="module")
+async def there(
+    shared_installation: Installation, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[TaskScene]:
+    async with task_scene(shared_installation, tmp_path_factory.mktemp("tasks")) as scene:
+        yield scene
+
+
+async def kill_while_they_run(
+    there: TaskScene, folder: Path, *, tasks: int, kills: int, pause: float
+) -> Counter[str]:
+    """Two instances; each time another one dies, wherever it is."""
+    repository, remote = await there.repository({"a.txt": "1\n"})
+    instances = [there.process(folder / f"tasks-{number}.log") for number in range(2)]
+    for each in instances:
+        await each.start()
+    supervising = [asyncio.create_task(restarting(each)) for each in instances]
+    chance = random.Random(7)
+    try:
+        body = {"repository": repository, "setup": ["echo set up"], "exec": {"script": SCRIPT}}
+        made = await gathered(
+            *(there.create(**body, title=f"Task {number}", branch=f"t/{number}") for number in range(tasks))
+        )
+        for _ in range(kills):
+            await asyncio.sleep(pause * chance.uniform(0.3, 1.7))  # where it is killed then
+            victim = chance.choice(instances)
+            if victim.alive:
+                victim.kill()
+        found = await gathered(*(there.ended(task, within=240) for task in made))
+        for task in found:
+            assert git(remote, "rev-list", "--count", f"main..{task['gitBranch']}").strip() == "1"
+            assert git(remote, "show", f"{task['gitBranch']}:ran.txt") == "ran\n"
+            assert await there.log(task["runId"]) == LOG
+        branches = git(remote, "for-each-ref", "--format=%(refname:short)", "refs/heads/t").split()
+        assert sorted(branches) == sorted(f"t/{number}" for number in range(tasks))
+        await there.nothing_is_left()
+        return Counter(task["status"] for task in found)
+    finally:
+        for supervisor in supervising:
+            await background.end(supervisor)
+        for each in instances:
+            await each.stop()
+
+
+async def test_who_dies_in_the_middle_breaks_nothing(there: TaskScene, tmp_path: Path) -> None:
+    await kill_while_they_run(there, tmp_path, tasks=12, kills=6, pause=0.8)
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(3000)
+async def test_who_dies_in_the_middle_breaks_nothing_however_often(there: TaskScene, tmp_path: Path) -> None:
+    begun = time.monotonic()
+    counts = await kill_while_they_run(there, tmp_path, tasks=120, kills=60, pause=1.5)
+    print(f"\ntasks: {dict(counts)} with 60 SIGKILLs in {time.monotonic() - begun:.0f} s, each script once")
+
+
+async def test_who_was_held_up_starts_nothing_twice(there: TaskScene, tmp_path: Path) -> None:
+    """A worker that stands still loses its run to another one, and what it still does is refused."""
+    repository, remote = await there.repository({"a.txt": "1\n"})
+    first, second = (there.process(tmp_path / f"{name}.log") for name in ("first", "second"))
+    await first.start()
+    try:
+        body = {"repository": repository, "branch": "held", "setup": ["echo set up"]}
+        made = await there.create(**body, exec={"script": SCRIPT.replace("0.1", "2.5")})
+        await there.said(made, "line 1")
+        first.signal(signal.SIGSTOP)
+        second.spawn()
+        await there.said(made, "line 8", within=90)
+        first.signal(signal.SIGCONT)
+        await there.ended(made)
+        assert await there.log(made["runId"]) == LOG
+        assert git(remote, "show", "held:ran.txt") == "ran\n"
+        assert git(remote, "rev-list", "--count", "main..held").strip() == "1"
+        await there.nothing_is_left()
+    finally:
+        for each in (first, second):
+            await each.stop()
