@@ -78,7 +78,9 @@ async def test_the_demo_runs_and_runs_again(stack: Stack) -> None:
     for _ in range(2):
         done = stack.run("demo")
         assert done.returncode == 0, done.stdout + done.stderr
-        assert "auth.project.created" in done.stdout
+        assert "FAILED  sum of 7" in done.stdout
+        assert "+while [ $# -gt 0 ]; do" in done.stdout
+        assert "branch signalbox/mend-the-sum-of-numbers-" in done.stdout
 
 
 async def test_dead_letters_from_the_command_line(stack: Stack) -> None:

@@ -51,9 +51,14 @@ class TaskScene:
         assert answer.status_code == status, answer.text
         return answer.json() if "json" in answer.headers.get("content-type", "") else answer.text
 
-    async def create(self, *, status: int = 201, **body: Any) -> Any:
+    async def create(self, **body: Any) -> Any:
         given = {"title": "Do it", "projectId": self.project} | body
-        return await self.ask("POST", TASKS, status=status, json=given)
+        return await self.ask("POST", TASKS, status=201, json=given)
+
+    async def refused(self, status: int, **body: Any) -> str:
+        """With which code."""
+        given = {"title": "Do it", "projectId": self.project} | body
+        return str((await self.ask("POST", TASKS, status=status, json=given))["code"])
 
     async def task(self, task: str) -> Any:
         return await self.ask("GET", f"{TASKS}/{task}")

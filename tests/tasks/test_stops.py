@@ -140,7 +140,7 @@ async def test_what_one_waits_for(there: TaskScene) -> None:
     assert (await there.ended(fails, "failed"))["error"]["code"] == "exec_failed"
     for task in (fourth, fifth):
         assert (await there.ended(task, "failed"))["error"]["code"] == "dependency_failed"
-    await there.create(status=404, noop={}, dependsOn=[there.project])
+    assert await there.refused(404, noop={}, dependsOn=[there.project]) == "dependency_not_found"
     await there.nothing_is_left()
 
 
@@ -150,7 +150,7 @@ async def test_what_has_the_same_key_does_not_run_at_the_same_time(there: TaskSc
     first = await there.create(exec={"script": "sleep 600"}, concurrency=concurrency)
     await there.until(first, "running", step="shell")
     if policy == "reject":
-        await there.create(status=409, noop={}, concurrency=concurrency)
+        assert await there.refused(409, noop={}, concurrency=concurrency) == "concurrency_busy"
         await there.cancel(first["id"])
         await there.ended(await there.create(noop={}, concurrency=concurrency))
         return

@@ -1,10 +1,11 @@
 """The gateway as commands speak to it: for whoever is logged in, or with an API token."""
 
 import asyncio
+import json
 import os
 import platform
 import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,23 @@ class Client(httpx.Client):
             return response
         response.read()
         raise _refusal(response)
+
+    def events(self, method: str, path: str, **more: Any) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        """Of a stream of them: the id of each, its name, and its data."""
+        timeout = httpx.Timeout(TIMEOUT, read=60.0)  # there is a sign of life every 15 seconds
+        headers = {"Accept": "text/event-stream", **more.pop("headers", {})}
+        with self.stream(method, path, headers=headers, timeout=timeout, **more) as answer:
+            name = last = ""
+            for line in answer.iter_lines():
+                field, _, value = line.partition(": ")
+                if field == "id":
+                    last = value
+                elif field == "event":
+                    name = value
+                elif field == "data" and name == "error":
+                    raise SignalboxError.of(Failure.model_validate_json(value))
+                elif field == "data":
+                    yield last, name, json.loads(value)
 
 
 class ForeignAnswer(SignalboxError):

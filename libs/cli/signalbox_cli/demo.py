@@ -1,58 +1,30 @@
-"""A first slice through the whole stack, shown live."""
+"""The main job, shown live: a repository with a failing test, and a task that mends it on a branch."""
 
-import asyncio
-import json
+import os
 import secrets
+import subprocess
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
 
-import httpx
-from nats.aio.client import Client
-from nats.aio.msg import Msg
-from rich.live import Live
-from rich.panel import Panel
 from rich.table import Table
-from rich.text import Text
 
+from signalbox_cli.client import Client
 from signalbox_cli.commands.common import console
-from signalbox_cli.operator import Operator, read_url
+from signalbox_cli.operator import read_url
+from signalbox_cli.repositories import RepositoryApi
+from signalbox_cli.run_display import diff_of, seconds_of, view_for, watch
 from signalbox_cli.stack.home import Home
+from signalbox_cli.tasks import TaskApi
 
-EVENT_PATIENCE = 5.0
-
-
-class Screen:
-    """Steps on top, events as they pass below."""
-
-    def __init__(self) -> None:
-        self._steps: list[tuple[str, str, str, float | None]] = []
-        self._events: list[Text] = []
-
-    def begin(self, step: str) -> None:
-        self._steps.append(("…", step, "", None))
-
-    def end(self, outcome: str, seconds: float, *, good: bool = True) -> None:
-        _, step, _, _ = self._steps[-1]
-        self._steps[-1] = ("[green]✓[/]" if good else "[red]✗[/]", step, outcome, seconds)
-
-    def event(self, line: Text) -> None:
-        self._events.append(line)
-
-    def __rich__(self) -> Panel:
-        table = Table.grid(padding=(0, 2))
-        for mark, step, outcome, seconds in self._steps:
-            took = "" if seconds is None else f"[dim]{seconds * 1000:7.1f} ms[/]"
-            table.add_row(mark, step, took, outcome)
-        table.add_row("", "", "", "")
-        for line in self._events[-8:]:
-            table.add_row("[cyan]»[/]", "event", "", line)
-        return Panel(table, title="signalbox demo", border_style="dim")
-
+T = TypeVar("T")
 
 _YAML = {"content-type": "application/yaml"}
-_BOT = """\
+_RESOURCES = """\
 apiVersion: signalbox.dev/v1
 kind: Bot
 metadata: {name: helper}
@@ -73,138 +45,162 @@ kind: Shell
 metadata: {name: chat}
 spec: {type: Chat}
 """
-
-
-def _told(applied: dict[str, Any]) -> str:
-    """What became of the documents."""
-    counts = Counter(item["action"] for item in applied["items"])
-    return ", ".join(f"{count} {action}" for action, count in counts.items())
+_SUM = """\
+#!/bin/sh
+# Adds up what it is given.
+total=0
+while [ $# -gt 1 ]; do
+    total=$((total + $1))
+    shift
+done
+echo "$total"
+"""
+_TEST = """\
+#!/bin/sh
+failed=0
+check() {
+    expected=$1
+    shift
+    found=$(sh sum.sh "$@")
+    if [ "$found" = "$expected" ]; then
+        echo "ok      sum of $*"
+    else
+        echo "FAILED  sum of $*: $found, and not $expected"
+        failed=1
+    fi
+}
+check 0
+check 7 7
+check 6 1 2 3
+exit $failed
+"""
+_FILES = {"README.md": "# Sums\n\n`./sum.sh 1 2 3` says 6.\n", "sum.sh": _SUM, "test.sh": _TEST}
+_FIX = """\
+sh test.sh && exit 1   # there should be something to mend
+sed -i 's/-gt 1/-gt 0/' sum.sh
+sh test.sh
+git status --short
+"""
 
 
 class DemoFailed(Exception):
-    """An answer that was not expected."""
+    """Something else came of it than should have."""
 
 
-async def run(place: Home) -> None:
-    screen = Screen()
+def run(place: Home) -> None:
     url = read_url(place)
-    seen: asyncio.Queue[Msg] = asyncio.Queue()
-    async with Operator(place).nats() as operator, httpx.AsyncClient(base_url=url, timeout=15) as http:
-        await _watch(operator, screen, seen)
-        with Live(screen, console=console, refresh_per_second=20):
-            await _steps(screen, http, seen)
-    console.print(f"\nYour stack goes on at [bold]{url}[/] (pages at {url}/docs). `signalbox down` stops it.")
+    with Client(url) as http:
+        _sign_up(http)
+        api, repository = TaskApi(http), _prepare(http, place)
+        project = repository["projectId"]
+        body = {
+            "title": "Mend the sum of numbers",
+            "description": "The last number was left out.",
+            "exec": {"script": _FIX},
+            "repository": repository["id"],
+            "projectId": project,
+        }
+        task = _step("create the task", lambda: api.create(body), lambda made: str(made["id"]))
+        begun = time.monotonic()
+        with view_for(console, live=True) as view:
+            found = watch(api, task["runId"], view)
+        took = time.monotonic() - begun
+        if found["status"] != "succeeded":
+            raise DemoFailed(f"the run {found['status']}: {(found['error'] or {}).get('detail')}")
+        _tell(api, task["id"], found, took, url, repository)
 
 
-async def _watch(operator: Client, screen: Screen, seen: "asyncio.Queue[Msg]") -> None:
-    async def on_event(message: Msg) -> None:
-        kind = (message.headers or {}).get("ce-type", "")
-        if not kind.endswith("audit.recorded"):  # beside each of the others, and of no news here
-            screen.event(Text.assemble((kind, "bold"), "  ", (message.data.decode()[:90], "dim")))
-        seen.put_nowait(message)
-
-    await operator.subscribe("evt.>", cb=on_event)
-    await operator.flush()
-
-
-async def _steps(screen: Screen, http: httpx.AsyncClient, seen: "asyncio.Queue[Msg]") -> None:
-    name = f"demo-{secrets.token_hex(4)}"
-    password = secrets.token_urlsafe(16)
-
-    async def step(
-        title: str, call: Callable[[], Any], expected: int, show: Callable[[dict[str, Any]], str]
-    ) -> dict[str, Any]:
-        screen.begin(title)
-        started = time.perf_counter()
-        response: httpx.Response = await call()
-        took = time.perf_counter() - started
-        if response.status_code != expected:
-            screen.end(f"[red]{response.status_code}[/] {response.text[:120]}", took, good=False)
-            raise DemoFailed(f"{title}: {response.status_code} {response.text[:300]}")
-        body: dict[str, Any] = response.json()
-        screen.end(show(body), took)
-        return body
-
-    await step(
-        "POST /api/v1/auth/register",
-        lambda: http.post(
-            "/api/v1/auth/register",
-            json={"username": name, "email": f"{name}@example.com", "password": password},
-        ),
-        201,
-        lambda user: f"user [bold]{user['username']}[/]",
-    )
-    session = await step(
-        "POST /api/v1/auth/login",
-        lambda: http.post("/api/v1/auth/login", json={"username": name, "password": password}),
-        200,
-        lambda session: f"access token for {session['expiresIn'] // 60} min",
+def _sign_up(http: Client) -> None:
+    name, password = f"demo-{secrets.token_hex(4)}", secrets.token_urlsafe(16)
+    user = {"username": name, "email": f"{name}@example.com", "password": password}
+    _step("register", lambda: http.post("/api/v1/auth/register", json=user), lambda _: name)
+    given = {"username": name, "password": password}
+    session = _step(
+        "log in", lambda: http.post("/api/v1/auth/login", json=given).json(), lambda _: "for 15 minutes"
     )
     http.headers["Authorization"] = f"Bearer {session['accessToken']}"
-    await step(
-        "GET  /api/v1/auth/me", lambda: http.get("/api/v1/auth/me"), 200, lambda user: str(user["email"])
-    )
-
-    def create() -> Any:
-        return http.post(
-            "/api/v1/projects", json={"name": f"Project of {name}"}, headers={"Idempotency-Key": name}
-        )
-
-    project = await step(
-        "POST /api/v1/projects", create, 201, lambda project: f"slug [bold]{project['slug']}[/]"
-    )
-    again = await step(
-        "the same again, same key", create, 201, lambda _: "the same project, no second effect"
-    )
-    if again["id"] != project["id"]:
-        raise DemoFailed("the same Idempotency-Key made two projects")
-    await step(
-        "GET  /api/v1/projects",
-        lambda: http.get("/api/v1/projects"),
-        200,
-        lambda page: f"{len(page['items'])} projects, one of them personal",
-    )
-    namespace = {"namespace": project["slug"]}
-
-    def apply() -> Any:
-        return http.post("/api/v1/apply", content=_BOT, params=namespace, headers=_YAML)
-
-    await step("POST /api/v1/apply", apply, 200, _told)
-    await step("the same again", apply, 200, _told)
-    await step(
-        "GET  …/bots/helper/resolved",
-        lambda: http.get("/api/v1/kinds/bots/helper/resolved", params=namespace),
-        200,
-        lambda tree: f"with its {', '.join(sorted(tree['references']))}",
-    )
-    sandbox = await step(
-        "POST /api/v1/sandboxes",
-        lambda: http.post("/api/v1/sandboxes", json={"projectId": project["id"], "timeout": 60}),
-        201,
-        lambda made: f"[bold]{made['status']}[/]",
-    )
-    await step(
-        "POST …/exec",
-        lambda: http.post(
-            f"/api/v1/sandboxes/{sandbox['id']}/exec", json={"command": "echo hello from $(uname -n)"}
-        ),
-        200,
-        lambda result: str(result["stdout"]).strip(),
-    )
-    await step(
-        "DELETE …/{id}",
-        lambda: http.delete(f"/api/v1/sandboxes/{sandbox['id']}"),
-        200,
-        lambda gone: str(gone["status"]),
-    )
-    screen.begin("its event on the bus")
-    started = time.perf_counter()
-    subject = await asyncio.wait_for(_event_of(seen, project["id"]), EVENT_PATIENCE)
-    screen.end(f"[dim]{subject}[/]", time.perf_counter() - started)
 
 
-async def _event_of(seen: "asyncio.Queue[Msg]", project: str) -> str:
-    while True:
-        message = await seen.get()
-        if json.loads(message.data).get("id") == project and "project.created" in message.subject:
-            return message.subject
+def _prepare(http: Client, place: Home) -> dict[str, Any]:
+    """A project with a few resources and a repository; the repository."""
+    project: dict[str, Any] = _step(
+        "create a project",
+        lambda: http.post("/api/v1/projects", json={"name": "A demo of Signalbox"}).json(),
+        lambda made: str(made["slug"]),
+    )
+    where = {"namespace": project["slug"]}
+    _step(
+        "apply resources",
+        lambda: http.post("/api/v1/apply", content=_RESOURCES, params=where, headers=_YAML).json(),
+        _applied,
+    )
+    sample = _step("make a repository", lambda: _sample(place), lambda path: f"{path.name}, its test fails")
+    api = RepositoryApi(http, project["id"])
+    body = {"url": str(sample), "name": "sums", "forge": "git"}
+    return _step("add it", lambda: api.fetched(api.add(body)), lambda found: str(found["status"]))
+
+
+def _applied(answer: dict[str, Any]) -> str:
+    counts = Counter(item["action"] for item in answer["items"])
+    return ", ".join(f"{count} {action}" for action, count in counts.items())
+
+
+def _step(title: str, call: Callable[[], T], show: Callable[[T], str]) -> T:
+    begun = time.perf_counter()
+    found = call()
+    took = (time.perf_counter() - begun) * 1000
+    console.print(f"[green]✓[/]  {title:<18} [dim]{took:7.1f} ms[/]  {show(found)}", soft_wrap=True)
+    return found
+
+
+def _sample(place: Home) -> Path:
+    """A bare one, where repositories may lie that are given as paths."""
+    root = Path(os.environ.get("SIGNALBOX_GIT_ROOT") or place.path / "repositories")
+    target = root / f"sums-{secrets.token_hex(3)}.git"
+    root.mkdir(parents=True, exist_ok=True)
+    with _work_tree() as folder:
+        for name, content in _FILES.items():
+            (folder / name).write_text(content, encoding="utf-8")
+        _git(folder, "add", ".")
+        _git(folder, "commit", "-q", "-m", "Add numbers up")
+        _git(folder, "clone", "-q", "--bare", ".", str(target.resolve()))
+    return target.resolve()
+
+
+@contextmanager
+def _work_tree() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="signalbox-demo-") as name:
+        folder = Path(name)
+        _git(folder, "init", "-q", "-b", "main")
+        yield folder
+
+
+def _git(folder: Path, *arguments: str) -> None:
+    """As nobody in particular."""
+    who = ("-c", "user.name=Demo", "-c", "user.email=demo@example.com", "-c", "commit.gpgSign=false")
+    env = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    done = subprocess.run(
+        ["git", *who, *arguments], cwd=folder, env=env, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise DemoFailed(f"git {arguments[0]}: {done.stderr.strip()}")
+
+
+def _tell(
+    api: TaskApi, task: str, run: dict[str, Any], took: float, url: str, repository: dict[str, Any]
+) -> None:
+    console.print()
+    console.print(diff_of(api.changes(run["id"]) or "", console))
+    table = Table.grid(padding=(0, 2))
+    for step in api.steps(run["id"]):
+        table.add_row(f"[dim]{step['name']}[/]", f"{seconds_of(step) * 1000:.0f} ms", step["detail"] or "")
+    table.add_row("[bold]the run[/]", f"{took * 1000:.0f} ms", "")
+    console.print(table)
+    console.print(
+        f"\nbranch [bold]{run['branch']}[/] of {repository['url']}, commit {run['commit'][:12]}\n"
+        f"\n  signalbox login                   to look on as yourself"
+        f"\n  signalbox run -r REPOSITORY -- …  to have something done"
+        f"\n  curl {url}/api/v1/tasks/{task}    as whoever may read it"
+        f"\n\nYour stack goes on at [bold]{url}[/] (pages at {url}/docs). `signalbox down` stops it.",
+        soft_wrap=True,
+    )

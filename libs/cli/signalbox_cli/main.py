@@ -24,6 +24,7 @@ from signalbox_cli.commands import (
     secrets,
     skills,
     stack,
+    tasks,
     templates,
     work,
 )
@@ -71,6 +72,8 @@ app.command("api-resources", hidden=True)(kinds.kinds)  # as kubectl calls it
 app.add_typer(skills.app, name="skill", rich_help_panel=RESOURCES)
 app.add_typer(sandboxes.app, name="sandbox")
 app.add_typer(templates.app, name="template")
+app.command(context_settings={"allow_interspersed_args": False})(tasks.run)
+app.add_typer(tasks.app, name="tasks")
 repositories.app.add_typer(repository_operations.app)
 repositories.app.add_typer(repository_deliveries.app)
 app.add_typer(repositories.app, name="repo")

@@ -1,6 +1,5 @@
 """The routes of sandboxes."""
 
-import json
 import time
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -10,7 +9,6 @@ import httpx
 from signalbox_cli.catalog.errors import Mistake
 from signalbox_cli.catalog.operations import wait_for
 from signalbox_cli.client import Client
-from signalbox_common.contracts.base import Failure
 from signalbox_common.errors import SignalboxError
 
 _PAGE = 200
@@ -105,23 +103,9 @@ class SandboxApi:
         found: list[dict[str, Any]] = self.http.get(f"/api/v1/sandboxes/{sandbox}/processes").json()["items"]
         return found
 
-    def execute(self, sandbox: str, body: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    def execute(self, sandbox: str, body: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
         given = {name: value for name, value in body.items() if value is not None}
-        return self._events("POST", f"/api/v1/sandboxes/{sandbox}/exec", json=given)
+        return self.http.events("POST", f"/api/v1/sandboxes/{sandbox}/exec", json=given)
 
-    def output(self, sandbox: str, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        return self._events("GET", f"/api/v1/sandboxes/{sandbox}/processes/{key}/output")
-
-    def _events(self, method: str, path: str, **more: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-        timeout = httpx.Timeout(30.0, read=60.0)  # there is a sign of life every 15 seconds
-        headers = {"Accept": "text/event-stream"}
-        with self.http.stream(method, path, headers=headers, timeout=timeout, **more) as answer:
-            name = ""
-            for line in answer.iter_lines():
-                field, _, value = line.partition(": ")
-                if field == "event":
-                    name = value
-                elif field == "data" and name == "error":
-                    raise SignalboxError.of(Failure.model_validate_json(value))
-                elif field == "data":
-                    yield name, json.loads(value)
+    def output(self, sandbox: str, key: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        return self.http.events("GET", f"/api/v1/sandboxes/{sandbox}/processes/{key}/output")

@@ -139,7 +139,7 @@ class TemplateApi:
 
     def _run(self, sandbox: str, command: str) -> Iterator[tuple[str, Any]]:
         asked = {"argv": ["/bin/sh", "-ec", command], "timeout": TIMEOUT}
-        for name, data in self._sandboxes.execute(sandbox, asked):
+        for _, name, data in self._sandboxes.execute(sandbox, asked):
             yield name, data
             if name == "end":
                 if data["exitCode"] != 0:

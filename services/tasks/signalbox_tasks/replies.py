@@ -47,6 +47,7 @@ def run_reply(found: Run) -> contract.Run:
         stop_reason=found.stop_reason,
         error=found.error,
         result=found.result,
+        note=facts.get("note"),
         sandbox_id=facts.get("sandbox"),
         base=facts.get("commit"),
         branch=facts.get("pushedBranch") or facts.get("branch"),

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -41,6 +41,35 @@ NamespaceOption = Annotated[
         help="The slug of a project; by default your personal one.",
     ),
 ]
+
+
+ProjectOption = Annotated[
+    str | None, typer.Option("--project", "-p", help="The id of a project; by default your personal one.")
+]
+EnvOption = Annotated[
+    list[str] | None, typer.Option("--env", "-e", metavar="NAME=VALUE", help="In the environment.")
+]
+AllowOption = Annotated[
+    list[str] | None,
+    typer.Option("--allow", metavar="HOST[:PORT]", help="It may reach this host; `*.name` for all below."),
+]
+PublicOption = Annotated[bool, typer.Option("--public", help="It may reach every public host.")]
+
+
+def network_of(allow: list[str] | None, *, public: bool) -> Any:
+    if allow and public:
+        raise fail("--public is more than --allow: say one of them", 2)
+    return {"allow": allow} if allow else "public" if public else "none"
+
+
+def pairs(given: list[str] | None) -> dict[str, str]:
+    found = {}
+    for each in given or ():
+        name, equals, value = each.partition("=")
+        if not equals:
+            raise fail(f"{each!r} is not NAME=VALUE", 2)
+        found[name] = value
+    return found
 
 
 def fail(message: str, code: int = 1) -> typer.Exit:

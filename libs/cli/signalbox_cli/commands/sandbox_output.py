@@ -92,10 +92,10 @@ def _size(count: int) -> str:
     return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
 
 
-def told(events: Iterator[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+def told(events: Iterator[tuple[str, str, dict[str, Any]]]) -> dict[str, Any]:
     """Says it here; returns how it ended, and how many bytes were lost on the way."""
     lost = 0
-    for name, data in events:
+    for _, name, data in events:
         match name:
             case "stdout" | "pty":
                 sys.stdout.write(data["text"])

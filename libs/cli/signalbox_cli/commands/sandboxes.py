@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from signalbox_cli.commands.common import JsonOption, UrlOption, console, fail, speaking_http
+from signalbox_cli.commands.common import (
+    AllowOption,
+    EnvOption,
+    JsonOption,
+    ProjectOption,
+    PublicOption,
+    UrlOption,
+    console,
+    fail,
+    network_of,
+    pairs,
+    speaking_http,
+)
 from signalbox_cli.commands.sandbox_output import (
     moment,
     process_table,
@@ -25,16 +37,6 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Safe machines, and the programs in them.", no_args_is_help=True)
 
 SandboxId = Annotated[str, typer.Argument(metavar="SANDBOX", help="Its id, or the beginning of it.")]
-ProjectOption = Annotated[
-    str | None, typer.Option("--project", "-p", help="The id of a project; by default your personal one.")
-]
-EnvOption = Annotated[
-    list[str] | None, typer.Option("--env", "-e", metavar="NAME=VALUE", help="In the environment.")
-]
-AllowOption = Annotated[
-    list[str] | None,
-    typer.Option("--allow", metavar="HOST[:PORT]", help="It may reach this host; `*.name` for all below."),
-]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="The id alone.")]
 _INTERRUPTED = 130
 _SIGNALLED = 128
@@ -58,7 +60,7 @@ def create(
     timeout: Annotated[int, typer.Option(help="Seconds until its end.")] = 3600,
     pause_at_end: Annotated[bool, typer.Option("--pause", help="Then it is paused, not destroyed.")] = False,
     allow: AllowOption = None,
-    public: Annotated[bool, typer.Option("--public", help="It may reach every public host.")] = False,
+    public: PublicOption = False,
     limit: Annotated[
         list[str] | None, typer.Option("--limit", metavar="NAME=NUMBER", help="Like memoryMb=512, cpus=0.5.")
     ] = None,
@@ -79,13 +81,13 @@ def create(
     given = {"repository": repo, "ref": ref, "newBranch": new_branch, "projectId": project}
     body = {
         "template": template,
-        "env": _pairs(env),
+        "env": pairs(env),
         "timeout": timeout,
         "atEnd": "pause" if pause_at_end else "destroy",
-        "network": _network(allow, public=public),
-        "limits": {name: _number(value) for name, value in _pairs(limit).items()},
-        "doors": [_door(name, value) for name, value in _pairs(door).items()],
-        "labels": _pairs(label),
+        "network": network_of(allow, public=public),
+        "limits": {name: _number(value) for name, value in pairs(limit).items()},
+        "doors": [_door(name, value) for name, value in pairs(door).items()],
+        "labels": pairs(label),
         "submodules": submodules,
         "lfs": lfs,
     }
@@ -127,7 +129,7 @@ def exec(  # noqa: A001 - as it is called
     """Run a program in a sandbox, and end as it does. Options of ours come before the sandbox."""
     if command[0] == "--":
         command = command[1:]
-    body: dict[str, Any] = {"argv": command, "env": _pairs(env), "cwd": cwd, "timeout": timeout}
+    body: dict[str, Any] = {"argv": command, "env": pairs(env), "cwd": cwd, "timeout": timeout}
     if stdin:
         body["stdin"] = sys.stdin.read()
     with _open(url) as api:
@@ -279,7 +281,7 @@ def timeout(
 def network(
     sandbox: SandboxId,
     allow: AllowOption = None,
-    public: Annotated[bool, typer.Option("--public", help="It may reach every public host.")] = False,
+    public: PublicOption = False,
     none: Annotated[bool, typer.Option("--none", help="It may reach nobody.")] = False,
     url: UrlOption = None,
 ) -> None:
@@ -287,7 +289,7 @@ def network(
     if sum((bool(allow), public, none)) != 1:
         raise fail("say one of --allow HOST, --public and --none", 2)
     with _open(url) as api:
-        show(api.set_network(api.find(sandbox), _network(allow, public=public)))
+        show(api.set_network(api.find(sandbox), network_of(allow, public=public)))
 
 
 @app.command()
@@ -299,22 +301,6 @@ def kill(
     with _open(url) as api:
         for sandbox in sandboxes:
             show(api.destroy(api.find(sandbox)))
-
-
-def _network(allow: list[str] | None, *, public: bool) -> Any:
-    if allow and public:
-        raise fail("--public is more than --allow: say one of them", 2)
-    return {"allow": allow} if allow else "public" if public else "none"
-
-
-def _pairs(given: list[str] | None) -> dict[str, str]:
-    found = {}
-    for each in given or ():
-        name, equals, value = each.partition("=")
-        if not equals:
-            raise fail(f"{each!r} is not NAME=VALUE", 2)
-        found[name] = value
-    return found
 
 
 def _number(text: str) -> float | int:

@@ -48,8 +48,6 @@ class RunResult(Message):
 
     exit_code: int | None = None
     signal: int | None = None
-    note: str | None = None
-    """What was asked for and cannot be there, or that there was nothing to deliver."""
 
 
 class Run(Reply):
@@ -65,6 +63,8 @@ class Run(Reply):
     stop_reason: str | None = None
     error: RunError | None = None
     result: RunResult | None = None
+    note: str | None = None
+    """What was asked for and cannot be there, or that there was nothing to deliver."""
     sandbox_id: uuid.UUID | None = None
     base: str | None = None
     """The commit that it began with."""

@@ -11,6 +11,7 @@ from signalbox_tasks.service.news import of_delivery
 from signalbox_tasks.work.asking import refused
 from signalbox_tasks.work.turn import Done, Outcome, StepFailed, Stopped, Turn, Waiting
 
+NOTHING = "There was nothing to commit."
 _ABOUT = of_delivery(0)
 _NOBODYS_HOST = "users.signalbox.invalid"
 _COMMIT = re.compile(r"[0-9a-f]{40,64}")
@@ -88,10 +89,11 @@ def _outcome(found: dict[str, Any]) -> Outcome:
         link = found.get("pullRequest")
         if link:
             facts["pullRequestUrl"] = link["url"]
-        note = f" ({found['note']})" if found.get("note") else ""
-        return Done(f"{found['commit'][:12]} on {found['branch']}{note}", facts)
+        if found.get("note"):
+            facts["note"] = found["note"]
+        return Done(f"{found['commit'][:12]} on {found['branch']}", facts)
     if state is DeliveryState.UNCHANGED:
-        return Done("There was nothing to commit.", {"unchanged": True})
+        return Done(NOTHING, {"note": NOTHING})
     if state is DeliveryState.STOPPED:
         raise Stopped
     code = "delivery_refused" if state is DeliveryState.REFUSED else "delivery_failed"

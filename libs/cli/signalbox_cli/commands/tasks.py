@@ -1,0 +1,253 @@
+"""`signalbox run` and `signalbox tasks`: have something done, and see how far it is."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from signalbox_cli.commands.common import (
+    AllowOption,
+    EnvOption,
+    JsonOption,
+    ProjectOption,
+    PublicOption,
+    UrlOption,
+    console,
+    errors,
+    fail,
+    network_of,
+    pairs,
+    speaking_http,
+)
+
+if TYPE_CHECKING:
+    from signalbox_cli.tasks import TaskApi
+
+app = typer.Typer(help="What is done in runs, and how far it is.", no_args_is_help=True)
+
+TaskId = Annotated[str, typer.Argument(metavar="TASK", help="Its id, or the beginning or end of it.")]
+_INTERRUPTED = 130
+_LONGEST_TITLE = 80
+
+
+@contextmanager
+def _open(url: str | None) -> Iterator["TaskApi"]:
+    with speaking_http():
+        from signalbox_cli.client import find_url, open_client
+        from signalbox_cli.tasks import TaskApi
+
+        with open_client(find_url(url)) as http:
+            yield TaskApi(http)
+
+
+def run(
+    command: Annotated[
+        list[str], typer.Argument(metavar="-- COMMAND…", help="A program and its arguments; or one script.")
+    ],
+    repo: Annotated[
+        str | None, typer.Option("--repo", "-r", help="A repository: what changes there goes to a branch.")
+    ] = None,
+    base: Annotated[str | None, typer.Option(help="Where to begin there: a branch, a tag, a commit.")] = None,
+    branch: Annotated[str | None, typer.Option("--branch", "-b", help="Where the changes go.")] = None,
+    title: Annotated[str | None, typer.Option("--title", "-t", help="By default the command.")] = None,
+    setup: Annotated[list[str] | None, typer.Option(help="A command to run before.")] = None,
+    pull_request: Annotated[
+        bool, typer.Option("--pull-request/--no-pull-request", help="Ask for one, where there is a forge.")
+    ] = True,
+    template: Annotated[str, typer.Option(help="What the sandbox is made of.")] = "base",
+    env: EnvOption = None,
+    allow: AllowOption = None,
+    public: PublicOption = False,
+    timeout: Annotated[int, typer.Option(help="Seconds that it may take.")] = 3600,
+    project: ProjectOption = None,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Do not wait for it.")] = False,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a command in a sandbox, as a task; what it changes in a repository becomes a branch."""
+    shell: dict[str, Any] = {"script": command[0]} if len(command) == 1 else {"argv": command}
+    words = " ".join(command).split("\n")[0].strip() or "A task"
+    body = {
+        "title": title or words[:_LONGEST_TITLE],
+        "exec": shell | {"env": pairs(env)},
+        "repository": repo,
+        "base": base,
+        "branch": branch,
+        "setup": setup or [],
+        "template": template,
+        "network": network_of(allow, public=public),
+        "timeout": timeout,
+        "projectId": project,
+        "pullRequest": None if pull_request else False,
+    }
+    with _open(url) as api:
+        task = api.create(body)
+        if detach:
+            print(json.dumps(task, indent=2) if as_json else task["id"])
+            return
+        _follow(api, task, as_json=as_json)
+
+
+@app.command("ls")
+def list_(
+    project: Annotated[str | None, typer.Option("--project", "-p", help="By default all of yours.")] = None,
+    status: Annotated[str | None, typer.Option(help="Like running, failed.")] = None,
+    search: Annotated[str | None, typer.Option("--search", "-q", help="Words of the title.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-l", min=1)] = 50,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List tasks, newest first."""
+    from itertools import islice
+
+    with _open(url) as api:
+        found = list(islice(api.every(project, status=status, q=search), limit))
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    table = Table(box=None, header_style="dim")
+    table.add_column("task", no_wrap=True, min_width=36)
+    for name in ("status", "created", "branch", "title"):
+        table.add_column(name)
+    for each in found:
+        code = (each["error"] or {}).get("code")
+        status = f"{each['status']}: {code}" if code and code != each["status"] else each["status"]
+        when = each["createdAt"][:19].replace("T", " ")
+        table.add_row(each["id"], status, when, each["gitBranch"] or "", _plain(each["title"]))
+    console.print(table)
+
+
+@app.command()
+def get(task: TaskId, url: UrlOption = None, as_json: JsonOption = False) -> None:
+    """Show a task, its newest run and the steps of that."""
+    from signalbox_cli.run_display import step_table
+
+    with _open(url) as api:
+        found = api.find(task)
+        run = api.run(found["runId"])
+        steps = api.steps(found["runId"])
+    if as_json:
+        print(json.dumps({"task": found, "run": run, "steps": steps}, indent=2))
+        return
+    console.print(f"{found['id']}  {found['status']}  {_plain(found['title'])}", markup=False, soft_wrap=True)
+    console.print(step_table(steps))
+    _print_end(found, run)
+
+
+@app.command()
+def logs(
+    task: TaskId,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="To the end of its run.")] = False,
+    url: UrlOption = None,
+) -> None:
+    """What the programs of its newest run have said."""
+    with _open(url) as api:
+        found = api.find(task)
+        if not follow:
+            for piece in api.log(found["runId"]):
+                sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+            return
+        for name, data in api.follow(found["runId"]):
+            if name != "end":
+                stream = sys.stderr if name == "stderr" else sys.stdout
+                stream.write(data.get("text", ""))
+                stream.flush()
+
+
+@app.command()
+def diff(task: TaskId, url: UrlOption = None) -> None:
+    """What its newest run has changed."""
+    from signalbox_cli.run_display import diff_of
+
+    with _open(url) as api:
+        text = api.changes(api.find(task)["runId"])
+    if text is None:
+        raise fail("its run has left no changes, or not yet")
+    console.print(diff_of(text, console))
+
+
+@app.command()
+def cancel(task: TaskId, url: UrlOption = None) -> None:
+    """Stop it; what it has changed until then is kept."""
+    with _open(url) as api:
+        print(api.do(api.find(task)["id"], "cancel")["status"])
+
+
+@app.command()
+def retry(
+    task: TaskId,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Do not wait for it.")] = False,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Do it once more, in a new sandbox, to the same branch."""
+    with _open(url) as api:
+        again = api.do(api.find(task)["id"], "retry")
+        if detach:
+            print(json.dumps(again, indent=2) if as_json else again["runId"])
+            return
+        _follow(api, again, as_json=as_json)
+
+
+def _follow(api: "TaskApi", task: dict[str, Any], *, as_json: bool) -> None:
+    """To its end, which the exit code says."""
+    from signalbox_cli.run_display import diff_of, view_for, watch
+
+    out = errors if as_json else console
+    if not as_json:
+        console.print(f"task {task['id']}", style="dim")
+    try:
+        with view_for(out, live=not as_json) as view:
+            run = watch(api, task["runId"], view)
+    except KeyboardInterrupt:
+        _interrupted(api, task)
+    task = api.get(task["id"])
+    changes = api.changes(run["id"])
+    if as_json:
+        steps = api.steps(run["id"])
+        print(json.dumps({"task": task, "run": run, "steps": steps, "changes": changes}, indent=2))
+    else:
+        if changes:
+            console.print(diff_of(changes, console))
+        _print_end(task, run)
+    if run["status"] != "succeeded":
+        raise typer.Exit(1)
+
+
+def _interrupted(api: "TaskApi", task: dict[str, Any]) -> None:
+    """Whoever looks on may go without it."""
+    stays = f"It goes on: signalbox tasks logs -f {task['id']}"
+    if not sys.stdin.isatty():
+        errors.print(stays, soft_wrap=True)
+        raise typer.Exit(_INTERRUPTED)
+    try:
+        wanted = typer.confirm("\nCancel it? Otherwise it goes on", default=False, err=True)
+    except (KeyboardInterrupt, typer.Abort):
+        wanted = False
+    if wanted:
+        errors.print(api.do(task["id"], "cancel")["status"])
+    else:
+        errors.print(stays, soft_wrap=True)
+    raise typer.Exit(_INTERRUPTED)
+
+
+def _print_end(task: dict[str, Any], run: dict[str, Any]) -> None:
+    error = run["error"]
+    if error is not None:
+        console.print(f"{run['status']}: {error['detail']}", style="red", markup=False, soft_wrap=True)
+    if run["note"]:
+        console.print(run["note"], style="dim", markup=False, soft_wrap=True)
+    if task["pullRequestUrl"]:
+        console.print(f"pull request  {task['pullRequestUrl']}", markup=False, soft_wrap=True)
+    if run["commit"]:
+        console.print(f"branch  {run['branch']}  commit {run['commit'][:12]}", markup=False, soft_wrap=True)
+
+
+def _plain(text: str) -> str:
+    """On one line, without what would speak to the terminal."""
+    return "".join(each if each.isprintable() else " " for each in text)

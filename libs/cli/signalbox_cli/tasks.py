@@ -1,0 +1,109 @@
+"""The routes of tasks and runs, as commands use them."""
+
+import time
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import httpx
+
+from signalbox_cli.catalog.errors import Mistake
+from signalbox_cli.catalog.operations import wait_for
+from signalbox_cli.client import Client
+from signalbox_common.errors import SignalboxError
+
+_PAGE = 200
+_WHOLE = 36
+"""Characters of a whole id."""
+_PAUSES = (0.1, 0.3, 1.0, 2.0, 5.0, 5.0)
+
+
+class TaskApi:
+    ENDED: ClassVar = frozenset({"succeeded", "failed", "cancelled", "timed_out"})
+
+    def __init__(self, http: Client) -> None:
+        self.http = http
+
+    def create(self, body: dict[str, Any]) -> dict[str, Any]:
+        given = {name: value for name, value in body.items() if value is not None}
+        made: dict[str, Any] = self.http.post("/api/v1/tasks", json=given).json()
+        return made
+
+    def get(self, task: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.http.get(f"/api/v1/tasks/{task}").json()
+        return found
+
+    def every(self, project: str | None = None, **filters: Any) -> Iterator[dict[str, Any]]:
+        params: dict[str, Any] = {"limit": _PAGE} | ({"projectId": project} if project else {})
+        params |= {name: value for name, value in filters.items() if value is not None}
+        while True:
+            page = self.http.get("/api/v1/tasks", params=params).json()
+            yield from page["items"]
+            if page["nextCursor"] is None:
+                return
+            params["cursor"] = page["nextCursor"]
+
+    def find(self, beginning: str) -> dict[str, Any]:
+        """By its id, or the beginning or the end of it: the ends of ids tell more of them apart."""
+        if len(beginning) == _WHOLE:
+            return self.get(beginning)
+        found = [each for each in self.every() if each["id"].startswith(beginning)]
+        found = found or [each for each in self.every() if each["id"].endswith(beginning)]
+        if len(found) != 1:
+            raise Mistake(f"{len(found) or 'no'} tasks have an id that is like {beginning!r}")
+        return found[0]
+
+    def do(self, task: str, what: str) -> dict[str, Any]:
+        """`cancel`, `retry` or `duplicate`; the task as it is then."""
+        answer = self.http.post(f"/api/v1/tasks/{task}/{what}")
+        if wait_for(self.http, answer):
+            return self.get(task)
+        found: dict[str, Any] = answer.json()
+        return found
+
+    # -- runs ----------------------------------------------------------------------------------------------
+
+    def run(self, run: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.http.get(f"/api/v1/runs/{run}").json()
+        return found
+
+    def runs(self, task: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.http.get(f"/api/v1/tasks/{task}/runs").json()["items"]
+        return found
+
+    def steps(self, run: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.http.get(f"/api/v1/runs/{run}/steps").json()["items"]
+        return found
+
+    def log(self, run: str) -> Iterator[bytes]:
+        with self.http.stream("GET", f"/api/v1/runs/{run}/log") as answer:
+            yield from answer.iter_bytes()
+
+    def follow(self, run: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """What its programs say, to its end, however often the connection is cut."""
+        last, pauses = "", iter(_PAUSES)
+        while True:
+            headers = {"Last-Event-ID": last} if last else {}
+            try:
+                for identifier, name, data in self.http.events(
+                    "GET", f"/api/v1/runs/{run}/log", headers=headers
+                ):
+                    last, pauses = identifier or last, iter(_PAUSES)
+                    yield name, data
+                    if name == "end":
+                        return
+            except (httpx.TransportError, SignalboxError) as error:
+                if isinstance(error, SignalboxError) and error.final:
+                    raise
+                pause = next(pauses, None)
+                if pause is None:
+                    raise
+                time.sleep(pause)
+
+    def changes(self, run: str) -> str | None:
+        """The diff of what it has changed; None where it has left none."""
+        try:
+            return self.http.get(f"/api/v1/runs/{run}/changes").text
+        except SignalboxError as error:
+            if error.code != "artifact_not_found":
+                raise
+            return None
