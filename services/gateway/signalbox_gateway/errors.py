@@ -136,6 +136,11 @@ class TaskNotFound(NotFound):
     detail = "There is no such task."
 
 
+class SortNeedsProject(Invalid):
+    code = "sort_needs_project"
+    detail = "Tasks of several projects are listed newest first: name one to have another order."
+
+
 class RunNotFound(NotFound):
     code = "run_not_found"
     detail = "There is no such run."

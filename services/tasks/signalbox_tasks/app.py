@@ -6,6 +6,7 @@ from signalbox_common.keys import StepIds
 from signalbox_common.runtime import Service, run
 from signalbox_tasks import handlers
 from signalbox_tasks.data.logs import LogRoutes
+from signalbox_tasks.service.attempts import Attempts
 from signalbox_tasks.service.environments import Environments
 from signalbox_tasks.service.followers import LogFollowers
 from signalbox_tasks.service.news import News
@@ -37,8 +38,10 @@ def build(settings: TasksSettings) -> Service:
     runs = Runs(app.database, url=settings.data_address())
     news = News(app.database, app.work, turns)
     followers = LogFollowers()
-    tasks = Tasks(app.database, app.work, turns, Proofs(secrets), app.space)
-    handlers.register(app.bus, tasks, runs, environments, news)
+    proofs = Proofs(secrets)
+    tasks = Tasks(app.database, app.work, turns, proofs, app.space)
+    attempts = Attempts(turns, proofs, app.space)
+    handlers.register(app.bus, tasks, attempts, runs, environments, news)
     if settings.data_listen is not None:
         LogRoutes(app.database, runs, followers).register(app.data)
     log = RunLog(app.bus, followers)

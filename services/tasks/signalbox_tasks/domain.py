@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from signalbox_common.contracts.tasks import (
+    ExecShell,
     Priority,
     RunError,
     RunResult,
@@ -64,6 +65,13 @@ class Task:
         """Where its changes go: the same for all of its runs."""
         return self.branch or self.spec.branch or f"signalbox/{slug(self.title)}-{self.id.hex[-6:]}"
 
+    def retries(self, run: "Run") -> bool:
+        """Whether another run follows one that has failed by itself."""
+        policy, error = self.spec.retry, run.error
+        if run.state is not RunState.FAILED or error is None or run.wish.attempt >= policy.attempts:
+            return False
+        return run.stop_reason is None and (error.retryable or error.code in policy.on)
+
     def again(self, run: uuid.UUID, now: datetime) -> "Task":
         return replace(
             self,
@@ -93,6 +101,20 @@ class Task:
 
 
 @dataclass(frozen=True)
+class RunWish:
+    """What is wanted of one run beyond its task."""
+
+    message: str | None = None
+    exec: ExecShell | None = None
+    goes_on: bool = False
+    """From its branch, and not from where the task began."""
+    findings: str | None = None
+    workflow_files: str | None = None
+    attempt: int = 1
+    """Of those that follow each other by themselves."""
+
+
+@dataclass(frozen=True)
 class Run:
     """One attempt. What is learned on the way stands in its facts, by name."""
 
@@ -105,6 +127,9 @@ class Run:
     created_by: uuid.UUID
     created_by_name: str
     queued_at: datetime
+    authority: uuid.UUID
+    """The run under whose proof and delegation it acts: its own, or the one that it follows by itself."""
+    wish: RunWish = field(default_factory=RunWish)
     state: RunState = RunState.QUEUED
     step: StepName | None = None
     admitted: bool = False

@@ -9,18 +9,26 @@ from signalbox_common.contracts.streams import (
     RUNS_BACK,
     RUNS_GONE,
 )
+from signalbox_tasks.service.attempts import Attempts
 from signalbox_tasks.service.environments import Environments
 from signalbox_tasks.service.news import News
 from signalbox_tasks.service.runs import Runs
 from signalbox_tasks.service.tasks import Tasks
 
 
-def register(bus: ServiceBus, tasks: Tasks, runs: Runs, environments: Environments, news: News) -> None:
+def register(
+    bus: ServiceBus, tasks: Tasks, attempts: Attempts, runs: Runs, environments: Environments, news: News
+) -> None:
     bus.on_ask(contract.KeepEnvironment, own_transaction=True)(environments.keep)
     bus.on_command(contract.CreateTask)(tasks.create)
     bus.on_command(contract.CreateTasks)(tasks.create_many)
     bus.on_command(contract.CancelTask)(tasks.cancel)
-    bus.on_command(contract.RetryTask)(tasks.retry)
+    bus.on_command(contract.CancelTasks)(tasks.cancel_many)
+    bus.on_command(contract.UpdateTask)(tasks.update)
+    bus.on_command(contract.DeleteTask)(tasks.delete)
+    bus.on_command(contract.RetryTask)(attempts.retry)
+    bus.on_command(contract.FollowUpTask)(attempts.follow_up)
+    bus.on_command(contract.DeliverRun)(attempts.deliver)
     bus.on_command(contract.DuplicateTask)(tasks.duplicate)
     bus.on_query(contract.GetTask)(tasks.get)
     bus.on_query(contract.FindTask)(tasks.place)

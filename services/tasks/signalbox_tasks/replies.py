@@ -42,6 +42,7 @@ def run_reply(found: Run) -> contract.Run:
         project_id=found.project_id,
         task_id=found.task_id,
         attempt=found.attempt,
+        message=found.wish.message,
         status=found.state,
         step=found.step,
         stop_reason=found.stop_reason,

@@ -4,7 +4,7 @@ import json
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Query
 from starlette.responses import Response
@@ -17,7 +17,7 @@ from signalbox_gateway import event_stream
 from signalbox_gateway.bytes_proxy import StreamedBody
 from signalbox_gateway.output_events import events_of
 from signalbox_gateway.routes.answers import Responses
-from signalbox_gateway.routes.at_tasks import AtRun, place_at
+from signalbox_gateway.routes.at_tasks import AtRun, TaskBody, place_at
 from signalbox_gateway.routes.router import Routes
 
 routes = Routes("/api/v1/runs/{run_id}", "tasks")
@@ -38,9 +38,26 @@ _BYTES: Responses = {
 }
 
 
+class DeliverAgain(TaskBody):
+    """By default as it was asked for before."""
+
+    findings: Literal["refuse", "allow"] | None = None
+    """`allow` is for maintainers."""
+    workflow_files: Literal["refuse", "allow"] | None = None
+
+
 @routes.on("GET", "", contract.GetRun)
 async def get_run(here: AtRun, run_id: uuid.UUID) -> Response:
     return await here.send(contract.GetRun(run=run_id))
+
+
+@routes.on("POST", "/deliver", contract.DeliverRun, status=201)
+async def deliver_run(here: AtRun, run_id: uuid.UUID, body: DeliverAgain | None = None) -> Response:
+    """A new run that delivers what this one has left, and runs no program."""
+    wanted = body or DeliverAgain()
+    return await here.send(
+        contract.DeliverRun(run=run_id, findings=wanted.findings, workflow_files=wanted.workflow_files)
+    )
 
 
 @routes.on("GET", "/steps", contract.GetRunSteps)

@@ -11,6 +11,7 @@ from signalbox_common.contracts import git, sandbox
 from signalbox_common.contracts import tasks as contract
 from signalbox_common.contracts.base import Text
 from signalbox_common.contracts.paging import Cursor, Search
+from signalbox_gateway.errors import SortNeedsProject
 from signalbox_gateway.identity import CurrentAsker
 from signalbox_gateway.routes import everywhere
 from signalbox_gateway.routes.at_tasks import AtTask, TaskBody
@@ -34,6 +35,20 @@ class TaskProgram(TaskBody):
     """Shown to nobody afterwards."""
     files: Annotated[tuple[contract.ExecFile, ...], Field(max_length=50)] = ()
     expected_exit: Annotated[tuple[Annotated[int, Field(ge=0, le=255)], ...], Field(max_length=50)] = (0,)
+
+    async def asked(self, here: Sender, part: str) -> contract.ExecShell:
+        """Its variables are kept before, in no stream."""
+        environment = None
+        if self.env:
+            environment = (await here.part(contract.KeepEnvironment(env=self.env), part)).environment
+        return contract.ExecShell(
+            script=self.script,
+            argv=self.argv,
+            cwd=self.cwd,
+            files=self.files,
+            expected_exit=self.expected_exit,
+            environment=environment,
+        )
 
 
 class NewTask(TaskBody):
@@ -59,25 +74,15 @@ class NewTask(TaskBody):
     """Seconds from its beginning on."""
     queue_timeout: contract.Seconds = contract.DAY
     """Seconds until then."""
+    retry: contract.RetryPolicy = contract.RetryPolicy()
+    """Whether a run that has failed is followed by another one by itself."""
     concurrency: contract.Concurrency | None = None
     depends_on: Annotated[tuple[uuid.UUID, ...], Field(max_length=50)] = ()
 
     async def asked(self, here: Sender, part: str = "environment") -> contract.NewTask:
         """With what it refers to."""
-        shell, found = None, None
-        if self.exec is not None:
-            environment = None
-            if self.exec.env:
-                kept = await here.part(contract.KeepEnvironment(env=self.exec.env), part)
-                environment = kept.environment
-            shell = contract.ExecShell(
-                script=self.exec.script,
-                argv=self.exec.argv,
-                cwd=self.exec.cwd,
-                files=self.exec.files,
-                expected_exit=self.exec.expected_exit,
-                environment=environment,
-            )
+        shell = await self.exec.asked(here, part) if self.exec is not None else None
+        found = None
         if self.repository is not None:
             found = await here.value(named(self.repository))
         spec = contract.TaskSpec(
@@ -94,6 +99,7 @@ class NewTask(TaskBody):
             workflow_files=self.workflow_files,
             timeout=self.timeout,
             queue_timeout=self.queue_timeout,
+            retry=self.retry,
             concurrency=self.concurrency,
             depends_on=self.depends_on,
         )
@@ -118,6 +124,30 @@ class NewTasks(TaskBody):
 
 class NewTasksSomewhere(NewTasks):
     project_id: uuid.UUID | None = None
+
+
+class TheseTasks(TaskBody):
+    tasks: Annotated[tuple[uuid.UUID, ...], Field(min_length=1, max_length=100)]
+
+
+class TasksSomewhere(TheseTasks):
+    project_id: uuid.UUID | None = None
+
+
+class TaskChange(TaskBody):
+    """What is not named stays."""
+
+    title: contract.Title | None = None
+    description: contract.Description | None = None
+    priority: contract.Priority | None = None
+    labels: contract.Labels | None = None
+
+
+class FollowUp(TaskBody):
+    message: Annotated[Text, Field(min_length=1, max_length=100_000)]
+    """What is wanted beyond; the first line is that of its commit."""
+    exec: TaskProgram | None = None
+    """What is done; by default the same once more."""
 
 
 @routes.on("POST", "/tasks", contract.CreateTask, *_BESIDE, status=201)
@@ -152,7 +182,21 @@ async def _create_all(here: Sender, body: NewTasks) -> Response:
     return await here.send(contract.CreateTasks(tasks=tuple(wanted)))
 
 
-@routes.on("GET", "/tasks", contract.ListTasks)
+@routes.on("POST", "/tasks/bulk/cancel", contract.CancelTasks)
+async def cancel_tasks(
+    request: Request, clients: ClientsHere, asker: CurrentAsker, body: TasksSomewhere
+) -> Response:
+    """All that have not ended; answered before they have."""
+    here = Sender(request, clients, asker, body.project_id or HOME)
+    return await here.send(contract.CancelTasks(tasks=body.tasks))
+
+
+@routes.on("POST", "/projects/{project_id}/tasks/bulk/cancel", contract.CancelTasks)
+async def cancel_tasks_in_project(here: InProject, body: TheseTasks) -> Response:
+    return await here.send(contract.CancelTasks(tasks=body.tasks))
+
+
+@routes.on("GET", "/tasks", contract.ListTasks, also=[(422, SortNeedsProject.code)])
 async def list_tasks(
     request: Request,
     clients: ClientsHere,
@@ -163,16 +207,31 @@ async def list_tasks(
     status: contract.TaskStatus | None = None,
     priority: contract.Priority | None = None,
     repository: uuid.UUID | None = None,
-    q: Search | None = None,
+    label: Annotated[str | None, Query(max_length=301, description="`name=value`, or a name.")] = None,
+    created_by: Annotated[uuid.UUID | None, Query(alias="createdBy")] = None,
+    q: Annotated[Search | None, Query(description="Words of the title or of the description.")] = None,
+    sort: Annotated[
+        contract.TaskOrder, Query(description="Within one project; otherwise the newest come first.")
+    ] = contract.TaskOrder.NEWEST,
     cursor: Cursor | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Response:
-    """Newest first."""
+    """Newest first, where nothing else is asked for."""
     wanted = contract.ListTasks(
-        status=status, priority=priority, repository=repository, q=q, cursor=cursor, limit=limit
+        status=status,
+        priority=priority,
+        repository=repository,
+        label=label,
+        created_by=created_by,
+        q=q,
+        sort=sort,
+        cursor=cursor,
+        limit=limit,
     )
     if project_id is not None:
         return await Sender(request, clients, asker, project_id).send(wanted)
+    if sort is not contract.TaskOrder.NEWEST:
+        raise SortNeedsProject
     return await everywhere.listed(
         clients,
         asker,
@@ -192,6 +251,25 @@ async def get_task(here: AtTask, task_id: uuid.UUID) -> Response:
     return await here.send(contract.GetTask(task=task_id))
 
 
+@routes.on("PATCH", "/tasks/{task_id}", contract.UpdateTask)
+async def update_task(here: AtTask, task_id: uuid.UUID, body: TaskChange) -> Response:
+    return await here.send(
+        contract.UpdateTask(
+            task=task_id,
+            title=body.title,
+            description=body.description,
+            priority=body.priority,
+            labels=body.labels,
+        )
+    )
+
+
+@routes.on("DELETE", "/tasks/{task_id}", contract.DeleteTask)
+async def delete_task(here: AtTask, task_id: uuid.UUID) -> Response:
+    """With the logs and artifacts of its runs; what was pushed stays where it is."""
+    return await here.send(contract.DeleteTask(task=task_id))
+
+
 @routes.on("POST", "/tasks/{task_id}/cancel", contract.CancelTask)
 async def cancel_task(here: AtTask, task_id: uuid.UUID) -> Response:
     """Answered when its run has ended; what it has changed until then is kept with it."""
@@ -202,6 +280,13 @@ async def cancel_task(here: AtTask, task_id: uuid.UUID) -> Response:
 async def retry_task(here: AtTask, task_id: uuid.UUID) -> Response:
     """A new run of what did not succeed."""
     return await here.send(contract.RetryTask(task=task_id))
+
+
+@routes.on("POST", "/tasks/{task_id}/follow-up", contract.FollowUpTask, contract.KeepEnvironment, status=201)
+async def follow_up_task(here: AtTask, task_id: uuid.UUID, body: FollowUp) -> Response:
+    """A new run that goes on from where the last one has come to."""
+    shell = await body.exec.asked(here, "environment") if body.exec is not None else None
+    return await here.send(contract.FollowUpTask(task=task_id, message=body.message, exec=shell))
 
 
 @routes.on("POST", "/tasks/{task_id}/duplicate", contract.DuplicateTask, status=201)

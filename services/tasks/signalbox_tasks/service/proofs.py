@@ -22,5 +22,5 @@ class Proofs:
         """
         if StepName.AUTHORITY not in run.plan or call.grant is None or call.accepted_at is None:
             return run
-        await self._secrets.put(f"{secrets_of(run.id)}{PROOF}", call.grant.encode())
+        await self._secrets.put(f"{secrets_of(run.authority)}{PROOF}", call.grant.encode())
         return replace(run, proof_at=call.accepted_at)

@@ -2,26 +2,27 @@
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 
 from signalbox_common.bus import Call
 from signalbox_common.contracts import tasks as contract
+from signalbox_common.contracts.base import Empty
 from signalbox_common.contracts.tasks import NewTask, StopReason, TaskStatus
 from signalbox_common.db import Database
 from signalbox_common.errors import AlreadyEnded
 from signalbox_common.keys import uuid7
 from signalbox_common.outcomes import Deferred
-from signalbox_common.paging import cut, id_cursor, read_id_cursor
+from signalbox_common.paging import cut
 from signalbox_common.space import DiskSpace
 from signalbox_common.work import Worker
 from signalbox_tasks import errors
-from signalbox_tasks.domain import Run, Task
+from signalbox_tasks.domain import RANKS, Run, Task
 from signalbox_tasks.replies import task_reply
 from signalbox_tasks.service.proofs import Proofs
 from signalbox_tasks.service.turns import RUN, Turns, first_run
-from signalbox_tasks.store import environments, projects, runs, tasks
+from signalbox_tasks.store import environments, listing, projects, runs, tasks
 
-_UNDER_WAY = frozenset({TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.WAITING, TaskStatus.STOPPING})
-_LOST = frozenset({TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.TIMED_OUT})
+UNDER_WAY = frozenset({TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.WAITING, TaskStatus.STOPPING})
 
 
 class Tasks:
@@ -128,19 +129,9 @@ class Tasks:
 
     async def page(self, call: Call, query: contract.ListTasks) -> contract.TaskPage:
         async with self._database.reading() as connection:
-            found = await tasks.page(
-                connection,
-                call.principal.project(),
-                limit=query.limit + 1,
-                before=read_id_cursor(query.cursor),
-                status=query.status,
-                priority=query.priority,
-                repository=query.repository,
-                words=query.q,
-            )
-        items, cursor = cut(
-            [task_reply(each) for each in found], query.limit, lambda each: id_cursor(each.id)
-        )
+            found = await listing.page(connection, call.principal.project(), query)
+        replies = [task_reply(each) for each in found]
+        items, cursor = cut(replies, query.limit, lambda each: listing.place_of(each, query.sort))
         return contract.TaskPage(items=items, next_cursor=cursor)
 
     # -- changed -----------------------------------------------------------------------------------------
@@ -163,22 +154,45 @@ class Tasks:
         await runs.wait_for(transaction, found.id, call.command_id)
         return Deferred(resource=str(command.task))
 
-    async def retry(self, call: Call, command: contract.RetryTask) -> contract.Task:
-        self._space.require()
+    async def cancel_many(self, call: Call, command: contract.CancelTasks) -> contract.TaskList:
+        """Rows of work first, and those in one order, so that two who do this do not wait for each other."""
         project, transaction = call.principal.project(), call.transaction
-        state = await self._turns.locked(transaction, project)
+        wanted = sorted(set(command.tasks))
+        newest = [await self._newest(call, task) for task in wanted]
+        for run in sorted(newest, key=lambda run: run.id):
+            await self._worker.table.called(transaction, RUN, str(run.id))
+        state = await projects.lock(transaction, project)
+        for run in newest:
+            found = await runs.lock(transaction, project, run.id)
+            if found is not None:
+                await self._turns.stop(transaction, found, StopReason.CANCELLED, state)
+        stopped = [await tasks.get(transaction.connection, project, task) for task in wanted]
+        return contract.TaskList(items=tuple(task_reply(each) for each in stopped if each is not None))
+
+    async def update(self, call: Call, command: contract.UpdateTask) -> contract.Task:
+        project, transaction = call.principal.project(), call.transaction
+        state = await projects.lock(transaction, project)
         task = await tasks.lock(transaction, project, command.task)
         if task is None:
             raise errors.TaskNotFound
-        if task.status in _UNDER_WAY:
+        names = ("title", "description", "priority", "labels")
+        changes = {name: value for name in names if (value := getattr(command, name)) is not None}
+        found = replace(task, **changes, updated_at=state.moment)
+        await tasks.save(transaction, found)
+        if command.priority is not None:
+            await runs.set_rank(transaction, task.id, RANKS[command.priority])
+        return task_reply(found)
+
+    async def delete(self, call: Call, command: contract.DeleteTask) -> Empty:
+        project, transaction = call.principal.project(), call.transaction
+        await projects.lock(transaction, project)
+        task = await tasks.lock(transaction, project, command.task)
+        if task is None:
+            raise errors.TaskNotFound
+        if task.status in UNDER_WAY:
             raise errors.RunUnderWay
-        if task.status not in _LOST:
-            raise errors.AlreadySucceeded
-        again = task.again(uuid.uuid5(call.command_id, "0"), state.moment)
-        await tasks.save(transaction, again)
-        await self._add_run(call, again, again.attempts, state)
-        await self._turns.admit(transaction, project)
-        return task_reply(again)
+        await tasks.remove(transaction, task.id)
+        return Empty()
 
     async def _newest(self, call: Call, task: uuid.UUID) -> Run:
         async with self._database.reading() as connection:

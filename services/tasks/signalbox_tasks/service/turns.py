@@ -45,6 +45,12 @@ class Turns:
         if task.spec.concurrency is not None:
             await self._make_way(transaction, task, state)
             state = await projects.lock(transaction, task.project_id)
+        return await self.enqueue(transaction, task, run, state)
+
+    @staticmethod
+    async def enqueue(
+        transaction: Transaction, task: Task, run: Run, state: projects.ProjectState
+    ) -> projects.ProjectState:
         _, lived = await projects.moments(transaction)
         run = replace(run, ends_at=lived + task.spec.queue_timeout)
         await runs.add(transaction, run)
@@ -104,7 +110,7 @@ class Turns:
     ) -> Run:
         """With all that follows: who waits for it is answered, who waits behind it begins, or fails too."""
         ended = await self._end_one(transaction, run, state, keep_sandbox=keep_sandbox)
-        failed = [ended.task_id] if ended.state is not RunState.SUCCEEDED else []
+        failed = [] if await self._may_still_succeed(transaction, ended) else [ended.task_id]
         while failed:
             for task in await tasks.dependents(transaction, failed.pop()):
                 waits = await runs.queued_of(transaction, task)
@@ -116,6 +122,14 @@ class Turns:
                     failed.append(task)
         await self.admit(transaction, run.project_id)
         return ended
+
+    @staticmethod
+    async def _may_still_succeed(transaction: Transaction, run: Run) -> bool:
+        """Or has: where another run follows by itself, those that wait for its task go on waiting."""
+        if run.state is RunState.SUCCEEDED:
+            return True
+        task = await tasks.get(transaction.connection, run.project_id, run.task_id)
+        return task is not None and task.run != run.id
 
     async def _end_one(
         self,
@@ -140,10 +154,27 @@ class Turns:
         now = await projects.lock(transaction, run.project_id)
         active, queued = (now.active - 1, now.queued) if run.admitted else (now.active, now.queued - 1)
         await projects.save(transaction, run.project_id, active=active, queued=queued)
-        if run.proof_at is not None:
-            await self._worker.put(transaction, CLOSE, str(run.id), project=run.project_id)
         await self._answer(transaction, ended, task)
+        if task is not None and task.run == run.id and task.retries(ended) and not now.is_deleted:
+            await self._retry(transaction, task, ended, state)
+        elif run.proof_at is not None:
+            await self._worker.put(transaction, CLOSE, str(run.authority), project=run.project_id)
         return ended
+
+    async def _retry(
+        self, transaction: Transaction, task: Task, run: Run, state: projects.ProjectState
+    ) -> None:
+        """By itself, as the task wants it, and for whoever has asked for the one before."""
+        again = task.again(uuid.uuid5(run.id, "retry"), state.moment)
+        await tasks.save(transaction, again)
+        following = replace(
+            first_run(again, by=run.created_by, name=run.created_by_name, attempt=again.attempts),
+            authority=run.authority,
+            proof_at=run.proof_at,
+            wish=replace(run.wish, attempt=run.wish.attempt + 1),
+        )
+        now = await projects.lock(transaction, task.project_id)
+        await self.enqueue(transaction, again, following, now)
 
     async def _follow(self, transaction: Transaction, run: Run, state: projects.ProjectState) -> Task | None:
         task = await tasks.lock(transaction, run.project_id, run.task_id)
@@ -177,4 +208,5 @@ def first_run(task: Task, *, by: uuid.UUID, name: str, attempt: int = 1) -> Run:
         created_by=by,
         created_by_name=name,
         queued_at=task.updated_at,
+        authority=task.run,
     )

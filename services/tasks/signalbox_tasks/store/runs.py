@@ -8,20 +8,21 @@ from typing import Any
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from signalbox_common.contracts.tasks import RunError, RunResult, RunState, StepName, StopReason
+from signalbox_common.contracts.tasks import ExecShell, RunError, RunResult, RunState, StepName, StopReason
 from signalbox_common.db import Transaction
-from signalbox_tasks.domain import Run
+from signalbox_tasks.domain import Run, RunWish
 
 _COLUMNS = (
     *("id", "project_id", "task_id", "attempt", "state", "plan", "step", "admitted", "rank", "key"),
-    *("stop_reason", "error", "result", "facts", "log_end", "proof_at", "created_by", "created_by_name"),
+    *("stop_reason", "error", "result", "facts", "wish", "authority", "log_end", "proof_at"),
+    *("created_by", "created_by_name"),
     *("queued_at", "started_at", "finished_at", "ends_at", "version"),
 )
 _CHANGING = (
     *("state", "step", "admitted", "stop_reason", "error", "result", "facts", "log_end"),
     *("started_at", "finished_at", "ends_at", "version"),
 )
-_JSON = frozenset({"error", "result", "facts"})
+_JSON = frozenset({"error", "result", "facts", "wish"})
 
 
 def _value(name: str) -> str:
@@ -68,6 +69,7 @@ _NEXT = text(
 _WITH_KEY = text(
     f"{_SELECT} where project_id = :project and key = :key and finished_at is null order by queued_at, id"
 )
+_RANK = text("update tasks.runs set rank = :rank where task_id = :task and finished_at is null")
 _QUEUED_OF = text(f"{_SELECT} where task_id = :task and state = 'queued' and not admitted for update")
 _OVERDUE = text(
     "select id, project_id from tasks.runs where finished_at is null and ends_at <= :lived "
@@ -110,6 +112,8 @@ def _row_of(run: Run) -> dict[str, Any]:
         "error": run.error.model_dump_json(by_alias=True) if run.error is not None else None,
         "result": run.result.model_dump_json(by_alias=True) if run.result is not None else None,
         "facts": json.dumps(dict(run.facts)),
+        "wish": json.dumps(_wish_row(run.wish)),
+        "authority": run.authority,
         "log_end": run.log_end,
         "proof_at": run.proof_at,
         "created_by": run.created_by,
@@ -143,6 +147,8 @@ def _one(row: Row[Any] | None) -> Run | None:
         error=RunError.model_validate(row.error) if row.error is not None else None,
         result=RunResult.model_validate(row.result) if row.result is not None else None,
         facts=row.facts,
+        wish=_wish(row.wish),
+        authority=row.authority,
         log_end=row.log_end,
         proof_at=row.proof_at,
         started_at=row.started_at,
@@ -150,6 +156,16 @@ def _one(row: Row[Any] | None) -> Run | None:
         ends_at=row.ends_at,
         version=row.version,
     )
+
+
+def _wish_row(wish: RunWish) -> dict[str, Any]:
+    shell = wish.exec.model_dump(mode="json", by_alias=True) if wish.exec is not None else None
+    return {**vars(wish), "exec": shell}
+
+
+def _wish(row: dict[str, Any]) -> RunWish:
+    shell = ExecShell.model_validate(row["exec"]) if row["exec"] is not None else None
+    return RunWish(**{**row, "exec": shell})
 
 
 async def add(transaction: Transaction, run: Run) -> None:
@@ -195,6 +211,11 @@ async def with_key(transaction: Transaction, project: uuid.UUID, key: str) -> li
 
 async def queued_of(transaction: Transaction, task: uuid.UUID) -> Run | None:
     return _one((await transaction.connection.execute(_QUEUED_OF, {"task": task})).first())
+
+
+async def set_rank(transaction: Transaction, task: uuid.UUID, rank: int) -> None:
+    """Of those that have not ended."""
+    await transaction.connection.execute(_RANK, {"task": task, "rank": rank})
 
 
 async def overdue(

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from signalbox_common.contracts.tasks import Priority, RunError, TaskSpec, TaskStatus
+from signalbox_common.contracts.tasks import RunError, TaskSpec, TaskStatus
 from signalbox_common.db import Transaction
 from signalbox_tasks.domain import PRIORITIES, RANKS, Task
 
@@ -19,7 +19,7 @@ _COLUMNS = (
 )
 _CHANGING = (
     *("status", "run", "attempts", "error", "branch", "pushed", "pull_request_url"),
-    *("updated_at", "completed_at"),
+    *("title", "description", "priority", "labels", "updated_at", "completed_at"),
 )
 _JSON = frozenset({"labels", "spec", "error"})
 
@@ -28,7 +28,7 @@ def _value(name: str) -> str:
     return f"cast(:{name} as jsonb)" if name in _JSON else f":{name}"
 
 
-_SELECT = f"select {', '.join(_COLUMNS)} from tasks.tasks"  # noqa: S608 - names of ours
+SELECT = f"select {', '.join(_COLUMNS)} from tasks.tasks"  # noqa: S608 - names of ours
 _INSERT = text(
     f"insert into tasks.tasks ({', '.join(_COLUMNS)}) "  # noqa: S608 - names of ours
     f"values ({', '.join(map(_value, _COLUMNS))})"
@@ -38,17 +38,10 @@ _UPDATE = text(
     + ", ".join(f"{name} = {_value(name)}" for name in _CHANGING)
     + " where id = :id"
 )
-_GET = text(f"{_SELECT} where id = :id and project_id = :project")
-_LOCK = text(f"{_SELECT} where id = :id and project_id = :project for update")
+_GET = text(f"{SELECT} where id = :id and project_id = :project")
+_LOCK = text(f"{SELECT} where id = :id and project_id = :project for update")
 _PLACE = text("select project_id from tasks.tasks where id = :id")
-_PAGE = text(
-    f"{_SELECT} where project_id = :project and (cast(:before as uuid) is null or id < :before) "
-    "and (cast(:status as text) is null or status = :status) "
-    "and (cast(:priority as smallint) is null or priority = :priority) "
-    "and (cast(:repository as uuid) is null or repository = :repository) "
-    "and (cast(:words as text) is null or position(lower(:words) in lower(title)) > 0) "
-    "order by id desc limit :limit"
-)
+_REMOVE = text("delete from tasks.tasks where id = :id")
 _DEPEND = text("insert into tasks.dependencies (task_id, depends_on) values (:task, :on)")
 _KNOWN = text(
     "select id, status from tasks.tasks where project_id = :project and id = any(cast(:ids as uuid[]))"
@@ -83,9 +76,7 @@ def _row_of(task: Task) -> dict[str, Any]:
     }
 
 
-def _one(row: Row[Any] | None) -> Task | None:
-    if row is None:
-        return None
+def task_of(row: Row[Any]) -> Task:
     return Task(
         id=row.id,
         project_id=row.project_id,
@@ -106,6 +97,10 @@ def _one(row: Row[Any] | None) -> Task | None:
         updated_at=row.updated_at,
         completed_at=row.completed_at,
     )
+
+
+def _one(row: Row[Any] | None) -> Task | None:
+    return task_of(row) if row is not None else None
 
 
 async def add(transaction: Transaction, task: Task) -> None:
@@ -134,27 +129,9 @@ async def place(connection: AsyncConnection, task: uuid.UUID) -> uuid.UUID | Non
     return found
 
 
-async def page(
-    connection: AsyncConnection,
-    project: uuid.UUID,
-    *,
-    limit: int,
-    before: uuid.UUID | None = None,
-    status: TaskStatus | None = None,
-    priority: Priority | None = None,
-    repository: uuid.UUID | None = None,
-    words: str | None = None,
-) -> list[Task]:
-    values = {
-        "project": project,
-        "limit": limit,
-        "before": before,
-        "status": status,
-        "priority": RANKS[priority] if priority is not None else None,
-        "repository": repository,
-        "words": words,
-    }
-    return [found for row in await connection.execute(_PAGE, values) if (found := _one(row)) is not None]
+async def remove(transaction: Transaction, task: uuid.UUID) -> None:
+    """With all that its runs have left."""
+    await transaction.connection.execute(_REMOVE, {"id": task})
 
 
 async def known(

@@ -133,7 +133,7 @@ class Engine:
         await job.done(transaction)
         keep = lost or bool(run.facts.get("uncollected"))
         await self._turns.end(transaction, run, state, keep_sandbox=keep)
-        self._grants.forget(run.id)
+        self._grants.forget(run.authority)
 
     # -- what has come of a step -------------------------------------------------------------------------
 

@@ -41,14 +41,14 @@ class Grants:
         self._secrets = secrets
         self._kept: dict[tuple[uuid.UUID, str], tuple[str, float]] = {}
 
-    async def of(self, run: uuid.UUID, audience: str) -> str:
+    async def of(self, authority: uuid.UUID, audience: str) -> str:
         """Raises AuthorityEnded."""
-        known = self._kept.get((run, audience))
+        known = self._kept.get((authority, audience))
         if known is not None and time.monotonic() < known[1]:
             return known[0]
         asked_at = time.monotonic()
         try:
-            secret = await self._secrets.get(f"{secrets_of(run)}{DELEGATION}")
+            secret = await self._secrets.get(f"{secrets_of(authority)}{DELEGATION}")
         except SecretNotFound:
             raise AuthorityEnded from None
         wanted = DelegatedGrant(delegation=SecretStr(secret.value.decode()), audience=audience)
@@ -60,11 +60,11 @@ class Grants:
             raise
         if len(self._kept) >= _KNOWN:
             self._kept.clear()
-        self._kept[run, audience] = (found, asked_at + GRANT_KEPT)
+        self._kept[authority, audience] = (found, asked_at + GRANT_KEPT)
         return found
 
-    def forget(self, run: uuid.UUID) -> None:
-        for key in [key for key in self._kept if key[0] == run]:
+    def forget(self, authority: uuid.UUID) -> None:
+        for key in [key for key in self._kept if key[0] == authority]:
             del self._kept[key]
 
 
@@ -97,7 +97,7 @@ class Peers:
     async def submit(self, command: StoredCommand) -> None:
         owner = command.subject.split(".")[1]
         await self.bus.submit(
-            command, grant=await self.grants.of(self.run.id, owner), operation=str(self.run.id)
+            command, grant=await self.grants.of(self.run.authority, owner), operation=str(self.run.id)
         )
 
     async def report(self, command: StoredCommand, sent_at: Any) -> OperationReport:
@@ -110,12 +110,12 @@ class Peers:
     async def _granted(self, audience: str, send: Callable[[str], Awaitable[T]]) -> T:
         """Once more where it was taken back: there may be another one to be had, or none."""
         try:
-            return await send(await self.grants.of(self.run.id, audience))
+            return await send(await self.grants.of(self.run.authority, audience))
         except SignalboxError as error:
             if error.code not in _TAKEN_BACK:
                 raise
-        self.grants.forget(self.run.id)
-        return await send(await self.grants.of(self.run.id, audience))
+        self.grants.forget(self.run.authority)
+        return await send(await self.grants.of(self.run.authority, audience))
 
     # -- bytes -------------------------------------------------------------------------------------------
 
@@ -135,7 +135,7 @@ class Peers:
     @asynccontextmanager
     async def _client(self, audience: str, url: str) -> AsyncIterator[DataClient]:
         async def grant() -> str:
-            return await self.grants.of(self.run.id, audience)
+            return await self.grants.of(self.run.authority, audience)
 
         async with DataClient(url, grant, fence=self.fence) as client:
             try:
@@ -143,7 +143,7 @@ class Peers:
             except SignalboxError as error:
                 if error.code not in _TAKEN_BACK:
                     raise
-                self.grants.forget(self.run.id)
+                self.grants.forget(self.run.authority)
                 raise Unavailable from error
 
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from signalbox_common.bus import StoredCommand
 from signalbox_common.contracts.base import Command
-from signalbox_common.contracts.tasks import RunResult, StepName
+from signalbox_common.contracts.tasks import ExecShell, RunResult, StepName
 from signalbox_common.db import Database, Transaction
 from signalbox_common.errors import SignalboxError
 from signalbox_common.keys import StepIds
@@ -67,6 +67,11 @@ class Turn:
     peers: Peers
     database: Database
     ids: StepIds
+
+    @property
+    def shell(self) -> ExecShell | None:
+        """What is run; a run may want something else than its task."""
+        return self.run.wish.exec or self.task.spec.exec
 
     def id_of(self, *parts: str) -> uuid.UUID:
         """The same for the same part of this step, whoever does it."""

@@ -3,7 +3,7 @@
 import uuid
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -55,6 +55,8 @@ class Run(Reply):
     project_id: uuid.UUID
     task_id: uuid.UUID
     attempt: int
+    message: str | None = None
+    """What was wanted of this one beyond the task."""
     status: RunState
     step: StepName | None = None
     waiting_for: str | None = None
@@ -163,10 +165,15 @@ class DeliverRun(Command[Run]):
         "nothing_to_deliver": 409,
         "already_delivered": 409,
         "project_gone": 409,
+        "concurrency_busy": 409,
+        "too_many_queued": 429,
         "disk_full": 507,
     }
 
     run: uuid.UUID
+    findings: Literal["refuse", "allow"] | None = None
+    """`allow` is for maintainers; by default as it was asked for before."""
+    workflow_files: Literal["refuse", "allow"] | None = None
 
 
 class TasksPlace(Reply):

@@ -2,11 +2,12 @@
 
 import uuid
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from signalbox_common.contracts.base import Command, GrantScope, Message, Query, Reply, Text
+from signalbox_common.contracts.base import Command, Empty, GrantScope, Message, Query, Reply, Text
 from signalbox_common.contracts.git import RefName, Revision, SetupCommands
 from signalbox_common.contracts.paging import Cursor, Search
 from signalbox_common.contracts.roles import ProjectRole
@@ -35,6 +36,14 @@ _CREATED = {
     "disk_full": 507,
 }
 
+_AGAIN = TASK_NOT_FOUND | {
+    "run_under_way": 409,
+    "project_gone": 409,
+    "concurrency_busy": 409,
+    "too_many_queued": 429,
+    "disk_full": 507,
+}
+
 
 class PullRequestOptions(Message):
     """By default one is opened, with the title of the task."""
@@ -48,6 +57,18 @@ class Concurrency(Message):
 
     key: ConcurrencyKey
     policy: Literal["queue", "cancel-oldest", "reject"] = "queue"
+
+
+class RetryPolicy(Message):
+    """A run that has failed is followed by another one, as long as that may help."""
+
+    attempts: Annotated[int, Field(ge=1, le=10)] = 1
+    """Runs in all, before somebody is asked."""
+    on: Annotated[
+        tuple[Annotated[Text, StringConstraints(max_length=64, pattern=r"^[a-z_]+$")], ...],
+        Field(max_length=20),
+    ] = ()
+    """Codes of errors, beside those that say themselves that it may be otherwise in a while."""
 
 
 class TaskSpec(Message):
@@ -69,6 +90,7 @@ class TaskSpec(Message):
     workflow_files: Literal["refuse", "allow"] = "refuse"
     timeout: Seconds = 3600
     queue_timeout: Seconds = DAY
+    retry: RetryPolicy = RetryPolicy()
     concurrency: Concurrency | None = None
     depends_on: Annotated[tuple[uuid.UUID, ...], Field(max_length=50)] = ()
     """Tasks that must have succeeded before."""
@@ -160,8 +182,17 @@ class TaskPage(Reply):
     next_cursor: str | None = None
 
 
+class TaskOrder(StrEnum):
+    NEWEST = "newest"
+    OLDEST = "oldest"
+    UPDATED = "updated"
+    """What has changed last comes first."""
+    PRIORITY = "priority"
+    """The most urgent, and of those the newest."""
+
+
 class ListTasks(Query[TaskPage]):
-    """Newest first."""
+    """Newest first, where nothing else is asked for."""
 
     subject = "qry.tasks.v1.list"
     grant = GrantScope.PROJECT
@@ -169,8 +200,12 @@ class ListTasks(Query[TaskPage]):
     status: TaskStatus | None = None
     priority: Priority | None = None
     repository: uuid.UUID | None = None
+    label: Annotated[Text, StringConstraints(max_length=301)] | None = None
+    """`name=value`, or a name alone."""
+    created_by: uuid.UUID | None = None
     q: Search | None = None
-    """Words of the title."""
+    """Words of the title or of the description."""
+    sort: TaskOrder = TaskOrder.NEWEST
     cursor: Cursor | None = None
     limit: Annotated[int, Field(ge=1, le=200)] = 50
 
@@ -187,6 +222,62 @@ class CancelTask(Command[Task]):
     task: uuid.UUID
 
 
+class CancelTasks(Command[TaskList]):
+    """All that have not ended, at once; answered before they have."""
+
+    subject = "cmd.tasks.v1.cancel-many"
+    grant = GrantScope.PROJECT
+    least_role = ProjectRole.DEVELOPER
+    refusals = TASK_NOT_FOUND
+
+    tasks: Annotated[tuple[uuid.UUID, ...], Field(min_length=1, max_length=100)]
+
+
+class UpdateTask(Command[Task]):
+    """What is not named stays; how it is done was settled when it was created."""
+
+    subject = "cmd.tasks.v1.update"
+    grant = GrantScope.PROJECT
+    least_role = ProjectRole.DEVELOPER
+    target = "task"
+    refusals = TASK_NOT_FOUND
+
+    task: uuid.UUID
+    title: Title | None = None
+    description: Description | None = None
+    priority: Priority | None = None
+    """Also of a run that waits for its turn."""
+    labels: Labels | None = None
+
+
+class DeleteTask(Command[Empty]):
+    """With all that its runs have left here; what was pushed stays where it is."""
+
+    subject = "cmd.tasks.v1.delete"
+    grant = GrantScope.PROJECT
+    least_role = ProjectRole.DEVELOPER
+    target = "task"
+    refusals = TASK_NOT_FOUND | {"run_under_way": 409}
+
+    task: uuid.UUID
+
+
+class FollowUpTask(Command[Task]):
+    """A new run that goes on from where the last one has come to: in a new sandbox, on its branch."""
+
+    subject = "cmd.tasks.v1.follow-up"
+    grant = GrantScope.PROJECT
+    least_role = ProjectRole.DEVELOPER
+    target = "task"
+    refusals = _AGAIN | {"environment_not_found": 404}
+
+    task: uuid.UUID
+    message: Annotated[Text, StringConstraints(min_length=1, max_length=100_000, pattern=r"\S")]
+    """What is wanted beyond; the first line is that of its commit."""
+    exec: ExecShell | None = None
+    """What is done; by default the same once more."""
+
+
 class RetryTask(Command[Task]):
     """A new run of what did not succeed: in a new sandbox, to the same branch and pull request."""
 
@@ -194,14 +285,7 @@ class RetryTask(Command[Task]):
     grant = GrantScope.PROJECT
     least_role = ProjectRole.DEVELOPER
     target = "task"
-    refusals = TASK_NOT_FOUND | {
-        "run_under_way": 409,
-        "already_succeeded": 409,
-        "project_gone": 409,
-        "concurrency_busy": 409,
-        "too_many_queued": 429,
-        "disk_full": 507,
-    }
+    refusals = _AGAIN | {"already_succeeded": 409}
 
     task: uuid.UUID
 

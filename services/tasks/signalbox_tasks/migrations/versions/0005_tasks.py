@@ -41,6 +41,7 @@ STATEMENTS = (
     ) with (fillfactor = 80)
     """,
     "create index tasks_of_project on tasks.tasks (project_id, id desc)",
+    "create index tasks_of_project_updated on tasks.tasks (project_id, updated_at desc, id desc)",
     "create index tasks_environment on tasks.tasks (environment) where environment is not null",
     """
     create table tasks.dependencies (
@@ -66,6 +67,8 @@ STATEMENTS = (
         error jsonb,
         result jsonb,
         facts jsonb not null,
+        wish jsonb not null,
+        authority uuid not null,
         log_end bigint not null default 0,
         proof_at timestamptz,
         created_by uuid not null,

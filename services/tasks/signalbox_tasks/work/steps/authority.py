@@ -35,9 +35,9 @@ class AuthorityStep:
     async def do(self, turn: Turn) -> Outcome:
         """What stands for it is made and stored here, so that no answer can be lost."""
         run = turn.run
-        name = f"{secrets_of(run.id)}{DELEGATION}"
+        name = f"{secrets_of(run.authority)}{DELEGATION}"
         try:
-            proof = (await self._secrets.get(f"{secrets_of(run.id)}{PROOF}")).value.decode()
+            proof = (await self._secrets.get(f"{secrets_of(run.authority)}{PROOF}")).value.decode()
         except SecretNotFound:
             raise StepFailed("not_delegated", "There is no proof any more of who has asked for it.") from None
         try:
@@ -51,7 +51,7 @@ class AuthorityStep:
             proof=SecretStr(proof),
             accepted_at=run.proof_at,
             hash=hashlib.sha256(delegation).hexdigest(),
-            run=str(run.id),
+            run=str(run.authority),
             verbs=VERBS,
             hours=min(_MOST_HOURS, math.ceil(turn.task.spec.timeout / 3600) + _HOURS),
         )

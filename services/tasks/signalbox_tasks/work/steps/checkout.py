@@ -18,11 +18,13 @@ class CheckoutStep:
         if spec.repository is None:
             raise StepFailed("checkout_failed", "The task has no repository.")
         is_new = turn.request is None
+        goes_on = turn.run.wish.goes_on and turn.task.pushed is not None
         command = await turn.command(
             git.Prepare(
                 run=turn.run.id,
                 repository=spec.repository,
                 ref=spec.base,
+                branch=turn.task.target_branch if goes_on else None,
                 new_branch=turn.task.target_branch,
             )
         )

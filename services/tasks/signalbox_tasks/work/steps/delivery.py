@@ -47,17 +47,18 @@ def _wanted(turn: Turn) -> git.Deliver:
         repository=task.spec.repository,
         base=facts["commit"],
         changes=facts["changes"],
-        message=_message(task),
+        message=_message(task, turn.run.wish.message),
         author=author,
         branch=task.target_branch,
         expected=task.pushed,
-        pull_request=_pull_request(task, facts["base"]),
-        workflow_files=task.spec.workflow_files,
+        pull_request=_pull_request(task, task.spec.base or facts["base"]),
+        workflow_files=turn.run.wish.workflow_files or task.spec.workflow_files,
+        findings=turn.run.wish.findings or "refuse",
     )
 
 
-def _message(task: Task) -> str:
-    text = f"{task.title}\n\n{task.description}".strip()
+def _message(task: Task, wanted: str | None) -> str:
+    text = (wanted or f"{task.title}\n\n{task.description}").strip()
     return text[:_LONGEST_MESSAGE]
 
 

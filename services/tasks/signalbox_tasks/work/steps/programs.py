@@ -41,7 +41,7 @@ class ExecStep:
         self._log = log
 
     async def do(self, turn: Turn) -> Outcome:
-        shell = turn.task.spec.exec
+        shell = turn.shell
         if shell is None:
             raise StepFailed("unknown_shell", "There is nobody here who does this.")
         end = await ended(turn, self._log, "exec.1", _program(shell), shell.files)

@@ -59,8 +59,9 @@ class SandboxStep:
     async def _wanted(self, turn: Turn, name: str) -> contract.CreateSandbox:
         spec, facts = turn.task.spec, turn.run.facts
         env: dict[str, str] = {}
-        if spec.exec is not None and spec.exec.environment is not None:
-            env = await self._environments.read(spec.exec.environment)
+        shell = turn.shell
+        if shell is not None and shell.environment is not None:
+            env = await self._environments.read(shell.environment)
         workspace = None
         if "checkout" in facts:
             workspace = contract.SandboxWorkspace(
