@@ -26,6 +26,7 @@ TOO_LOW, ADMINS_ONLY = "403 role_too_low", "403 admin_required"
 NO_PROJECT, NO_OPERATION = "404 project_not_found", "404 operation_not_found"
 NO_SANDBOX, NO_REPOSITORY = "404 sandbox_not_found", "404 repository_not_found"
 NO_DELIVERY = "404 delivery_not_found"
+NO_TASK, NO_RUN = "404 task_not_found", "404 run_not_found"
 NO_PULL_REQUEST, NO_CREDENTIAL = "404 pull_request_not_found", "404 credential_not_found"
 NO_SESSION, NO_TOKEN = "404 session_not_found", "404 token_not_found"
 
@@ -42,6 +43,9 @@ GIT_OPERATION = f"{REPOSITORY}/operations/{{git_operation_id}}"
 PULL_REQUEST = "/api/v1/pull-requests/{pull_request_id}"
 DELIVERY = "/api/v1/deliveries/{delivery_id}"
 GIT_CREDENTIAL = "/api/v1/git-credentials/{credential_id}"
+TASK = "/api/v1/tasks/{task_id}"
+RUN = "/api/v1/runs/{run_id}"
+OF_PROJECT = "/api/v1/projects/{project_id}/tasks"
 TEMPLATES = ("/api/v1/templates", "/api/v1/projects/{project_id}/templates")
 KIND = "/api/v1/kinds/{plural}"
 ONE = f"{KIND}/{{name}}"
@@ -105,6 +109,12 @@ def in_sandbox(route: str, right: str, answer: str) -> Row:
 
 def in_repository(route: str, right: str, answer: str, missing: str = NO_REPOSITORY) -> Row:
     """The same of a repository, and of what belongs to one."""
+    low = TOO_LOW if right in BELOW else None
+    return Row(route, right, answer, low=low, stranger=missing, admin=missing)
+
+
+def of_task(route: str, right: str, answer: str, missing: str = NO_TASK) -> Row:
+    """The same of a task, and of its runs."""
     low = TOO_LOW if right in BELOW else None
     return Row(route, right, answer, low=low, stranger=missing, admin=missing)
 
@@ -280,6 +290,27 @@ ROWS = (
     in_project("GET /api/v1/projects/{project_id}/git-credentials", "viewer", "200"),
     in_repository(f"GET {GIT_CREDENTIAL}/repositories", "developer", "409 forge_refused", NO_CREDENTIAL),
     in_repository(f"DELETE {GIT_CREDENTIAL}", "maintainer", "204", NO_CREDENTIAL),
+    in_project("POST /api/v1/tasks", "developer", "201"),
+    in_project(f"POST {OF_PROJECT}", "developer", "201"),
+    in_project("POST /api/v1/tasks/bulk", "developer", "201"),
+    in_project(f"POST {OF_PROJECT}/bulk", "developer", "201"),
+    in_project("POST /api/v1/tasks/bulk/cancel", "developer", "200"),
+    in_project(f"POST {OF_PROJECT}/bulk/cancel", "developer", "200"),
+    in_project("GET /api/v1/tasks", "viewer", "200"),
+    in_project(f"GET {OF_PROJECT}", "viewer", "200"),
+    *(of_task(f"GET {TASK}{path}", "viewer", "200") for path in ("", "/runs")),
+    *(of_task(f"GET {RUN}{path}", "viewer", "200", NO_RUN) for path in ("", "/steps", "/artifacts", "/log")),
+    *(
+        of_task(f"GET {RUN}{path}", "viewer", "404 artifact_not_found", NO_RUN)
+        for path in ("/changes", "/artifacts/{artifact}")
+    ),
+    of_task(f"POST {RUN}/deliver", "developer", "409 nothing_to_deliver", NO_RUN),
+    of_task(f"PATCH {TASK}", "developer", "200"),
+    of_task(f"POST {TASK}/cancel", "developer", "409 already_ended"),
+    of_task(f"POST {TASK}/retry", "developer", "409 already_succeeded"),
+    of_task(f"POST {TASK}/duplicate", "developer", "201"),
+    of_task(f"DELETE {TASK}", "developer", "204"),
+    of_task(f"POST {TASK}/follow-up", "developer", "201"),
     in_repository(f"PATCH {REPOSITORY}", "developer", "200"),
     in_repository(f"DELETE {REPOSITORY}", "developer", "204"),
     #
@@ -371,6 +402,9 @@ MEMBER = {"user_id": "member_id"}
 
 WAITING = Words(path={"key": "waits"})
 A_TEMPLATE = {"template": "tools"}
+NOTHING = {"title": "Do nothing", "noop": {}}
+NOTHINGS = [NOTHING]
+TASKS = ["{task_id}"]
 ELSEWHERE = "https://forge.invalid/{number}.git"
 AT_PORT = Words(path={"port": "8123", "path": "page"})
 
@@ -425,6 +459,16 @@ WORDS = {
     "POST /api/v1/git-credentials": Words({"projectId": "{project_id}", "host": "one.example", "token": "t"}),
     "POST /api/v1/projects/{project_id}/git-credentials": Words({"host": "two.example", "token": "t"}),
     "GET /api/v1/git-credentials": Words(query={"projectId": "{project_id}"}),
+    "POST /api/v1/tasks": Words(NOTHING | {"projectId": "{project_id}"}),
+    f"POST {OF_PROJECT}": Words(NOTHING),
+    "POST /api/v1/tasks/bulk": Words({"projectId": "{project_id}", "tasks": NOTHINGS}),
+    f"POST {OF_PROJECT}/bulk": Words({"tasks": NOTHINGS}),
+    "POST /api/v1/tasks/bulk/cancel": Words({"projectId": "{project_id}", "tasks": TASKS}),
+    f"POST {OF_PROJECT}/bulk/cancel": Words({"tasks": TASKS}),
+    "GET /api/v1/tasks": Words(query={"projectId": "{project_id}"}),
+    f"GET {RUN}/artifacts/{{artifact}}": Words(path={"artifact": "changes.diff"}),
+    f"PATCH {TASK}": Words({"title": "Do it better"}),
+    f"POST {TASK}/follow-up": Words({"message": "And more"}, about={"task_id": "other_task_id"}),
     f"GET {REPOSITORY}/file": Words(query={"path": "README.md"}),
     f"GET {REPOSITORY}/blame": Words(query={"path": "README.md"}),
     f"PATCH {REPOSITORY}": Words({"name": "renamed"}),

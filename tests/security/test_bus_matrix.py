@@ -77,7 +77,8 @@ def should(program: str, subject: str) -> bool:
         case "cmd" | "ask" | "qry":
             asked_by_gateway = program == "gateway" and not of_operators and not of_services
             return asked_by_gateway or any(
-                program == caller and matches(each.subject, subject) for caller, each in TOPOLOGY.calls
+                program == caller != words[0] and matches(each.subject, subject)
+                for caller, each in TOPOLOGY.calls
             )
         case "evt":
             return program == (FANOUT if words[1] == "ext" else words[1])

@@ -22,6 +22,7 @@ from tests.support.installation import Installation
 from tests.support.repositories import running_git
 from tests.support.run import new_folder
 from tests.support.sandboxes import running_sandboxes
+from tests.support.tasks import running_tasks
 
 pytestmark = pytest.mark.fresh  # every right of everybody is tried
 
@@ -43,6 +44,7 @@ async def world_of(installation: Installation) -> AsyncIterator[World]:
         installation.running_catalog(),
         running_sandboxes(installation),
         running_git(installation, new_folder("git")) as repositories,
+        running_tasks(installation, new_folder("tasks")),
         installation.gateway() as http,
     ):
         world = World(installation, http, repositories)

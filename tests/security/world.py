@@ -43,6 +43,8 @@ class Things(dict[str, str]):
         """With those ids before what else there is."""
         if isinstance(value, dict):
             return {key: self.fill(item, ids) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.fill(item, ids) for item in value]
         return value.format_map(ChainMap(ids, self)) if isinstance(value, str) else value
 
     def filled(self, words: Words, ids: dict[str, str]) -> dict[str, Any]:
@@ -121,7 +123,8 @@ class World:
         ]
         where = {"namespace": self.things["namespace"]}
         theirs += [await self._get(f"{KINDS}/{plural}", owner, **where) for plural in ("ghosts", "skills")]
-        theirs += [await self._get(f"{project}/{things}", owner) for things in ("sandboxes", "repositories")]
+        lists = ("sandboxes", "repositories", "tasks")
+        theirs += [await self._get(f"{project}/{things}", owner) for things in lists]
         return [*theirs, await self._get(f"/api/v1/users/{self.things['user_id']}", admin)]
 
     # -- how it comes to be ----------------------------------------------------------------------------
@@ -158,6 +161,7 @@ class World:
             await self._build_resources(things, headers, prefix)
             await self._build_sandbox(things, headers)
             await self._build_repository(things, headers, prefix)
+            await self._build_tasks(things, headers)
 
     async def _build_resources(self, things: Things, headers: dict[str, str], prefix: str) -> None:
         """A ghost, and a skill with a package."""
@@ -207,6 +211,20 @@ class World:
         made = await self._http.post("/api/v1/git-credentials", json=kept, headers=headers)
         assert made.status_code == 201, made.text
         things["credential_id"] = made.json()["id"]
+
+    async def _build_tasks(self, things: Things, headers: dict[str, str]) -> None:
+        """Two that have done nothing, and succeeded."""
+        for name in ("task_id", "other_task_id"):
+            body = {"title": "Do nothing", "noop": {}, "projectId": things["project_id"]}
+            made = await self._http.post("/api/v1/tasks", json=body, headers=headers)
+            assert made.status_code == 201, made.text
+            things |= {name: made.json()["id"], "run_id": made.json()["runId"]}
+
+            async def ended() -> bool:
+                found = await self._get(f"/api/v1/tasks/{things[name]}", headers)  # noqa: B023 - at once
+                return bool(found["status"] == "succeeded")
+
+            await eventually(ended, what="the task has ended")
 
     async def _build_git_operation(self, things: Things, headers: dict[str, str]) -> None:
         """One that has ended."""

@@ -160,6 +160,14 @@ class TaskScene:
 
 
 @asynccontextmanager
+async def running_tasks(installation: Installation, folder: Path) -> AsyncIterator[Service]:
+    """Their service, for tests that are about others."""
+    settings = installation.settings(TasksSettings, data_listen=f"unix:{folder}/tasks.sock")
+    async with running(build(settings)) as service:
+        yield service
+
+
+@asynccontextmanager
 async def task_scene(installation: Installation, folder: Path) -> AsyncIterator[TaskScene]:
     """With git and a node; without the service tasks: a test says how many of it there are."""
     node = Node.new()

@@ -73,14 +73,14 @@ async def list_artifacts(here: AtRun, run_id: uuid.UUID) -> Response:
 
 @routes.on(
     "GET",
-    "/artifacts/{name}",
+    "/artifacts/{artifact}",
     grant=GrantScope.PROJECT,
     response_class=Response,
     also=[*_OF_RUN, (404, "artifact_not_found")],
     shows=_BYTES,
 )
-async def read_artifact(here: AtRun, run_id: uuid.UUID, name: str) -> Response:
-    place = await place_at(here, contract.READ_ARTIFACT, run=str(run_id), name=name)
+async def read_artifact(here: AtRun, run_id: uuid.UUID, artifact: str) -> Response:
+    place = await place_at(here, contract.READ_ARTIFACT, run=str(run_id), name=artifact)
     return await here.clients.bytes.download(here.someone, place)
 
 
