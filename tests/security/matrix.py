@@ -304,6 +304,7 @@ ROWS = (
         of_task(f"GET {RUN}{path}", "viewer", "404 artifact_not_found", NO_RUN)
         for path in ("/changes", "/artifacts/{artifact}")
     ),
+    of_task(f"POST {RUN}/answer", "developer", "409 not_waiting", NO_RUN),
     of_task(f"POST {RUN}/deliver", "developer", "409 nothing_to_deliver", NO_RUN),
     of_task(f"PATCH {TASK}", "developer", "200"),
     of_task(f"POST {TASK}/cancel", "developer", "409 already_ended"),
@@ -467,6 +468,7 @@ WORDS = {
     f"POST {OF_PROJECT}/bulk/cancel": Words({"tasks": TASKS}),
     "GET /api/v1/tasks": Words(query={"projectId": "{project_id}"}),
     f"GET {RUN}/artifacts/{{artifact}}": Words(path={"artifact": "changes.diff"}),
+    f"POST {RUN}/answer": Words({"approve": True}),
     f"PATCH {TASK}": Words({"title": "Do it better"}),
     f"POST {TASK}/follow-up": Words({"message": "And more"}, about={"task_id": "other_task_id"}),
     f"GET {REPOSITORY}/file": Words(query={"path": "README.md"}),

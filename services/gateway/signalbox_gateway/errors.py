@@ -136,6 +136,17 @@ class TaskNotFound(NotFound):
     detail = "There is no such task."
 
 
+class BadTeam(Invalid):
+    """Of those who are to work, one works as nobody does here."""
+
+    code = "unresolvable"
+    CODES = ("unknown_shell", "unknown_collaboration", "bad_shell", code)
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+
+
 class SortNeedsProject(Invalid):
     code = "sort_needs_project"
     detail = "Tasks of several projects are listed newest first: name one to have another order."

@@ -6,6 +6,7 @@ from signalbox_common.keys import StepIds
 from signalbox_common.runtime import Service, run
 from signalbox_tasks import handlers
 from signalbox_tasks.data.logs import LogRoutes
+from signalbox_tasks.service.answers import Answers
 from signalbox_tasks.service.attempts import Attempts
 from signalbox_tasks.service.environments import Environments
 from signalbox_tasks.service.followers import LogFollowers
@@ -24,8 +25,10 @@ from signalbox_tasks.work.steps.authority import AuthorityStep
 from signalbox_tasks.work.steps.checkout import CheckoutStep
 from signalbox_tasks.work.steps.collect import CollectStep
 from signalbox_tasks.work.steps.delivery import DeliveryStep
-from signalbox_tasks.work.steps.programs import ExecStep, SetupStep
+from signalbox_tasks.work.steps.programs import SetupStep
 from signalbox_tasks.work.steps.sandbox import SandboxStep
+from signalbox_tasks.work.steps.shell import ShellStep
+from signalbox_tasks.work.steps.team import TeamStep
 from signalbox_tasks.work.timekeeper import Timekeeper
 
 
@@ -41,7 +44,8 @@ def build(settings: TasksSettings) -> Service:
     proofs = Proofs(secrets)
     tasks = Tasks(app.database, app.work, turns, proofs, app.space)
     attempts = Attempts(turns, proofs, app.space)
-    handlers.register(app.bus, tasks, attempts, runs, environments, news)
+    answers = Answers(app.work, turns)
+    handlers.register(app.bus, tasks, attempts, answers, runs, environments, news)
     if settings.data_listen is not None:
         LogRoutes(app.database, runs, followers).register(app.data)
     log = RunLog(app.bus, followers)
@@ -56,7 +60,8 @@ def build(settings: TasksSettings) -> Service:
             StepName.PREPARE: CheckoutStep(),
             StepName.SANDBOX: SandboxStep(environments),
             StepName.SETUP: SetupStep(log),
-            StepName.SHELL: ExecStep(log),
+            StepName.RESOLVE: TeamStep(),
+            StepName.SHELL: ShellStep(log),
             StepName.COLLECT: CollectStep(),
             StepName.DELIVER: DeliveryStep(),
         },

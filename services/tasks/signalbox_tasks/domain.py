@@ -19,13 +19,19 @@ from signalbox_common.contracts.tasks import (
     TaskSpec,
     TaskStatus,
 )
+from signalbox_common.teams import Member
 
+CONFIRMATION = "confirmation"
+"""What a run waits for where a person says whether it goes on."""
 RANKS = {Priority.LOW: 0, Priority.MEDIUM: 1, Priority.HIGH: 2, Priority.URGENT: 3}
 PRIORITIES = {rank: priority for priority, rank in RANKS.items()}
 FINAL = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED, RunState.TIMED_OUT})
 SHOWN = 1000
 """Characters of a reason that are kept."""
 _STATUS = {state: TaskStatus(state.value) for state in RunState if state is not RunState.QUEUED}
+_OF_WORKSPACE = frozenset(
+    {StepName.PREPARE, StepName.SANDBOX, StepName.SETUP, StepName.COLLECT, StepName.DELIVER}
+)
 _WORDS = re.compile(r"[^a-z0-9]+")
 _LONGEST_SLUG = 40
 _ENDS = {
@@ -136,6 +142,8 @@ class Run:
     """Whether it may begin: it counts among those of its project that do."""
     key: str | None = None
     stop_reason: StopReason | None = None
+    waiting_for: str | None = None
+    """Of a person: nobody works on it until that is settled."""
     error: RunError | None = None
     result: RunResult | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -153,6 +161,16 @@ class Run:
         return self.state in FINAL
 
     @property
+    def members(self) -> tuple[Member, ...]:
+        """Who works on it, once that is known."""
+        return tuple(map(Member.of_record, self.facts.get("members", ())))
+
+    @property
+    def place(self) -> int:
+        """Of the member whose turn it is."""
+        return int(self.facts.get("place", 0))
+
+    @property
     def stopping(self) -> bool:
         return self.stop_reason is not None
 
@@ -167,12 +185,34 @@ class Run:
     def knowing(self, **facts: Any) -> "Run":
         return replace(self, facts={**self.facts, **facts})
 
+    def waiting(self, what: str, ends_at: float, lived: float) -> "Run":
+        """With what is left of its time for later."""
+        left = max(1.0, (self.ends_at or lived) - lived)
+        waits = replace(
+            self, state=RunState.WAITING, waiting_for=what, ends_at=ends_at, version=self.version + 1
+        )
+        return waits.knowing(left=left)
+
+    def answered(self, lived: float, **facts: Any) -> "Run":
+        """It goes on, with the time that it had left."""
+        ends_at = lived + float(self.facts.get("left", 1.0))
+        goes_on = replace(
+            self, state=RunState.RUNNING, waiting_for=None, ends_at=ends_at, version=self.version + 1
+        )
+        return goes_on.knowing(**facts)
+
     def with_result(self, result: RunResult) -> "Run":
         return replace(self, result=result)
 
     def stopped(self, reason: StopReason) -> "Run":
         """It ends as soon as what it has begun is put away."""
-        return replace(self, state=RunState.STOPPING, stop_reason=reason, version=self.version + 1)
+        return replace(
+            self,
+            state=RunState.STOPPING,
+            stop_reason=reason,
+            waiting_for=None,
+            version=self.version + 1,
+        )
 
     def failed(self, error: RunError) -> "Run":
         """The first reason counts."""
@@ -222,6 +262,7 @@ def plan_of(spec: TaskSpec) -> tuple[StepName, ...]:
     of_repository = spec.repository is not None
     steps = (
         (StepName.AUTHORITY, True),
+        (StepName.RESOLVE, spec.bot is not None or spec.team is not None),
         (StepName.PREPARE, of_repository),
         (StepName.SANDBOX, True),
         (StepName.SETUP, bool(spec.setup)),
@@ -230,6 +271,11 @@ def plan_of(spec: TaskSpec) -> tuple[StepName, ...]:
         (StepName.DELIVER, of_repository),
     )
     return tuple(name for name, wanted in steps if wanted)
+
+
+def without_workspace(plan: tuple[StepName, ...]) -> tuple[StepName, ...]:
+    """Of those who need none."""
+    return tuple(name for name in plan if name not in _OF_WORKSPACE)
 
 
 def next_step(run: Run, over: frozenset[StepName], begun: frozenset[StepName]) -> StepName | None:

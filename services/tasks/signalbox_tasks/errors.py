@@ -45,6 +45,11 @@ class RunUnderWay(Conflict):
     detail = "It has not ended yet."
 
 
+class NotWaiting(Conflict):
+    code = "not_waiting"
+    detail = "It waits for nobody."
+
+
 class AlreadySucceeded(Conflict):
     code = "already_succeeded"
     detail = "It has succeeded already: duplicate it to have it done once more."

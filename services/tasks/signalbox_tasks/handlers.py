@@ -9,6 +9,7 @@ from signalbox_common.contracts.streams import (
     RUNS_BACK,
     RUNS_GONE,
 )
+from signalbox_tasks.service.answers import Answers
 from signalbox_tasks.service.attempts import Attempts
 from signalbox_tasks.service.environments import Environments
 from signalbox_tasks.service.news import News
@@ -17,7 +18,13 @@ from signalbox_tasks.service.tasks import Tasks
 
 
 def register(
-    bus: ServiceBus, tasks: Tasks, attempts: Attempts, runs: Runs, environments: Environments, news: News
+    bus: ServiceBus,
+    tasks: Tasks,
+    attempts: Attempts,
+    answers: Answers,
+    runs: Runs,
+    environments: Environments,
+    news: News,
 ) -> None:
     bus.on_ask(contract.KeepEnvironment, own_transaction=True)(environments.keep)
     bus.on_command(contract.CreateTask)(tasks.create)
@@ -29,6 +36,7 @@ def register(
     bus.on_command(contract.RetryTask)(attempts.retry)
     bus.on_command(contract.FollowUpTask)(attempts.follow_up)
     bus.on_command(contract.DeliverRun)(attempts.deliver)
+    bus.on_command(contract.AnswerRun)(answers.answer)
     bus.on_command(contract.DuplicateTask)(tasks.duplicate)
     bus.on_query(contract.GetTask)(tasks.get)
     bus.on_query(contract.FindTask)(tasks.place)

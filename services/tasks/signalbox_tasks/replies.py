@@ -45,6 +45,9 @@ def run_reply(found: Run) -> contract.Run:
         message=found.wish.message,
         status=found.state,
         step=found.step,
+        waiting_for=found.waiting_for,
+        bots=tuple(member.bot for member in found.members),
+        bot=_bot_of(found),
         stop_reason=found.stop_reason,
         error=found.error,
         result=found.result,
@@ -61,6 +64,11 @@ def run_reply(found: Run) -> contract.Run:
         finished_at=found.finished_at,
         version=found.version,
     )
+
+
+def _bot_of(found: Run) -> str | None:
+    members = found.members
+    return members[min(found.place, len(members) - 1)].bot if members else None
 
 
 def steps_reply(run: Run, steps: Iterable[Step]) -> contract.RunSteps:
@@ -106,6 +114,8 @@ def tell_of_run(transaction: Transaction, found: Run) -> None:
             attempt=found.attempt,
             state=found.state,
             step=found.step,
+            waiting_for=found.waiting_for,
+            bot=_bot_of(found),
             error=found.error,
             branch=facts.get("pushedBranch") or facts.get("branch"),
             commit=facts.get("pushed"),

@@ -14,7 +14,7 @@ from signalbox_common.contracts.auth import (
     RenewDelegation,
 )
 from signalbox_common.contracts.base import Command, Request, consumer_of, contracts_of
-from signalbox_common.contracts.catalog import RevealKeys
+from signalbox_common.contracts.catalog import ResolveResource, RevealKeys
 from signalbox_common.contracts.events import AuditRecorded, Event
 from signalbox_common.contracts.git import (
     CheckoutChanged,
@@ -243,6 +243,7 @@ SERVICE_CALLS: tuple[tuple[str, type[Request[Any]]], ...] = (
     ("catalog", GetNamespaces),
     ("git", GetFirstAdministrator),
     *((service, contract) for service in ("tasks", "sandbox", "git") for contract in _DELEGATING),
+    ("tasks", ResolveResource),
     ("tasks", RevealKeys),
     *(
         ("tasks", contract)

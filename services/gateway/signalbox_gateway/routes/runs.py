@@ -7,10 +7,11 @@ from contextlib import AsyncExitStack, aclosing
 from typing import Annotated, Any, Literal
 
 from fastapi import Query
+from pydantic import Field
 from starlette.responses import Response
 
 from signalbox_common.contracts import tasks as contract
-from signalbox_common.contracts.base import GrantScope
+from signalbox_common.contracts.base import GrantScope, Text
 from signalbox_common.dataplane.frames import Frame, FrameKind
 from signalbox_common.dataplane.programs import frames_of
 from signalbox_gateway import event_stream
@@ -46,6 +47,12 @@ class DeliverAgain(TaskBody):
     workflow_files: Literal["refuse", "allow"] | None = None
 
 
+class RunAnswer(TaskBody):
+    approve: bool
+    message: Annotated[Text, Field(max_length=10_000)] = ""
+    """For whoever goes on."""
+
+
 @routes.on("GET", "", contract.GetRun)
 async def get_run(here: AtRun, run_id: uuid.UUID) -> Response:
     return await here.send(contract.GetRun(run=run_id))
@@ -58,6 +65,12 @@ async def deliver_run(here: AtRun, run_id: uuid.UUID, body: DeliverAgain | None 
     return await here.send(
         contract.DeliverRun(run=run_id, findings=wanted.findings, workflow_files=wanted.workflow_files)
     )
+
+
+@routes.on("POST", "/answer", contract.AnswerRun)
+async def answer_run(here: AtRun, run_id: uuid.UUID, body: RunAnswer) -> Response:
+    """Whether a run that waits for a person goes on; refused, it ends, and what it has changed is kept."""
+    return await here.send(contract.AnswerRun(run=run_id, approve=body.approve, message=body.message))
 
 
 @routes.on("GET", "/steps", contract.GetRunSteps)

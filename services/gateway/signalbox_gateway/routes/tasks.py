@@ -7,11 +7,13 @@ from fastapi import Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
+from signalbox_common import teams
 from signalbox_common.contracts import git, sandbox
 from signalbox_common.contracts import tasks as contract
 from signalbox_common.contracts.base import Text
+from signalbox_common.contracts.catalog import ResolveResource, ResourceName
 from signalbox_common.contracts.paging import Cursor, Search
-from signalbox_gateway.errors import SortNeedsProject
+from signalbox_gateway.errors import BadTeam, SortNeedsProject
 from signalbox_gateway.identity import CurrentAsker
 from signalbox_gateway.routes import everywhere
 from signalbox_gateway.routes.at_tasks import AtTask, TaskBody
@@ -21,8 +23,9 @@ from signalbox_gateway.routes.router import Routes
 
 routes = Routes("/api/v1", "tasks")
 
-_BESIDE = (contract.KeepEnvironment, git.GetRepository)
-"""What is asked before a task is created: its variables are kept, and its repository is looked up."""
+_BESIDE = (contract.KeepEnvironment, git.GetRepository, ResolveResource)
+"""What is asked before a task is created: its variables are kept, and what it names is looked up."""
+_NOT_HERE = tuple((422, code) for code in BadTeam.CODES)
 
 
 class TaskProgram(TaskBody):
@@ -59,6 +62,12 @@ class NewTask(TaskBody):
     exec: TaskProgram | None = None
     noop: contract.NoopShell | None = None
     """Does nothing, and has done it at once."""
+    bot: ResourceName | None = None
+    """One of the project, whose shell says what is done."""
+    team: ResourceName | None = None
+    """The same of several, one after the other."""
+    parameters: contract.Parameters = Field(default_factory=dict)
+    """For its programs, as variables of the same names."""
     repository: git.RepositoryName | None = None
     """Whose files its sandbox has, by id or by name; what is changed there goes to a branch."""
     base: git.Revision | None = None
@@ -74,20 +83,37 @@ class NewTask(TaskBody):
     """Seconds from its beginning on."""
     queue_timeout: contract.Seconds = contract.DAY
     """Seconds until then."""
+    wait_timeout: contract.Seconds = contract.DAY
+    """Seconds that it waits for a person."""
     retry: contract.RetryPolicy = contract.RetryPolicy()
     """Whether a run that has failed is followed by another one by itself."""
     concurrency: contract.Concurrency | None = None
     depends_on: Annotated[tuple[uuid.UUID, ...], Field(max_length=50)] = ()
 
+    async def _check_team(self, here: Sender) -> None:
+        """Whether somebody here does what they do; as they are when the run begins counts then."""
+        if self.bot is None and self.team is None:
+            return
+        plural, name = ("bots", self.bot) if self.bot is not None else ("teams", self.team)
+        tree = await here.value(ResolveResource(plural=plural, name=name or ""))
+        try:
+            teams.read(tree.root.model_dump(mode="json", by_alias=True))
+        except teams.BadTeam as error:
+            raise BadTeam(error.code, error.detail) from error
+
     async def asked(self, here: Sender, part: str = "environment") -> contract.NewTask:
         """With what it refers to."""
         shell = await self.exec.asked(here, part) if self.exec is not None else None
         found = None
+        await self._check_team(here)
         if self.repository is not None:
             found = await here.value(named(self.repository))
         spec = contract.TaskSpec(
             exec=shell,
             noop=self.noop,
+            bot=self.bot,
+            team=self.team,
+            parameters=self.parameters,
             repository=found.id if found is not None else None,
             base=self.base,
             branch=self.branch,
@@ -99,6 +125,7 @@ class NewTask(TaskBody):
             workflow_files=self.workflow_files,
             timeout=self.timeout,
             queue_timeout=self.queue_timeout,
+            wait_timeout=self.wait_timeout,
             retry=self.retry,
             concurrency=self.concurrency,
             depends_on=self.depends_on,
@@ -150,7 +177,7 @@ class FollowUp(TaskBody):
     """What is done; by default the same once more."""
 
 
-@routes.on("POST", "/tasks", contract.CreateTask, *_BESIDE, status=201)
+@routes.on("POST", "/tasks", contract.CreateTask, *_BESIDE, status=201, also=_NOT_HERE)
 async def create_task(
     request: Request, clients: ClientsHere, asker: CurrentAsker, body: NewTaskSomewhere
 ) -> Response:
@@ -159,12 +186,12 @@ async def create_task(
     return await here.send(contract.CreateTask(task=await body.asked(here)))
 
 
-@routes.on("POST", "/projects/{project_id}/tasks", contract.CreateTask, *_BESIDE, status=201)
+@routes.on("POST", "/projects/{project_id}/tasks", contract.CreateTask, *_BESIDE, status=201, also=_NOT_HERE)
 async def create_task_in_project(here: InProject, body: NewTask) -> Response:
     return await here.send(contract.CreateTask(task=await body.asked(here)))
 
 
-@routes.on("POST", "/tasks/bulk", contract.CreateTasks, *_BESIDE, status=201)
+@routes.on("POST", "/tasks/bulk", contract.CreateTasks, *_BESIDE, status=201, also=_NOT_HERE)
 async def create_tasks(
     request: Request, clients: ClientsHere, asker: CurrentAsker, body: NewTasksSomewhere
 ) -> Response:
@@ -172,7 +199,9 @@ async def create_tasks(
     return await _create_all(Sender(request, clients, asker, body.project_id or HOME), body)
 
 
-@routes.on("POST", "/projects/{project_id}/tasks/bulk", contract.CreateTasks, *_BESIDE, status=201)
+@routes.on(
+    "POST", "/projects/{project_id}/tasks/bulk", contract.CreateTasks, *_BESIDE, status=201, also=_NOT_HERE
+)
 async def create_tasks_in_project(here: InProject, body: NewTasks) -> Response:
     return await _create_all(here, body)
 

@@ -14,12 +14,13 @@ from signalbox_tasks.domain import Run, RunWish
 
 _COLUMNS = (
     *("id", "project_id", "task_id", "attempt", "state", "plan", "step", "admitted", "rank", "key"),
-    *("stop_reason", "error", "result", "facts", "wish", "authority", "log_end", "proof_at"),
+    *("stop_reason", "waiting_for", "error", "result", "facts", "wish", "authority", "log_end", "proof_at"),
     *("created_by", "created_by_name"),
     *("queued_at", "started_at", "finished_at", "ends_at", "version"),
 )
 _CHANGING = (
-    *("state", "step", "admitted", "stop_reason", "error", "result", "facts", "log_end"),
+    *("state", "plan", "step", "admitted", "stop_reason", "waiting_for", "error", "result", "facts"),
+    *("log_end",),
     *("started_at", "finished_at", "ends_at", "version"),
 )
 _JSON = frozenset({"error", "result", "facts", "wish"})
@@ -109,6 +110,7 @@ def _row_of(run: Run) -> dict[str, Any]:
         "rank": run.rank,
         "key": run.key,
         "stop_reason": run.stop_reason,
+        "waiting_for": run.waiting_for,
         "error": run.error.model_dump_json(by_alias=True) if run.error is not None else None,
         "result": run.result.model_dump_json(by_alias=True) if run.result is not None else None,
         "facts": json.dumps(dict(run.facts)),
@@ -144,6 +146,7 @@ def _one(row: Row[Any] | None) -> Run | None:
         admitted=row.admitted,
         key=row.key,
         stop_reason=StopReason(row.stop_reason) if row.stop_reason is not None else None,
+        waiting_for=row.waiting_for,
         error=RunError.model_validate(row.error) if row.error is not None else None,
         result=RunResult.model_validate(row.result) if row.result is not None else None,
         facts=row.facts,

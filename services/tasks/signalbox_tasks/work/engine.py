@@ -22,9 +22,11 @@ from signalbox_tasks.replies import tell_of_run
 from signalbox_tasks.service.turns import RUN, Turns
 from signalbox_tasks.store import projects, runs, steps, tasks
 from signalbox_tasks.work.peers import AuthorityEnded, Grants, Peers
-from signalbox_tasks.work.turn import LOOKS, Done, RunStepWork, StepFailed, Stopped, Turn, Waiting
+from signalbox_tasks.work.turn import LOOKS, Asking, Done, RunStepWork, StepFailed, Stopped, Turn, Waiting
 
 log = telemetry.get_logger()
+WAITS = 3600.0
+"""Seconds after which a run that waits for a person is looked at, although nothing has happened."""
 PAUSES = (1.0, 2.0, 5.0, 15.0, 30.0)
 """Seconds before what has failed on our own side is tried again."""
 _OVER = frozenset({StepState.SUCCEEDED, StepState.FAILED, StepState.STOPPED})
@@ -76,10 +78,15 @@ class Engine:
             except AuthorityEnded:
                 await self._lose(turn)
             else:
-                if isinstance(outcome, Done):
-                    await self._done(turn, outcome)
-                elif await self._wait(turn, outcome):
-                    return
+                match outcome:
+                    case Done():
+                        await self._done(turn, outcome)
+                    case Asking():
+                        await self._ask(turn, outcome)
+                        return
+                    case Waiting():
+                        if await self._wait(turn, outcome):
+                            return
 
     # -- what comes next ---------------------------------------------------------------------------------
 
@@ -90,6 +97,9 @@ class Engine:
             task = await tasks.get(transaction.connection, project, run.task_id) if run is not None else None
             if run is None or task is None or run.ended:
                 await job.done(transaction)
+                return None
+            if run.state is RunState.WAITING:  # until somebody answers, or its time is over
+                await job.again(transaction, WAITS)
                 return None
             known = {step.name: step for step in await steps.of_run(transaction.connection, run.id)}
             over = frozenset(name for name, step in known.items() if step.state in _OVER)
@@ -143,6 +153,8 @@ class Engine:
             run = run.knowing(**outcome.facts)
             if outcome.result is not None:
                 run = run.with_result(outcome.result)
+            if outcome.plan is not None:
+                run = replace(run, plan=outcome.plan)
             await steps.end(transaction, run.id, turn.step, StepState.SUCCEEDED, detail=outcome.detail)
             await runs.save(transaction, run)
         turn.job.payload = {}
@@ -172,6 +184,22 @@ class Engine:
             else:
                 await runs.save(transaction, replace(run, stop_reason=StopReason.AUTHORITY_ENDED))
             await steps.end(transaction, run.id, turn.step, StepState.STOPPED)
+
+    async def _ask(self, turn: Turn, wanted: Asking) -> None:
+        """Nobody works on it meanwhile, and its time counts no more than that for waiting."""
+        async with turn.transaction() as transaction:
+            run = await turn.now(transaction)
+            if run.stopping:
+                await turn.job.again(transaction, 0.0)
+                return
+            now, lived = await projects.moments(transaction)
+            waits = run.waiting(wanted.what, lived + turn.task.spec.wait_timeout, lived)
+            await runs.save(transaction, waits)
+            task = await tasks.lock(transaction, run.project_id, run.task_id)
+            if task is not None:
+                await tasks.save(transaction, task.follows(waits, now))
+            tell_of_run(transaction, waits)
+            await turn.job.again(transaction, WAITS, {})
 
     async def _wait(self, turn: Turn, wanted: Waiting) -> bool:
         """False where there is news already; it cannot come between the look and the wait."""

@@ -42,6 +42,15 @@ class Done:
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What is known of the run from now on."""
     result: RunResult | None = None
+    plan: tuple[StepName, ...] | None = None
+    """Where there is less to do than was thought."""
+
+
+@dataclass(frozen=True)
+class Asking:
+    """For a person to say whether it goes on."""
+
+    what: str
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,7 @@ class Waiting:
     """The version of that; 0 for nothing."""
 
 
-Outcome = Done | Waiting
+Outcome = Done | Waiting | Asking
 
 
 @dataclass
@@ -99,6 +108,12 @@ class Turn:
         self.run = run
 
     # -- what is asked of others -------------------------------------------------------------------------
+
+    async def tell(self, wanted: Command[Any], *parts: str) -> None:
+        """A command of which the facts tell what came; sent again, it takes effect once."""
+        command = StoredCommand.of(wanted, self.id_of(*parts))
+        await self.job.keep()
+        await self.peers.submit(command)
 
     @property
     def may_look(self) -> bool:

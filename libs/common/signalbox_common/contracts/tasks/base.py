@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from signalbox_common.contracts.base import Message, Reply, Text
+from signalbox_common.contracts.sandbox.base import VariableName
 
 DAY = 24 * 3600
 TASK_NOT_FOUND = {"task_not_found": 404}
@@ -18,6 +19,9 @@ Description = Annotated[Text, StringConstraints(max_length=100_000)]
 Label = Annotated[Text, StringConstraints(max_length=200)]
 LabelName = Annotated[Text, StringConstraints(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._/-]+$")]
 Labels = Annotated[dict[LabelName, Label], Field(max_length=50)]
+Parameters = Annotated[
+    dict[VariableName, Annotated[Text, StringConstraints(max_length=10_000)]], Field(max_length=100)
+]
 Seconds = Annotated[int, Field(ge=1, le=30 * DAY)]
 
 

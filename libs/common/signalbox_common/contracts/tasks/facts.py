@@ -22,6 +22,7 @@ class RunChanged(Event):
     step: StepName | None = None
     """Where it is, or was when it ended."""
     waiting_for: str | None = None
+    bot: str | None = None
     error: RunError | None = None
     branch: str | None = None
     commit: str | None = None

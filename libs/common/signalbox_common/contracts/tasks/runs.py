@@ -5,9 +5,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
-from signalbox_common.contracts.base import Command, GrantScope, Message, Query, Reply
+from signalbox_common.contracts.base import Command, GrantScope, Message, Query, Reply, Text
 from signalbox_common.contracts.paging import Cursor
 from signalbox_common.contracts.roles import ProjectRole
 from signalbox_common.contracts.tasks.base import RUN_NOT_FOUND, TASK_NOT_FOUND, RunError, RunState, TaskPlace
@@ -15,6 +15,7 @@ from signalbox_common.contracts.tasks.base import RUN_NOT_FOUND, TASK_NOT_FOUND,
 
 class StepName(StrEnum):
     AUTHORITY = "authority"
+    RESOLVE = "resolve"
     PREPARE = "prepare"
     SANDBOX = "sandbox"
     SETUP = "setup"
@@ -61,7 +62,11 @@ class Run(Reply):
     step: StepName | None = None
     waiting_for: str | None = None
     """Why it does not go on: `turn` while other runs of its project come first, `dependencies`, `key` while
-    another one has its concurrency key."""
+    another one has its concurrency key; `confirmation` where a person says whether it goes on."""
+    bots: tuple[str, ...] = ()
+    """Who works on it, one after the other, once that is known."""
+    bot: str | None = None
+    """Who does at the moment, or did last."""
     stop_reason: str | None = None
     error: RunError | None = None
     result: RunResult | None = None
@@ -174,6 +179,21 @@ class DeliverRun(Command[Run]):
     findings: Literal["refuse", "allow"] | None = None
     """`allow` is for maintainers; by default as it was asked for before."""
     workflow_files: Literal["refuse", "allow"] | None = None
+
+
+class AnswerRun(Command[Run]):
+    """Whether a run that waits for a person goes on; refused, it ends as cancelled."""
+
+    subject = "cmd.tasks.v1.answer-run"
+    grant = GrantScope.PROJECT
+    least_role = ProjectRole.DEVELOPER
+    target = "run"
+    refusals = RUN_NOT_FOUND | {"not_waiting": 409}
+
+    run: uuid.UUID
+    approve: bool
+    message: Annotated[Text, StringConstraints(max_length=10_000)] = ""
+    """For whoever goes on."""
 
 
 class TasksPlace(Reply):

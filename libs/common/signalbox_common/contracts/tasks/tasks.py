@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from signalbox_common.contracts.base import Command, Empty, GrantScope, Message, Query, Reply, Text
+from signalbox_common.contracts.catalog import ResourceName
 from signalbox_common.contracts.git import RefName, Revision, SetupCommands
 from signalbox_common.contracts.paging import Cursor, Search
 from signalbox_common.contracts.roles import ProjectRole
@@ -17,6 +18,7 @@ from signalbox_common.contracts.tasks.base import (
     TASK_NOT_FOUND,
     Description,
     Labels,
+    Parameters,
     Priority,
     RunError,
     Seconds,
@@ -76,6 +78,12 @@ class TaskSpec(Message):
 
     exec: ExecShell | None = None
     noop: NoopShell | None = None
+    bot: ResourceName | None = None
+    """One of its project, whose shell says what is done."""
+    team: ResourceName | None = None
+    """The same of several, one after the other."""
+    parameters: Parameters = Field(default_factory=dict)
+    """For its programs, as variables of the same names."""
     repository: uuid.UUID | None = None
     base: Revision | None = None
     """Where it begins there; by default at the default branch."""
@@ -90,6 +98,8 @@ class TaskSpec(Message):
     workflow_files: Literal["refuse", "allow"] = "refuse"
     timeout: Seconds = 3600
     queue_timeout: Seconds = DAY
+    wait_timeout: Seconds = DAY
+    """How long it waits for a person."""
     retry: RetryPolicy = RetryPolicy()
     concurrency: Concurrency | None = None
     depends_on: Annotated[tuple[uuid.UUID, ...], Field(max_length=50)] = ()
@@ -97,8 +107,8 @@ class TaskSpec(Message):
 
     @model_validator(mode="after")
     def _has_one_shell(self) -> Self:
-        if (self.exec is None) == (self.noop is None):
-            raise ValueError("a task says what is done: `exec` or `noop`")
+        if sum(shell is not None for shell in (self.exec, self.noop, self.bot, self.team)) != 1:
+            raise ValueError("a task says what is done, by one of `exec`, `bot`, `team` and `noop`")
         if self.repository is None and (self.base is not None or self.branch is not None):
             raise ValueError("`base` and `branch` are those of a `repository`")
         return self

@@ -64,6 +64,7 @@ STATEMENTS = (
         rank smallint not null,
         key text,
         stop_reason text,
+        waiting_for text,
         error jsonb,
         result jsonb,
         facts jsonb not null,

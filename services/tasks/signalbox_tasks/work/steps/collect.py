@@ -14,6 +14,7 @@ from signalbox_common.dataplane import DataClient
 from signalbox_common.errors import SignalboxError
 from signalbox_common.work import Overtaken
 from signalbox_tasks.store import logs
+from signalbox_tasks.work.pausing import resumed
 from signalbox_tasks.work.turn import Done, Outcome, StepFailed, Turn
 
 _IN_MEMORY = 8 * 1024 * 1024
@@ -25,28 +26,54 @@ _CUT = b"\n[The diff is longer than what is kept of it.]\n"
 
 class CollectStep:
     async def do(self, turn: Turn) -> Outcome:
-        """The same bytes under the same name, however often."""
-        identifier = uuid.UUID(turn.run.facts["sandbox"])
-        await turn.job.keep()
-        try:
-            with SpooledTemporaryFile(_IN_MEMORY) as spooled:
-                async with turn.peers.sandbox(identifier) as client:
-                    digest, size = await _taken(client, identifier, spooled)
-                await turn.job.keep()
-                async with turn.peers.git() as client:
-                    await client.write(git.PUT_CHANGES, lambda: _read(spooled), sha256=digest)
-                    diff = await _diff(client, turn, digest)
-        except SignalboxError as error:
-            if error.code == "fenced":
-                raise Overtaken("a later worker has the run") from error
-            if error.final and error.status not in (401, 403):
-                raise StepFailed(error.code, error.detail) from error
-            raise
-        async with turn.transaction() as transaction:
-            await logs.keep(
-                transaction, turn.run.id, CHANGES, "text/x-diff", hashlib.sha256(diff).hexdigest(), diff
-            )
+        """All of its programs end."""
+        if (waits := await resumed(turn)) is not None:
+            return waits
+        digest, size = await collected(turn, CHANGES)
         return Done(f"{size} bytes", {"changes": digest})
+
+
+async def collected(turn: Turn, name: str, *, goes_on: bool = False) -> tuple[str, int]:
+    """What has changed until now, in git under its digest, and as an artifact of that name.
+
+    The same bytes under the same name, however often.
+    """
+    identifier = uuid.UUID(turn.run.facts["sandbox"])
+    await turn.job.keep()
+    try:
+        with SpooledTemporaryFile(_IN_MEMORY) as spooled:
+            async with turn.peers.sandbox(identifier) as client:
+                digest, size = await _taken(client, identifier, spooled)
+            await turn.job.keep()
+            async with turn.peers.git() as client:
+                await client.write(git.PUT_CHANGES, lambda: _read(spooled), sha256=digest)
+                diff = await _diff(client, turn, digest)
+        if goes_on:
+            async with turn.peers.sandbox(identifier) as client:
+                await _thaw(client, identifier)
+    except SignalboxError as error:
+        if error.code == "fenced":
+            raise Overtaken("a later worker has the run") from error
+        if error.final and error.status not in (401, 403):
+            raise StepFailed(error.code, error.detail) from error
+        raise
+    async with turn.transaction() as transaction:
+        sha256 = hashlib.sha256(diff).hexdigest()
+        await logs.keep(transaction, turn.run.id, name, "text/x-diff", sha256, diff)
+    return digest, size
+
+
+async def _thaw(client: DataClient, identifier: uuid.UUID) -> None:
+    try:
+        await client.write(sandbox.THAW, _nothing, sandbox=str(identifier))
+    except SignalboxError as error:
+        if error.code != "not_frozen":
+            raise
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    for _ in ():
+        yield b""
 
 
 async def _taken(client: DataClient, identifier: uuid.UUID, into: IO[bytes]) -> tuple[str, int]:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from signalbox_common.contracts import sandbox as contract
-from signalbox_common.contracts.tasks import ExecFile, ExecShell, RunResult
+from signalbox_common.contracts.tasks import ExecFile
 from signalbox_common.dataplane import DataClient
 from signalbox_common.dataplane.programs import ProgramClient
 from signalbox_common.errors import SignalboxError
@@ -30,40 +30,12 @@ class SetupStep:
             end = await ended(turn, self._log, f"setup.{number}", program)
             if end.get("exitCode") != 0:
                 words = command if len(command) <= 200 else f"{command[:200]}…"
-                raise StepFailed("setup_failed", f"{_how(end)}: {words}")
+                raise StepFailed("setup_failed", f"{how(end)}: {words}")
         return Done(f"{len(commands)} commands")
 
 
-class ExecStep:
-    """A script or a command."""
-
-    def __init__(self, log: RunLog) -> None:
-        self._log = log
-
-    async def do(self, turn: Turn) -> Outcome:
-        shell = turn.shell
-        if shell is None:
-            raise StepFailed("unknown_shell", "There is nobody here who does this.")
-        end = await ended(turn, self._log, "exec.1", _program(shell), shell.files)
-        result = RunResult(exit_code=end.get("exitCode"), signal=end.get("signal"))
-        if result.exit_code not in shell.expected_exit:
-            await _keep(turn, result)
-            raise StepFailed("exec_failed", _how(end))
-        return Done(_how(end), result=result)
-
-
-async def _keep(turn: Turn, result: RunResult) -> None:
-    async with turn.transaction() as transaction:
-        run = await turn.now(transaction)
-        await turn.save(transaction, run.with_result(result))
-
-
-def _program(shell: ExecShell) -> contract.Program:
-    argv = shell.argv if shell.argv is not None else ("/bin/sh", "-c", shell.script or "")
-    return contract.Program(argv=argv, cwd=shell.cwd, hold=True)
-
-
-def _how(end: dict[str, Any]) -> str:
+def how(end: dict[str, Any]) -> str:
+    """In words."""
     if end.get("reason") == "disk":
         return "the sandbox had more on its disk than it may"
     if end.get("signal"):

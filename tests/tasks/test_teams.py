@@ -1,0 +1,198 @@
+"""Tasks that bots and teams of the catalog work on: one after the other, and with a person between them."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from signalbox_common.testing import eventually
+from tests.support.checkouts import git
+from tests.support.installation import Installation
+from tests.support.tasks import TaskScene, task_scene
+
+pytestmark = pytest.mark.usefixtures("patient")
+
+
+@pytest.fixture(scope="module")
+async def there(
+    shared_installation: Installation, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[TaskScene]:
+    async with (
+        task_scene(shared_installation, tmp_path_factory.mktemp("tasks")) as scene,
+        shared_installation.running_catalog(),
+        scene.service(),
+    ):
+        yield scene
+
+
+def bot(name: str, shell: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        resource("Ghost", name, {"systemPrompt": "You do it."}),
+        resource("Shell", name, shell),
+        resource("Bot", name, {"ghostRef": {"name": name}, "shellRef": {"name": name}}),
+    ]
+
+
+def resource(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
+    return {"apiVersion": "signalbox.dev/v1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def script(text: str) -> dict[str, Any]:
+    return {"shellType": "Exec", "script": text}
+
+
+async def apply(there: TaskScene, *documents: dict[str, Any]) -> None:
+    slug = (await there.ask("GET", f"/api/v1/projects/{there.project}"))["slug"]
+    content = "\n---\n".join(json.dumps(document) for document in documents)
+    headers = there.headers | {"Content-Type": "application/yaml"}
+    applied = await there.http.post(
+        "/api/v1/apply", params={"namespace": slug}, content=content, headers=headers
+    )
+    assert applied.status_code == 200, applied.text
+
+
+async def team(there: TaskScene, name: str, *members: dict[str, Any], model: str = "pipeline") -> None:
+    await apply(there, resource("Team", name, {"members": list(members), "collaborationModel": model}))
+
+
+async def test_a_bot_does_what_its_shell_says(there: TaskScene) -> None:
+    """What a parameter holds is a value, and nothing else."""
+    await apply(there, *bot("greeter", script('echo "$GREETING to $SIGNALBOX_PROMPT"')))
+    hostile = "hello'; touch /tmp/x; echo $(id) `id` \\ \n\x1b[2J"
+    made = await there.create(bot="greeter", description="you", parameters={"GREETING": hostile})
+    await there.ended(made)
+    assert await there.log(made["runId"]) == f"{hostile} to you\n"
+    run = await there.run(made["runId"])
+    assert (run["bots"], run["bot"]) == (["greeter"], "greeter")
+    assert await there.steps(made["runId"]) == dict.fromkeys(
+        ("authority", "resolve", "sandbox", "shell"), "succeeded"
+    )
+
+
+async def test_a_team_works_one_after_the_other(there: TaskScene) -> None:
+    """Each on what the one before has left, and told as much as the team says; a checkpoint after each."""
+    await apply(
+        there,
+        *bot("first", script('echo one >> a.txt; echo "wrote one"; echo "$SIGNALBOX_PREVIOUS" >> told.txt')),
+        *bot("second", script('cat a.txt; echo "$SIGNALBOX_PREVIOUS" >> told.txt; echo two >> a.txt')),
+        *bot("third", script('echo "$SIGNALBOX_PROMPT/$SIGNALBOX_PREVIOUS/$SIGNALBOX_ROLE" >> told.txt')),
+    )
+    await team(
+        there,
+        "line",
+        {"botRef": {"name": "first"}},
+        {"botRef": {"name": "second"}, "contextPassing": "previous_bot"},
+        {"botRef": {"name": "third"}, "contextPassing": "original_user", "role": "reader"},
+    )
+    repository, remote = await there.repository({"a.txt": "0\n"})
+    made = await there.create(team="line", description="Count", repository=repository, branch="counted")
+    await there.ended(made)
+    assert git(remote, "show", "counted:a.txt") == "0\none\ntwo\n"
+    assert git(remote, "show", "counted:told.txt") == "\nwrote one\n\nCount//reader\n"
+    assert git(remote, "rev-list", "--count", "main..counted").strip() == "1"
+    kept = await there.ask("GET", f"/api/v1/runs/{made['runId']}/artifacts")
+    names = [artifact["name"] for artifact in kept["items"]]
+    assert names == ["changes.diff", "checkpoint-1.diff", "checkpoint-2.diff"]
+    first = await there.ask("GET", f"/api/v1/runs/{made['runId']}/artifacts/checkpoint-1.diff")
+    assert ("+one" in first, "+two" in first) == (True, False)
+    await there.nothing_is_left()
+
+
+@pytest.fixture
+async def asking(there: TaskScene) -> tuple[Any, Any]:
+    """A task whose run waits for a person, and where its repository lies."""
+    await apply(
+        there,
+        *bot("maker", script("echo made > made.txt; sleep 600 & echo ready")),
+        *bot("ender", script('echo "$SIGNALBOX_ANSWER" >> made.txt')),
+    )
+    await team(there, "careful", {"botRef": {"name": "maker"}, "requireConfirmation": True}, ENDER)
+    repository, remote = await there.repository({"a.txt": "0\n"})
+    made = await there.create(team="careful", repository=repository, branch="asked", waitTimeout=600)
+    run = await there.until(made, "waiting")
+    assert (run["waitingFor"], run["bot"]) == ("confirmation", "maker")
+    assert (await there.task(made["id"]))["status"] == "waiting"
+    sandbox = await there.ask("GET", f"/api/v1/sandboxes/{run['sandboxId']}")
+    assert sandbox["status"] == "paused"
+    async with there.installation.sql() as sql:
+        assert await sql.fetchval("select state from tasks.work where key = $1", run["id"]) == "waiting"
+    return made, remote
+
+
+ENDER = {"botRef": {"name": "ender"}}
+
+
+async def answer(there: TaskScene, task: Any, *, status: int = 200, **body: Any) -> Any:
+    return await there.ask("POST", f"/api/v1/runs/{task['runId']}/answer", status=status, json=body)
+
+
+async def test_a_person_lets_it_go_on(there: TaskScene, asking: tuple[Any, Any]) -> None:
+    made, remote = asking
+    assert (await answer(there, made, approve=True, message="Go on"))["status"] == "running"
+    await there.ended(made)
+    assert git(remote, "show", "asked:made.txt") == "made\nGo on\n"
+    assert (await answer(there, made, status=409, approve=True))["code"] == "not_waiting"
+    await there.nothing_is_left()
+
+
+async def test_a_person_refuses(there: TaskScene, asking: tuple[Any, Any]) -> None:
+    made, remote = asking
+    await answer(there, made, approve=False)
+    await there.ended(made, "cancelled")
+    assert "+made" in await there.ask("GET", f"/api/v1/runs/{made['runId']}/changes")
+    assert git(remote, "for-each-ref", "refs/heads/asked") == ""
+    await there.nothing_is_left()
+
+
+async def test_nobody_answers(there: TaskScene, asking: tuple[Any, Any]) -> None:
+    made, _ = asking
+    async with there.installation.sql() as sql:
+        await sql.execute("update tasks.runs set ends_at = 0 where id = $1", made["runId"])
+    await there.ended(made, "timed_out")
+    assert "+made" in await there.ask("GET", f"/api/v1/runs/{made['runId']}/changes")
+    await there.nothing_is_left()
+
+
+async def test_who_is_cancelled_while_they_wait(there: TaskScene, asking: tuple[Any, Any]) -> None:
+    made, _ = asking
+    assert (await there.cancel(made["id"]))["status"] == "cancelled"
+    await there.nothing_is_left()
+
+
+async def test_what_nobody_does_here_is_refused(there: TaskScene) -> None:
+    await apply(there, *bot("foreign", {"shellType": "ClaudeCode"}), *bot("idle", {"shellType": "noop"}))
+    await apply(there, *bot("broken", {"shellType": "Exec"}))
+    for name, code, words in (
+        ("foreign", "unknown_shell", "ClaudeCode"),
+        ("broken", "bad_shell", "script"),
+        ("nobody", "resource_not_found", "nobody"),
+    ):
+        status = 404 if code == "resource_not_found" else 422
+        body = {"title": "Do it", "projectId": there.project, "bot": name}
+        refused = await there.ask("POST", "/api/v1/tasks", status=status, json=body)
+        assert (refused["code"], words in refused["detail"]) == (code, True), refused
+    await team(there, "talkers", {"botRef": {"name": "idle"}}, model="collaborate")
+    body = {"title": "Do it", "projectId": there.project, "team": "talkers"}
+    refused = await there.ask("POST", "/api/v1/tasks", status=422, json=body)
+    assert (refused["code"], "solo, pipeline" in refused["detail"]) == ("unknown_collaboration", True)
+    made = await there.create(bot="idle")
+    await there.ended(made)
+    assert (await there.run(made["runId"]))["sandboxId"] is None
+
+
+async def test_what_has_changed_since_counts_when_it_begins(there: TaskScene) -> None:
+    await apply(there, *bot("changing", script("echo before")))
+    first = await there.create(exec={"script": "sleep 600"})
+    made = await there.create(bot="changing", dependsOn=[first["id"]])
+    await apply(there, *bot("changing", {"shellType": "Agno"}))
+    async with there.installation.sql() as sql:
+        await sql.execute("delete from tasks.dependencies where task_id = $1", made["id"])
+    await there.cancel(first["id"])
+
+    async def ended() -> bool:
+        return bool((await there.task(made["id"]))["status"] == "failed")
+
+    await eventually(ended, what="it has failed")
+    assert (await there.task(made["id"]))["error"]["code"] == "unknown_shell"
+    await there.nothing_is_left()
