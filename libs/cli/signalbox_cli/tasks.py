@@ -52,12 +52,21 @@ class TaskApi:
             raise Mistake(f"{len(found) or 'no'} tasks have an id that is like {beginning!r}")
         return found[0]
 
-    def do(self, task: str, what: str) -> dict[str, Any]:
-        """`cancel`, `retry` or `duplicate`; the task as it is then."""
-        answer = self.http.post(f"/api/v1/tasks/{task}/{what}")
+    def do(self, task: str, what: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """`cancel`, `retry`, `duplicate` or `follow-up`; the task as it is then."""
+        given = {name: value for name, value in (body or {}).items() if value is not None}
+        answer = self.http.post(f"/api/v1/tasks/{task}/{what}", json=given or None)
         if wait_for(self.http, answer):
             return self.get(task)
         found: dict[str, Any] = answer.json()
+        return found
+
+    def answer(self, run: str, body: dict[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = self.http.post(f"/api/v1/runs/{run}/answer", json=body).json()
+        return found
+
+    def deliver(self, run: str, body: dict[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = self.http.post(f"/api/v1/runs/{run}/deliver", json=body).json()
         return found
 
     # -- runs ----------------------------------------------------------------------------------------------

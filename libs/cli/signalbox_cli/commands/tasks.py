@@ -46,8 +46,15 @@ def _open(url: str | None) -> Iterator["TaskApi"]:
 
 def run(
     command: Annotated[
-        list[str], typer.Argument(metavar="-- COMMAND…", help="A program and its arguments; or one script.")
-    ],
+        list[str] | None,
+        typer.Argument(metavar="-- COMMAND…", help="A program and its arguments; or one script."),
+    ] = None,
+    bot: Annotated[str | None, typer.Option(help="A bot that does it, instead of a command.")] = None,
+    team: Annotated[str | None, typer.Option(help="A team, the same.")] = None,
+    prompt: Annotated[str, typer.Option("--prompt", "-m", help="What they are to do.")] = "",
+    parameter: Annotated[
+        list[str] | None, typer.Option("--parameter", metavar="NAME=VALUE", help="For their programs.")
+    ] = None,
     repo: Annotated[
         str | None, typer.Option("--repo", "-r", help="A repository: what changes there goes to a branch.")
     ] = None,
@@ -69,11 +76,16 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Run a command in a sandbox, as a task; what it changes in a repository becomes a branch."""
-    shell: dict[str, Any] = {"script": command[0]} if len(command) == 1 else {"argv": command}
-    words = " ".join(command).split("\n")[0].strip() or "A task"
+    if sum(bool(each) for each in (command, bot, team)) != 1:
+        raise fail("say one of -- COMMAND, --bot and --team", 2)
+    words = prompt or " ".join(command or ()) or f"{bot or team}"
     body = {
-        "title": title or words[:_LONGEST_TITLE],
-        "exec": shell | {"env": pairs(env)},
+        "title": title or _plain(words.strip().split("\n")[0])[:_LONGEST_TITLE],
+        "description": prompt,
+        "exec": _shell(command, env),
+        "bot": bot,
+        "team": team,
+        "parameters": pairs(parameter),
         "repository": repo,
         "base": base,
         "branch": branch,
@@ -90,6 +102,14 @@ def run(
             print(json.dumps(task, indent=2) if as_json else task["id"])
             return
         _follow(api, task, as_json=as_json)
+
+
+def _shell(command: list[str] | None, env: list[str] | None = None) -> dict[str, Any] | None:
+    """One argument is a script, several are the words of a command."""
+    if not command:
+        return None
+    what: dict[str, Any] = {"script": command[0]} if len(command) == 1 else {"argv": command}
+    return what | {"env": pairs(env)}
 
 
 @app.command("ls")
@@ -194,6 +214,57 @@ def retry(
         _follow(api, again, as_json=as_json)
 
 
+@app.command("follow-up", context_settings={"allow_interspersed_args": False})
+def follow_up(
+    task: TaskId,
+    message: Annotated[str, typer.Argument(metavar="MESSAGE", help="What is wanted beyond.")],
+    command: Annotated[
+        list[str] | None, typer.Argument(metavar="[-- COMMAND…]", help="By default the same once more.")
+    ] = None,
+    env: EnvOption = None,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Do not wait for it.")] = False,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Go on from where it has come to, on its branch."""
+    body = {"message": message, "exec": _shell(command, env)}
+    with _open(url) as api:
+        again = api.do(api.find(task)["id"], "follow-up", body)
+        if detach:
+            print(json.dumps(again, indent=2) if as_json else again["runId"])
+            return
+        _follow(api, again, as_json=as_json)
+
+
+@app.command()
+def answer(
+    task: TaskId,
+    approve: Annotated[bool, typer.Option("--approve/--refuse", help="Whether it goes on.")],
+    message: Annotated[str, typer.Option("--message", "-m", help="For whoever goes on.")] = "",
+    url: UrlOption = None,
+) -> None:
+    """Say to a run that waits for a person whether it goes on."""
+    with _open(url) as api:
+        print(api.answer(api.find(task)["runId"], {"approve": approve, "message": message})["status"])
+
+
+@app.command()
+def deliver(
+    task: TaskId,
+    allow_findings: Annotated[
+        bool, typer.Option("--allow-findings", help="Whatever was found in it; for maintainers.")
+    ] = False,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Deliver what its newest run has left once more, without running anything."""
+    body = {"findings": "allow"} if allow_findings else {}
+    with _open(url) as api:
+        found = api.find(task)
+        api.deliver(found["runId"], body)
+        _follow(api, api.get(found["id"]), as_json=as_json)
+
+
 def _follow(api: "TaskApi", task: dict[str, Any], *, as_json: bool) -> None:
     """To its end, which the exit code says."""
     from signalbox_cli.run_display import diff_of, view_for, watch
@@ -240,6 +311,8 @@ def _print_end(task: dict[str, Any], run: dict[str, Any]) -> None:
     error = run["error"]
     if error is not None:
         console.print(f"{run['status']}: {error['detail']}", style="red", markup=False, soft_wrap=True)
+    if run["waitingFor"] == "confirmation":
+        console.print(f"it waits for a person: signalbox tasks answer {task['id']} --approve", soft_wrap=True)
     if run["note"]:
         console.print(run["note"], style="dim", markup=False, soft_wrap=True)
     if task["pullRequestUrl"]:
