@@ -17,7 +17,7 @@ from signalbox_cli.client import Client
 from signalbox_cli.commands.common import console
 from signalbox_cli.operator import read_url
 from signalbox_cli.repositories import RepositoryApi
-from signalbox_cli.run_display import diff_of, seconds_of, view_for, watch
+from signalbox_cli.run_display import print_diff, seconds_of, view_for, watch
 from signalbox_cli.stack.home import Home
 from signalbox_cli.tasks import TaskApi
 
@@ -190,7 +190,7 @@ def _tell(
     api: TaskApi, task: str, run: dict[str, Any], took: float, url: str, repository: dict[str, Any]
 ) -> None:
     console.print()
-    console.print(diff_of(api.changes(run["id"]) or "", console))
+    print_diff(api.changes(run["id"]) or "", console)
     table = Table.grid(padding=(0, 2))
     for step in api.steps(run["id"]):
         table.add_row(f"[dim]{step['name']}[/]", f"{seconds_of(step) * 1000:.0f} ms", step["detail"] or "")

@@ -110,11 +110,12 @@ def _after(step: dict[str, Any]) -> str:
     return f" ({seconds_of(step):.1f} s){': ' + detail if detail else ''}"
 
 
-def diff_of(text: str, out: Console) -> RenderableType:
-    """In colours, where somebody looks."""
-    if not out.is_terminal:
-        return Text(text)
-    return Syntax(text, "diff", background_color="default", word_wrap=False)
+def print_diff(text: str, out: Console) -> None:
+    """In colours, where somebody looks; as it is, where a program reads it."""
+    if out.is_terminal:
+        out.print(Syntax(text.rstrip("\n"), "diff", background_color="default", word_wrap=False))
+    else:
+        out.file.write(text)
 
 
 def watch(api: TaskApi, run: str, view: RunView) -> dict[str, Any]:

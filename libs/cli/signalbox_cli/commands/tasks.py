@@ -131,13 +131,14 @@ def list_(
         return
     table = Table(box=None, header_style="dim")
     table.add_column("task", no_wrap=True, min_width=36)
-    for name in ("status", "created", "branch", "title"):
-        table.add_column(name)
+    table.add_column("status", no_wrap=True)
+    table.add_column("created", no_wrap=True)
+    table.add_column("title", overflow="ellipsis", no_wrap=True, ratio=1)
     for each in found:
         code = (each["error"] or {}).get("code")
         status = f"{each['status']}: {code}" if code and code != each["status"] else each["status"]
         when = each["createdAt"][:19].replace("T", " ")
-        table.add_row(each["id"], status, when, each["gitBranch"] or "", _plain(each["title"]))
+        table.add_row(each["id"], status, when, _plain(each["title"]))
     console.print(table)
 
 
@@ -182,13 +183,13 @@ def logs(
 @app.command()
 def diff(task: TaskId, url: UrlOption = None) -> None:
     """What its newest run has changed."""
-    from signalbox_cli.run_display import diff_of
+    from signalbox_cli.run_display import print_diff
 
     with _open(url) as api:
         text = api.changes(api.find(task)["runId"])
     if text is None:
         raise fail("its run has left no changes, or not yet")
-    console.print(diff_of(text, console))
+    print_diff(text, console)
 
 
 @app.command()
@@ -214,7 +215,7 @@ def retry(
         _follow(api, again, as_json=as_json)
 
 
-@app.command("follow-up", context_settings={"allow_interspersed_args": False})
+@app.command("follow-up")
 def follow_up(
     task: TaskId,
     message: Annotated[str, typer.Argument(metavar="MESSAGE", help="What is wanted beyond.")],
@@ -267,7 +268,7 @@ def deliver(
 
 def _follow(api: "TaskApi", task: dict[str, Any], *, as_json: bool) -> None:
     """To its end, which the exit code says."""
-    from signalbox_cli.run_display import diff_of, view_for, watch
+    from signalbox_cli.run_display import print_diff, view_for, watch
 
     out = errors if as_json else console
     if not as_json:
@@ -284,7 +285,7 @@ def _follow(api: "TaskApi", task: dict[str, Any], *, as_json: bool) -> None:
         print(json.dumps({"task": task, "run": run, "steps": steps, "changes": changes}, indent=2))
     else:
         if changes:
-            console.print(diff_of(changes, console))
+            print_diff(changes, console)
         _print_end(task, run)
     if run["status"] != "succeeded":
         raise typer.Exit(1)
