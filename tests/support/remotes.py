@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gzip
 import os
 import shutil
 import subprocess
@@ -81,7 +82,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.body = body
         remote = self.server.remote
         remote.requests.append(f"{self.command} {self.path}")
-        remote.packs += b"command=fetch" in body
+        is_packed = self.headers.get("Content-Encoding") == "gzip"
+        remote.packs += b"command=fetch" in (gzip.decompress(body) if is_packed else body)
         remote.shown.append(self.headers.get("Authorization"))
         if any(behave(self) for behave in list(remote.behaviours)):
             return

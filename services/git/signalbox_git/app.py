@@ -23,6 +23,7 @@ from signalbox_git.service.forges import Forges
 from signalbox_git.service.given_token import GivenToken
 from signalbox_git.service.host_credentials import HostCredentials
 from signalbox_git.service.kept_credentials import KeptCredentials
+from signalbox_git.service.missing_files import MissingFiles
 from signalbox_git.service.operations import Operations
 from signalbox_git.service.prober import Prober
 from signalbox_git.service.projects import Projects
@@ -55,6 +56,7 @@ def build(settings: GitSettings) -> Service:
         budget=settings.mirrors_mb * _MIB,
         fetch_within=settings.fetch_timeout,
         largest=settings.repository_mb * _MIB,
+        partial_above=settings.partial_mb * _MIB or None,
         space=DiskSpace(settings.mirrors, settings.disk_least_free),
     )
     sources = Sources(app.database, secrets)
@@ -62,8 +64,14 @@ def build(settings: GitSettings) -> Service:
     kept = KeptCredentials(app.database, secrets, secret_key=settings.secret_key.get_secret_value())
     repositories = Repositories(app.database, app.work, kept)
     hosts = HostCredentials(app.database, kept, sources, forges)
+    missing = MissingFiles(mirrors, sources)
     contents = Contents(
-        app.database, app.work, mirrors, url=settings.data_address(), freshness=settings.mirror_freshness
+        app.database,
+        app.work,
+        mirrors,
+        missing,
+        url=settings.data_address(),
+        freshness=settings.mirror_freshness,
     )
     changes = ChangeFiles(settings.changes)
     deliveries = Deliveries(app.database, app.work, changes, app.space)
@@ -81,7 +89,7 @@ def build(settings: GitSettings) -> Service:
     handlers.register_operations(app.bus, Operations(app.database, app.work, app.space))
     ContentRoutes(contents).register(app.data)
     ChangeRoutes(deliveries, changes).register(app.data)
-    DiffRoutes(Diffs(app.database, mirrors, changes)).register(app.data)
+    DiffRoutes(Diffs(app.database, mirrors, missing, changes)).register(app.data)
     fetcher = Fetcher(app.database, mirrors, sources, clock=time.time)
     fetcher.register(app.work)
     uid = settings.sandbox_uid if os.geteuid() == 0 else None

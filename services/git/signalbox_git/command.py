@@ -22,6 +22,9 @@ _LARGEST_COMPLAINT = 16 * 1024
 _PIECE = 256 * 1024
 _NOT_TAKEN = (OSError, RuntimeError)
 """What writing ends with where nobody reads any more; the latter is uvloop's word for it."""
+PROMISOR = "signalbox"
+"""What a partial repository calls the remote that has the rest; each fetch is told where that is."""
+_PARTIAL = ((f"remote.{PROMISOR}.promisor", "true"), (f"remote.{PROMISOR}.partialclonefilter", "blob:none"))
 _BARE = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"
 _CONFIGURATION = {
     "core.hooksPath": "/dev/null",
@@ -101,6 +104,8 @@ class GitDirectory:
     env: Mapping[str, str] = field(default_factory=dict)
     inherits: tuple[int, ...] = ()
     """Descriptors of locks, which hold as long as what was started under them, though we are killed."""
+    partial: bool = False
+    """Whether git is to know that files may be missing: it fetches none, and does not complain of them."""
 
     @staticmethod
     def make(folder: Path, inherits: tuple[int, ...] = ()) -> "GitDirectory":
@@ -130,7 +135,7 @@ class GitDirectory:
         `limits` are those of the operating system, for what may not end well. Raises GitFailed, TookTooLong
         and AnsweredTooMuch.
         """
-        settings = (*_CONFIGURATION.items(), *config)
+        settings = (*_CONFIGURATION.items(), *(_PARTIAL if self.partial else ()), *config)
         options = [word for name, value in settings for word in ("-c", f"{name}={value}")]
         process = await asyncio.create_subprocess_exec(
             "git",

@@ -26,6 +26,8 @@ class GitSettings(SecretStoreSettings):
     """What all mirrors may take of the disk; those that nobody has used for longest go first."""
     repository_mb: int = Field(default=10_240, ge=1)
     """What is kept of one repository at most."""
+    partial_mb: int = Field(default=1_024, ge=0)
+    """Of what is larger, only those files are kept that somebody has needed; 0 keeps all of everything."""
     mirror_freshness: float = Field(default=30.0, ge=0)
     """Seconds after which whoever looks into a repository has it fetched again."""
     mirror_upkeep: float = Field(default=900.0, gt=0)

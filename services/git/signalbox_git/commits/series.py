@@ -98,6 +98,11 @@ async def take(git: GitDirectory, bundle: Path, base: str) -> Series:
     return Series(head.tip, commits, tuple(_without_seen(changed, sizes, spool, places)))
 
 
+async def beginnings(bundle: Path) -> tuple[str, ...]:
+    """What it says that whoever takes it has already; raises ChangesRefused."""
+    return (await asyncio.to_thread(_head_of, bundle)).prerequisites
+
+
 async def commits_between(git: GitDirectory, tip: str, base: str) -> tuple[SeriesCommit, ...]:
     """The oldest first; raises ChangesRefused where there are too many, or one that says too much."""
     arguments = ("rev-list", "--topo-order", f"--max-count={MOST_COMMITS + 1}", tip, f"^{base}", "--")

@@ -32,7 +32,7 @@ async def cleaned(
         before = await asyncio.to_thread(mirror.size)
         await _let_go(mirror, needed, alone)
         async with locks.locked(mirror.in_use, alone=False) as used:
-            git = replace(mirror.git, inherits=(alone, used))
+            git = replace(mirror.upkeep, inherits=(alone, used))
             mirror.remove_leftovers()
             await git.run("pack-refs", "--all", within=_WITHIN)
             options = ("-d", "--cruft", f"--cruft-expiration={_GRACE}", "--quiet")

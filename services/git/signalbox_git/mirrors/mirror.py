@@ -78,6 +78,14 @@ class Mirror:
         return GitDirectory(self.folder / "git")
 
     @property
+    def upkeep(self) -> GitDirectory:
+        """For what fetches, packs and checks it: that has to know whether files may be missing.
+
+        All else is not told, so that it does not try to fetch them.
+        """
+        return GitDirectory(self.folder / "git", partial=self.is_partial)
+
+    @property
     def project(self) -> uuid.UUID:
         return uuid.UUID(self.folder.parent.name)
 
@@ -124,7 +132,7 @@ class Mirror:
 
     async def check(self) -> None:
         """Raises GitFailed where something of it is lost, or not what it was."""
-        await self.git.run("fsck", "--connectivity-only", "--no-dangling", "--no-progress", within=600.0)
+        await self.upkeep.run("fsck", "--connectivity-only", "--no-dangling", "--no-progress", within=600.0)
 
     async def refs(self) -> dict[str, str]:
         """Its branches and tags; ours are not among them."""
@@ -136,7 +144,12 @@ class Mirror:
 
     @property
     def is_there(self) -> bool:
-        return bool(self.note())
+        return "begun" in self.note()
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether it has only those files that were needed; said before the first of it is fetched."""
+        return bool(self.note().get("partial"))
 
     def note(self) -> dict[str, Any]:
         """When it was fetched last, and what was learned then; nothing where that never was."""
@@ -144,6 +157,11 @@ class Mirror:
             found: dict[str, Any] = json.loads(self._note.read_text(encoding="utf-8"))
             return found
         return {}
+
+    def begin_partial(self) -> None:
+        """Before there is anything of it: who is killed in the middle goes on with a partial one."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.write_note(partial=True)
 
     def write_note(self, **values: Any) -> None:
         draft = self._note.with_suffix(f".{uuid.uuid4().hex}")

@@ -13,9 +13,9 @@ from weakref import WeakValueDictionary
 from signalbox_common import background, remote_urls, telemetry
 from signalbox_common.errors import DiskFull
 from signalbox_common.space import DiskSpace
-from signalbox_git.command import GitDirectory, GitFailed
+from signalbox_git.command import AnsweredTooMuch, GitDirectory, GitFailed, TookTooLong
 from signalbox_git.lfs.client import LfsClient
-from signalbox_git.mirrors import locks
+from signalbox_git.mirrors import locks, partial
 from signalbox_git.mirrors.mirror import (
     HEADS,
     TAGS,
@@ -35,6 +35,9 @@ _WATCH = 2.0
 MOST_OF_PROJECT = 8
 """Fetches at a time, in one instance."""
 DISK_FULL = DiskFull.code
+TOO_LARGE = "too_large"
+MOST_FILES, _FILES_AT_ONCE = 1_000_000, 20_000
+"""Of a partial mirror that are brought for one purpose, and that a remote is asked for at a time."""
 Hear = Callable[[bytes], None]
 """Is told what git says while it fetches."""
 
@@ -67,6 +70,13 @@ class Fetched:
         return Fetched(note.get("head"), int(note.get("size", 0)), is_new=False)
 
 
+class _TooLarge(RemoteRefused):
+    """Beyond what it may become."""
+
+    def __init__(self) -> None:
+        super().__init__(TOO_LARGE, "The repository is larger than what is kept of one.")
+
+
 class Mirrors:
     def __init__(
         self,
@@ -76,12 +86,17 @@ class Mirrors:
         budget: int,
         fetch_within: float,
         largest: int = LARGEST,
+        partial_above: int | None = None,
         space: DiskSpace | None = None,
     ) -> None:
-        """`budget` is in bytes, of all mirrors together; `largest` of one."""
+        """In bytes: `budget` is of all mirrors together, `largest` of one.
+
+        One that is larger than `partial_above` when it is made has only those files that somebody needs.
+        """
         self._space = space
         self._slots: WeakValueDictionary[uuid.UUID, asyncio.Semaphore] = WeakValueDictionary()
         self._largest = largest
+        self._partial_above = partial_above
         self._root = root
         self._reach = reach
         self._budget = budget
@@ -187,7 +202,40 @@ class Mirrors:
     async def bring(self, source: Source, commit: str) -> None:
         """One that no branch leads to, where the remote gives it away; the mirror is held meanwhile."""
         async with self.alone(source) as alone, self.at(source) as there:
-            await there.fetch_object(replace(self.of(source).git, inherits=(alone,)), commit)
+            await there.fetch_object(replace(self.of(source).upkeep, inherits=(alone,)), commit)
+
+    async def complete(
+        self,
+        source: Source,
+        needed: partial.Listing,
+        *,
+        hear: Hear | None = None,
+        most: int = MOST_FILES,
+        most_bytes: int = LARGEST,
+        within: float | None = None,
+    ) -> None:
+        """Brings files into a partial mirror, which is held meanwhile: once for all who need them.
+
+        Raises RemoteRefused.
+        """
+        mirror = self.of(source)
+        if not mirror.is_partial or not await _missing(mirror, needed):
+            return
+        async with self.alone(source) as alone:
+            if not (names := await _missing(mirror, needed)):
+                return
+            if len(names) > most:
+                raise RemoteRefused(TOO_LARGE, "It takes more files of a large repository than are fetched.")
+            async with self._slot(source.project), self.at(source) as there:
+                self._require_space()
+                git = replace(mirror.upkeep, inherits=(alone,))
+                bound = min(self._largest, await asyncio.to_thread(mirror.size) + most_bytes)
+                for begin in range(0, len(names), _FILES_AT_ONCE):
+                    some = names[begin : begin + _FILES_AT_ONCE]
+                    fetching = there.fetch_files(git, some, within=within or self._fetch_within, hear=hear)
+                    await self._arrives(fetching, mirror, bound)
+            size = await asyncio.to_thread(mirror.size)
+            mirror.write_note(**mirror.note() | {"size": size})
 
     async def broken(self, source: Source) -> None:
         """Looks whether it is, where somebody says so; the next fetch makes it anew."""
@@ -210,39 +258,62 @@ class Mirrors:
         begun, known = time.time(), mirror.note()
         async with self.at(source) as there, locks.locked(mirror.in_use, alone=False) as used:
             mirror.touch()
-            repository = GitDirectory.make(mirror.folder / "git", inherits=(alone, used))
+            repository = self._made(mirror, alone, used)
             mirror.remove_leftovers()
             wanted, has = await there.refs(repository), await mirror.refs()
             if has and not wanted.mirrored:  # whatever has answered: a fetch would remove all that is here
                 raise RemoteRefused("empty", "The remote says that it has nothing any more.", passes=True)
             if wanted.mirrored != has:
-                await self._bring(there, mirror, repository, hear)
+                try:
+                    await self._bring(there, mirror, repository, self._bound_of(mirror), hear)
+                except _TooLarge:
+                    if self._bound_of(mirror) == self._largest:
+                        raise
+                    await mirror.discard()
+                    mirror.begin_partial()
+                    repository = self._made(mirror, alone, used)
+                    await self._bring(there, mirror, repository, self._largest, hear)
             host_keys = there.access.host_keys()
             size = await asyncio.to_thread(mirror.size)
             head = wanted.head or known.get("head")
-            mirror.write_note(**known | {"begun": begun, "head": head, "size": size})
+            mirror.write_note(**mirror.note() | {"begun": begun, "head": head, "size": size})
         return Fetched(head, size, host_keys)
 
+    @staticmethod
+    def _made(mirror: Mirror, *inherits: int) -> GitDirectory:
+        return replace(GitDirectory.make(mirror.folder / "git", inherits), partial=mirror.is_partial)
+
+    def _bound_of(self, mirror: Mirror) -> int:
+        """What it may become by a fetch; what is here in full stays so."""
+        is_first = not mirror.is_there and not mirror.is_partial
+        return min(self._partial_above or self._largest, self._largest) if is_first else self._largest
+
     async def _bring(
-        self, there: Remote, mirror: Mirror, repository: GitDirectory, hear: Hear | None
+        self, there: Remote, mirror: Mirror, repository: GitDirectory, bound: int, hear: Hear | None
     ) -> None:
+        fetching = there.fetch(repository, [HEADS, TAGS], within=self._fetch_within, hear=hear)
+        await self._arrives(fetching, mirror, bound)
+        if bound < self._largest and await asyncio.to_thread(mirror.size) > bound:
+            raise _TooLarge
+        await repository.run("pack-refs", "--all")
+
+    async def _arrives(self, fetching: Coroutine[Any, Any, None], mirror: Mirror, bound: int) -> None:
+        """Nothing of it is left where it does not; raises RemoteRefused, and GitFailed as `_fetch` does."""
         try:
-            fetching = there.fetch(repository, [HEADS, TAGS], within=self._fetch_within, hear=hear)
-            await self._watched(fetching, mirror)
+            await self._watched(fetching, mirror, bound)
         except RemoteRefused as error:
             mirror.remove_cut_off()
             if isinstance(error.__cause__, GitFailed) and looks_corrupt(error.__cause__):
                 await mirror.check()  # raises what it finds where not the remote is to blame
             raise
-        await repository.run("pack-refs", "--all")
 
-    async def _watched(self, fetching: Coroutine[Any, Any, None], mirror: Mirror) -> None:
+    async def _watched(self, fetching: Coroutine[Any, Any, None], mirror: Mirror, bound: int) -> None:
         """While it fits; raises RemoteRefused."""
         task = asyncio.create_task(fetching)
         try:
             while not (await asyncio.wait([task], timeout=_WATCH))[0]:
-                if await asyncio.to_thread(mirror.size) > self._largest:
-                    raise RemoteRefused("too_large", "The repository is larger than what is kept of one.")
+                if await asyncio.to_thread(mirror.size) > bound:
+                    raise _TooLarge
             task.result()
         finally:
             await background.end(task)
@@ -282,3 +353,11 @@ class Mirrors:
             (mirror, int(mirror.note().get("size") or mirror.size())) for mirror in mirrors_below(self._root)
         ]
         return sorted(found, key=lambda each: each[0].used_at)
+
+
+async def _missing(mirror: Mirror, needed: partial.Listing) -> list[str]:
+    """Raises RemoteRefused where it cannot be told."""
+    try:
+        return await partial.missing(mirror.git, needed)
+    except (AnsweredTooMuch, TookTooLong) as error:
+        raise RemoteRefused(TOO_LARGE, "It takes too much to find out which files are needed.") from error

@@ -10,6 +10,7 @@ from signalbox_common.remote_urls import RemoteUrl
 from signalbox_git.mirrors.gitmodules import MOST, Module, ModuleRefused, modules_of
 from signalbox_git.mirrors.mirror import Mirror, module_id
 from signalbox_git.mirrors.mirrors import Mirrors, Source
+from signalbox_git.mirrors.partial import files_of
 from signalbox_git.remotes.access import RemoteRefused
 
 DEEPEST = 5
@@ -34,14 +35,14 @@ class Modules:
 
     @asynccontextmanager
     async def fetched(
-        self, source: Source, mirror: Mirror, commit: str
+        self, source: Source, mirror: Mirror, commit: str, depth: int
     ) -> AsyncIterator[tuple[FetchedModule, ...]]:
-        """With those within them; their mirrors stay while somebody is in here.
+        """With those within them; their mirrors stay while somebody is in here, and have all files.
 
         Raises ModuleRefused and RemoteRefused.
         """
         async with AsyncExitStack() as held:
-            turn = _Gathering(self._mirrors, source, held, self._clock())
+            turn = _Gathering(self._mirrors, source, held, self._clock(), depth)
             yield await turn.of(mirror, commit, remote_urls.parse(source.url), 1)
 
 
@@ -53,6 +54,8 @@ class _Gathering:
     source: Source
     held: AsyncExitStack
     asked_at: float
+    history: int
+    """How deep it is."""
     count: int = 0
 
     async def of(self, mirror: Mirror, commit: str, own: RemoteUrl, depth: int) -> tuple[FetchedModule, ...]:
@@ -74,18 +77,22 @@ class _Gathering:
     async def _brought(self, module: Module) -> Mirror:
         source = self._source(module.url)
         try:
-            for since in (0.0, self.asked_at):
-                mirror = await self.held.enter_async_context(self.mirrors.fresh(source, since))
-                if await mirror.has(module.commit):
-                    await self.mirrors.keep(source, module.commit)
-                    return mirror
-            await self.mirrors.bring(source, module.commit)
+            mirror = await self._with_commit(source, module)
+            await self.mirrors.keep(source, module.commit)
+            await self.mirrors.complete(source, files_of(module.commit, depth=self.history))
         except RemoteRefused as refusal:
             detail = f"The submodule at {module.path}: {refusal.detail}"
             raise RemoteRefused(refusal.reason, detail, passes=refusal.passes) from refusal
+        return mirror
+
+    async def _with_commit(self, source: Source, module: Module) -> Mirror:
+        for since in (0.0, self.asked_at):
+            mirror = await self.held.enter_async_context(self.mirrors.fresh(source, since))
+            if await mirror.has(module.commit):
+                return mirror
+        await self.mirrors.bring(source, module.commit)
         if not await mirror.has(module.commit):
             raise ModuleRefused(f"The remote of the submodule at {module.path} does not have its commit.")
-        await self.mirrors.keep(source, module.commit)
         return mirror
 
     def _source(self, url: RemoteUrl) -> Source:

@@ -141,11 +141,14 @@ async def blob(git: GitDirectory, commit: str, path: str) -> bytes:
     return await _asked(git, "cat-file", "blob", f"{commit}:{path}", most=LARGEST_BLOB)
 
 
-async def diff(git: GitDirectory, base: str | None, head: str, path: str | None) -> bytes:
-    """Unified; without a base that of one commit. Raises TooMuch."""
-    if base is None:
-        parents = (await git.line("log", "--max-count=1", "--format=%P", head, "--")).split()
-        base = parents[0] if parents else EMPTY_TREE
+async def before(git: GitDirectory, commit: str) -> str:
+    """Its first parent, or nothing at all."""
+    parents = (await git.line("log", "--max-count=1", "--format=%P", commit, "--")).split()
+    return parents[0] if parents else EMPTY_TREE
+
+
+async def diff(git: GitDirectory, base: str, head: str, path: str | None) -> bytes:
+    """Unified; raises TooMuch."""
     options = ("--no-ext-diff", "--no-textconv", "--no-color", "--find-renames", "--patch", "-r")
     paths = [path] if path is not None else []
     return await _asked(git, "diff-tree", *options, base, head, "--", *paths, most=LARGEST_DIFF)
@@ -158,14 +161,17 @@ async def merge_base(git: GitDirectory, one: str, other: str) -> str | None:
         return None
 
 
-async def blame(git: GitDirectory, commit: str, path: str) -> list[contract.BlamedLines]:
-    """Raises PathNotFound and TooMuch."""
+async def blame(
+    git: GitDirectory, commit: str, path: str, *, follow: bool = True
+) -> list[contract.BlamedLines]:
+    """Raises PathNotFound and TooMuch; `follow` is to where the file had another name."""
     kind, size = await _object(git, commit, path)
     if kind != "blob":
         raise errors.PathNotFound
     if size > _LARGEST_BLAME:
         raise errors.TooMuch
-    said = await _asked(git, "blame", "--incremental", commit, "--", path)
+    options = ("--incremental", *([] if follow else ["--no-follow"]))
+    said = await _asked(git, "blame", *options, commit, "--", path)
     return sorted(_blamed(said), key=lambda each: each.first)
 
 

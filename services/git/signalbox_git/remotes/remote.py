@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from signalbox_common.contracts.git import RefName
 from signalbox_common.remote_urls import RemoteUrl
-from signalbox_git.command import AnsweredTooMuch, GitDirectory, GitFailed, TookTooLong
+from signalbox_git.command import PROMISOR, AnsweredTooMuch, GitDirectory, GitFailed, TookTooLong
 from signalbox_git.domain import HEADS, TAGS
 from signalbox_git.remotes.access import Access, Reach, RemoteRefused, access
 from signalbox_git.remotes.credentials import Credential, scrubbed
@@ -19,6 +19,8 @@ _HEAD, _PEELED = "HEAD", "^{}"
 _TO_BRANCH = f"ref: {HEADS}"
 _NAME: TypeAdapter[str] = TypeAdapter(RefName)
 _PUSHED_WITHIN = 300.0
+_NO_NEGOTIATION = (("fetch.negotiationAlgorithm", "noop"),)
+"""Of what is here nothing counts: what belongs to a commit that is here may be missing."""
 _UP_TO_DATE = b"=\t"
 """What begins the line of a ref that a push has left as it was."""
 _REASONS: tuple[tuple[str, str, str, bool], ...] = (
@@ -96,10 +98,35 @@ class Remote:
             mirror,
             *("fetch", "--prune", "--no-tags", "--no-auto-maintenance", "--no-write-fetch-head"),
             *("--force", "--no-show-forced-updates", "--progress"),
-            *("--end-of-options", self.access.argument, *refspecs),
+            *("--end-of-options", self._source_for(mirror), *refspecs),
             within=within,
             hear=hear,
         )
+
+    async def fetch_files(
+        self,
+        mirror: GitDirectory,
+        names: Sequence[str],
+        *,
+        within: float,
+        hear: Callable[[bytes], None] | None = None,
+    ) -> None:
+        """As git calls them, into a partial mirror, and nothing beside; raises RemoteRefused."""
+        try:
+            await self._ask(
+                mirror,
+                *("fetch", "--no-tags", "--no-auto-maintenance", "--no-write-fetch-head"),
+                *("--progress", "--stdin", "--end-of-options", self._source_for(mirror)),
+                given="".join(f"{name}\n" for name in names).encode("ascii"),
+                config=_NO_NEGOTIATION,
+                within=within,
+                hear=hear,
+            )
+        except RemoteRefused as refusal:
+            if refusal.reason == "not_ours":
+                detail = "The remote does not have all files of this commit any more."
+                raise RemoteRefused(refusal.reason, detail) from refusal
+            raise
 
     async def fetch_commit(self, mirror: GitDirectory, branch: str) -> None:
         """What a branch leads to now; no ref is changed for it."""
@@ -116,7 +143,7 @@ class Remote:
     async def _fetch_one(self, mirror: GitDirectory, what: str) -> None:
         """Without a ref for it."""
         options = ("--no-tags", "--no-auto-maintenance", "--no-write-fetch-head", "--quiet")
-        target = ("--end-of-options", self.access.argument, what)
+        target = ("--end-of-options", self._source_for(mirror), what)
         await self._ask(mirror, "fetch", *options, *target, within=_PUSHED_WITHIN)
 
     async def push(self, mirror: GitDirectory, commit: str, branch: str, expected: str | None) -> None:
@@ -155,10 +182,16 @@ class Remote:
         *arguments: str,
         within: float,
         hear: Callable[[bytes], None] | None = None,
+        given: bytes = b"",
+        config: Sequence[tuple[str, str]] = (),
     ) -> bytes:
-        env, config = self.access.env, self.access.config
+        env, config = self.access.env, (*self.access.config, *config)
+        if repository.partial:
+            config = (*config, (f"remote.{PROMISOR}.url", self.access.argument))
         try:
-            return await repository.run(*arguments, env=env, config=config, within=within, hear=hear)
+            return await repository.run(
+                *arguments, given=given, env=env, config=config, within=within, hear=hear
+            )
         except GitFailed as error:
             words = (scrubbed(each, self.credential) for each in (error.complaint, error.said))
             known = GitFailed(arguments, error.status, *words)
@@ -167,6 +200,10 @@ class Remote:
             raise RemoteRefused("timeout", "The remote took too long.", passes=True) from error
         except AnsweredTooMuch as error:
             raise RemoteRefused("too_large", "The remote has too many branches.") from error
+
+    def _source_for(self, repository: GitDirectory) -> str:
+        """As a fetch into it calls us: what is partial has a name for whoever has the rest."""
+        return PROMISOR if repository.partial else self.access.argument
 
     def _refused(self, complaint: str) -> RemoteRefused:
         """In our words. What the remote is called says nothing of what is wrong with it."""

@@ -15,9 +15,10 @@ from signalbox_common.work import Worker
 from signalbox_git import errors
 from signalbox_git.command import GitDirectory
 from signalbox_git.domain import HEADS, TAGS, Repository
-from signalbox_git.mirrors import reading
-from signalbox_git.mirrors.mirror import MirrorBroken
+from signalbox_git.mirrors import partial, reading
+from signalbox_git.mirrors.mirror import Mirror, MirrorBroken
 from signalbox_git.mirrors.mirrors import Mirrors, Source
+from signalbox_git.service.missing_files import MissingFiles
 from signalbox_git.service.repositories import FETCH
 from signalbox_git.store import repositories
 
@@ -27,20 +28,37 @@ class OpenRepository:
     """One that is being read."""
 
     found: Repository
-    git: GitDirectory
+    mirror: Mirror
+    missing: MissingFiles
+
+    @property
+    def git(self) -> GitDirectory:
+        return self.mirror.git
 
     async def commit(self, revision: str | None) -> str:
         return await reading.resolve(self.git, revision, self.found.main_branch)
 
+    async def bring(self, needed: partial.Listing) -> None:
+        """What is about to be read, where the mirror does not have it."""
+        await self.missing.bring(self.found, self.mirror, needed)
+
 
 class Contents:
     def __init__(
-        self, database: Database, worker: Worker, mirrors: Mirrors, *, url: str, freshness: float
+        self,
+        database: Database,
+        worker: Worker,
+        mirrors: Mirrors,
+        missing: MissingFiles,
+        *,
+        url: str,
+        freshness: float,
     ) -> None:
         """`freshness` is in seconds: what was fetched before then is fetched again by and by."""
         self._database = database
         self._worker = worker
         self._mirrors = mirrors
+        self._missing = missing
         self._url = url
         self._freshness = freshness
 
@@ -88,7 +106,9 @@ class Contents:
 
     async def show(self, call: Call, query: contract.ShowCommit) -> contract.ShownCommit:
         async with self.opened(call.principal.project(), query.repository) as there:
-            return await reading.show(there.git, await there.commit(query.ref))
+            commit = await there.commit(query.ref)
+            await there.bring(partial.files_between(await reading.before(there.git, commit), commit))
+            return await reading.show(there.git, commit)
 
     async def tree(self, call: Call, query: contract.ListTree) -> contract.TreeListing:
         async with self.opened(call.principal.project(), query.repository) as there:
@@ -97,9 +117,9 @@ class Contents:
     async def blame(self, call: Call, query: contract.GetBlame) -> contract.Blame:
         async with self.opened(call.principal.project(), query.repository) as there:
             commit = await there.commit(query.ref)
-            return contract.Blame(
-                commit=commit, items=tuple(await reading.blame(there.git, commit, query.path))
-            )
+            await there.bring(partial.history_of(commit, query.path))
+            found = await reading.blame(there.git, commit, query.path, follow=not there.mirror.is_partial)
+            return contract.Blame(commit=commit, items=tuple(found))
 
     async def locate(self, _call: Call, _query: contract.LocateGit) -> contract.GitPlace:
         return contract.GitPlace(url=self._url)
@@ -108,7 +128,9 @@ class Contents:
 
     async def file(self, project: uuid.UUID, repository: uuid.UUID, ref: str | None, path: str) -> bytes:
         async with self.opened(project, repository) as there:
-            return await reading.blob(there.git, await there.commit(ref), path)
+            commit = await there.commit(ref)
+            await there.bring(partial.file_at(commit, path))
+            return await reading.blob(there.git, commit, path)
 
     async def diff(
         self, project: uuid.UUID, repository: uuid.UUID, base: str | None, head: str | None, path: str | None
@@ -119,6 +141,8 @@ class Contents:
             begin = await there.commit(base) if base is not None else None
             if begin is not None:
                 begin = await reading.merge_base(there.git, begin, commit) or begin
+            begin = begin or await reading.before(there.git, commit)
+            await there.bring(partial.files_between(begin, commit, path))
             return await reading.diff(there.git, begin, commit, path)
 
     # -- where it is ---------------------------------------------------------------------------------------
@@ -136,7 +160,7 @@ class Contents:
                 if time.time() - mirror.fetched_at > self._freshness:
                     await self._fetch_soon(found)
                 if mirror.is_there:
-                    yield OpenRepository(found, mirror.git)
+                    yield OpenRepository(found, mirror, self._missing)
                 elif found.status is RepositoryStatus.FAILED:
                     raise errors.FetchFailed(found.detail)
                 else:

@@ -13,10 +13,12 @@ from signalbox_git.command import GitDirectory, TookTooLong
 from signalbox_git.commits import changes as reading
 from signalbox_git.commits import series, unified
 from signalbox_git.commits.quarantine import Quarantine
-from signalbox_git.domain import Delivery
+from signalbox_git.domain import Delivery, Repository
 from signalbox_git.mirrors.mirror import Mirror, MirrorBroken
 from signalbox_git.mirrors.mirrors import Mirrors, Source
+from signalbox_git.mirrors.partial import files_between, files_of
 from signalbox_git.service.deliveries import bad_changes
+from signalbox_git.service.missing_files import MissingFiles
 from signalbox_git.store import changes, deliveries, repositories
 
 MOST = 2
@@ -24,9 +26,12 @@ MOST = 2
 
 
 class Diffs:
-    def __init__(self, database: Database, mirrors: Mirrors, files: ChangeFiles) -> None:
+    def __init__(
+        self, database: Database, mirrors: Mirrors, missing: MissingFiles, files: ChangeFiles
+    ) -> None:
         self._database = database
         self._mirrors = mirrors
+        self._missing = missing
         self._files = files
         self._turns = asyncio.Semaphore(MOST)
 
@@ -36,9 +41,10 @@ class Diffs:
             stored = await changes.find(connection, project, sha256)
         if stored is None:
             raise errors.ChangesNotFound
-        async with self._opened(project, repository) as mirror:
+        async with self._opened(project, repository) as (known, mirror):
             if not await mirror.has(base):
                 raise errors.RevisionNotFound
+            await self._missing.bring(known, mirror, files_of(base))
             return await self._made(mirror, project, sha256, base, bundled=stored.bundled)
 
     async def of_delivery(self, project: uuid.UUID, delivery: uuid.UUID) -> bytes:
@@ -47,8 +53,9 @@ class Diffs:
             found = await deliveries.get(connection, project, delivery)
         if found is None:
             raise errors.DeliveryNotFound
-        async with self._opened(project, found.repository_id) as mirror:
+        async with self._opened(project, found.repository_id) as (known, mirror):
             if found.commit is not None and await mirror.has(found.commit):
+                await self._missing.bring(known, mirror, files_between(_begin(found), found.commit))
                 async with self._turns:
                     return await _shown(mirror.git, _begin(found), found.commit)
         return await self.of_changes(project, found.changes, found.repository_id, found.base)
@@ -74,7 +81,9 @@ class Diffs:
             return await _shown(quarantine.git, base, head)
 
     @asynccontextmanager
-    async def _opened(self, project: uuid.UUID, repository: uuid.UUID) -> AsyncIterator[Mirror]:
+    async def _opened(
+        self, project: uuid.UUID, repository: uuid.UUID
+    ) -> AsyncIterator[tuple[Repository, Mirror]]:
         async with self._database.reading() as connection:
             found = await repositories.get(connection, project, repository)
         if found is None:
@@ -83,7 +92,7 @@ class Diffs:
             async with self._mirrors.held(Source(found.project_id, found.id, found.url)) as mirror:
                 if not mirror.is_there:
                     raise errors.NotFetchedYet
-                yield mirror
+                yield found, mirror
         except MirrorBroken as error:
             raise errors.NotFetchedYet from error
 

@@ -25,6 +25,9 @@ _AGAIN = 0.02
 ModulesFetched = Callable[[], AbstractAsyncContextManager[tuple[FetchedModule, ...]]]
 """Fetches submodules, and holds their mirrors: asked only where a tree is made."""
 
+FilesBrought = Callable[[], Awaitable[None]]
+"""Brings what the mirror does not have of the commit: asked only where a tree is made."""
+
 
 class Trees:
     """`<project>/<commit>-<options>` has `tree` and `git`; `<project>/checkouts/<id>` leads there."""
@@ -49,6 +52,7 @@ class Trees:
         options: CheckoutOptions,
         modules: ModulesFetched | None = None,
         lfs: LfsFetch | None = None,
+        complete: FilesBrought | None = None,
     ) -> AsyncIterator[str]:
         """Its name; found done where it is. It stays while somebody is in here.
 
@@ -60,7 +64,7 @@ class Trees:
                 if there is not None:
                     yield name
                     return
-            if not await self._make(mirror, project, commit, options, modules, lfs):
+            if not await self._make(mirror, project, commit, options, modules, lfs, complete):
                 await asyncio.sleep(_AGAIN)  # somebody looks whether it may go
 
     async def _make(
@@ -71,6 +75,7 @@ class Trees:
         options: CheckoutOptions,
         modules: ModulesFetched | None,
         lfs: LfsFetch | None,
+        complete: FilesBrought | None,
     ) -> bool:
         """False where it is there."""
         name, folder = self.name_of(commit, options), self._root / str(project)
@@ -79,6 +84,8 @@ class Trees:
         async with turn, locks.locked(folder / f".{name}.making", alone=True):
             if (folder / name).is_dir():
                 return False
+            if complete is not None:
+                await complete()
             draft = folder / f"{_DRAFT}{uuid.uuid4().hex}"
             newest = folder / f".newest-{mirror.repository}-{options.shape}"
             try:

@@ -18,9 +18,11 @@ from signalbox_git.commits import changes as reading
 from signalbox_git.commits import findings, messages
 from signalbox_git.commits.moving import ManyCommits, Movable, OneCommit
 from signalbox_git.commits.quarantine import Authorship, Person, Quarantine
+from signalbox_git.commits.series import beginnings
 from signalbox_git.domain import Delivery
 from signalbox_git.mirrors.mirror import Mirror
 from signalbox_git.mirrors.mirrors import Mirrors
+from signalbox_git.mirrors.partial import files_of
 from signalbox_git.remotes.access import RemoteRefused
 from signalbox_git.service.deliveries import DELIVER
 from signalbox_git.service.forges import Forges
@@ -116,6 +118,8 @@ class Deliverer:
             path = self._files.path(found.project_id, found.changes)
             tree_size = await _tree_size(mirror, found.base)
             try:
+                begins_at = await beginnings(path) if found.bundled else ()
+                await self._mirrors.complete(scene.source, files_of(found.base, *begins_at))
                 if found.bundled:
                     commit, noticed = await self._kept.made(mirror, found, tree_size)
                 else:

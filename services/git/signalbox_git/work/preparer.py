@@ -19,6 +19,7 @@ from signalbox_git.mirrors.gitmodules import ModuleRefused
 from signalbox_git.mirrors.mirror import Mirror
 from signalbox_git.mirrors.mirrors import DISK_FULL, Mirrors, Source
 from signalbox_git.mirrors.modules import Modules
+from signalbox_git.mirrors.partial import files_of
 from signalbox_git.remotes.access import RemoteRefused
 from signalbox_git.replies import tell_of_checkout
 from signalbox_git.service.checkouts import PREPARE
@@ -123,7 +124,8 @@ class Preparer:
                 options = CheckoutOptions(
                     start.branch, wanted["depth"], _sparse(found), wanted["submodules"], wanted["lfs"]
                 )
-                fetch = partial(self._modules.fetched, source, mirror, start.commit)
+                fetch = partial(self._modules.fetched, source, mirror, start.commit, options.depth)
+                files = files_of(start.commit, depth=options.depth)
                 await self._mirrors.keep(source, start.commit)
                 await job.keep()
                 async with self._trees.made(
@@ -133,6 +135,7 @@ class Preparer:
                     options,
                     fetch if options.submodules else None,
                     self._mirrors.lfs_of(source).fetch if options.lfs else None,
+                    partial(self._mirrors.complete, source, files),
                 ) as name:
                     self._trees.link(found.project_id, found.id, name)
                     await self._end(job, found.ready(start.commit, start.branch, start.base, name))

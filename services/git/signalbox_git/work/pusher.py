@@ -10,6 +10,7 @@ from signalbox_git.commits.moving import Movable
 from signalbox_git.domain import HEADS, Delivery
 from signalbox_git.mirrors.mirror import Mirror
 from signalbox_git.mirrors.mirrors import Mirrors
+from signalbox_git.mirrors.partial import files_of_change
 from signalbox_git.remotes.access import RemoteRefused
 from signalbox_git.remotes.remote import BranchMoved, Remote
 from signalbox_git.work.delivery_journal import CannotDeliver, Scene, write
@@ -77,7 +78,9 @@ class Pusher:
     ) -> Delivery:
         """Somebody else has written there: ours goes on top of it, once, or beside it."""
         if not found.rebased:
-            await there.fetch_commit(mirror.git, str(found.branch))
+            await there.fetch_commit(mirror.upkeep, str(found.branch))
+            files = files_of_change(found.base, str(found.commit), tip)
+            await self._mirrors.complete(scene.source, files)
             onto = await movable.onto(mirror.git, str(found.commit), found.base, tip)
             if onto == tip:  # all of it is there: ours from a try before, or somebody has done the same
                 return await _arrived(scene, replace(found, commit=tip))

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 from signalbox_git.command import GitFailed
 from signalbox_git.commits import combining
@@ -58,7 +59,10 @@ class RefChanger:
         name = str(found.ref)
         mirror.making.mkdir(exist_ok=True)
         async with Quarantine.beside(mirror.git.folder, mirror.making) as quarantine:
-            planner = RefPlanner(mirror.git, quarantine.git, found, refs, scene.head(mirror), self._committer)
+            complete = partial(self._mirrors.complete, scene.source, hear=scene.progress.of("fetch"))
+            planner = RefPlanner(
+                mirror.git, quarantine.git, found, refs, scene.head(mirror), self._committer, complete
+            )
             plan = await planner.plan()
             tip = refs.get(name)
             found = replace(

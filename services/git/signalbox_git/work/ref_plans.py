@@ -10,6 +10,7 @@ from signalbox_git.commits import combining
 from signalbox_git.commits.quarantine import Authorship, Person
 from signalbox_git.domain import HEADS, TAGS
 from signalbox_git.mirrors import reading
+from signalbox_git.mirrors.partial import Complete, files_of_change, files_of_merge
 from signalbox_git.operations.record import Operation
 from signalbox_git.work.operation_journal import CannotOperate
 
@@ -37,8 +38,10 @@ class RefPlanner:
         refs: Mapping[str, str],
         head: str | None,
         committer: Person,
+        complete: Complete,
     ) -> None:
         """`git` is where objects are made, and sees all of the mirror; `head` is the main branch."""
+        self._complete = complete
         self._mirror = mirror
         self._git = git
         self._found = found
@@ -123,6 +126,7 @@ class RefPlanner:
             return RefPlan(source, source, source)
         if mode == FastForward.ONLY:
             raise CannotOperate("not_fast_forward", "The branch has commits that the source has not.")
+        await self._complete(files_of_merge(tip, source))
         tree = await combining.merged(self._git, tip, source)
         message = self._action["message"] or f"Merge {self._action['source']} into {self._action['branch']}"
         made = await combining.commit(self._git, tree, (tip, source), self._authorship(message))
@@ -132,20 +136,24 @@ class RefPlanner:
         commit, parent = await self._changed()
         text = await combining.text_of(self._git, commit)
         message = self._action["message"] or (f'Revert "{text.subject}"\n\nThis reverts commit {commit}.')
-        tree = await combining.applied(self._git, f"{commit}^{{tree}}", parent, f"{self._there()}^{{tree}}")
+        tree = await self._applied(f"{commit}^{{tree}}", parent, f"{self._there()}^{{tree}}")
         return await self._on_top(tree, commit, message)
 
     async def _cherry_pick(self) -> RefPlan:
         commit, parent = await self._changed()
         text = await combining.text_of(self._git, commit)
         tip = self._there()
-        tree = await combining.applied(self._git, parent, f"{commit}^{{tree}}", f"{tip}^{{tree}}")
+        tree = await self._applied(parent, f"{commit}^{{tree}}", f"{tip}^{{tree}}")
         if await self._tree_of(tip) == tree:
             return RefPlan(tip, tip, commit)
         message = self._action["message"] or f"{text.message}\n(cherry picked from commit {commit})"
         authorship = self._authorship(message)
         made = await combining.commit_again(self._git, tree, tip, text, authorship)
         return RefPlan(made, made, commit, made=True)
+
+    async def _applied(self, before: str, after: str, onto: str) -> str:
+        await self._complete(files_of_change(before, after, onto))
+        return await combining.applied(self._git, before, after, onto)
 
     async def _changed(self) -> tuple[str, str]:
         """A commit, and the tree that it has changed."""

@@ -1,0 +1,259 @@
+"""Partial mirrors: what is large stays at the remote until somebody needs it, and is fetched once then."""
+
+import asyncio
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from signalbox_common.addresses import PrivateHosts
+from signalbox_git.mirrors import cleaning, partial
+from signalbox_git.mirrors.mirror import Mirror
+from signalbox_git.mirrors.mirrors import Mirrors, Source
+from signalbox_git.remotes.access import Reach, RemoteRefused
+from signalbox_git.remotes.credentials import Credential
+from tests.support.checkouts import git
+from tests.support.large_history import LARGE, MIB, LargeHistory
+from tests.support.remotes import TOKEN, HttpRemote
+
+PROJECT = uuid.uuid4()
+BOUND = 2 * MIB + MIB // 2
+
+
+@pytest.fixture(scope="module")
+def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpRemote]:
+    with HttpRemote.serving(tmp_path_factory.mktemp("partial") / "served") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def history(http: HttpRemote) -> LargeHistory:
+    return LargeHistory.make(http, "large.git", size=MIB)
+
+
+@pytest.fixture(autouse=True)
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Its path is short enough for sockets."""
+    assert tmp_path.exists()
+    with tempfile.TemporaryDirectory(prefix="sbx-") as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        yield
+
+
+def mirrors_in(folder: Path, **more: Any) -> Mirrors:
+    reach = Reach(folder / "repositories", PrivateHosts.parse("127.0.0.0/8"))
+    given = {"budget": 1 << 40, "fetch_within": 60, "partial_above": BOUND} | more
+    return Mirrors(folder / "mirrors", reach, **given)
+
+
+@pytest.fixture
+def mirrors(tmp_path: Path) -> Mirrors:
+    return mirrors_in(tmp_path)
+
+
+def source_of(http: HttpRemote, history: LargeHistory) -> Source:
+    return Source(PROJECT, uuid.uuid4(), http.url(history.folder.name), Credential(TOKEN))
+
+
+async def missing(mirror: Mirror, *commits: str, depth: int = 1) -> int:
+    return len(await partial.missing(mirror.git, partial.files_of(*commits, depth=depth)))
+
+
+async def test_the_first_fetch_ends_where_it_is_too_large_for_that(
+    http: HttpRemote, history: LargeHistory, mirrors: Mirrors
+) -> None:
+    source = source_of(http, history)
+    fetched = await mirrors.fetch(source, time.time())
+    mirror = mirrors.of(source)
+    assert fetched.size == mirror.size() < BOUND
+    assert mirror.note()["partial"] is True
+    assert await mirror.refs() == {"refs/heads/main": history.commit("main")}
+    await mirror.check()
+    said = {path: path.read_bytes() for path in mirror.folder.glob("git/*") if path.is_file()}
+    assert not any(b"http" in content for content in said.values()), "no address is written down"
+
+
+async def test_files_are_brought_as_deep_as_they_are_needed(
+    http: HttpRemote, history: LargeHistory, mirrors: Mirrors
+) -> None:
+    source, tip = source_of(http, history), history.commit("main")
+    await mirrors.fetch(source, time.time())
+    mirror, before = mirrors.of(source), http.packs
+    await mirrors.complete(source, partial.files_of(tip, depth=1))
+    assert (http.packs, await missing(mirror, tip)) == (before + 1, 0)
+    assert mirror.size() < BOUND
+    assert await missing(mirror, tip, depth=3) == 4, "two commits, of which each has changed two files"
+    await mirrors.complete(source, partial.files_of(tip, depth=3))
+    assert await missing(mirror, tip, depth=3) == 0
+    assert mirror.size() == mirror.note()["size"] > 2 * MIB
+    await mirrors.complete(source, partial.files_of(tip, depth=2))
+    assert http.packs == before + 2, "it was there"
+    everything = git(history.folder, "rev-list", "--objects", "main").count("\n")
+    await mirrors.complete(source, partial.files_of(tip, depth=100_000))
+    assert (await mirror.git.line("rev-list", "--objects", "main")).count("\n") + 1 == everything
+
+
+async def test_all_who_need_the_same_have_it_fetched_once(
+    http: HttpRemote, history: LargeHistory, mirrors: Mirrors, tmp_path: Path
+) -> None:
+    source, tip = source_of(http, history), history.commit("main")
+    await mirrors.fetch(source, time.time())
+    instances, before = [mirrors, mirrors_in(tmp_path), mirrors_in(tmp_path)], http.packs
+    needed = partial.files_of(tip, depth=2)
+    await asyncio.gather(*(instances[number % 3].complete(source, needed) for number in range(60)))
+    assert http.packs == before + 1
+    assert await missing(mirrors.of(source), tip, depth=2) == 0
+
+
+async def test_what_is_new_is_fetched_without_its_files(
+    http: HttpRemote, history: LargeHistory, mirrors: Mirrors
+) -> None:
+    own = history.copy("growing.git")
+    source = source_of(http, own)
+    await mirrors.fetch(source, time.time())
+    commit = own.add({"more.bin": history.large[0] + history.large[1], ".gitmodules": b"[a]\n"})
+    await mirrors.fetch(source, time.time())
+    mirror = mirrors.of(source)
+    assert (await mirror.refs())["refs/heads/main"] == commit
+    assert mirror.size() < BOUND
+    assert await missing(mirror, commit) > 2
+    async with mirrors.at(source) as there:
+        topic = own.add({"topic.bin": history.large[2]}, branch="topic", onto="main^0")
+        await there.fetch_commit(mirror.upkeep, "topic")
+    assert await mirror.has(topic)
+    assert mirror.size() < BOUND
+    await mirror.check()
+
+
+async def test_what_is_there_in_full_stays_so(
+    http: HttpRemote, history: LargeHistory, tmp_path: Path
+) -> None:
+    own = history.copy("full.git")
+    source = source_of(http, own)
+    await mirrors_in(tmp_path, partial_above=None).fetch(source, time.time())
+    own.add({"more.txt": b"more\n"})
+    mirrors = mirrors_in(tmp_path)
+    await mirrors.fetch(source, time.time())
+    mirror = mirrors.of(source)
+    assert not mirror.is_partial
+    assert await missing(mirror, own.commit("main"), depth=100) == 0
+
+
+async def test_a_remote_that_leaves_nothing_out_is_fetched_in_full(
+    http: HttpRemote, history: LargeHistory, mirrors: Mirrors
+) -> None:
+    own = history.copy("unfiltered.git")
+    git(own.folder, "config", "uploadpack.allowFilter", "false")
+    source, before = source_of(http, own), http.packs
+    await mirrors.fetch(source, time.time())
+    mirror = mirrors.of(source)
+    assert (http.packs, mirror.is_partial) == (before + 2, True)
+    assert mirror.size() > 20 * MIB
+    assert await missing(mirror, own.commit("main"), depth=100) == 0
+    own.add({"more.txt": b"more\n"})
+    await mirrors.fetch(source, time.time())
+    assert (http.packs, await missing(mirror, own.commit("main"))) == (before + 3, 0)
+
+
+async def test_it_has_its_bound_as_well(
+    http: HttpRemote, history: LargeHistory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("signalbox_git.mirrors.mirrors._WATCH", 0.01)
+    mirrors = mirrors_in(tmp_path, largest=5 * MIB)
+    source, tip = source_of(http, history), history.commit("main")
+    await mirrors.fetch(source, time.time())
+    mirror = mirrors.of(source)
+    with pytest.raises(RemoteRefused) as refusal:
+        await mirrors.complete(source, partial.files_of(tip, depth=100))
+    assert refusal.value.reason == "too_large"
+    assert mirror.size() < BOUND
+    assert not list(mirror.folder.glob("git/objects/pack/tmp_*"))
+    with pytest.raises(RemoteRefused) as refusal:
+        await mirrors.complete(source, partial.files_of(tip, depth=100), most=3)
+    assert refusal.value.reason == "too_large"
+    await mirrors.complete(source, partial.files_of(tip))
+    assert await missing(mirror, tip) == 0
+
+
+async def test_a_remote_in_trouble_costs_a_partial_mirror_nothing(
+    http: HttpRemote, history: LargeHistory, mirrors: Mirrors
+) -> None:
+    source, tip = source_of(http, history), history.commit("main")
+    await mirrors.fetch(source, time.time())
+    mirror = mirrors.of(source)
+    await mirrors.complete(source, partial.files_of(tip))
+    is_there = mirror.folder.stat().st_ino
+    for behave in (
+        lambda handler: not handler.answer(500),
+        lambda handler: not handler.answer(200, b"nonsense"),
+        lambda handler: not handler.answer(200),
+    ):
+        http.behaviours = [behave]
+        try:
+            with pytest.raises(RemoteRefused):
+                await mirrors.complete(source, partial.files_of(tip, depth=2))
+            await mirrors.complete(source, partial.files_of(tip))
+        finally:
+            http.behaviours = []
+    lost = history.copy("lost.git")
+    source = replace(source, repository=uuid.uuid4(), url=http.url("lost.git"))
+    await mirrors.fetch(source, time.time())
+    git(lost.folder, "update-ref", "refs/heads/main", lost.add({"x": b"x"}, branch="other", onto="main^0"))
+    for pack in lost.folder.glob("objects/pack/*.pack"):
+        pack.rename(lost.folder / "gone")
+    with pytest.raises(RemoteRefused):
+        await mirrors.complete(source, partial.files_of(tip, depth=2))
+    await mirrors.of(source).check()
+    assert mirror.folder.stat().st_ino == is_there
+    await mirror.check()
+
+
+async def test_it_is_packed_and_stays_partial(
+    http: HttpRemote, history: LargeHistory, mirrors: Mirrors
+) -> None:
+    source, tip = source_of(http, history), history.commit("main")
+    await mirrors.fetch(source, time.time())
+    mirror = mirrors.of(source)
+    for depth in (1, 2, 3):
+        await mirrors.complete(source, partial.files_of(tip, depth=depth))
+
+    async def needed() -> set[str]:
+        return set()
+
+    before = await missing(mirror, tip, depth=100)
+    assert await cleaning.cleaned(mirrors, mirror, needed) is not None
+    assert len(list(mirror.folder.glob("git/objects/pack/*.promisor"))) == 1
+    assert (mirror.is_partial, mirror.clutter()) == (True, (1, 0))
+    assert await missing(mirror, tip, depth=3) == 0
+    assert await missing(mirror, tip, depth=100) == before > 10
+    await mirror.check()
+    await mirrors.broken(source)
+    assert mirror.is_there
+
+
+@pytest.mark.parametrize("harm", ["pack", "truncated", "note"])
+async def test_what_is_broken_in_it_is_made_anew(
+    http: HttpRemote, history: LargeHistory, mirrors: Mirrors, harm: str
+) -> None:
+    source, tip = source_of(http, history), history.commit("main")
+    await mirrors.fetch(source, time.time())
+    mirror = mirrors.of(source)
+    match harm:
+        case "note":  # as who is killed between the fetch and its note leaves it
+            mirror.write_note(partial=True)
+        case _:
+            for path in mirror.folder.glob("git/objects/pack/*.pack"):
+                path.chmod(0o600)
+                path.write_bytes(path.read_bytes()[:20]) if harm == "truncated" else path.unlink()
+    await mirrors.broken(source)
+    await mirrors.fetch(source, time.time())
+    assert mirror.is_partial
+    assert mirror.size() < BOUND
+    await mirrors.complete(source, partial.files_of(tip))
+    await mirror.check()
+    assert (await mirror.git.run("cat-file", "blob", f"{tip}:{LARGE}")) == b"small\n"
