@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -29,9 +29,11 @@ ARROWS = PUSHES | FETCHES
 
 
 @asynccontextmanager
-async def served(scene: GitScene, folder: Path) -> AsyncIterator[tuple[GitPerson, Running]]:
+async def served(
+    scene: GitScene, folder: Path, more: Mapping[str, str] | None = None
+) -> AsyncIterator[tuple[GitPerson, Running]]:
     service = scene.process(folder / "git.log")
-    service.program.env.update({"SIGNALBOX_PREPARE_FRESHNESS": "0"})
+    service.program.env.update({"SIGNALBOX_PREPARE_FRESHNESS": "0", **(more or {})})
     async with scene.installation.bus() as bus:
         await service.start()
         try:

@@ -35,7 +35,7 @@ class Modules:
 
     @asynccontextmanager
     async def fetched(
-        self, source: Source, mirror: Mirror, commit: str, depth: int
+        self, source: Source, mirror: Mirror, commit: str, depth: int = 1
     ) -> AsyncIterator[tuple[FetchedModule, ...]]:
         """With those within them; their mirrors stay while somebody is in here, and have all files.
 

@@ -1,0 +1,232 @@
+"""A very large repository, from its first fetch to what is pushed there: nobody misses what was left out."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from signalbox_common.contracts.git import CheckoutState, DeliveryState
+from signalbox_git.mirrors.mirror import Mirror
+from tests.support.bundles import Workshop
+from tests.support.checkouts import git
+from tests.support.commits import packed
+from tests.support.git_deaths import Killer, back_again, served
+from tests.support.git_person import GitPerson, Place
+from tests.support.installation import Installation
+from tests.support.large_history import LARGE, MIB, LargeHistory, notes
+from tests.support.operations import OperationPerson
+from tests.support.repositories import GitScene, git_scene
+from tests.support.submodules import add_modules
+
+BOUND_MB = 1
+
+
+@pytest.fixture(scope="module")
+async def scene(
+    shared_installation: Installation, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[GitScene]:
+    async with git_scene(shared_installation, tmp_path_factory.mktemp("git")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+async def there(scene: GitScene, shared_installation: Installation) -> AsyncIterator[GitPerson]:
+    async with (
+        scene.service(partial_mb=BOUND_MB, mirror_freshness=3600.0),
+        shared_installation.bus() as bus,
+    ):
+        yield GitPerson(scene, bus)
+
+
+@pytest.fixture(scope="module")
+def history(scene: GitScene) -> LargeHistory:
+    return LargeHistory.make(scene.remote, "original.git", size=MIB // 2)
+
+
+async def placed(scene: GitScene, history: LargeHistory, name: str, *, partial: bool = True) -> Place:
+    """At an address of its own, and fetched."""
+    own = history.copy(name)
+    place = Place(scene, own.folder, (await scene.add(name))["id"])
+    await scene.ready(place.repository)
+    mirror = mirror_of(scene, place)
+    assert mirror.is_partial == partial
+    assert not partial or mirror.size() < BOUND_MB * MIB
+    return place
+
+
+def mirror_of(scene: GitScene, place: Place) -> Mirror:
+    (found,) = [path for path in scene.mirrors if path.name.startswith(place.repository)]
+    return Mirror(found)
+
+
+async def test_a_checkout_is_whole(there: GitPerson, history: LargeHistory) -> None:
+    place = await placed(there.scene, history, "checkout.git")
+    found = await there.prepared(place.repository, depth=1)
+    tree = there.tree(found)
+    wanted = git(place.remote, "ls-tree", "-r", "--name-only", "main").split()
+    laid_out = {path.relative_to(tree / "tree") for path in (tree / "tree").rglob("*") if path.is_file()}
+    assert {*map(str, laid_out)} == {*wanted}
+    assert (tree / "tree" / "notes.txt").read_bytes() == notes(history.lines)
+    work = (f"--git-dir={tree / 'git'}", f"--work-tree={tree / 'tree'}")
+    assert git(tree / "tree", *work, "status", "--porcelain") == ""
+    assert git(tree / "tree", *work, "rev-list", "--count", "HEAD").strip() == "1"
+    git(tree, *work, "fsck", "--full")
+    assert mirror_of(there.scene, place).size() < BOUND_MB * MIB
+    deeper = await there.prepared(place.repository, depth=3)
+    assert (
+        git(tree, f"--git-dir={there.tree(deeper) / 'git'}", "log", "-p", "--format=%s").count("diff --git")
+        >= 6
+    )
+    old = await there.prepared(place.repository, ref="main~4", depth=1)
+    assert (there.tree(old) / "tree" / LARGE).read_bytes() == history.large[-4]
+
+
+async def _fetched_once(there: GitPerson, place: Place, count: int) -> None:
+    before = there.scene.remote.packs
+    preparing = (there.prepare(place.repository, ref=place.base, depth=2) for _ in range(count))
+    for each in await asyncio.gather(*preparing):
+        assert (await there.settled(each)).state is CheckoutState.READY
+    assert there.scene.remote.packs == before + 1
+
+
+async def test_all_checkouts_have_their_files_fetched_once(there: GitPerson, history: LargeHistory) -> None:
+    await _fetched_once(there, await placed(there.scene, history, "together.git"), 20)
+
+
+@pytest.mark.proof
+async def test_a_hundred_have_their_files_fetched_once(there: GitPerson, history: LargeHistory) -> None:
+    await _fetched_once(there, await placed(there.scene, history, "hundred.git"), 100)
+
+
+async def test_what_is_old_is_looked_at(there: GitPerson, history: LargeHistory) -> None:
+    place = await placed(there.scene, history, "looked-at.git")
+    ask, at = there.scene.ask, f"/{place.repository}"
+    listed = await ask("GET", f"{at}/tree", params={"path": "data"})
+    assert [(each["path"], each["size"]) for each in listed["items"]] == [(LARGE, None)]
+    content = await ask("GET", f"{at}/file", params={"path": LARGE, "ref": "main~8"})
+    assert content == history.large[-8]
+    assert mirror_of(there.scene, place).size() < BOUND_MB * MIB
+    params = {"base": "main~12", "head": "main~10", "path": "notes.txt"}
+    number = history.lines - 11
+    assert f"+line {number}\n".encode() in await ask("GET", f"{at}/diff", params=params)
+    shown = await ask("GET", f"{at}/commit", params={"ref": "main~9"})
+    counts = {each["path"]: each["added"] for each in shown["files"]}
+    assert (counts["notes.txt"], counts[LARGE]) == (1, None)
+    blame = await ask("GET", f"{at}/blame", params={"path": "notes.txt"})
+    assert [(each["first"], each["count"]) for each in blame["items"]] == [
+        (line, 1) for line in range(1, history.lines + 1)
+    ]
+    own = git(place.remote, "diff-tree", "-p", "-r", "main~1", "main")
+    assert (await ask("GET", f"{at}/diff", params={"head": "main"})).decode() == own
+    for path, code in (("/file?path=nowhere", "path_not_found"), ("/blame?path=src", "path_not_found")):
+        assert (await ask("GET", f"{at}{path}", status=404))["code"] == code
+
+
+async def test_a_delivery_goes_on_top(there: GitPerson, history: LargeHistory) -> None:
+    place = await placed(there.scene, history, "delivery.git")
+    base = git(place.remote, "rev-parse", "main~6").strip()
+    changes = packed(base, {b"notes.txt": ("100644", b"first\n" + notes(history.lines - 6))})
+    done = await there.delivered(place.repository, base, changes)
+    assert (done.state, place.branches()) == (DeliveryState.PUSHED, {"task/1": done.commit})
+    assert git(place.remote, "show", "task/1:notes.txt").encode() == b"first\n" + notes(history.lines - 6)
+    git(place.remote, "fsck", "--full")
+    git(place.remote, "update-ref", "refs/heads/task/2", "main")  # somebody was faster
+    moved = await there.delivered(place.repository, base, changes, branch="task/2", expected=base)
+    assert (moved.state, moved.branch) == (DeliveryState.PUSHED, "task/2")
+    assert git(place.remote, "show", "task/2:notes.txt").encode() == b"first\n" + notes(history.lines)
+    assert git(place.remote, "rev-parse", "task/2^") == git(place.remote, "rev-parse", "main")
+
+
+async def test_commits_are_kept_in_it(there: GitPerson, history: LargeHistory, tmp_path: Path) -> None:
+    place = await placed(there.scene, history, "bundle.git")
+    workshop = Workshop(place.remote, tmp_path / "workshop")
+    first = workshop.commit(place.base, {"a.txt": b"a\n"})
+    merged = workshop.commit(first, {LARGE: history.large[3]}, "Merge", f"{place.base}~3")
+    done = await there.bundle_delivered(place, workshop.bundle(place.base, merged), findings="allow")
+    assert (done.state, done.commit) == (DeliveryState.PUSHED, merged), done.error
+    git(place.remote, "fsck", "--full")
+
+
+async def test_operations_have_what_they_need(there: GitPerson, history: LargeHistory) -> None:
+    scene = there.scene
+    place = await placed(scene, history, "operations.git")
+    person = OperationPerson(scene)
+    own = LargeHistory(place.remote, history.large, history.lines)
+    old = own.commit("main~6")
+    changed = b"first\n" + notes(history.lines - 6)
+    own.add({"moved.txt": changed, "notes.txt": changed}, branch="topic", onto=old)
+    merge = await person.done(place, type="merge", branch="main", source="topic", protected="allow")
+    assert merge["changed"] is True
+    assert git(place.remote, "show", "main:notes.txt").encode() == b"first\n" + notes(history.lines)
+    revert = await person.done(place, type="revert", branch="topic", commit=old)
+    assert git(place.remote, "rev-parse", f"{revert['commitSha']}:{LARGE}") == git(
+        place.remote, "rev-parse", f"{old}~1:{LARGE}"
+    )
+    await person.failed(
+        place, "conflict", type="revert", branch="main", commit="main~3", mainline=None, protected="allow"
+    )
+    pick = await person.done(place, type="cherry-pick", branch="topic", commit=own.add({"c": b"c"}))
+    assert git(place.remote, "show", f"{pick['commitSha']}:c") == "c"
+    cleaned = await person.done(place, type="cleanup")
+    assert cleaned["status"] == "succeeded"
+    git(place.remote, "fsck", "--full")
+    await mirror_of(scene, place).check()
+
+
+async def test_submodules_are_whole(there: GitPerson, history: LargeHistory) -> None:
+    scene = there.scene
+    inner = history.copy("inner.git")
+    at = inner.commit("main~1")
+    own = LargeHistory.make(scene.remote, "outer.git", commits=6, size=MIB // 2)
+    add_modules(own.folder, ("inner", "lib/inner", "../inner.git", at))
+    place = Place(scene, own.folder, (await scene.add("outer.git"))["id"])
+    await scene.ready(place.repository)
+    found = await there.prepared(place.repository, submodules=True, depth=1)
+    assert (there.tree(found) / "tree/lib/inner" / LARGE).read_bytes() == history.large[-1]
+    assert sum(Mirror(path).is_partial for path in scene.mirrors) >= 2
+
+
+async def test_a_remote_that_is_away_is_said_to_be(there: GitPerson, history: LargeHistory) -> None:
+    scene = there.scene
+    place = await placed(scene, history, "away.git")
+    mirror = mirror_of(scene, place)
+    is_there = mirror.folder.stat().st_ino
+    away = lambda handler: "away.git" in handler.path and not handler.answer(503)  # noqa: E731
+    scene.remote.behaviours.append(away)
+    try:
+        params = {"path": LARGE, "ref": "main~8"}
+        refused = await scene.ask("GET", f"/{place.repository}/file", params=params, status=409)
+        assert refused["code"] == "fetch_failed"
+        begun = await there.prepare(place.repository, ref=place.base, depth=1)
+        delivery = await there.deliver(
+            place.repository, place.base, packed(place.base, {b"x": ("100644", b"x")})
+        )
+        assert (await scene.ask("GET", f"/{place.repository}/commits"))["items"]
+    finally:
+        scene.remote.behaviours.remove(away)
+    assert (await there.settled(begun)).state is CheckoutState.READY
+    assert (await there.ended(delivery)).state is DeliveryState.PUSHED
+    assert await scene.ask("GET", f"/{place.repository}/file", params=params) == history.large[-8]
+    assert mirror.folder.stat().st_ino == is_there
+
+
+async def test_who_dies_while_files_come_leaves_it_whole(scene: GitScene, tmp_path: Path) -> None:
+    own = LargeHistory.make(scene.remote, "killed.git", commits=6, size=MIB // 2)
+    async with served(scene, tmp_path, {"SIGNALBOX_PARTIAL_MB": "1"}) as (person, service):
+        place = Place(scene, own.folder, (await scene.add("killed.git"))["id"])
+        await scene.ready(place.repository)
+        mirror = mirror_of(scene, place)
+        for afterwards in (False, True):
+            killer = Killer(service, "POST", "killed.git/git-upload-pack")
+            hooks = scene.remote.afterwards if afterwards else scene.remote.behaviours
+            hooks.append(killer)
+            begun = await person.prepare(place.repository, ref=own.commit(f"main~{1 + afterwards}"), depth=1)
+            await back_again(scene, service)
+            hooks.remove(killer)
+            found = await person.settled(begun)
+            assert (killer.done, found.state) == (True, CheckoutState.READY)
+            wanted = own.large[-1 - afterwards]
+            assert (person.tree(found) / "tree" / LARGE).read_bytes() == wanted
+            assert mirror.is_partial
+            await mirror.check()
