@@ -160,6 +160,39 @@ async def test_a_remote_that_leaves_nothing_out_is_fetched_in_full(
     assert (http.packs, await missing(mirror, own.commit("main"))) == (before + 3, 0)
 
 
+async def test_a_remote_that_gives_no_file_away_is_fetched_in_full(
+    http: HttpRemote, history: LargeHistory, mirrors: Mirrors
+) -> None:
+    """As older ones do, which know only the first protocol."""
+
+    def forget(handler: Any) -> bool:
+        del handler.headers["Git-Protocol"]
+        return False
+
+    own = history.copy("first-protocol.git")
+    source = source_of(http, own)
+    http.behaviours = [forget]
+    try:
+        await mirrors.fetch(source, time.time())
+    finally:
+        http.behaviours = []
+    mirror = mirrors.of(source)
+    assert not mirror.is_partial
+    assert await missing(mirror, own.commit("main"), depth=100) == 0
+
+
+async def test_another_one_begins_as_the_one_before(
+    http: HttpRemote, history: LargeHistory, mirrors: Mirrors
+) -> None:
+    source = source_of(http, history)
+    await mirrors.fetch(source, time.time())
+    mirror, before = mirrors.of(source), http.packs
+    assert await mirror.remove()
+    await mirrors.fetch(source, time.time())
+    assert (mirror.is_partial, http.packs) == (True, before + 2), "all but the files, and one of those"
+    assert mirror.size() < BOUND
+
+
 async def test_it_has_its_bound_as_well(
     http: HttpRemote, history: LargeHistory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,3 +289,21 @@ async def test_what_is_broken_in_it_is_made_anew(
     await mirrors.complete(source, partial.files_of(tip))
     await mirror.check()
     assert (await mirror.git.run("cat-file", "blob", f"{tip}:{LARGE}")) == b"small\n"
+
+
+@pytest.mark.proof
+async def test_how_much_smaller_it_is(http: HttpRemote, tmp_path: Path) -> None:
+    large = LargeHistory.make(http, "measured.git", commits=100, size=2 * MIB)
+    tip = large.commit("main")
+    for above in (None, 5 * MIB):
+        mirrors = mirrors_in(tmp_path, partial_above=above)
+        source, begun = source_of(http, large), time.monotonic()
+        await mirrors.fetch(source, time.time())
+        figures = [("fetched", mirrors.of(source).size(), time.monotonic() - begun)]
+        for depth in (1, 10):
+            begun = time.monotonic()
+            await mirrors.complete(source, partial.files_of(tip, depth=depth))
+            figures.append((f"depth {depth}", mirrors.of(source).size(), time.monotonic() - begun))
+        said = ", ".join(f"{what}: {size / MIB:.1f} MiB, {took:.2f} s" for what, size, took in figures)
+        print(f"\n{'in full' if above is None else 'partial'}: {said}")
+        assert mirrors.of(source).is_partial == (above is not None)

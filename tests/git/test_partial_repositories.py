@@ -91,7 +91,7 @@ async def _fetched_once(there: GitPerson, place: Place, count: int) -> None:
 
 
 async def test_all_checkouts_have_their_files_fetched_once(there: GitPerson, history: LargeHistory) -> None:
-    await _fetched_once(there, await placed(there.scene, history, "together.git"), 20)
+    await _fetched_once(there, await placed(there.scene, history, "together.git"), 10)
 
 
 @pytest.mark.proof
@@ -136,6 +136,22 @@ async def test_a_delivery_goes_on_top(there: GitPerson, history: LargeHistory) -
     assert (moved.state, moved.branch) == (DeliveryState.PUSHED, "task/2")
     assert git(place.remote, "show", "task/2:notes.txt").encode() == b"first\n" + notes(history.lines)
     assert git(place.remote, "rev-parse", "task/2^") == git(place.remote, "rev-parse", "main")
+
+
+async def test_a_delivery_takes_along_what_the_remote_has_no_branch_for(
+    there: GitPerson, history: LargeHistory
+) -> None:
+    place = await placed(there.scene, history, "orphan.git")
+    own = LargeHistory(place.remote, history.large, history.lines)
+    own.add({"aside.bin": history.large[0]}, branch="aside", onto="main^0")
+    aside = own.add({"aside.bin": b"small\n"}, branch="aside")
+    await there.scene.ask("POST", f"/{place.repository}/fetch")
+    git(place.remote, "update-ref", "-d", "refs/heads/aside")
+    await there.scene.ask("POST", f"/{place.repository}/fetch")
+    changes = packed(aside, {b"x": ("100644", b"x\n")})
+    done = await there.delivered(place.repository, aside, changes)
+    assert (done.state, place.branches()) == (DeliveryState.PUSHED, {"task/1": done.commit}), done.error
+    git(place.remote, "fsck", "--full")
 
 
 async def test_commits_are_kept_in_it(there: GitPerson, history: LargeHistory, tmp_path: Path) -> None:

@@ -162,6 +162,16 @@ class Mirror:
         """Before there is anything of it: who is killed in the middle goes on with a partial one."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.write_note(partial=True)
+        self._beside("partial").touch()
+
+    def end_partial(self) -> None:
+        """It is discarded, and another one is not to begin so."""
+        self._beside("partial").unlink(missing_ok=True)
+
+    @property
+    def was_partial(self) -> bool:
+        """Though it is gone: another one would be too large, too."""
+        return self._beside("partial").exists()
 
     def write_note(self, **values: Any) -> None:
         draft = self._note.with_suffix(f".{uuid.uuid4().hex}")

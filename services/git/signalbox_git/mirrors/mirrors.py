@@ -6,6 +6,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -27,11 +28,12 @@ from signalbox_git.mirrors.mirror import (
 )
 from signalbox_git.remotes.access import Reach, RemoteRefused
 from signalbox_git.remotes.credentials import Credential
-from signalbox_git.remotes.remote import Remote, remote
+from signalbox_git.remotes.remote import NOT_OURS, Remote, remote
 
 log = telemetry.get_logger()
 LARGEST = 10 * 1024 * 1024 * 1024
 _WATCH = 2.0
+_MOST_TRIED = 3
 MOST_OF_PROJECT = 8
 """Fetches at a time, in one instance."""
 DISK_FULL = DiskFull.code
@@ -258,38 +260,61 @@ class Mirrors:
         begun, known = time.time(), mirror.note()
         async with self.at(source) as there, locks.locked(mirror.in_use, alone=False) as used:
             mirror.touch()
-            repository = self._made(mirror, alone, used)
+            if not mirror.is_there:
+                mirror.remove_cut_off()
+                if mirror.was_partial and self._partial_above is not None:
+                    mirror.begin_partial()
+            repository = _made(mirror, alone, used)
             mirror.remove_leftovers()
             wanted, has = await there.refs(repository), await mirror.refs()
             if has and not wanted.mirrored:  # whatever has answered: a fetch would remove all that is here
                 raise RemoteRefused("empty", "The remote says that it has nothing any more.", passes=True)
             if wanted.mirrored != has:
-                try:
-                    await self._bring(there, mirror, repository, self._bound_of(mirror), hear)
-                except _TooLarge:
-                    if self._bound_of(mirror) == self._largest:
-                        raise
-                    await mirror.discard()
-                    mirror.begin_partial()
-                    repository = self._made(mirror, alone, used)
-                    await self._bring(there, mirror, repository, self._largest, hear)
+                await self._bring(there, mirror, repository, hear)
             host_keys = there.access.host_keys()
             size = await asyncio.to_thread(mirror.size)
             head = wanted.head or known.get("head")
             mirror.write_note(**mirror.note() | {"begun": begun, "head": head, "size": size})
         return Fetched(head, size, host_keys)
 
-    @staticmethod
-    def _made(mirror: Mirror, *inherits: int) -> GitDirectory:
-        return replace(GitDirectory.make(mirror.folder / "git", inherits), partial=mirror.is_partial)
-
-    def _bound_of(self, mirror: Mirror) -> int:
-        """What it may become by a fetch; what is here in full stays so."""
-        is_first = not mirror.is_there and not mirror.is_partial
-        return min(self._partial_above or self._largest, self._largest) if is_first else self._largest
-
     async def _bring(
-        self, there: Remote, mirror: Mirror, repository: GitDirectory, bound: int, hear: Hear | None
+        self, there: Remote, mirror: Mirror, repository: GitDirectory, hear: Hear | None
+    ) -> None:
+        """What is here in full stays so; raises RemoteRefused."""
+        bound = self._largest if self._partial_above is None else min(self._partial_above, self._largest)
+        if mirror.is_there or bound == self._largest:
+            await self._bring_within(self._largest, there, mirror, repository, hear)
+            return
+        if not mirror.is_partial:
+            try:
+                await self._bring_within(bound, there, mirror, repository, hear)
+                return
+            except _TooLarge:
+                await mirror.discard()
+                mirror.begin_partial()
+                repository = _made(mirror, *repository.inherits)
+        await self._bring_within(self._largest, there, mirror, repository, hear)
+        if not await self._can_be_completed(there, mirror, repository):
+            mirror.end_partial()
+            await mirror.discard()
+            repository = _made(mirror, *repository.inherits)
+            await self._bring_within(self._largest, there, mirror, repository, hear)
+
+    async def _can_be_completed(self, there: Remote, mirror: Mirror, repository: GitDirectory) -> bool:
+        """There are remotes that leave files out, and do not give one away that is asked for."""
+        for commit in islice((await mirror.refs()).values(), _MOST_TRIED):
+            if some := await _missing(mirror, partial.files_of(commit)):
+                try:
+                    await there.fetch_files(repository, some[:1], within=self._fetch_within)
+                except RemoteRefused as refusal:
+                    if refusal.reason == NOT_OURS:
+                        return False
+                    raise
+                return True
+        return True
+
+    async def _bring_within(
+        self, bound: int, there: Remote, mirror: Mirror, repository: GitDirectory, hear: Hear | None
     ) -> None:
         fetching = there.fetch(repository, [HEADS, TAGS], within=self._fetch_within, hear=hear)
         await self._arrives(fetching, mirror, bound)
@@ -353,6 +378,10 @@ class Mirrors:
             (mirror, int(mirror.note().get("size") or mirror.size())) for mirror in mirrors_below(self._root)
         ]
         return sorted(found, key=lambda each: each[0].used_at)
+
+
+def _made(mirror: Mirror, *inherits: int) -> GitDirectory:
+    return replace(GitDirectory.make(mirror.folder / "git", inherits), partial=mirror.is_partial)
 
 
 async def _missing(mirror: Mirror, needed: partial.Listing) -> list[str]:

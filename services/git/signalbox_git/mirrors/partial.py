@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable
 from itertools import pairwise
 
 from signalbox_git.command import GitDirectory, GitFailed
+from signalbox_git.mirrors.reading import EMPTY_TREE
 
 Listing = Callable[[GitDirectory], Awaitable[set[str]]]
 """Names what is needed, in a mirror; what is there already may be among it."""
@@ -43,7 +44,7 @@ def files_of(*commits: str, depth: int = 1) -> Listing:
             return set()
         options = ("--objects", "--no-walk", "--quiet", "--missing=print", "--stdin")
         said = await git.run("rev-list", *options, given=_lines(within), within=_WITHIN)
-        return {line[1:] for line in said.decode("ascii").splitlines() if line.startswith("?")}
+        return _absent(said)
 
     return listed
 
@@ -62,6 +63,26 @@ def files_between(one: str, other: str, path: str | None = None) -> Listing:
 
     async def listed(git: GitDirectory) -> set[str]:
         return await _between(git, one, other, path)
+
+    return listed
+
+
+def files_changed_by(commit: str, path: str | None = None) -> Listing:
+    """Against its first parent."""
+
+    async def listed(git: GitDirectory) -> set[str]:
+        _, *parents = (await git.line("rev-list", "--parents", "--no-walk", commit)).split()
+        return await _between(git, parents[0] if parents else EMPTY_TREE, commit, path)
+
+    return listed
+
+
+def files_beyond_remote(commit: str) -> Listing:
+    """What a push of that commit takes along, as far as it is known what the remote has."""
+
+    async def listed(git: GitDirectory) -> set[str]:
+        options = ("--objects", "--quiet", "--missing=print", commit, "--not", "--branches", "--tags")
+        return _absent(await git.run("rev-list", *options, within=_WITHIN))
 
     return listed
 
@@ -158,6 +179,10 @@ async def _between(git: GitDirectory, one: str, other: str, path: str | None = N
     paths = [path] if path is not None else []
     said = await git.run("diff-tree", *options, one, other, "--", *paths, within=_WITHIN)
     return _names(line.decode("ascii") for line in said.split(b"\0")[::2])
+
+
+def _absent(said: bytes) -> set[str]:
+    return {line[1:] for line in said.decode("ascii").splitlines() if line.startswith("?")}
 
 
 def _names(lines: Iterable[str]) -> set[str]:

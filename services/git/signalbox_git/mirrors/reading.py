@@ -141,14 +141,11 @@ async def blob(git: GitDirectory, commit: str, path: str) -> bytes:
     return await _asked(git, "cat-file", "blob", f"{commit}:{path}", most=LARGEST_BLOB)
 
 
-async def before(git: GitDirectory, commit: str) -> str:
-    """Its first parent, or nothing at all."""
-    parents = (await git.line("log", "--max-count=1", "--format=%P", commit, "--")).split()
-    return parents[0] if parents else EMPTY_TREE
-
-
-async def diff(git: GitDirectory, base: str, head: str, path: str | None) -> bytes:
-    """Unified; raises TooMuch."""
+async def diff(git: GitDirectory, base: str | None, head: str, path: str | None) -> bytes:
+    """Unified; without a base that of one commit. Raises TooMuch."""
+    if base is None:
+        parents = (await git.line("log", "--max-count=1", "--format=%P", head, "--")).split()
+        base = parents[0] if parents else EMPTY_TREE
     options = ("--no-ext-diff", "--no-textconv", "--no-color", "--find-renames", "--patch", "-r")
     paths = [path] if path is not None else []
     return await _asked(git, "diff-tree", *options, base, head, "--", *paths, most=LARGEST_DIFF)

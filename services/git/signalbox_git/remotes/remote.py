@@ -23,6 +23,7 @@ _NO_NEGOTIATION = (("fetch.negotiationAlgorithm", "noop"),)
 """Of what is here nothing counts: what belongs to a commit that is here may be missing."""
 _UP_TO_DATE = b"=\t"
 """What begins the line of a ref that a push has left as it was."""
+NOT_OURS = "not_ours"
 _REASONS: tuple[tuple[str, str, str, bool], ...] = (
     ("moved", r"\[rejected\].*\((stale info|fetch first|non-fast-forward)", "It was moved.", True),
     (
@@ -34,7 +35,7 @@ _REASONS: tuple[tuple[str, str, str, bool], ...] = (
     ("push_refused", r"\[remote rejected\]|pre-receive hook declined", "The remote refuses the push.", False),
     ("disk_full", "no space left on device", "There is not enough space left on the disk for this.", True),
     ("malformed", "fsck error", "There is something in it that git does not take from anybody.", False),
-    ("not_ours", "not our ref|unadvertised object", "The remote does not have this commit.", False),
+    (NOT_OURS, "not our ref|unadvertised object", "The remote does not have this commit.", False),
     ("host_key_changed", "host key verification failed", "The host shows another key than before.", False),
     ("unreachable", "connection refused", "The host does not answer.", True),
     ("unreachable", "failed to connect|couldn't connect", "The host does not answer.", True),
@@ -123,7 +124,7 @@ class Remote:
                 hear=hear,
             )
         except RemoteRefused as refusal:
-            if refusal.reason == "not_ours":
+            if refusal.reason == NOT_OURS:
                 detail = "The remote does not have all files of this commit any more."
                 raise RemoteRefused(refusal.reason, detail) from refusal
             raise
@@ -137,7 +138,7 @@ class Remote:
         try:
             await self._fetch_one(mirror, commit)
         except RemoteRefused as refusal:
-            if refusal.reason != "not_ours":
+            if refusal.reason != NOT_OURS:
                 raise
 
     async def _fetch_one(self, mirror: GitDirectory, what: str) -> None:

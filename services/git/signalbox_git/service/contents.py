@@ -107,7 +107,7 @@ class Contents:
     async def show(self, call: Call, query: contract.ShowCommit) -> contract.ShownCommit:
         async with self.opened(call.principal.project(), query.repository) as there:
             commit = await there.commit(query.ref)
-            await there.bring(partial.files_between(await reading.before(there.git, commit), commit))
+            await there.bring(partial.files_changed_by(commit))
             return await reading.show(there.git, commit)
 
     async def tree(self, call: Call, query: contract.ListTree) -> contract.TreeListing:
@@ -141,8 +141,8 @@ class Contents:
             begin = await there.commit(base) if base is not None else None
             if begin is not None:
                 begin = await reading.merge_base(there.git, begin, commit) or begin
-            begin = begin or await reading.before(there.git, commit)
-            await there.bring(partial.files_between(begin, commit, path))
+            needed = partial.files_between(begin, commit, path) if begin is not None else None
+            await there.bring(needed or partial.files_changed_by(commit, path))
             return await reading.diff(there.git, begin, commit, path)
 
     # -- where it is ---------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from signalbox_git.commits.moving import Movable
 from signalbox_git.domain import HEADS, Delivery
 from signalbox_git.mirrors.mirror import Mirror
 from signalbox_git.mirrors.mirrors import Mirrors
-from signalbox_git.mirrors.partial import files_of_change
+from signalbox_git.mirrors.partial import files_beyond_remote, files_of_change
 from signalbox_git.remotes.access import RemoteRefused
 from signalbox_git.remotes.remote import BranchMoved, Remote
 from signalbox_git.work.delivery_journal import CannotDeliver, Scene, write
@@ -49,6 +49,7 @@ class Pusher:
 
     async def _pushed(self, scene: Scene, there: Remote, mirror: Mirror, found: Delivery) -> Delivery | None:
         """None where something else is there than expected."""
+        await self._mirrors.complete(scene.source, files_beyond_remote(str(found.commit)))
         found = await write(scene.job, replace(found, push_begun=True))
         try:
             await there.push(mirror.git, str(found.commit), str(found.branch), found.expected)

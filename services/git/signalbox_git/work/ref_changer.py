@@ -12,6 +12,7 @@ from signalbox_git.commits.quarantine import Person, Quarantine
 from signalbox_git.domain import HEADS
 from signalbox_git.mirrors.mirror import Mirror
 from signalbox_git.mirrors.mirrors import Mirrors
+from signalbox_git.mirrors.partial import files_beyond_remote
 from signalbox_git.operations.record import Operation
 from signalbox_git.remotes.access import RemoteRefused
 from signalbox_git.remotes.remote import BranchMoved
@@ -64,6 +65,8 @@ class RefChanger:
                 mirror.git, quarantine.git, found, refs, scene.head(mirror), self._committer, complete
             )
             plan = await planner.plan()
+            if plan.source is not None:
+                await complete(files_beyond_remote(plan.source))
             tip = refs.get(name)
             found = replace(
                 found,
