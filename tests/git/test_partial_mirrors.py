@@ -1,7 +1,13 @@
 """Partial mirrors: what is large stays at the remote until somebody needs it, and is fetched once then."""
 
 import asyncio
+import os
+import signal
+import subprocess
+import sys
 import tempfile
+import textwrap
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -243,6 +249,54 @@ async def test_a_remote_in_trouble_costs_a_partial_mirror_nothing(
         await mirrors.complete(source, partial.files_of(tip, depth=2))
     await mirrors.of(source).check()
     assert mirror.folder.stat().st_ino == is_there
+    await mirror.check()
+
+
+CHILD = textwrap.dedent(
+    """
+    import asyncio, sys, uuid
+    from pathlib import Path
+    from signalbox_common.addresses import PrivateHosts
+    from signalbox_git.mirrors.mirrors import Mirrors, Source
+    from signalbox_git.mirrors.partial import files_of
+    from signalbox_git.remotes.access import Reach
+    from signalbox_git.remotes.credentials import Credential
+    folder, project, repository, url, token, commit = sys.argv[1:]
+    reach = Reach(Path(folder) / "repositories", PrivateHosts.parse("127.0.0.0/8"))
+    mirrors = Mirrors(Path(folder) / "mirrors", reach, budget=1 << 40, fetch_within=60)
+    source = Source(uuid.UUID(project), uuid.UUID(repository), url, Credential(token))
+    asyncio.run(mirrors.complete(source, files_of(commit, depth=2)))
+    """
+)
+
+
+@pytest.mark.parametrize("afterwards", [False, True])
+async def test_who_dies_while_files_come_breaks_nothing(
+    http: HttpRemote, history: LargeHistory, mirrors: Mirrors, tmp_path: Path, *, afterwards: bool
+) -> None:
+    source, tip = source_of(http, history), history.commit("main")
+    await mirrors.fetch(source, time.time())
+    killed = threading.Event()
+
+    def kill(handler: Any) -> bool:
+        if handler.command == "POST" and not killed.is_set():
+            os.kill(child.pid, signal.SIGKILL)
+            killed.set()
+        return False
+
+    hooks = http.afterwards if afterwards else http.behaviours
+    hooks.append(kill)
+    words = map(str, (tmp_path, PROJECT, source.repository, source.url, TOKEN, tip))
+    env = {**os.environ, "TMPDIR": tempfile.gettempdir()}
+    child = subprocess.Popen([sys.executable, "-c", CHILD, *words], env=env)
+    try:
+        assert await asyncio.to_thread(child.wait, 30) == -signal.SIGKILL
+    finally:
+        hooks.remove(kill)
+    await mirrors.complete(source, partial.files_of(tip, depth=2))
+    assert killed.is_set()
+    mirror = mirrors.of(source)
+    assert (mirror.is_partial, await missing(mirror, tip, depth=2)) == (True, 0)
     await mirror.check()
 
 

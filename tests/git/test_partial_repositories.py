@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from signalbox_common.contracts.git import CheckoutState, DeliveryState
+from signalbox_common.contracts.git import READ_CHANGES_DIFF, READ_DELIVERY_DIFF, CheckoutState, DeliveryState
+from signalbox_common.testing import eventually
 from signalbox_git.mirrors.mirror import Mirror
 from tests.support.bundles import Workshop
 from tests.support.checkouts import git
@@ -41,17 +44,17 @@ async def there(scene: GitScene, shared_installation: Installation) -> AsyncIter
 
 @pytest.fixture(scope="module")
 def history(scene: GitScene) -> LargeHistory:
-    return LargeHistory.make(scene.remote, "original.git", size=MIB // 2)
+    return LargeHistory.make(scene.remote, "original.git", commits=14, size=MIB // 2)
 
 
-async def placed(scene: GitScene, history: LargeHistory, name: str, *, partial: bool = True) -> Place:
+async def placed(scene: GitScene, history: LargeHistory, name: str) -> Place:
     """At an address of its own, and fetched."""
     own = history.copy(name)
     place = Place(scene, own.folder, (await scene.add(name))["id"])
     await scene.ready(place.repository)
     mirror = mirror_of(scene, place)
-    assert mirror.is_partial == partial
-    assert not partial or mirror.size() < BOUND_MB * MIB
+    assert mirror.is_partial
+    assert mirror.size() < BOUND_MB * MIB
     return place
 
 
@@ -127,7 +130,10 @@ async def test_a_delivery_goes_on_top(there: GitPerson, history: LargeHistory) -
     place = await placed(there.scene, history, "delivery.git")
     base = git(place.remote, "rev-parse", "main~6").strip()
     changes = packed(base, {b"notes.txt": ("100644", b"first\n" + notes(history.lines - 6))})
-    done = await there.delivered(place.repository, base, changes)
+    digest = await there.put(changes)
+    where = {"sha256": digest, "repository": place.repository, "base": base}
+    assert b"+first\n line 0\n" in await there.read(READ_CHANGES_DIFF, **where)
+    done = await there.delivered(place.repository, base, digest)
     assert (done.state, place.branches()) == (DeliveryState.PUSHED, {"task/1": done.commit})
     assert git(place.remote, "show", "task/1:notes.txt").encode() == b"first\n" + notes(history.lines - 6)
     git(place.remote, "fsck", "--full")
@@ -150,6 +156,7 @@ async def test_a_delivery_takes_along_what_the_remote_has_no_branch_for(
     await there.scene.ask("POST", f"/{place.repository}/fetch")
     changes = packed(aside, {b"x": ("100644", b"x\n")})
     done = await there.delivered(place.repository, aside, changes)
+    assert b"+x\n" in await there.read(READ_DELIVERY_DIFF, delivery=str(done.delivery))
     assert (done.state, place.branches()) == (DeliveryState.PUSHED, {"task/1": done.commit}), done.error
     git(place.remote, "fsck", "--full")
 
@@ -208,16 +215,28 @@ async def test_a_remote_that_is_away_is_said_to_be(there: GitPerson, history: La
     place = await placed(scene, history, "away.git")
     mirror = mirror_of(scene, place)
     is_there = mirror.folder.stat().st_ino
-    away = lambda handler: "away.git" in handler.path and not handler.answer(503)  # noqa: E731
+    refusals: list[str] = []
+
+    def away(handler: Any) -> bool:
+        if "away.git" in handler.path:
+            refusals.append(handler.path)
+            handler.answer(503)
+        return "away.git" in handler.path
+
+    async def met(count: int) -> bool:
+        return len(refusals) >= count
+
     scene.remote.behaviours.append(away)
     try:
         params = {"path": LARGE, "ref": "main~8"}
         refused = await scene.ask("GET", f"/{place.repository}/file", params=params, status=409)
         assert refused["code"] == "fetch_failed"
         begun = await there.prepare(place.repository, ref=place.base, depth=1)
+        await eventually(partial(met, 2), what="the checkout has met it")
         delivery = await there.deliver(
             place.repository, place.base, packed(place.base, {b"x": ("100644", b"x")})
         )
+        await eventually(partial(met, 4), what="both are tried again")
         assert (await scene.ask("GET", f"/{place.repository}/commits"))["items"]
     finally:
         scene.remote.behaviours.remove(away)
@@ -227,22 +246,28 @@ async def test_a_remote_that_is_away_is_said_to_be(there: GitPerson, history: La
     assert mirror.folder.stat().st_ino == is_there
 
 
-async def test_who_dies_while_files_come_leaves_it_whole(scene: GitScene, tmp_path: Path) -> None:
-    own = LargeHistory.make(scene.remote, "killed.git", commits=6, size=MIB // 2)
-    async with served(scene, tmp_path, {"SIGNALBOX_PARTIAL_MB": "1"}) as (person, service):
-        place = Place(scene, own.folder, (await scene.add("killed.git"))["id"])
+async def _killed(scene: GitScene, folder: Path, name: str, *, afterwards: bool) -> None:
+    own = LargeHistory.make(scene.remote, name, commits=6, size=MIB // 2)
+    async with served(scene, folder, {"SIGNALBOX_PARTIAL_MB": "1"}) as (person, service):
+        place = Place(scene, own.folder, (await scene.add(name))["id"])
         await scene.ready(place.repository)
         mirror = mirror_of(scene, place)
-        for afterwards in (False, True):
-            killer = Killer(service, "POST", "killed.git/git-upload-pack")
-            hooks = scene.remote.afterwards if afterwards else scene.remote.behaviours
-            hooks.append(killer)
-            begun = await person.prepare(place.repository, ref=own.commit(f"main~{1 + afterwards}"), depth=1)
-            await back_again(scene, service)
-            hooks.remove(killer)
-            found = await person.settled(begun)
-            assert (killer.done, found.state) == (True, CheckoutState.READY)
-            wanted = own.large[-1 - afterwards]
-            assert (person.tree(found) / "tree" / LARGE).read_bytes() == wanted
-            assert mirror.is_partial
-            await mirror.check()
+        killer = Killer(service, "POST", f"{name}/git-upload-pack")
+        hooks = scene.remote.afterwards if afterwards else scene.remote.behaviours
+        hooks.append(killer)
+        begun = await person.prepare(place.repository, ref=own.commit("main~1"), depth=1)
+        await back_again(scene, service)
+        hooks.remove(killer)
+        found = await person.settled(begun)
+        assert (killer.done, found.state) == (True, CheckoutState.READY)
+        assert (person.tree(found) / "tree" / LARGE).read_bytes() == own.large[-1]
+        assert mirror.is_partial
+        await mirror.check()
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("afterwards", [False, True])
+async def test_the_service_dies_while_files_come(
+    scene: GitScene, tmp_path: Path, *, afterwards: bool
+) -> None:
+    await _killed(scene, tmp_path, f"killed-{afterwards}.git", afterwards=afterwards)
