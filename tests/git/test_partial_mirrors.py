@@ -25,7 +25,7 @@ from signalbox_git.remotes.access import Reach, RemoteRefused
 from signalbox_git.remotes.credentials import Credential
 from tests.support.checkouts import git
 from tests.support.large_history import LARGE, MIB, LargeHistory
-from tests.support.remotes import TOKEN, HttpRemote
+from tests.support.remotes import SSHD, TOKEN, HttpRemote, SshRemote
 
 PROJECT = uuid.uuid4()
 BOUND = MIB + MIB // 4
@@ -82,6 +82,11 @@ async def test_the_first_fetch_ends_where_it_is_too_large_for_that(
     await mirror.check()
     said = {path: path.read_bytes() for path in mirror.folder.glob("git/*") if path.is_file()}
     assert not any(b"http" in content for content in said.values()), "no address is written down"
+    before = http.packs
+    assert await mirror.remove()
+    await mirrors.fetch(source, time.time())
+    assert (mirror.is_partial, http.packs) == (True, before + 2), "all but the files, and one of those"
+    assert mirror.size() < BOUND
 
 
 async def test_files_are_brought_as_deep_as_they_are_needed(
@@ -187,16 +192,20 @@ async def test_a_remote_that_gives_no_file_away_is_fetched_in_full(
     assert await missing(mirror, own.commit("main"), depth=100) == 0
 
 
-async def test_another_one_begins_as_the_one_before(
-    http: HttpRemote, history: LargeHistory, mirrors: Mirrors
-) -> None:
-    source = source_of(http, history)
-    await mirrors.fetch(source, time.time())
-    mirror, before = mirrors.of(source), http.packs
-    assert await mirror.remove()
-    await mirrors.fetch(source, time.time())
-    assert (mirror.is_partial, http.packs) == (True, before + 2), "all but the files, and one of those"
-    assert mirror.size() < BOUND
+@pytest.mark.proof
+@pytest.mark.skipif(SSHD is None, reason="there is no sshd")
+async def test_over_ssh(history: LargeHistory, mirrors: Mirrors) -> None:
+    """Which speaks the first protocol here: that gives a file away where its owner lets it."""
+    own = history.copy("over-ssh.git")
+    git(own.folder, "config", "uploadpack.allowAnySHA1InWant", "true")
+    async with SshRemote.serving(own.folder.parent) as remote:
+        credential = Credential(private_key=remote.private_key)
+        source = Source(PROJECT, uuid.uuid4(), remote.url("over-ssh.git"), credential)
+        await mirrors.fetch(source, time.time())
+        mirror, tip = mirrors.of(source), own.commit("main")
+        assert (mirror.is_partial, mirror.size() < BOUND) == (True, True)
+        await mirrors.complete(source, partial.files_of(tip, depth=2))
+        assert await missing(mirror, tip, depth=2) == 0
 
 
 async def test_it_has_its_bound_as_well(
@@ -270,7 +279,7 @@ CHILD = textwrap.dedent(
 )
 
 
-@pytest.mark.parametrize("afterwards", [False, True])
+@pytest.mark.parametrize("afterwards", [pytest.param(False, marks=pytest.mark.proof), True])
 async def test_who_dies_while_files_come_breaks_nothing(
     http: HttpRemote, history: LargeHistory, mirrors: Mirrors, tmp_path: Path, *, afterwards: bool
 ) -> None:
@@ -323,7 +332,7 @@ async def test_it_is_packed_and_stays_partial(
     assert mirror.is_there
 
 
-@pytest.mark.parametrize("harm", ["pack", "note"])
+@pytest.mark.parametrize("harm", [pytest.param("pack", marks=pytest.mark.proof), "note"])
 async def test_what_is_broken_in_it_is_made_anew(
     http: HttpRemote, history: LargeHistory, mirrors: Mirrors, harm: str
 ) -> None:
