@@ -25,6 +25,7 @@ from signalbox_git.remotes.access import Reach, RemoteRefused
 from signalbox_git.remotes.credentials import Credential
 from tests.support.checkouts import git
 from tests.support.large_history import LARGE, MIB, LargeHistory
+from tests.support.operations import StuckRemote
 from tests.support.remotes import SSHD, TOKEN, HttpRemote, SshRemote
 
 PROJECT = uuid.uuid4()
@@ -352,6 +353,27 @@ async def test_what_is_broken_in_it_is_made_anew(
     await mirrors.complete(source, partial.files_of(tip))
     await mirror.check()
     assert (await mirror.git.run("cat-file", "blob", f"{tip}:{LARGE}")) == b"small\n"
+
+
+@pytest.mark.proof
+async def test_one_project_takes_no_more_than_its_share(
+    http: HttpRemote, history: LargeHistory, mirrors: Mirrors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("signalbox_git.mirrors.mirrors.MOST_OF_PROJECT", 1)
+    history.copy("hangs.git")
+    first, second = replace(source_of(http, history), url=http.url("hangs.git")), source_of(http, history)
+    other = replace(second, project=uuid.uuid4())
+    for source in (first, second, other):
+        await mirrors.fetch(source, time.time())
+    needed = partial.files_of(history.commit("main"))
+    with StuckRemote(http, "POST", "hangs.git/git-upload-pack", does_it=False) as stuck:
+        hanging = asyncio.create_task(mirrors.complete(first, needed))
+        assert await asyncio.to_thread(stuck.waiting.wait, 30)
+        waiting = asyncio.create_task(mirrors.complete(second, needed))
+        await mirrors.complete(other, needed)
+        assert not waiting.done()
+    await asyncio.gather(hanging, waiting)
+    assert await missing(mirrors.of(second), history.commit("main")) == 0
 
 
 @pytest.mark.proof

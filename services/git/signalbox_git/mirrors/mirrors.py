@@ -6,7 +6,6 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -14,7 +13,7 @@ from weakref import WeakValueDictionary
 from signalbox_common import background, remote_urls, telemetry
 from signalbox_common.errors import DiskFull
 from signalbox_common.space import DiskSpace
-from signalbox_git.command import AnsweredTooMuch, GitDirectory, GitFailed, TookTooLong
+from signalbox_git.command import GitDirectory, GitFailed
 from signalbox_git.lfs.client import LfsClient
 from signalbox_git.mirrors import locks, partial
 from signalbox_git.mirrors.mirror import (
@@ -28,16 +27,14 @@ from signalbox_git.mirrors.mirror import (
 )
 from signalbox_git.remotes.access import Reach, RemoteRefused
 from signalbox_git.remotes.credentials import Credential
-from signalbox_git.remotes.remote import NOT_OURS, Remote, remote
+from signalbox_git.remotes.remote import Remote, remote
 
 log = telemetry.get_logger()
 LARGEST = 10 * 1024 * 1024 * 1024
 _WATCH = 2.0
-_MOST_TRIED = 3
 MOST_OF_PROJECT = 8
 """Fetches at a time, in one instance."""
 DISK_FULL = DiskFull.code
-TOO_LARGE = "too_large"
 MOST_FILES, _FILES_AT_ONCE = 1_000_000, 20_000
 """Of a partial mirror that are brought for one purpose, and that a remote is asked for at a time."""
 Hear = Callable[[bytes], None]
@@ -76,7 +73,7 @@ class _TooLarge(RemoteRefused):
     """Beyond what it may become."""
 
     def __init__(self) -> None:
-        super().__init__(TOO_LARGE, "The repository is larger than what is kept of one.")
+        super().__init__(partial.TOO_LARGE, "The repository is larger than what is kept of one.")
 
 
 class Mirrors:
@@ -221,13 +218,15 @@ class Mirrors:
         Raises RemoteRefused.
         """
         mirror = self.of(source)
-        if not mirror.is_partial or not await _missing(mirror, needed):
+        if not mirror.is_partial or not await partial.missing_in(mirror, needed):
             return
         async with self.alone(source) as alone:
-            if not (names := await _missing(mirror, needed)):
+            if not (names := await partial.missing_in(mirror, needed)):
                 return
             if len(names) > most:
-                raise RemoteRefused(TOO_LARGE, "It takes more files of a large repository than are fetched.")
+                raise RemoteRefused(
+                    partial.TOO_LARGE, "It takes more files of a large repository than are fetched."
+                )
             async with self._slot(source.project), self.at(source) as there:
                 self._require_space()
                 git = replace(mirror.upkeep, inherits=(alone,))
@@ -269,7 +268,7 @@ class Mirrors:
             wanted, has = await there.refs(repository), await mirror.refs()
             if has and not wanted.mirrored:  # whatever has answered: a fetch would remove all that is here
                 raise RemoteRefused("empty", "The remote says that it has nothing any more.", passes=True)
-            if wanted.mirrored != has:
+            if wanted.mirrored != has or (mirror.is_partial and not mirror.is_there):
                 await self._bring(there, mirror, repository, hear)
             host_keys = there.access.host_keys()
             size = await asyncio.to_thread(mirror.size)
@@ -294,24 +293,11 @@ class Mirrors:
                 mirror.begin_partial()
                 repository = _made(mirror, *repository.inherits)
         await self._bring_within(self._largest, there, mirror, repository, hear)
-        if not await self._can_be_completed(there, mirror, repository):
+        if not await partial.can_be_completed(there, mirror, repository, within=self._fetch_within):
             mirror.end_partial()
             await mirror.discard()
             repository = _made(mirror, *repository.inherits)
             await self._bring_within(self._largest, there, mirror, repository, hear)
-
-    async def _can_be_completed(self, there: Remote, mirror: Mirror, repository: GitDirectory) -> bool:
-        """There are remotes that leave files out, and do not give one away that is asked for."""
-        for commit in islice((await mirror.refs()).values(), _MOST_TRIED):
-            if some := await _missing(mirror, partial.files_of(commit)):
-                try:
-                    await there.fetch_files(repository, some[:1], within=self._fetch_within)
-                except RemoteRefused as refusal:
-                    if refusal.reason == NOT_OURS:
-                        return False
-                    raise
-                return True
-        return True
 
     async def _bring_within(
         self, bound: int, there: Remote, mirror: Mirror, repository: GitDirectory, hear: Hear | None
@@ -382,11 +368,3 @@ class Mirrors:
 
 def _made(mirror: Mirror, *inherits: int) -> GitDirectory:
     return replace(GitDirectory.make(mirror.folder / "git", inherits), partial=mirror.is_partial)
-
-
-async def _missing(mirror: Mirror, needed: partial.Listing) -> list[str]:
-    """Raises RemoteRefused where it cannot be told."""
-    try:
-        return await partial.missing(mirror.git, needed)
-    except (AnsweredTooMuch, TookTooLong) as error:
-        raise RemoteRefused(TOO_LARGE, "It takes too much to find out which files are needed.") from error

@@ -4,35 +4,68 @@ A partial mirror has every commit and every folder, and of files those that were
 fetching others by itself: they are listed here, and brought before somebody needs them.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable
-from itertools import pairwise
+from itertools import islice, pairwise
 
-from signalbox_git.command import GitDirectory, GitFailed
+from signalbox_git.command import AnsweredTooMuch, GitDirectory, GitFailed, TookTooLong
+from signalbox_git.mirrors.mirror import Mirror
 from signalbox_git.mirrors.reading import EMPTY_TREE
+from signalbox_git.remotes.access import RemoteRefused
+from signalbox_git.remotes.remote import NOT_OURS, Remote
 
 Listing = Callable[[GitDirectory], Awaitable[set[str]]]
 """Names what is needed, in a mirror; what is there already may be among it."""
 Complete = Callable[[Listing], Awaitable[None]]
 """Brings what is needed, and is not there."""
-_WITHIN = 300.0
+_WITHIN, _LISTED_WITHIN = 300.0, 600.0
+"""Seconds for one command, and for all that it takes to list something."""
 _LOOKED_WITHIN = 20.0
 """Seconds for the history of one path, which somebody waits for."""
 _AHEAD = 16
 _MOST_AHEAD = 100_000
 """Commits that are asked for together: of each step back there may be several."""
-_MOST_BASES = 8
+_MOST_BASES, _MOST_MERGES = 8, 64
 _NO = 1
+_MOST_TRIED = 3
+TOO_LARGE = "too_large"
 _SUBMODULE, _NOTHING = "160000", "0" * 40
 
 
 async def missing(git: GitDirectory, listing: Listing) -> list[str]:
-    """In an order that is the same for all."""
-    names = sorted(await listing(git))
+    """In an order that is the same for all; raises TookTooLong and AnsweredTooMuch."""
+    try:
+        async with asyncio.timeout(_LISTED_WITHIN):  # a history may be made so that there is no end of it
+            names = sorted(await listing(git))
+    except TimeoutError as error:
+        raise TookTooLong("listing") from error
     if not names:
         return []
     said = await git.run("cat-file", "--batch-check=%(objectname)", given=_lines(names), within=_WITHIN)
     lines = said.decode("ascii", "replace").splitlines()
     return [line.partition(" ")[0] for line in lines if line.endswith(" missing")]
+
+
+async def missing_in(mirror: Mirror, needed: Listing) -> list[str]:
+    """Raises RemoteRefused where it cannot be told."""
+    try:
+        return await missing(mirror.git, needed)
+    except (AnsweredTooMuch, TookTooLong) as error:
+        raise RemoteRefused(TOO_LARGE, "It takes too much to find out which files are needed.") from error
+
+
+async def can_be_completed(there: Remote, mirror: Mirror, repository: GitDirectory, *, within: float) -> bool:
+    """There are remotes that leave files out, and do not give one away that is asked for."""
+    for commit in islice((await mirror.refs()).values(), _MOST_TRIED):
+        if some := await missing_in(mirror, files_of(commit)):
+            try:
+                await there.fetch_files(repository, some[:1], within=within)
+            except RemoteRefused as refusal:
+                if refusal.reason == NOT_OURS:
+                    return False
+                raise
+            return True
+    return True
 
 
 def files_of(*commits: str, depth: int = 1) -> Listing:
@@ -99,8 +132,8 @@ def files_of_change(before: str, after: str, onto: str) -> Listing:
 def files_of_merge(ours: str, theirs: str) -> Listing:
     async def listed(git: GitDirectory) -> set[str]:
         found: set[str] = set()
-        waiting, seen = [(ours, theirs)], set()
-        while waiting:
+        waiting, seen = [(ours, theirs)], set[tuple[str, str]]()
+        while waiting and len(seen) < _MOST_MERGES:
             pair = waiting.pop()
             if pair in seen:
                 continue

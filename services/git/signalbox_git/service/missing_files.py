@@ -1,11 +1,10 @@
 """Files that somebody wants to look at, and that a partial mirror does not have yet."""
 
 from signalbox_git import errors
-from signalbox_git.command import AnsweredTooMuch, TookTooLong
 from signalbox_git.domain import Repository
 from signalbox_git.mirrors import partial
 from signalbox_git.mirrors.mirror import Mirror
-from signalbox_git.mirrors.mirrors import TOO_LARGE, Mirrors
+from signalbox_git.mirrors.mirrors import Mirrors
 from signalbox_git.remotes.access import RemoteRefused
 from signalbox_git.service.sources import Sources
 
@@ -24,13 +23,11 @@ class MissingFiles:
         The credential is asked for only where something has to be fetched.
         """
         try:
-            if not mirror.is_partial or not await partial.missing(mirror.git, needed):
+            if not mirror.is_partial or not await partial.missing_in(mirror, needed):
                 return
             source = await self._sources.of(found)
             await self._mirrors.complete(source, needed, most=MOST, most_bytes=MOST_BYTES, within=WITHIN)
         except RemoteRefused as refusal:
-            if refusal.reason == TOO_LARGE:
+            if refusal.reason == partial.TOO_LARGE:
                 raise errors.TooMuch from refusal
             raise errors.FetchFailed(refusal.detail) from refusal
-        except (AnsweredTooMuch, TookTooLong) as error:
-            raise errors.TooMuch from error
