@@ -74,6 +74,23 @@ async def test_the_same_again_is_the_same_commit(there: GitPerson) -> None:
     assert git(place.remote, "merge-base", "--is-ancestor", str(second.commit), "task/1") == ""
 
 
+async def test_the_same_commit_on_another_branch_is_not_on_this_one(there: GitPerson) -> None:
+    """The same change of the same second is the same commit: each goes where it was asked for."""
+    place = await Place.make(there.scene)
+    add_commit(place.remote, {"other.txt": "o\n"}, branch="task/2")
+    changes = await there.put(packed(place.base, CHANGES))
+    one, other = await asyncio.gather(
+        *(
+            there.delivered(place.repository, place.base, changes, branch=branch)
+            for branch in ("task/1", "task/2")
+        )
+    )
+    for done in (one, other):
+        assert done.state is DeliveryState.PUSHED
+        assert git(place.remote, "show", f"{done.branch}:src/new.py") == "print(1)\n"
+    assert git(place.remote, "show", "task/2:other.txt") == "o\n"
+
+
 async def test_nothing_to_commit(there: GitPerson) -> None:
     place = await Place.make(there.scene)
     same = packed(place.base, {b"README.md": ("100644", b"hello\n")})

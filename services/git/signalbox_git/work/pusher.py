@@ -113,10 +113,9 @@ async def _arrived(scene: Scene, found: Delivery) -> Delivery:
 
 
 def _where_it_may_be(found: Delivery, main: str | None) -> tuple[str, ...]:
-    """Kept commits may have come to another branch otherwise: what is there is not this delivery's push."""
-    if not found.bundled:
-        return (HEADS,)
-    return tuple(f"{HEADS}{branch}" for branch in (found.branch, main) if branch is not None)
+    """Elsewhere it may have come otherwise: what is there is not this delivery's push."""
+    target = (found.wanted.get("pull_request") or {}).get("target")
+    return tuple(f"{HEADS}{branch}" for branch in (found.branch, main, target) if branch is not None)
 
 
 async def _was_taken(scene: Scene, found: Delivery) -> bool:
