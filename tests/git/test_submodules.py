@@ -20,7 +20,8 @@ from signalbox_git.mirrors.mirrors import Mirrors, Source
 from signalbox_git.mirrors.modules import Modules
 from signalbox_git.remotes.access import Reach, RemoteRefused
 from signalbox_git.remotes.credentials import Credential
-from signalbox_git.trees.maker import MOMENT, TreeMaker, TreeTooLarge
+from signalbox_git.trees.bounds import TreeTooLarge
+from signalbox_git.trees.maker import MOMENT, TreeMaker
 from signalbox_git.trees.trees import Trees
 from tests.support.checkouts import git
 from tests.support.commits import packed

@@ -18,7 +18,7 @@ from signalbox_git.domain import CheckoutOptions
 from signalbox_git.mirrors.mirrors import Mirrors, Source
 from signalbox_git.remotes.access import Reach
 from signalbox_git.remotes.credentials import Credential
-from signalbox_git.trees import maker
+from signalbox_git.trees import bounds, maker
 from signalbox_git.trees.maker import MOMENT, TreeMaker
 from signalbox_git.trees.trees import Trees
 from tests.support.checkouts import git
@@ -215,7 +215,7 @@ async def test_what_is_too_large_is_not_laid_out(lab: TreeLab) -> None:
     add_commit(lab.remote, {"zeros": "0" * 200_000})
     commit = await lab.newest()
     await lab.mirrors.keep(lab.source, commit)
-    with pytest.raises(maker.TreeTooLarge):
+    with pytest.raises(bounds.TreeTooLarge):
         async with small.made(lab.mirrors.of(lab.source), PROJECT, commit, CheckoutOptions("main")):
             pass
     left = [path.name for path in (lab.folder / "small").rglob("*") if path.is_file()]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from signalbox_common import remote_urls
 from signalbox_common.remote_urls import RemoteUrl, Scheme
-from signalbox_git.command import AnsweredTooMuch, GitDirectory, GitFailed
+from signalbox_git.command import AnsweredTooMuch, GitDirectory, GitFailed, TookTooLong
 from signalbox_git.commits.changes import is_of_git
 
 MOST = 50
@@ -39,7 +39,7 @@ async def modules_of(git: GitDirectory, commit: str, own: RemoteUrl) -> list[Mod
     """
     try:
         said = await git.run("ls-tree", "-r", "-z", "--full-tree", commit, within=60.0)
-    except AnsweredTooMuch as error:
+    except (AnsweredTooMuch, TookTooLong) as error:
         raise ModuleRefused("There are too many files to look for submodules.") from error
     links: dict[bytes, str] = {}
     file: tuple[str, str] | None = None

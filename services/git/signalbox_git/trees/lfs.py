@@ -9,7 +9,8 @@ from pathlib import Path
 from signalbox_git.command import AnsweredTooMuch, GitDirectory, TookTooLong
 from signalbox_git.lfs.pointers import Listed, Pointer, listed
 from signalbox_git.trees import index
-from signalbox_git.trees.maker import MOMENT, TreeMaker, TreeTooLarge, leads_on
+from signalbox_git.trees.bounds import TreeTooLarge
+from signalbox_git.trees.maker import MOMENT, TreeMaker, leads_on
 
 _DRAFT = "lfs"
 LfsFetch = Callable[[Mapping[str, int], Path], Awaitable[None]]

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 from collections.abc import Iterable
 from contextlib import suppress
@@ -11,6 +12,7 @@ from pathlib import Path
 from signalbox_git.command import AnsweredTooMuch, GitDirectory, GitFailed, TookTooLong
 from signalbox_git.domain import HEADS, CheckoutOptions
 from signalbox_git.mirrors.mirror import Mirror, kept_ref
+from signalbox_git.trees.bounds import CannotBeLaidOut, TreeTooLarge, size_of
 
 MOMENT = 946_684_800
 """When every file was changed last: the same for all, so that nothing looks changed inside."""
@@ -31,6 +33,7 @@ _CONFIG = """\
 \tname = Agent
 \temail = agent@signalbox.invalid
 """
+_NO_NAME = re.compile("file name too long|invalid path", re.IGNORECASE)
 _SPARSE = "\tsparseCheckout = true\n\tsparseCheckoutCone = true\n"
 
 
@@ -40,10 +43,6 @@ class Made:
 
     folder: Path
     commit: str
-
-
-class TreeTooLarge(Exception):
-    """A small pack may hold large files."""
 
 
 class TreeMaker:
@@ -57,7 +56,7 @@ class TreeMaker:
     ) -> None:
         """Where another tree is there, only what differs is written: the rest are links to its files.
 
-        Raises TreeTooLarge.
+        Raises TreeTooLarge and CannotBeLaidOut.
         """
         if await size_of(mirror, commit) > self._largest:
             raise TreeTooLarge
@@ -65,7 +64,12 @@ class TreeMaker:
             try:
                 await self._make_like(folder, mirror, commit, options, like)
                 return
-            except (GitFailed, TookTooLong, OSError):  # it is on its way out, or too different
+            except (
+                GitFailed,
+                TookTooLong,
+                AnsweredTooMuch,
+                OSError,
+            ):  # it is on its way out, or too different
                 await asyncio.to_thread(_emptied, folder)
         (folder / "tree").mkdir(mode=0o755)
         git = self._prepare(folder / "git", options)
@@ -102,7 +106,12 @@ class TreeMaker:
         """`changed` are the paths that are not as they were in what it is made of; None stands for all."""
         tree = folder / "tree"
         at_work = {"GIT_WORK_TREE": str(tree.resolve())}
-        await git.run("read-tree", "-m", "-u", *commits, env=at_work, within=_WITHIN, in_folder=tree)
+        try:
+            await git.run("read-tree", "-m", "-u", *commits, env=at_work, within=_WITHIN, in_folder=tree)
+        except GitFailed as error:
+            if _NO_NAME.search(error.complaint):
+                raise CannotBeLaidOut("It has a name that no folder takes.") from error
+            raise
         if changed is None:
             await asyncio.to_thread(self.hand_over, tree)
         else:
@@ -197,14 +206,6 @@ async def _attributes_differ(git: GitDirectory, one: str, other: str) -> bool:
 def leads_on(tree: Path, path: str) -> bool:
     """Whether there is a link on the way."""
     return any(Path(tree, each).is_symlink() for each in (path, *map(str, Path(path).parents)) if each != ".")
-
-
-async def size_of(mirror: Mirror, commit: str) -> int:
-    try:
-        said = await mirror.git.run("ls-tree", "-r", "-z", "--format=%(objectsize)", commit, within=60.0)
-    except (AnsweredTooMuch, TookTooLong) as error:  # of trees within trees there may be any number
-        raise TreeTooLarge from error
-    return sum(int(size) for size in said.split(b"\0") if size.isdigit())
 
 
 def _emptied(folder: Path) -> None:

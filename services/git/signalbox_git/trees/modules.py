@@ -10,7 +10,8 @@ from signalbox_git.domain import CheckoutOptions
 from signalbox_git.mirrors.gitmodules import ModuleRefused
 from signalbox_git.mirrors.mirror import Mirror
 from signalbox_git.mirrors.modules import FetchedModule
-from signalbox_git.trees.maker import TreeMaker, TreeTooLarge, leads_on, size_of
+from signalbox_git.trees.bounds import TreeTooLarge, size_of
+from signalbox_git.trees.maker import TreeMaker, leads_on
 
 _DRAFT = "module"
 _BRANCH = "module"

@@ -25,7 +25,7 @@ from signalbox_git.replies import tell_of_checkout
 from signalbox_git.service.checkouts import PREPARE
 from signalbox_git.service.sources import Sources
 from signalbox_git.store import checkouts, projects, repositories, runs
-from signalbox_git.trees.maker import TreeTooLarge
+from signalbox_git.trees.bounds import CannotBeLaidOut, TreeTooLarge
 from signalbox_git.trees.trees import Trees
 from signalbox_git.work.fetcher import Fetcher
 
@@ -99,6 +99,8 @@ class Preparer:
             await self._end(job, found.failed(reason.code, reason.detail))
         except ModuleRefused as reason:
             await self._end(job, found.failed("submodule_refused", str(reason)))
+        except CannotBeLaidOut as reason:
+            await self._end(job, found.failed("cannot_be_laid_out", str(reason)))
         except TreeTooLarge:
             await self._end(
                 job, found.failed("too_large", "The files of this commit are too large together.")
