@@ -1,14 +1,16 @@
 """What is in a mirror, asked of git: names go in by its standard input, never as options."""
 
 import re
+import resource
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 
 from signalbox_common.contracts import git as contract
 from signalbox_common.contracts.git import TreeEntryType, split_revision
 from signalbox_git import errors
-from signalbox_git.command import AnsweredTooMuch, GitDirectory, GitFailed, TookTooLong
+from signalbox_git.command import LARGEST_ANSWER, AnsweredTooMuch, GitDirectory, GitFailed, TookTooLong
 from signalbox_git.domain import HEADS, TAGS
 from signalbox_git.mirrors.mirror import MirrorBroken
 
@@ -20,12 +22,17 @@ LARGEST_BLOB = 32 * 1024 * 1024
 LARGEST_DIFF = 16 * 1024 * 1024
 _LARGEST_BLAME = 4 * 1024 * 1024
 _WITHIN = 20.0
+_MEMORY = {resource.RLIMIT_DATA: 768 * 1024 * 1024}
+"""A few trees within each other may stand for more files than anybody has."""
+_BINARY = (("core.bigFileThreshold", "32m"),)
+"""Files beyond it are compared without being held in memory."""
 _HEX = re.compile(r"[0-9a-f]{7,64}")
 _PERSON = "%an%x00%ae%x00%at%x00%cn%x00%ce%x00%ct"
 _COMMIT = ("-z", f"--format=%H%x00%P%x00{_PERSON}%x00%s%x00%b")
 _FIELDS = 10
 """Of each, which NUL ends, and nothing in one can be that."""
 _LONGEST_SUBJECT = 1000
+_LONGEST_NAME = 400
 _TYPES = {
     "120000": TreeEntryType.LINK,
     "040000": TreeEntryType.FOLDER,
@@ -56,7 +63,7 @@ async def resolve(git: GitDirectory, revision: str | None, head: str | None) -> 
         raise errors.RevisionNotFound
     asked = "".join(f"{each}{steps}^{{commit}}\n" for each in names).encode()
     try:
-        said = await git.run("cat-file", "--batch-check=%(objectname)", given=asked, within=_WITHIN)
+        said = await _asked(git, "cat-file", "--batch-check=%(objectname)", given=asked)
     except GitFailed as error:
         raise errors.RevisionNotFound from error
     for line in said.decode("ascii", "replace").splitlines():
@@ -69,19 +76,20 @@ async def resolve(git: GitDirectory, revision: str | None, head: str | None) -> 
 
 async def _is_named(git: GitDirectory, names: list[str]) -> bool:
     """git answers with what lies below a name, too."""
-    said = await git.run("for-each-ref", "--format=%(refname)", *names, within=_WITHIN)
+    said = await _asked(git, "for-each-ref", "--format=%(refname)", *names)
     return not {*names}.isdisjoint(said.decode("utf-8", "surrogateescape").split("\n"))
 
 
 async def refs(git: GitDirectory, prefix: str, after: str, limit: int) -> list[NamedRef]:
     """By name, those that come after that one; git goes through them all, which it does quickly."""
-    said = await git.run("for-each-ref", f"--format={_REF}", "--sort=refname", prefix, within=_WITHIN)
+    listing = ("for-each-ref", f"--format={_REF}", "--sort=refname", prefix)
+    said = await _asked(git, *listing, most=LARGEST_ANSWER)
     found = []
     for line in filter(None, said.decode("utf-8", "replace").split("\n")):
         name, own, peeled, subject, at = line.split("\0")
         name = name.removeprefix(prefix)
         if name > after:
-            found.append(NamedRef(name, peeled or own, subject, _moment(at)))
+            found.append(NamedRef(name, peeled or own, subject[:_LONGEST_SUBJECT], _moment(at)))
             if len(found) >= limit:
                 break
     return found
@@ -103,10 +111,10 @@ async def show(git: GitDirectory, commit: str) -> contract.ShownCommit:
     names = await _asked(git, "diff-tree", *options, "--name-status", *both, "--")
     counts = await _asked(git, "diff-tree", *options, "--numstat", *both, "--")
     lines = {}
-    for line in filter(None, counts.split(b"\0")):
+    for line in islice(filter(None, counts.split(b"\0")), MOST_FILES):
         added, removed, path = line.split(b"\t", 2)
         lines[path] = (_count(added), _count(removed))
-    words = names.split(b"\0")
+    words = names.split(b"\0")[: 2 * (MOST_FILES + 1)]
     files = tuple(
         contract.ChangedFile(
             path=_shown(path),
@@ -125,7 +133,7 @@ async def tree(git: GitDirectory, commit: str, path: str | None) -> contract.Tre
     if kind != "tree":
         raise errors.PathNotFound
     said = await _asked(git, "ls-tree", "-z", "--long", f"{commit}:{path or ''}", most=LARGEST_DIFF)
-    found = tuple(_entries(said, f"{path}/" if path else ""))
+    found = tuple(islice(_entries(said, f"{path}/" if path else ""), MOST_ENTRIES + 1))
     return contract.TreeListing(
         commit=commit, items=found[:MOST_ENTRIES], complete=len(found) <= MOST_ENTRIES
     )
@@ -144,8 +152,8 @@ async def blob(git: GitDirectory, commit: str, path: str) -> bytes:
 async def diff(git: GitDirectory, base: str | None, head: str, path: str | None) -> bytes:
     """Unified; without a base that of one commit. Raises TooMuch."""
     if base is None:
-        parents = (await git.line("log", "--max-count=1", "--format=%P", head, "--")).split()
-        base = parents[0] if parents else EMPTY_TREE
+        parents = (await _asked(git, "log", "--max-count=1", "--format=%P", head, "--")).split()
+        base = parents[0].decode("ascii") if parents else EMPTY_TREE
     options = ("--no-ext-diff", "--no-textconv", "--no-color", "--find-renames", "--patch", "-r")
     paths = [path] if path is not None else []
     return await _asked(git, "diff-tree", *options, base, head, "--", *paths, most=LARGEST_DIFF)
@@ -153,7 +161,7 @@ async def diff(git: GitDirectory, base: str | None, head: str, path: str | None)
 
 async def merge_base(git: GitDirectory, one: str, other: str) -> str | None:
     try:
-        return await git.line("merge-base", one, other)
+        return (await _asked(git, "merge-base", one, other)).decode("ascii").strip()
     except GitFailed:
         return None
 
@@ -175,11 +183,18 @@ async def blame(
 # -- words of git ------------------------------------------------------------------------------------------
 
 
-async def _asked(git: GitDirectory, *arguments: str, most: int = LARGEST_DIFF) -> bytes:
+async def _asked(git: GitDirectory, *arguments: str, given: bytes = b"", most: int = LARGEST_DIFF) -> bytes:
+    """Raises TooMuch where it takes more than one answer may, of whatever."""
     try:
-        return await git.run(*arguments, within=_WITHIN, most=most)
+        return await git.run(
+            *arguments, given=given, config=_BINARY, within=_WITHIN, most=most, limits=_MEMORY
+        )
     except (AnsweredTooMuch, TookTooLong) as error:
         raise errors.TooMuch from error
+    except GitFailed as error:
+        if error.status < 0:  # it was ended: trees are too deep for its stack
+            raise errors.TooMuch from error
+        raise
 
 
 async def _object(git: GitDirectory, commit: str, path: str | None) -> tuple[str, int]:
@@ -187,7 +202,7 @@ async def _object(git: GitDirectory, commit: str, path: str | None) -> tuple[str
     if path is not None and ("\n" in path or "\r" in path):
         return await _odd_object(git, commit, path)
     asked = f"{commit}:{path or ''}\n".encode()
-    said = await git.run("cat-file", "--batch-check=%(objecttype) %(objectsize)", given=asked, within=_WITHIN)
+    said = await _asked(git, "cat-file", "--batch-check=%(objecttype) %(objectsize)", given=asked)
     kind, _, size = said.decode("ascii", "replace").strip().rpartition(" ")
     if not size.isdecimal():
         raise errors.PathNotFound
@@ -196,7 +211,7 @@ async def _object(git: GitDirectory, commit: str, path: str | None) -> tuple[str
 
 async def _odd_object(git: GitDirectory, commit: str, path: str) -> tuple[str, int]:
     """A line of input cannot hold its name."""
-    said = await git.run("ls-tree", "-z", "--long", commit, "--", path, within=_WITHIN)
+    said = await _asked(git, "ls-tree", "-z", "--long", commit, "--", path)
     for line in filter(None, said.split(b"\0")):
         _, kind, _, size = line.partition(b"\t")[0].decode("ascii").split()
         return kind, int(size) if size.isdecimal() else 0
@@ -211,11 +226,15 @@ def _commits(said: bytes) -> Iterator[contract.CommitEntry]:
         yield contract.CommitEntry(
             id=own,
             parents=tuple(parents.split()),
-            author=contract.GitPerson(name=author, email=email, at=_moment(at)),
-            committer=contract.GitPerson(name=committer, email=its_email, at=_moment(its_at)),
+            author=_person(author, email, at),
+            committer=_person(committer, its_email, its_at),
             subject=subject[:_LONGEST_SUBJECT],
             body=body.strip()[:LONGEST_BODY],
         )
+
+
+def _person(name: str, email: str, at: str) -> contract.GitPerson:
+    return contract.GitPerson(name=name[:_LONGEST_NAME], email=email[:_LONGEST_NAME], at=_moment(at))
 
 
 def _entries(said: bytes, prefix: str) -> Iterator[contract.TreeEntry]:
@@ -245,9 +264,9 @@ def _blamed(said: bytes) -> Iterator[contract.BlamedLines]:
             about = known[commit]
             yield contract.BlamedLines(
                 commit=commit,
-                author=about.get("author", ""),
+                author=about.get("author", "")[:_LONGEST_NAME],
                 at=_moment(about.get("author-time", "0")),
-                subject=about.get("summary", ""),
+                subject=about.get("summary", "")[:_LONGEST_SUBJECT],
                 first=first,
                 count=count,
             )
