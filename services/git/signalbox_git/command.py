@@ -75,7 +75,7 @@ _ENVIRONMENT = {
 }
 
 
-_NO_MEMORY = b"out of memory"
+_NO_MEMORY = (b"out of memory", b"over limit", b"cannot allocate memory")
 
 
 class GitFailed(Exception):
@@ -165,7 +165,7 @@ class GitDirectory:
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
         if status != 0:
-            if limits and _NO_MEMORY in complaint.lower():
+            if limits and _lacks_memory(complaint):
                 raise AnsweredTooMuch
             words = (complaint, said[:_LARGEST_COMPLAINT])
             raise GitFailed(arguments, status, *(each.decode("utf-8", "replace").strip() for each in words))
@@ -173,6 +173,12 @@ class GitDirectory:
 
     async def line(self, *arguments: str, given: bytes | AsyncIterator[bytes] = b"") -> str:
         return (await self.run(*arguments, given=given)).decode("ascii", "replace").strip()
+
+
+def _lacks_memory(complaint: bytes) -> bool:
+    """Here, and not where a remote says so of itself."""
+    lines = complaint.lower().splitlines()
+    return any(word in line for line in lines if not line.startswith(b"remote:") for word in _NO_MEMORY)
 
 
 async def _conversation(

@@ -1,6 +1,7 @@
 """A remote: what it has, what is fetched from it, and what is pushed there."""
 
 import re
+import resource
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,11 @@ _NAME: TypeAdapter[str] = TypeAdapter(RefName)
 _PUSHED_WITHIN = 300.0
 _NO_NEGOTIATION = (("fetch.negotiationAlgorithm", "noop"),)
 """Of what is here nothing counts: what belongs to a commit that is here may be missing."""
+_MIB = 1024 * 1024
+_MEMORY = {resource.RLIMIT_DATA: 2048 * _MIB}
+"""git takes some 160 bytes for each object that it is sent, and holds whole what is no file."""
+_BOUNDS = {"GIT_ALLOC_LIMIT": "1g"}
+_FRUGAL = (("core.bigFileThreshold", "64m"), ("core.deltaBaseCacheLimit", "32m"), ("pack.threads", "2"))
 _UP_TO_DATE = b"=\t"
 """What begins the line of a ref that a push has left as it was."""
 NOT_OURS = "not_ours"
@@ -49,6 +55,18 @@ _REASONS: tuple[tuple[str, str, str, bool], ...] = (
     ("redirected", "returned error: 30[0-9]|redirect", "The repository has moved to another address.", False),
     ("busy", "returned error: (429|5[0-9][0-9])", "The remote is in trouble at the moment.", True),
     ("busy", "hung up|early eof|connection reset|rpc failed", "The connection has broken.", True),
+    (
+        "malformed",
+        "cannot lock ref|unable to update local ref",
+        "Its branches cannot be kept beside each other: a name is too long, or the beginning of another.",
+        True,
+    ),
+    (
+        "malformed",
+        "did not send all|(index-pack|unpack-objects) failed|invalid index-pack|protocol error|not valid: is",
+        "What the remote sends is not whole, or not what git can read.",
+        True,
+    ),
 )
 """Of what git says, in this order, what it means; the last is whether it passes."""
 
@@ -186,12 +204,18 @@ class Remote:
         given: bytes = b"",
         config: Sequence[tuple[str, str]] = (),
     ) -> bytes:
-        env, config = self.access.env, (*self.access.config, *config)
+        env, config = {**_BOUNDS, **self.access.env}, (*_FRUGAL, *self.access.config, *config)
         if repository.partial:
             config = (*config, (f"remote.{PROMISOR}.url", self.access.argument))
         try:
             return await repository.run(
-                *arguments, given=given, env=env, config=config, within=within, hear=hear
+                *arguments,
+                given=given,
+                env=env,
+                config=config,
+                within=within,
+                hear=hear,
+                limits=_MEMORY,
             )
         except GitFailed as error:
             words = (scrubbed(each, self.credential) for each in (error.complaint, error.said))
@@ -200,7 +224,8 @@ class Remote:
         except TookTooLong as error:
             raise RemoteRefused("timeout", "The remote took too long.", passes=True) from error
         except AnsweredTooMuch as error:
-            raise RemoteRefused("too_large", "The remote has too many branches.") from error
+            detail = "The remote has more branches, or larger objects, than are taken of one."
+            raise RemoteRefused("too_large", detail) from error
 
     def _source_for(self, repository: GitDirectory) -> str:
         """As a fetch into it calls us: what is partial has a name for whoever has the rest."""
