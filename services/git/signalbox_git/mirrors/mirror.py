@@ -36,14 +36,20 @@ _CORRUPT = re.compile(
     re.IGNORECASE,
 )
 
+_OF_REMOTE = re.compile(
+    r"remote: |fatal: remote error: |fatal: (protocol|.*: protocol) error|.*\bgot '", re.IGNORECASE
+)
+_CHECKED_EVERY = 600.0
+"""Seconds in which a remote that breaks its own fetches has the mirror looked through once."""
+
 
 class MirrorBroken(Exception):
     """What should be on our own disk is not."""
 
 
 def looks_corrupt(error: GitFailed) -> bool:
-    """Whether what git complains of may be on our own disk."""
-    return _CORRUPT.search(error.complaint) is not None
+    """Whether what git complains of may be on our own disk; words of a remote say nothing of that."""
+    return any(_CORRUPT.search(line) for line in error.complaint.splitlines() if not _OF_REMOTE.match(line))
 
 
 def kept_ref(commit: str) -> str:
@@ -120,6 +126,10 @@ class Mirror:
     def _note(self) -> Path:
         return self.folder / "note.json"
 
+    @property
+    def _checked(self) -> Path:
+        return self.folder / "checked"
+
     async def has(self, commit: str) -> bool:
         """Raises MirrorBroken where it was kept and is not there any more."""
         asked = f"{commit}^{{commit}}\n".encode("ascii")
@@ -133,6 +143,14 @@ class Mirror:
     async def check(self) -> None:
         """Raises GitFailed where something of it is lost, or not what it was."""
         await self.upkeep.run("fsck", "--connectivity-only", "--no-dangling", "--no-progress", within=600.0)
+        self._checked.touch()
+
+    @property
+    def was_checked(self) -> bool:
+        """Whether all was there, a short while ago."""
+        with suppress(OSError):
+            return 0 <= time.time() - self._checked.stat().st_mtime < _CHECKED_EVERY
+        return False
 
     async def refs(self) -> dict[str, str]:
         """Its branches and tags; ours are not among them."""

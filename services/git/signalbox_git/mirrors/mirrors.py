@@ -314,7 +314,8 @@ class Mirrors:
             await self._watched(fetching, mirror, bound)
         except RemoteRefused as error:
             mirror.remove_cut_off()
-            if isinstance(error.__cause__, GitFailed) and looks_corrupt(error.__cause__):
+            cause = error.__cause__
+            if isinstance(cause, GitFailed) and looks_corrupt(cause) and not mirror.was_checked:
                 await mirror.check()  # raises what it finds where not the remote is to blame
             raise
 
