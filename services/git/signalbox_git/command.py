@@ -8,7 +8,7 @@ import asyncio
 import os
 import resource
 import signal
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,7 +75,7 @@ _ENVIRONMENT = {
 }
 
 
-_NO_MEMORY = (b"out of memory", b"over limit", b"cannot allocate memory")
+_NO_MEMORY = ("out of memory", "over limit", "cannot allocate memory")
 
 
 class GitFailed(Exception):
@@ -152,9 +152,7 @@ class GitDirectory:
             pass_fds=self.inherits,
         )
         try:
-            for limit, most_of_it in (limits or {}).items():
-                with suppress(ProcessLookupError):
-                    resource.prlimit(process.pid, limit, (most_of_it, most_of_it))
+            _limit(process.pid, limits or {})
             async with asyncio.timeout(within):
                 said, complaint = await _conversation(process, given, most, hear)
                 status = await process.wait()
@@ -175,10 +173,27 @@ class GitDirectory:
         return (await self.run(*arguments, given=given)).decode("ascii", "replace").strip()
 
 
+def own_words(complaint: str) -> Iterator[str]:
+    """Lines that are not of a remote, as far as git marks them: it does not, after the last one."""
+    for line in complaint.splitlines():
+        if line.startswith("fatal: remote error:"):
+            return
+        if not line.startswith(("remote:", "fatal: protocol error:")):
+            yield line
+
+
 def _lacks_memory(complaint: bytes) -> bool:
-    """Here, and not where a remote says so of itself."""
-    lines = complaint.lower().splitlines()
-    return any(word in line for line in lines if not line.startswith(b"remote:") for word in _NO_MEMORY)
+    words = own_words(complaint.decode("utf-8", "replace"))
+    return any(word in line.lower() for line in words for word in _NO_MEMORY)
+
+
+def _limit(process: int, limits: Mapping[int, int]) -> None:
+    """What it starts from now on has them as well; what it has started by now is given them."""
+    with suppress(OSError):
+        for limit, most in limits.items():
+            resource.prlimit(process, limit, (most, most))
+        for child in Path(f"/proc/{process}/task/{process}/children").read_text(encoding="ascii").split():
+            _limit(int(child), limits)
 
 
 async def _conversation(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from signalbox_git.command import GitDirectory, GitFailed
+from signalbox_git.command import GitDirectory, GitFailed, own_words
 from signalbox_git.domain import HEADS as HEADS_OF
 from signalbox_git.domain import TAGS as TAGS_OF
 from signalbox_git.mirrors import locks
@@ -36,9 +36,6 @@ _CORRUPT = re.compile(
     re.IGNORECASE,
 )
 
-_OF_REMOTE = re.compile(
-    r"remote: |fatal: remote error: |fatal: (protocol|.*: protocol) error|.*\bgot '", re.IGNORECASE
-)
 _CHECKED_EVERY = 600.0
 """Seconds in which a remote that breaks its own fetches has the mirror looked through once."""
 
@@ -49,7 +46,7 @@ class MirrorBroken(Exception):
 
 def looks_corrupt(error: GitFailed) -> bool:
     """Whether what git complains of may be on our own disk; words of a remote say nothing of that."""
-    return any(_CORRUPT.search(line) for line in error.complaint.splitlines() if not _OF_REMOTE.match(line))
+    return any(map(_CORRUPT.search, own_words(error.complaint)))
 
 
 def kept_ref(commit: str) -> str:

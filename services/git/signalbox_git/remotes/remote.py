@@ -2,7 +2,7 @@
 
 import re
 import resource
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -25,6 +25,7 @@ _NO_NEGOTIATION = (("fetch.negotiationAlgorithm", "noop"),)
 _MIB = 1024 * 1024
 _MEMORY = {resource.RLIMIT_DATA: 2048 * _MIB}
 """git takes some 160 bytes for each object that it is sent, and holds whole what is no file."""
+_MEMORY_OF_LOOKING = {resource.RLIMIT_DATA: 512 * _MIB}
 _BOUNDS = {"GIT_ALLOC_LIMIT": "1g"}
 _FRUGAL = (("core.bigFileThreshold", "64m"), ("core.deltaBaseCacheLimit", "32m"), ("pack.threads", "2"))
 _UP_TO_DATE = b"=\t"
@@ -102,7 +103,9 @@ class Remote:
     async def refs(self, scratch: GitDirectory, *patterns: str) -> RemoteRefs:
         """All, or those that match; raises RemoteRefused."""
         arguments = ("ls-remote", "--symref", "--end-of-options", self.access.argument, *patterns)
-        return _refs_of(await self._ask(scratch, *arguments, within=_LOOKED_WITHIN))
+        return _refs_of(
+            await self._ask(scratch, *arguments, within=_LOOKED_WITHIN, limits=_MEMORY_OF_LOOKING)
+        )
 
     async def fetch(
         self,
@@ -203,6 +206,7 @@ class Remote:
         hear: Callable[[bytes], None] | None = None,
         given: bytes = b"",
         config: Sequence[tuple[str, str]] = (),
+        limits: Mapping[int, int] | None = None,
     ) -> bytes:
         env, config = {**_BOUNDS, **self.access.env}, (*_FRUGAL, *self.access.config, *config)
         if repository.partial:
@@ -215,7 +219,7 @@ class Remote:
                 config=config,
                 within=within,
                 hear=hear,
-                limits=_MEMORY,
+                limits=limits or _MEMORY,
             )
         except GitFailed as error:
             words = (scrubbed(each, self.credential) for each in (error.complaint, error.said))
