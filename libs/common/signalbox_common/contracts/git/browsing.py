@@ -12,7 +12,8 @@ from signalbox_common.contracts.git.base import AREA, REPOSITORY_NOT_FOUND, Revi
 from signalbox_common.contracts.paging import Cursor
 from signalbox_common.contracts.roles import ProjectRole
 
-_AT = REPOSITORY_NOT_FOUND | {"revision_not_found": 404, "fetch_failed": 409}
+_LISTED = REPOSITORY_NOT_FOUND | {"fetch_failed": 409, "too_much": 413}
+_AT = _LISTED | {"revision_not_found": 404}
 _IN_TREE = _AT | {"path_not_found": 404}
 READ = "git.read"
 
@@ -52,7 +53,7 @@ class ListBranches(Query[BranchPage]):
     subject = "qry.git.v1.list-branches"
     grant = GrantScope.PROJECT
     area = AREA
-    refusals = REPOSITORY_NOT_FOUND | {"fetch_failed": 409}
+    refusals = _LISTED
 
     repository: uuid.UUID
     cursor: Cursor | None = None
@@ -77,7 +78,7 @@ class ListTags(Query[TagPage]):
     subject = "qry.git.v1.list-tags"
     grant = GrantScope.PROJECT
     area = AREA
-    refusals = REPOSITORY_NOT_FOUND | {"fetch_failed": 409}
+    refusals = _LISTED
 
     repository: uuid.UUID
     cursor: Cursor | None = None
@@ -186,7 +187,7 @@ class GetBlame(Query[Blame]):
     subject = "qry.git.v1.get-blame"
     grant = GrantScope.PROJECT
     area = AREA
-    refusals = _IN_TREE | {"too_much": 413}
+    refusals = _IN_TREE
 
     repository: uuid.UUID
     ref: Revision | None = None
