@@ -21,7 +21,16 @@ def lab(tmp_path: Path) -> CommitLab:
 
 OF_GIT = [
     *(b".git", b".git/config", b"a/.git/hooks/x", b".GIT/config", b".Git", b".giT/x"),
-    *(b"git~1", b"GIT~1/x", b".git ", b".git.", b".git. .", b".git::$INDEX_ALLOCATION/x", b".git:x"),
+    *(
+        b"git~1",
+        b"GIT~1/x",
+        b".git ",
+        b".git.",
+        b".git. .",
+        b".git::$INDEX_ALLOCATION/x",
+        b".git:x",
+        b"a\\.git\\config",
+    ),
     *(".git\u200e".encode(), ".g\u200cit".encode(), ".gi\u200dt/x".encode(), "\ufeff.git".encode()),
     *("\u206f.git".encode(), ".g\u202ait".encode(), ".\u206agit/config".encode()),
 ]

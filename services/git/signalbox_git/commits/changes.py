@@ -29,7 +29,8 @@ def read(file: IO[bytes]) -> ChangeSet:
 
 
 def is_of_git(path: bytes) -> bool:
-    return any(map(_is_git, path.split(b"/")))
+    """On NTFS a backslash parts names as well."""
+    return any(map(_is_git, path.replace(b"\\", b"/").split(b"/")))
 
 
 def _is_git(part: bytes) -> bool:
