@@ -1,5 +1,6 @@
 """Hostile repositories with the whole service: what a person is told of them, and that others go on."""
 
+import resource
 import uuid
 from collections.abc import AsyncIterator
 
@@ -7,6 +8,7 @@ import pytest
 
 from signalbox_common.contracts.git import CheckoutState
 from signalbox_common.testing import eventually
+from signalbox_git.trees import bounds
 from tests.support.git_person import GitPerson, Place
 from tests.support.hostile import Objects, ScriptedRepository
 from tests.support.hostile_repositories import ROWS, Canary
@@ -18,12 +20,15 @@ from tests.support.repositories import git_scene
 async def there(
     shared_installation: Installation, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[GitPerson]:
+    """With a bound that is met sooner than that of an installation."""
     async with (
         git_scene(shared_installation, tmp_path_factory.mktemp("git")) as scene,
         scene.service(checkout_mb=64),
         shared_installation.bus() as bus,
     ):
-        yield GitPerson(scene, bus)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(bounds, "_LIMITS", {resource.RLIMIT_FSIZE: 16 * 1024 * 1024})
+            yield GitPerson(scene, bus)
 
 
 async def added(there: GitPerson, name: str) -> str:
@@ -43,7 +48,7 @@ async def added(there: GitPerson, name: str) -> str:
     [
         ("name: 256 bytes", "cannot_be_laid_out"),
         ("path: 1,000 folders", "cannot_be_laid_out"),
-        ("zeros: 100 MB in 100 KB", "too_large"),
+        ("tree: 10 to the 10th files", "too_large"),
     ],
 )
 async def test_what_cannot_be_laid_out_fails_at_once(there: GitPerson, name: str, code: str) -> None:
@@ -95,7 +100,7 @@ async def test_what_is_too_much_to_be_shown_says_so(there: GitPerson) -> None:
     await scene.ready(deep)
     assert (await scene.ask("GET", f"/{deep}/commit", status=413))["code"] == "too_much"
     assert (await scene.ask("GET", f"/{deep}/diff", status=413))["code"] == "too_much"
-    long = await added(there, "commit: 10 MB in its title")
+    long = await added(there, "commit: 2 MB in its title")
     await scene.ready(long)
     (branch,) = (await scene.ask("GET", f"/{long}/branches"))["items"]
     assert len(branch["subject"]) == 1000
