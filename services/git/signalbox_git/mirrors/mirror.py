@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from signalbox_git import folders
 from signalbox_git.command import GitDirectory, GitFailed, own_words
 from signalbox_git.domain import HEADS as HEADS_OF
 from signalbox_git.domain import TAGS as TAGS_OF
@@ -231,8 +232,9 @@ class Mirror:
     def remove_leftovers(self) -> None:
         """Of whoever was killed while changing it; by whoever alone may change its refs now."""
         git = self.folder / "git"
-        for path in (*git.glob("*.lock"), *git.glob("refs/**/*.lock")):
-            path.unlink(missing_ok=True)
+        for path in (*git.glob("*.lock"), *folders.files_below(git / "refs")):
+            if path.suffix == ".lock":
+                path.unlink(missing_ok=True)
         for path in (*git.glob("objects/pack/tmp_*"), *git.glob("objects/pack/.tmp-*")):
             with suppress(OSError):
                 if time.time() - path.stat().st_mtime > _ABANDONED:  # others make packs, too
@@ -258,7 +260,7 @@ class Mirror:
         gone = self.folder.with_name(f"{_GONE}{uuid.uuid4().hex}")
         with suppress(FileNotFoundError):
             self.folder.rename(gone)
-        await asyncio.to_thread(shutil.rmtree, gone, ignore_errors=True)
+        await asyncio.to_thread(folders.remove, gone)
 
     def size(self) -> int:
         """On the disk, as it counts."""
@@ -283,4 +285,4 @@ def remove_leftovers(root: Path, older_than: float) -> None:
     for path in root.glob(f"*/{_GONE}*"):
         with suppress(OSError):
             if time.time() - path.stat().st_mtime > older_than:
-                shutil.rmtree(path, ignore_errors=True)
+                folders.remove(path)
