@@ -16,8 +16,9 @@ from signalbox_git.mirrors.mirror import Mirror
 from signalbox_git.remotes import remote
 from signalbox_git.remotes.access import RemoteRefused
 from tests.support.bundles import sealed
-from tests.support.hostile import Objects, ScriptedRepository, packet
+from tests.support.hostile import FOLDER, Objects, ScriptedRepository, packet
 from tests.support.hostile_lab import HostileLab
+from tests.support.hostile_repositories import NAME_REFUSED
 from tests.support.remotes import TOKEN
 
 _MIB = 1024 * 1024
@@ -130,6 +131,27 @@ async def test_objects_are_not_fetched_from_anywhere_else(lab: HostileLab) -> No
     await refused(lab, files)
 
 
+@pytest.mark.parametrize("name", [b".git", b"..", b"a/../../x"], ids=["of git", "upwards", "a slash"])
+async def test_what_a_server_of_files_gives_is_not_laid_out(lab: HostileLab, name: bytes) -> None:
+    """git checks none of the objects that come so: it looks at their names when files are made of them."""
+    objects = Objects()
+    folder = objects.files({b"config": lab.canary.script})
+    commit = objects.commit(objects.tree([(FOLDER, name, folder)]))
+
+    def files(handler: Any) -> bool:
+        path = handler.path.partition("?")[0]
+        found = {
+            "/x.git/info/refs": f"{commit}\trefs/heads/main\n".encode(),
+            "/x.git/HEAD": b"ref: refs/heads/main\n",
+        }.get(path, objects.loose("".join(path.split("/")[-2:])))
+        handler.answer(404 if found is None else 200, found or b"", Content_Type="text/plain")
+        return True
+
+    lab.http.behaviours = [files]
+    assert await lab.outcome_of(lab.source("x.git")) == NAME_REFUSED
+    lab.check_canaries()
+
+
 # -- what is our own, and what is not ------------------------------------------------------------------------
 
 
@@ -189,3 +211,20 @@ def test_nobody_listens_by_mistake(lab: HostileLab) -> None:
     """The canary would be heard: who connects to it is seen."""
     with socket.create_connection(("127.0.0.1", lab.canary.port)), pytest.raises(AssertionError):
         lab.check_canaries()
+
+
+async def test_a_fetch_that_was_cut_off_leaves_names_as_deep_as_they_are(lab: HostileLab) -> None:
+    """git has written them as files, and nobody has packed them: they are in nobody's way."""
+    await lab.mirrors.fetch(lab.good, time.time())
+    mirror = lab.mirrors.of(lab.good)
+    deep = mirror.git.folder / "refs" / "heads"
+    for _ in range(1500):
+        deep = deep / "d"
+        deep.mkdir()
+    (deep / "x.lock").touch()
+    lab.http.behaviours = []
+    await lab.mirrors.fetch(lab.good, time.time())
+    assert not deep.exists() or list(deep.iterdir()) == []
+    await mirror.discard()
+    assert [path.name for path in mirror.folder.parent.iterdir() if not path.name.startswith(".")] == []
+    assert list(mirror.folder.parent.glob(".gone-*")) == []

@@ -59,6 +59,13 @@ class Objects:
         lines.append(b"author %b\ncommitter %b" % (PERSON, PERSON) if head is None else head)
         return self.put("commit", b"\n".join(lines) + b"\n\n" + message)
 
+    def loose(self, name: str) -> bytes | None:
+        """As a file, where there is such an object."""
+        if name not in self.found:
+            return None
+        kind, content = self.found[name]
+        return zlib.compress(f"{kind} {len(content)}\0".encode() + content)
+
     def pack(self, *, without: Iterable[str] = ()) -> bytes:
         left = {*without}
         return pack_of([each for name, each in self.found.items() if name not in left])

@@ -5,13 +5,17 @@ import select
 import socket
 import time
 import uuid
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from signalbox_common.addresses import PrivateHosts
+from signalbox_common.contracts.git import TreePath
 from signalbox_common.errors import SignalboxError
 from signalbox_git.command import GitDirectory
 from signalbox_git.domain import HEADS, TAGS, CheckoutOptions
@@ -28,6 +32,7 @@ from tests.support.remotes import TOKEN, HttpRemote
 
 PROJECT = uuid.uuid4()
 _LARGEST = 64 * 1024 * 1024
+_PATH: TypeAdapter[str] = TypeAdapter(TreePath)
 _SECRET = b"nobody reads this\n"
 
 
@@ -71,7 +76,11 @@ class HostileLab:
 
     async def outcome(self, row: Row) -> str:
         """How it ends; anything else than a clear refusal is raised."""
-        source = self.serve(row)
+        return await self.outcome_of(self.serve(row), row.holds)
+
+    async def outcome_of(
+        self, source: Source, holds: Mapping[str, bytes | str] = MappingProxyType({})
+    ) -> str:
         try:
             await self.mirrors.fetch(source, time.time())
         except RemoteRefused as refusal:
@@ -80,14 +89,14 @@ class HostileLab:
             commit = await reading.resolve(mirror.git, "main", "main")
             await _look(mirror.git, commit)
             await self.mirrors.keep(source, commit)
-            return await self._laid_out(source, commit, row)
+            return await self._laid_out(source, commit, holds)
 
-    async def _laid_out(self, source: Source, commit: str, row: Row) -> str:
+    async def _laid_out(self, source: Source, commit: str, holds: Mapping[str, bytes | str]) -> str:
         mirror, project = self.mirrors.of(source), self.folder / "trees" / str(PROJECT)
         before = {path.name for path in project.glob("*")}
         try:
             async with self.trees.made(mirror, PROJECT, commit, CheckoutOptions("main")) as name:
-                for path, wanted in row.holds.items():
+                for path, wanted in holds.items():
                     place = project / name / "tree" / path
                     assert (str(place.readlink()) if place.is_symlink() else place.read_bytes()) == wanted
                 return LAID_OUT
@@ -126,10 +135,20 @@ async def _look(git: GitDirectory, commit: str) -> None:
     await _asked(reading.merge_base(git, commit, commit))
     listing = await _asked(reading.tree(git, commit, None))
     for each in listing.items[:20] if listing is not None else ():
+        if not _can_be_asked_for(each.path):
+            continue
         await _asked(reading.blob(git, commit, each.path))
         await _asked(reading.blame(git, commit, each.path))
         await _asked(reading.tree(git, commit, each.path))
         assert await _asked(reading.blob(git, commit, f"{each.path}/secret")) in (None, b"overwritten")
+
+
+def _can_be_asked_for(path: str) -> bool:
+    try:
+        _PATH.validate_python(path)
+    except ValidationError:
+        return False
+    return True
 
 
 async def _asked(answer: Awaitable[Any]) -> Any:
