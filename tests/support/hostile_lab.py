@@ -3,6 +3,7 @@
 import itertools
 import select
 import socket
+import subprocess
 import time
 import uuid
 from collections.abc import Awaitable, Iterator, Mapping
@@ -63,7 +64,10 @@ class HostileLab:
             trees = Trees(folder / "trees", TreeMaker(None, _LARGEST))
             canary = Canary(outside, listener.getsockname()[1])
             good = Source(PROJECT, uuid.uuid4(), http.url("good.git"), Credential(TOKEN))
-            yield HostileLab(http, mirrors, trees, folder, canary, listener, good)
+            try:
+                yield HostileLab(http, mirrors, trees, folder, canary, listener, good)
+            finally:  # as deep as it may be, where a test has failed: pytest does not get so far
+                subprocess.run(["rm", "-rf", str(folder)], check=True)
 
     def source(self, name: str) -> Source:
         return Source(PROJECT, uuid.uuid4(), self.http.url(name), Credential(TOKEN))

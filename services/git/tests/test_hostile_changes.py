@@ -88,6 +88,7 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "a size": (packed(None, KINDS, spoil=_set(size=1)), "bad_changes"),
     "a size below none": (packed(None, KINDS, spoil=_set(size=-1)), "bad_changes"),
     "a size that is none": (packed(None, KINDS, spoil=_set(size=True)), "bad_changes"),
+    "a size of 2 GB": (packed(None, KINDS, spoil=_set(size=2 << 30)), "changes_too_large"),
     "a size beyond all": (packed(None, KINDS, spoil=_set(size=10**12)), "changes_too_large"),
     "a member that is not there": (packed(None, KINDS, spoil=_set(member="999")), "bad_changes"),
     "a member of another": (packed(None, KINDS, spoil=_set(member="1")), "bad_changes"),
@@ -123,6 +124,15 @@ async def test_what_is_broken_is_refused_as_a_whole(lab: CommitLab, name: str) -
     assert refused.value.code == code
     assert lab.files() == before
     assert list(lab.folder.iterdir()) == []
+
+
+async def test_names_that_some_take_for_one_are_several(lab: CommitLab) -> None:
+    """In another case, and as the other form of the same letter: git has both, and so has the commit."""
+    twins = (b"readme.md", "caf\u00e9".encode(), "cafe\u0301".encode(), b"CAFE")
+    asked: Asked = {name: ("100644", b"%d" % number) for number, name in enumerate(twins)}
+    made = await lab.commit(packed(lab.base, asked))
+    names = lab.git("-c", "core.quotePath=false", "ls-tree", "--name-only", "-z", str(made)).split("\0")
+    assert {each.encode() for each in names} >= {b"README.md", *twins}
 
 
 async def test_too_many_are_refused_before_anything_is_made(lab: CommitLab) -> None:
