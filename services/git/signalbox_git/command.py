@@ -75,6 +75,7 @@ _ENVIRONMENT = {
 }
 
 
+_LIMITS = {resource.RLIMIT_DATA: "data", resource.RLIMIT_FSIZE: "fsize"}
 _NO_MEMORY = ("out of memory", "over limit", "cannot allocate memory")
 
 
@@ -138,6 +139,7 @@ class GitDirectory:
         settings = (*_CONFIGURATION.items(), *(_PARTIAL if self.partial else ()), *config)
         options = [word for name, value in settings for word in ("-c", f"{name}={value}")]
         process = await asyncio.create_subprocess_exec(
+            *_limited(limits or {}),
             "git",
             "--no-pager",
             f"--git-dir={self.folder.absolute()}",
@@ -152,7 +154,6 @@ class GitDirectory:
             pass_fds=self.inherits,
         )
         try:
-            _limit(process.pid, limits or {})
             async with asyncio.timeout(within):
                 said, complaint = await _conversation(process, given, most, hear)
                 status = await process.wait()
@@ -187,13 +188,10 @@ def _lacks_memory(complaint: bytes) -> bool:
     return any(word in line.lower() for line in words for word in _NO_MEMORY)
 
 
-def _limit(process: int, limits: Mapping[int, int]) -> None:
-    """What it starts from now on has them as well; what it has started by now is given them."""
-    with suppress(OSError):
-        for limit, most in limits.items():
-            resource.prlimit(process, limit, (most, most))
-        for child in Path(f"/proc/{process}/task/{process}/children").read_text(encoding="ascii").split():
-            _limit(int(child), limits)
+def _limited(limits: Mapping[int, int]) -> list[str]:
+    """What git is started by, so that it never is without them; whatever it starts has them as well."""
+    words = [f"--{_LIMITS[limit]}={most}:{most}" for limit, most in limits.items()]
+    return ["prlimit", *words] if words else []
 
 
 async def _conversation(
