@@ -76,7 +76,7 @@ _ENVIRONMENT = {
 
 
 _LIMITS = {resource.RLIMIT_DATA: "data", resource.RLIMIT_FSIZE: "fsize"}
-_NO_MEMORY = ("out of memory", "over limit", "cannot allocate memory")
+_NO_MEMORY = ("out of memory", "cannot allocate memory")
 
 
 class GitFailed(Exception):

@@ -31,6 +31,7 @@ _FRUGAL = (("core.bigFileThreshold", "64m"), ("core.deltaBaseCacheLimit", "32m")
 _UP_TO_DATE = b"=\t"
 """What begins the line of a ref that a push has left as it was."""
 NOT_OURS = "not_ours"
+_TOO_LARGE = "The remote has more branches, or larger objects, than are taken of one."
 _REASONS: tuple[tuple[str, str, str, bool], ...] = (
     ("moved", r"\[rejected\].*\((stale info|fetch first|non-fast-forward)", "It was moved.", True),
     (
@@ -40,6 +41,7 @@ _REASONS: tuple[tuple[str, str, str, bool], ...] = (
         True,
     ),
     ("push_refused", r"\[remote rejected\]|pre-receive hook declined", "The remote refuses the push.", False),
+    ("too_large", "attempting to allocate .* over limit", _TOO_LARGE, False),
     ("disk_full", "no space left on device", "There is not enough space left on the disk for this.", True),
     ("malformed", "fsck error", "There is something in it that git does not take from anybody.", False),
     (NOT_OURS, "not our ref|unadvertised object", "The remote does not have this commit.", False),
@@ -228,8 +230,7 @@ class Remote:
         except TookTooLong as error:
             raise RemoteRefused("timeout", "The remote took too long.", passes=True) from error
         except AnsweredTooMuch as error:
-            detail = "The remote has more branches, or larger objects, than are taken of one."
-            raise RemoteRefused("too_large", detail) from error
+            raise RemoteRefused("too_large", _TOO_LARGE) from error
 
     def _source_for(self, repository: GitDirectory) -> str:
         """As a fetch into it calls us: what is partial has a name for whoever has the rest."""
