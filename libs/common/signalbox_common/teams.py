@@ -26,7 +26,7 @@ class BadTeam(Exception):
 
 
 @dataclass(frozen=True)
-class Member:
+class TeamMember:
     """A bot in its place."""
 
     bot: str
@@ -44,12 +44,12 @@ class Member:
         return {**asdict(self), "exec": shell}
 
     @staticmethod
-    def of_record(record: Mapping[str, Any]) -> "Member":
+    def of_record(record: Mapping[str, Any]) -> "TeamMember":
         shell = ExecShell.model_validate(record["exec"]) if record["exec"] is not None else None
-        return Member(**{**record, "exec": shell})
+        return TeamMember(**{**record, "exec": shell})
 
 
-def read(root: Mapping[str, Any]) -> tuple[Member, ...]:
+def read(root: Mapping[str, Any]) -> tuple[TeamMember, ...]:
     """Those who work, in their order; raises BadTeam."""
     if root["kind"] == "Bot":
         return (_member(root, {}),)
@@ -69,7 +69,7 @@ def read(root: Mapping[str, Any]) -> tuple[Member, ...]:
     return found[:1] if model == "solo" else found
 
 
-def _member(bot: Mapping[str, Any] | None, member: Mapping[str, Any]) -> Member:
+def _member(bot: Mapping[str, Any] | None, member: Mapping[str, Any]) -> TeamMember:
     if bot is None or bot.get("unreadable"):
         raise BadTeam("unresolvable", "The team has a bot that cannot be read.")
     shell = bot["references"].get("shellRef")
@@ -82,7 +82,7 @@ def _member(bot: Mapping[str, Any] | None, member: Mapping[str, Any]) -> Member:
             f"The bot {_name(bot)} has a shell of the type {shell_type}, which nobody runs here; "
             f"those that are there are {', '.join(SHELLS)}.",
         )
-    return Member(
+    return TeamMember(
         bot=_name(bot),
         shell_type=shell_type,
         exec=_exec(bot, shell["spec"]) if shell_type == EXEC else None,

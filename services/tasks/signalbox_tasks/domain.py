@@ -19,7 +19,7 @@ from signalbox_common.contracts.tasks import (
     TaskSpec,
     TaskStatus,
 )
-from signalbox_common.teams import Member
+from signalbox_common.teams import TeamMember
 
 CONFIRMATION = "confirmation"
 """What a run waits for where a person says whether it goes on."""
@@ -161,9 +161,9 @@ class Run:
         return self.state in FINAL
 
     @property
-    def members(self) -> tuple[Member, ...]:
+    def members(self) -> tuple[TeamMember, ...]:
         """Who works on it, once that is known."""
-        return tuple(map(Member.of_record, self.facts.get("members", ())))
+        return tuple(map(TeamMember.of_record, self.facts.get("members", ())))
 
     @property
     def place(self) -> int:

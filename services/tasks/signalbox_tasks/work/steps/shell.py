@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from signalbox_common import teams
 from signalbox_common.contracts import sandbox as contract
 from signalbox_common.contracts.tasks import ExecShell, RunResult
-from signalbox_common.teams import Member
+from signalbox_common.teams import TeamMember
 from signalbox_tasks.domain import CONFIRMATION
 from signalbox_tasks.store import logs
 from signalbox_tasks.work.log import RunLog
@@ -45,7 +45,7 @@ class ShellStep:
         said = how({"exitCode": result.exit_code}) if result is not None else None
         return Done(said)
 
-    async def _work(self, turn: Turn, place: int, members: tuple[Member, ...]) -> None:
+    async def _work(self, turn: Turn, place: int, members: tuple[TeamMember, ...]) -> None:
         member = members[place]
         if member.exec is None:
             if turn.run.stopping:
@@ -65,8 +65,8 @@ class ShellStep:
             raise StepFailed("exec_failed", f"{who}{how(end)}")
 
 
-def _direct(turn: Turn) -> tuple[Member, ...]:
-    return (Member(_DIRECT, teams.EXEC, turn.shell, passes="original_user"),)
+def _direct(turn: Turn) -> tuple[TeamMember, ...]:
+    return (TeamMember(_DIRECT, teams.EXEC, turn.shell, passes="original_user"),)
 
 
 def _program(shell: ExecShell, env: dict[str, str]) -> contract.Program:
@@ -83,7 +83,7 @@ async def _note_begin(turn: Turn, place: int) -> None:
             await turn.save(transaction, run.knowing(begun={**begun, str(place): run.log_end}))
 
 
-async def _environment(turn: Turn, place: int, member: Member) -> dict[str, str]:
+async def _environment(turn: Turn, place: int, member: TeamMember) -> dict[str, str]:
     """The same each time: a program is found by its key, with what it was started with."""
     task, wish = turn.task, turn.run.wish
     env = {**task.spec.parameters, "SIGNALBOX_TITLE": task.title}
