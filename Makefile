@@ -79,6 +79,12 @@ bench-work: setup ## Measure work that goes on, beside other systems on the same
 	@.venv-others/bin/python -m pip install --quiet --disable-pip-version-check -r bench/others/requirements.txt
 	@$(BIN)/python -m bench.work --others .venv-others $(BENCH_ARGS)
 
+.PHONY: bench-tasks
+bench-tasks: setup ## Measure what tasks cost, beside other systems on the same servers
+	@test -x .venv-others/bin/python || $(BIN)/python -m venv .venv-others
+	@.venv-others/bin/python -m pip install --quiet --disable-pip-version-check -r bench/others/requirements.txt
+	@$(BIN)/python -m bench.tasks --others .venv-others $(BENCH_ARGS)
+
 .PHONY: bench-sandbox
 bench-sandbox: setup ## Measure what a sandbox costs at its node, beside bubblewrap alone
 	@$(BIN)/python -m bench.sandbox $(BENCH_ARGS)

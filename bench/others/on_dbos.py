@@ -1,6 +1,6 @@
-"""`python on_dbos.py URL COUNT`: seconds that one process takes for so many workflows that do nothing.
+"""`python on_dbos.py URL COUNT [singly]`: seconds that one process takes for workflows that do nothing.
 
-They are enqueued by a process of its own, which listens to no queue.
+They are enqueued by a process of its own, which listens to no queue; with `singly`, by this one.
 """
 
 import subprocess
@@ -43,6 +43,10 @@ def main() -> None:
         for _ in range(count):
             queue.enqueue(nothing)
     else:
+        if role == "singly":
+            started = time.monotonic()
+            for _ in range(count):
+                queue.enqueue(nothing)
         all_done.wait()
         print(time.monotonic() - started)
     DBOS.destroy()

@@ -1,4 +1,7 @@
-"""`python on_taskiq.py URL COUNT`: seconds that one worker takes for so many tasks that do nothing."""
+"""`python on_taskiq.py URL COUNT [singly]`: seconds that one worker takes for tasks that do nothing.
+
+With `singly` each is put there by itself, 16 at a time, while the worker is at it.
+"""
 
 import asyncio
 import sys
@@ -9,7 +12,8 @@ from taskiq_nats import PullBasedJetStreamBroker
 
 
 async def main() -> None:
-    url, count = sys.argv[1], int(sys.argv[2])
+    url, count, singly = sys.argv[1], int(sys.argv[2]), "singly" in sys.argv
+    at_once = 16 if singly else 100
     broker = PullBasedJetStreamBroker(
         servers=[url],
         subject="benchothers",
@@ -28,11 +32,18 @@ async def main() -> None:
             all_done.set()
 
     await broker.startup()
-    for begin in range(0, count, 100):
-        await asyncio.gather(*(nothing.kiq() for _ in range(min(100, count - begin))))
+
+    async def put() -> None:
+        for begin in range(0, count, at_once):
+            await asyncio.gather(*(nothing.kiq() for _ in range(min(at_once, count - begin))))
+
+    if not singly:
+        await put()
     broker.is_worker_process = True
     started = time.monotonic()
     receiver = asyncio.create_task(run_receiver_task(broker, max_async_tasks=100))
+    if singly:
+        await put()
     await all_done.wait()
     print(time.monotonic() - started)
     receiver.cancel()

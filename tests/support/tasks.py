@@ -105,9 +105,11 @@ class TaskScene:
 
         await eventually(so, within=within, what=f"it says {text}")
 
-    async def repository(self, files: dict[str, str] | None = None, **more: Any) -> tuple[str, Path]:
+    async def repository(
+        self, files: dict[str, str] | None = None, owner: str = "", **more: Any
+    ) -> tuple[str, Path]:
         """A new one of the project, and where its remote lies."""
-        name = f"{uuid.uuid4().hex[:8]}.git"
+        name = f"{owner}{uuid.uuid4().hex[:8]}.git"
         remote = self.remote.new(name, files)
         body = {"url": self.remote.url(name), "projectId": self.project} | more
         body |= {"credential": {"token": self.remote.token}}

@@ -74,8 +74,8 @@ check 7 7
 check 6 1 2 3
 exit $failed
 """
-_FILES = {"README.md": "# Sums\n\n`./sum.sh 1 2 3` says 6.\n", "sum.sh": _SUM, "test.sh": _TEST}
-_FIX = """\
+FILES = {"README.md": "# Sums\n\n`./sum.sh 1 2 3` says 6.\n", "sum.sh": _SUM, "test.sh": _TEST}
+FIX = """\
 sh test.sh && exit 1   # there should be something to mend
 sed -i 's/-gt 1/-gt 0/' sum.sh
 sh test.sh
@@ -96,7 +96,7 @@ def run(place: Home) -> None:
         body = {
             "title": "Mend the sum of numbers",
             "description": "The last number was left out.",
-            "exec": {"script": _FIX},
+            "exec": {"script": FIX},
             "repository": repository["id"],
             "projectId": project,
         }
@@ -159,7 +159,7 @@ def _sample(place: Home) -> Path:
     target = root / f"sums-{secrets.token_hex(3)}.git"
     root.mkdir(parents=True, exist_ok=True)
     with _work_tree() as folder:
-        for name, content in _FILES.items():
+        for name, content in FILES.items():
             (folder / name).write_text(content, encoding="utf-8")
         _git(folder, "add", ".")
         _git(folder, "commit", "-q", "-m", "Add numbers up")

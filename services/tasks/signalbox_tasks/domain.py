@@ -63,6 +63,8 @@ class Task:
     """Where its changes were pushed, or are to be."""
     pushed: str | None = None
     """The commit that was pushed there last."""
+    target: str | None = None
+    """The branch that it began at, and that its pull request is to."""
     pull_request_url: str | None = None
     completed_at: datetime | None = None
 
@@ -100,6 +102,7 @@ class Task:
             error=run.error,
             branch=found.get("pushedBranch") or self.branch,
             pushed=found.get("pushed") or self.pushed,
+            target=self.target or found.get("base"),
             pull_request_url=found.get("pullRequestUrl") or self.pull_request_url,
             updated_at=now,
             completed_at=now if run.ended else None,

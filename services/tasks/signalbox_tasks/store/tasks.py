@@ -14,11 +14,11 @@ from signalbox_tasks.domain import PRIORITIES, RANKS, Task
 
 _COLUMNS = (
     *("id", "project_id", "title", "description", "priority", "labels", "spec", "repository"),
-    *("environment", "status", "run", "attempts", "error", "branch", "pushed", "pull_request_url"),
+    *("environment", "status", "run", "attempts", "error", "branch", "pushed", "target", "pull_request_url"),
     *("created_by", "created_at", "updated_at", "completed_at"),
 )
 _CHANGING = (
-    *("status", "run", "attempts", "error", "branch", "pushed", "pull_request_url"),
+    *("status", "run", "attempts", "error", "branch", "pushed", "target", "pull_request_url"),
     *("title", "description", "priority", "labels", "updated_at", "completed_at"),
 )
 _JSON = frozenset({"labels", "spec", "error"})
@@ -68,6 +68,7 @@ def _row_of(task: Task) -> dict[str, Any]:
         "error": task.error.model_dump_json(by_alias=True) if task.error is not None else None,
         "branch": task.branch,
         "pushed": task.pushed,
+        "target": task.target,
         "pull_request_url": task.pull_request_url,
         "created_by": task.created_by,
         "created_at": task.created_at,
@@ -91,6 +92,7 @@ def task_of(row: Row[Any]) -> Task:
         error=RunError.model_validate(row.error) if row.error is not None else None,
         branch=row.branch,
         pushed=row.pushed,
+        target=row.target,
         pull_request_url=row.pull_request_url,
         created_by=row.created_by,
         created_at=row.created_at,

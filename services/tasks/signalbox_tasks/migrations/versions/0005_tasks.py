@@ -33,6 +33,7 @@ STATEMENTS = (
         error jsonb,
         branch text,
         pushed text,
+        target text,
         pull_request_url text,
         created_by uuid not null,
         created_at timestamptz not null,

@@ -51,7 +51,7 @@ def _wanted(turn: Turn) -> git.Deliver:
         author=author,
         branch=task.target_branch,
         expected=task.pushed,
-        pull_request=_pull_request(task, task.spec.base or facts["base"]),
+        pull_request=_pull_request(task, task.target or facts["base"]),
         workflow_files=turn.run.wish.workflow_files or task.spec.workflow_files,
         findings=turn.run.wish.findings or "refuse",
     )
