@@ -37,6 +37,11 @@ async def test_from_a_command_to_a_branch(stack: Stack) -> None:
         assert run("tasks", "diff", task["id"]).stdout.endswith("+2\n")
         run("tasks", "follow-up", task["id"], "Three", "--", "sh", "-c", "echo 3 >> a.txt")
         assert git(path, "show", "two:a.txt") == "1\n2\n3\n"
+        story = json.loads(run("trace", task["id"], "--json").stdout)
+        told = [f"{each['who']}.{each['what']}" for each in story]
+        for what in ("git.checkout.changed", "sandbox.sandbox.changed", "git.delivery.changed"):
+            assert told.index("tasks.run.changed") < told.index(what) < len(told) - 1, told
+        assert "run.ended" in run("trace", task["id"]).stdout
         failed = json.loads(run("run", "--json", "--", "false", code=1).stdout)
         assert (failed["task"]["error"]["code"], failed["changes"]) == ("exec_failed", None)
         again = run("tasks", "retry", failed["task"]["id"], code=1)

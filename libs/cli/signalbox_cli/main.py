@@ -26,6 +26,7 @@ from signalbox_cli.commands import (
     stack,
     tasks,
     templates,
+    trace,
     work,
 )
 
@@ -74,6 +75,7 @@ app.add_typer(sandboxes.app, name="sandbox")
 app.add_typer(templates.app, name="template")
 app.command(context_settings={"allow_interspersed_args": False})(tasks.run)
 app.add_typer(tasks.app, name="tasks")
+app.command()(trace.trace)
 repositories.app.add_typer(repository_operations.app)
 repositories.app.add_typer(repository_deliveries.app)
 app.add_typer(repositories.app, name="repo")
