@@ -27,9 +27,8 @@ class Answers:
             raise errors.NotWaiting
         if not command.approve:
             return run_reply(await self._turns.stop(transaction, run, StopReason.CANCELLED, state))
-        _, lived = await projects.moments(transaction)
         answers = {**run.facts.get("answers", {}), str(run.place): command.message}
-        goes_on = run.answered(lived, answers=answers)
+        goes_on = run.answered(state.lived, answers=answers)
         await runs.save(transaction, goes_on)
         task = await tasks.lock(transaction, project, run.task_id)
         if task is not None:

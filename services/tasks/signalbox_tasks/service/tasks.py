@@ -81,18 +81,15 @@ class Tasks:
                 updated_at=state.moment,
             )
             await tasks.add(transaction, task)
-            state = await self._add_run(call, task, 1, state)
+            await self._add_run(call, task, state)
             made.append(task)
-        await self._turns.admit(transaction, project)
+        await self._turns.admit(transaction, state)
         return made
 
-    async def _add_run(
-        self, call: Call, task: Task, attempt: int, state: projects.ProjectState
-    ) -> projects.ProjectState:
+    async def _add_run(self, call: Call, task: Task, state: projects.ProjectState) -> None:
         who = call.principal
-        run = first_run(task, by=who.user_id, name=who.username, attempt=attempt)
-        run = await self._proofs.kept(call, run)
-        return await self._turns.add(call.transaction, task, run, state)
+        run = first_run(task, by=who.user_id, name=who.username)
+        await self._turns.add(call.transaction, task, await self._proofs.kept(call, run), state)
 
     async def _take_rows_in_the_way(self, call: Call, wanted: Sequence[NewTask]) -> None:
         for new in wanted:
@@ -178,7 +175,7 @@ class Tasks:
         names = ("title", "description", "priority", "labels")
         changes = {name: value for name in names if (value := getattr(command, name)) is not None}
         found = replace(task, **changes, updated_at=state.moment)
-        await tasks.save(transaction, found)
+        await tasks.rename(transaction, found)
         if command.priority is not None:
             await runs.set_rank(transaction, task.id, RANKS[command.priority])
         return task_reply(found)

@@ -13,6 +13,7 @@ from signalbox_tasks import errors
 from signalbox_tasks.domain import RANKS, Run, Task, plan_of
 from signalbox_tasks.replies import task_reply, tell, tell_of_run
 from signalbox_tasks.store import projects, runs, tasks
+from signalbox_tasks.store.projects import ProjectState
 
 RUN, CLOSE = "run", "close"
 """The work on one run, and what is left to put away of one that has ended; their key is its id."""
@@ -29,68 +30,56 @@ class Turns:
         self._most = most
         self._most_queued = most_queued
 
-    async def locked(self, transaction: Transaction, project: uuid.UUID) -> projects.ProjectState:
+    async def locked(self, transaction: Transaction, project: uuid.UUID) -> ProjectState:
         """For something new; raises where there is nothing new any more."""
         state = await projects.lock(transaction, project)
         if state.is_deleted:
             raise errors.ProjectGone
         return state
 
-    async def add(
-        self, transaction: Transaction, task: Task, run: Run, state: projects.ProjectState
-    ) -> projects.ProjectState:
+    async def add(self, transaction: Transaction, task: Task, run: Run, state: ProjectState) -> None:
         """Another run of a task, which is there; raises what stands against it."""
         if state.queued >= self._most_queued:
             raise errors.TooManyQueued(self._most_queued)
-        if task.spec.concurrency is not None:
-            await self._make_way(transaction, task, state)
-            state = await projects.lock(transaction, task.project_id)
-        return await self.enqueue(transaction, task, run, state)
+        concurrency = task.spec.concurrency
+        if concurrency is not None and concurrency.policy != "queue":
+            others = await runs.with_key(transaction, task.project_id, concurrency.key)
+            if others and concurrency.policy == "reject":
+                raise errors.ConcurrencyBusy
+            oldest = next((each for each in others if not each.stopping), None)
+            if oldest is not None:
+                await self._stop(transaction, oldest, StopReason.SUPERSEDED, state)
+        await self._enqueue(transaction, task, run, state)
 
     @staticmethod
-    async def enqueue(
-        transaction: Transaction, task: Task, run: Run, state: projects.ProjectState
-    ) -> projects.ProjectState:
-        _, lived = await projects.moments(transaction)
-        run = replace(run, ends_at=lived + task.spec.queue_timeout)
+    async def _enqueue(transaction: Transaction, task: Task, run: Run, state: ProjectState) -> None:
+        run = replace(run, ends_at=state.lived + task.spec.queue_timeout)
         await runs.add(transaction, run)
         tell_of_run(transaction, run)
-        await projects.save(transaction, task.project_id, active=state.active, queued=state.queued + 1)
-        return replace(state, queued=state.queued + 1)
+        state.queued += 1
 
-    async def _make_way(self, transaction: Transaction, task: Task, state: projects.ProjectState) -> None:
-        concurrency = task.spec.concurrency
-        if concurrency is None or concurrency.policy == "queue":
-            return
-        others = await runs.with_key(transaction, task.project_id, concurrency.key)
-        if others and concurrency.policy == "reject":
-            raise errors.ConcurrencyBusy
-        oldest = next((each for each in others if not each.stopping), None)
-        if oldest is not None:
-            await self.stop(transaction, oldest, StopReason.SUPERSEDED, state)
-
-    async def admit(self, transaction: Transaction, project: uuid.UUID) -> None:
-        """Lets begin what may, the most urgent and the oldest first."""
-        state = await projects.lock(transaction, project)
+    async def admit(self, transaction: Transaction, state: ProjectState) -> None:
+        """Lets begin what may, the most urgent and the oldest first; and what was counted is saved."""
         free = min(self._most - state.active, state.queued)
-        if free <= 0 or state.is_deleted:
-            return
-        found = await runs.next_ones(transaction, project, free)
-        for run in found:
-            await runs.save(transaction, replace(run, admitted=True))
-            await self._worker.put(transaction, RUN, str(run.id), project=project)
-        if found:
-            active, queued = state.active + len(found), state.queued - len(found)
-            await projects.save(transaction, project, active=active, queued=queued)
+        if free > 0 and not state.is_deleted:
+            found = await runs.admitted(transaction, state.project, free)
+            for run in found:
+                await self._worker.put(transaction, RUN, str(run), project=state.project)
+            state.active += len(found)
+            state.queued -= len(found)
+        await projects.save(transaction, state)
 
-    async def stop(
-        self, transaction: Transaction, run: Run, reason: StopReason, state: projects.ProjectState
-    ) -> Run:
+    async def stop(self, transaction: Transaction, run: Run, reason: StopReason, state: ProjectState) -> Run:
         """It ends at once where it has not begun; else as soon as what it has is put away."""
+        stopped = await self._stop(transaction, run, reason, state)
+        await self.admit(transaction, state)
+        return stopped
+
+    async def _stop(self, transaction: Transaction, run: Run, reason: StopReason, state: ProjectState) -> Run:
         if run.ended or run.stopping:
             return run
         if not run.admitted:
-            return await self.end(transaction, replace(run, stop_reason=reason), state)
+            return await self._end(transaction, replace(run, stop_reason=reason), state)
         stopped = run.stopped(reason)
         await runs.save(transaction, stopped)
         await self._follow(transaction, stopped, state)
@@ -101,16 +90,17 @@ class Turns:
         return stopped
 
     async def end(
-        self,
-        transaction: Transaction,
-        run: Run,
-        state: projects.ProjectState,
-        *,
-        keep_sandbox: bool = False,
-    ) -> Run:
+        self, transaction: Transaction, run: Run, state: ProjectState, *, keep_sandbox: bool = False
+    ) -> None:
         """With all that follows: who waits for it is answered, who waits behind it begins, or fails too."""
-        ended = await self._end_one(transaction, run, state, keep_sandbox=keep_sandbox)
-        failed = [] if await self._may_still_succeed(transaction, ended) else [ended.task_id]
+        await self._end(transaction, run, state, keep_sandbox=keep_sandbox)
+        await self.admit(transaction, state)
+
+    async def _end(
+        self, transaction: Transaction, run: Run, state: ProjectState, *, keep_sandbox: bool = False
+    ) -> Run:
+        ended, may_succeed = await self._end_one(transaction, run, state, keep_sandbox=keep_sandbox)
+        failed = [] if may_succeed else [ended.task_id]
         while failed:
             for task in await tasks.dependents(transaction, failed.pop()):
                 waits = await runs.queued_of(transaction, task)
@@ -120,25 +110,12 @@ class Turns:
                     )
                     await self._end_one(transaction, waits.failed(reason), state)
                     failed.append(task)
-        await self.admit(transaction, run.project_id)
         return ended
 
-    @staticmethod
-    async def _may_still_succeed(transaction: Transaction, run: Run) -> bool:
-        """Or has: where another run follows by itself, those that wait for its task go on waiting."""
-        if run.state is RunState.SUCCEEDED:
-            return True
-        task = await tasks.get(transaction.connection, run.project_id, run.task_id)
-        return task is not None and task.run != run.id
-
     async def _end_one(
-        self,
-        transaction: Transaction,
-        run: Run,
-        state: projects.ProjectState,
-        *,
-        keep_sandbox: bool = False,
-    ) -> Run:
+        self, transaction: Transaction, run: Run, state: ProjectState, *, keep_sandbox: bool = False
+    ) -> tuple[Run, bool]:
+        """The run, and whether its task has succeeded or may do so yet."""
         ended = run.end(state.moment)
         await runs.save(transaction, ended)
         task = await self._follow(transaction, ended, state)
@@ -151,19 +128,19 @@ class Turns:
         )
         tell(transaction, ended, event)
         tell_of_run(transaction, ended)
-        now = await projects.lock(transaction, run.project_id)
-        active, queued = (now.active - 1, now.queued) if run.admitted else (now.active, now.queued - 1)
-        await projects.save(transaction, run.project_id, active=active, queued=queued)
+        if run.admitted:
+            state.active -= 1
+        else:
+            state.queued -= 1
         await self._answer(transaction, ended, task)
-        if task is not None and task.run == run.id and task.retries(ended) and not now.is_deleted:
+        if task is not None and task.run == run.id and task.retries(ended) and not state.is_deleted:
             await self._retry(transaction, task, ended, state)
-        elif run.proof_at is not None:
+            return ended, True
+        if run.proof_at is not None:
             await self._worker.put(transaction, CLOSE, str(run.authority), project=run.project_id)
-        return ended
+        return ended, ended.state is RunState.SUCCEEDED
 
-    async def _retry(
-        self, transaction: Transaction, task: Task, run: Run, state: projects.ProjectState
-    ) -> None:
+    async def _retry(self, transaction: Transaction, task: Task, run: Run, state: ProjectState) -> None:
         """By itself, as the task wants it, and for whoever has asked for the one before."""
         again = task.again(uuid.uuid5(run.id, "retry"), state.moment)
         await tasks.save(transaction, again)
@@ -173,11 +150,10 @@ class Turns:
             proof_at=run.proof_at,
             wish=replace(run.wish, attempt=run.wish.attempt + 1),
         )
-        now = await projects.lock(transaction, task.project_id)
-        await self.enqueue(transaction, again, following, now)
+        await self._enqueue(transaction, again, following, state)
 
-    async def _follow(self, transaction: Transaction, run: Run, state: projects.ProjectState) -> Task | None:
-        task = await tasks.lock(transaction, run.project_id, run.task_id)
+    async def _follow(self, transaction: Transaction, run: Run, state: ProjectState) -> Task | None:
+        task = await tasks.get(transaction.connection, run.project_id, run.task_id)
         if task is None:
             return None
         found = task.follows(run, state.moment)

@@ -12,8 +12,10 @@ LONGEST_BEAT = 10.0
 """Seconds between two looks that count, at most: a clock that jumps ends nothing."""
 
 _NOTE = text("insert into tasks.projects (project_id) values (:project) on conflict do nothing")
+_COUNTED = "seconds + greatest(0, least(:beat, extract(epoch from tasks.clock() - seen_at)))"
 _LOCK = text(
-    "select active, queued, deleted_at is not null as is_deleted, tasks.clock() as moment "
+    "select active, queued, deleted_at is not null as is_deleted, tasks.clock() as moment, "  # noqa: S608 - words of ours
+    f"(select {_COUNTED} from tasks.lived) as lived "
     "from tasks.projects where project_id = :project for update"
 )
 _SAVE = text("update tasks.projects set active = :active, queued = :queued where project_id = :project")
@@ -22,19 +24,18 @@ _DELETED = text(
     "on conflict (project_id) do update set deleted_at = excluded.deleted_at"
 )
 _RESTORED = text("update tasks.projects set deleted_at = null where project_id = :project")
-_MOMENTS = text(
-    "select tasks.clock() as moment, seconds "
-    "+ greatest(0, least(:beat, extract(epoch from tasks.clock() - seen_at))) as lived from tasks.lived"
-)
+_MOMENTS = text(f"select tasks.clock() as moment, {_COUNTED} as lived from tasks.lived")  # noqa: S608 - as above
 _BEAT = text(
-    "update tasks.lived set seen_at = tasks.clock(), "
-    "seconds = seconds + greatest(0, least(:beat, extract(epoch from tasks.clock() - seen_at))) "
+    f"update tasks.lived set seen_at = tasks.clock(), seconds = {_COUNTED} "  # noqa: S608 - as above
     "where only_one in (select only_one from tasks.lived for update skip locked) returning seconds"
 )
 
 
-@dataclass(frozen=True)
+@dataclass
 class ProjectState:
+    """A project that is locked; what is counted here is saved at the end of what is done."""
+
+    project: uuid.UUID
     active: int
     """Runs that have been let begin, and have not ended."""
     queued: int
@@ -42,19 +43,24 @@ class ProjectState:
     is_deleted: bool
     moment: datetime
     """By the clock of the database."""
+    lived: float
+    """Seconds that were counted until then."""
 
 
 async def lock(transaction: Transaction, project: uuid.UUID) -> ProjectState:
     """To the end of the transaction: what begins and ends in a project is counted one by one."""
-    found = (await transaction.connection.execute(_LOCK, {"project": project})).first()
+    values = {"project": project, "beat": LONGEST_BEAT}
+    found = (await transaction.connection.execute(_LOCK, values)).first()
     if found is None:
         await transaction.connection.execute(_NOTE, {"project": project})
-        found = (await transaction.connection.execute(_LOCK, {"project": project})).one()
-    return ProjectState(found.active, found.queued, found.is_deleted, found.moment)
+        found = (await transaction.connection.execute(_LOCK, values)).one()
+    return ProjectState(
+        project, found.active, found.queued, found.is_deleted, found.moment, float(found.lived)
+    )
 
 
-async def save(transaction: Transaction, project: uuid.UUID, *, active: int, queued: int) -> None:
-    values = {"project": project, "active": active, "queued": queued}
+async def save(transaction: Transaction, state: ProjectState) -> None:
+    values = {"project": state.project, "active": state.active, "queued": state.queued}
     await transaction.connection.execute(_SAVE, values)
 
 

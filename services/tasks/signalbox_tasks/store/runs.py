@@ -63,9 +63,11 @@ _ELIGIBLE = """
         where dependencies.task_id = runs.task_id and tasks.status <> 'succeeded'
     )
 """
-_NEXT = text(
-    f"{_SELECT} where project_id = :project and {_ELIGIBLE} "
+_ADMIT = text(
+    "update tasks.runs set admitted = true where id in ("  # noqa: S608 - words of ours
+    f"select id from tasks.runs where project_id = :project and {_ELIGIBLE} "
     "order by rank desc, queued_at, id limit :limit for update"
+    ") returning id, rank, queued_at"
 )
 _WITH_KEY = text(
     f"{_SELECT} where project_id = :project and key = :key and finished_at is null order by queued_at, id"
@@ -202,9 +204,10 @@ async def of_task(
     return _all(await connection.execute(_OF_TASK, values))
 
 
-async def next_ones(transaction: Transaction, project: uuid.UUID, limit: int) -> list[Run]:
-    """Which may begin as soon as there is room for them, in their order."""
-    return _all(await transaction.connection.execute(_NEXT, {"project": project, "limit": limit}))
+async def admitted(transaction: Transaction, project: uuid.UUID, limit: int) -> list[uuid.UUID]:
+    """Those that may begin now, as many as there is room for, in their order."""
+    rows = (await transaction.connection.execute(_ADMIT, {"project": project, "limit": limit})).all()
+    return [row.id for row in sorted(rows, key=lambda row: (-row.rank, row.queued_at, row.id))]
 
 
 async def with_key(transaction: Transaction, project: uuid.UUID, key: str) -> list[Run]:

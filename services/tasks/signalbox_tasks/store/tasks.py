@@ -19,8 +19,9 @@ _COLUMNS = (
 )
 _CHANGING = (
     *("status", "run", "attempts", "error", "branch", "pushed", "target", "pull_request_url"),
-    *("title", "description", "priority", "labels", "updated_at", "completed_at"),
+    *("updated_at", "completed_at"),
 )
+_WORDS = ("title", "description", "priority", "labels", "updated_at")
 _JSON = frozenset({"labels", "spec", "error"})
 
 
@@ -36,6 +37,11 @@ _INSERT = text(
 _UPDATE = text(
     "update tasks.tasks set "  # noqa: S608 - names of ours
     + ", ".join(f"{name} = {_value(name)}" for name in _CHANGING)
+    + " where id = :id"
+)
+_RENAME = text(
+    "update tasks.tasks set "  # noqa: S608 - names of ours
+    + ", ".join(f"{name} = {_value(name)}" for name in _WORDS)
     + " where id = :id"
 )
 _GET = text(f"{SELECT} where id = :id and project_id = :project")
@@ -113,8 +119,15 @@ async def add(transaction: Transaction, task: Task) -> None:
 
 
 async def save(transaction: Transaction, task: Task) -> None:
+    """How far it is."""
     values = _row_of(task)
     await transaction.connection.execute(_UPDATE, {name: values[name] for name in ("id", *_CHANGING)})
+
+
+async def rename(transaction: Transaction, task: Task) -> None:
+    """What it is called, and how urgent it is."""
+    values = _row_of(task)
+    await transaction.connection.execute(_RENAME, {name: values[name] for name in ("id", *_WORDS)})
 
 
 async def get(connection: AsyncConnection, project: uuid.UUID, task: uuid.UUID) -> Task | None:
