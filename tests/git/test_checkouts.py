@@ -59,8 +59,8 @@ async def test_it_begins_where_it_is_told(there: GitPerson) -> None:
 
 
 async def test_what_was_pushed_a_moment_ago_is_there(there: GitPerson) -> None:
-    remote = there.scene.remote.new("moment.git")
-    repository = (await there.scene.add("moment.git"))["id"]
+    remote = there.scene.remote.new("just-now.git")
+    repository = (await there.scene.add("just-now.git"))["id"]
     await there.scene.ready(repository)
     new = add_commit(remote, {"new": "new\n"}, branch="just-now")
     assert (await there.prepared(repository, ref="just-now")).commit == new
@@ -137,3 +137,14 @@ async def test_of_a_mirror_that_is_broken(there: GitPerson) -> None:
         path.unlink()
     found = await there.prepared(repository)
     assert (there.tree(found) / "tree" / "README.md").read_text() == "hello\n"
+
+
+async def test_a_branch_of_a_moment_ago_is_gone_on_with(there: GitPerson) -> None:
+    """However fresh what was fetched before is: whoever goes on with it must not begin elsewhere."""
+    remote = there.scene.remote.new("gone-on-with.git")
+    repository = (await there.scene.add("gone-on-with.git"))["id"]
+    await there.prepared(repository)
+    for number in range(3):
+        newest = add_commit(remote, {"t": f"{number}\n"}, branch="topic")
+        found = await there.prepared(repository, branch="topic", ref="main")
+        assert (found.commit, found.base) == (newest, "topic")

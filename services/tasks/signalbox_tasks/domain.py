@@ -235,7 +235,12 @@ class Run:
         )
 
     def done_before_the_stop(self) -> "Run":
-        return replace(self, stop_reason=None)
+        return replace(self, stop_reason=None).knowing(late=self.stop_reason)
+
+    @property
+    def was_stopped(self) -> bool:
+        """Also where that came too late."""
+        return self.stopping or "late" in self.facts
 
 
 _REASONS = {

@@ -89,7 +89,9 @@ class Preparer:
         if found is None or found.state is not CheckoutState.PREPARING:
             return
         try:
-            await self._make(job, found, self._clock() - self._freshness)
+            # A branch that somebody goes on with may have been pushed a moment ago.
+            slack = self._freshness if found.wanted["branch"] is None else 0.0
+            await self._make(job, found, self._clock() - slack)
         except RemoteRefused as refusal:
             if refusal.passes and job.attempts <= len(PAUSES):
                 raise errors.RemoteAway(refusal.detail) from refusal

@@ -83,6 +83,6 @@ class Attempts:
         await tasks.save(transaction, again)
         run = first_run(again, by=who.user_id, name=who.username, attempt=again.attempts)
         run = await self._proofs.kept(call, replace(run, wish=wish, **changes))  # type: ignore[arg-type]  # fields of it
-        await self._turns.add(transaction, again, run, state)
+        await self._turns.add(transaction, [(again, run)], state)
         await self._turns.admit(transaction, state)
         return again, run

@@ -64,11 +64,13 @@ class Tasks:
         project, transaction = call.principal.project(), call.transaction
         await self._take_rows_in_the_way(call, wanted)
         state = await self._turns.locked(transaction, project)
+        who = call.principal
         made = []
-        for number, new in enumerate(wanted):
+        names = sorted(uuid7() for _ in wanted)  # in their order, also those of one moment
+        for number, (name, new) in enumerate(zip(names, wanted, strict=True)):
             await self._check(call, new)
             task = Task(
-                id=uuid7(),
+                id=name,
                 project_id=project,
                 title=new.title.strip(),
                 description=new.description,
@@ -76,20 +78,16 @@ class Tasks:
                 labels=new.labels,
                 spec=new.spec,
                 run=uuid.uuid5(call.command_id, str(number)),
-                created_by=call.principal.user_id,
+                created_by=who.user_id,
                 created_at=state.moment,
                 updated_at=state.moment,
             )
-            await tasks.add(transaction, task)
-            await self._add_run(call, task, state)
-            made.append(task)
+            run = first_run(task, by=who.user_id, name=who.username)
+            made.append((task, await self._proofs.kept(call, run)))
+        await tasks.add(transaction, [task for task, _ in made])
+        await self._turns.add(transaction, made, state)
         await self._turns.admit(transaction, state)
-        return made
-
-    async def _add_run(self, call: Call, task: Task, state: projects.ProjectState) -> None:
-        who = call.principal
-        run = first_run(task, by=who.user_id, name=who.username)
-        await self._turns.add(call.transaction, task, await self._proofs.kept(call, run), state)
+        return [task for task, _ in made]
 
     async def _take_rows_in_the_way(self, call: Call, wanted: Sequence[NewTask]) -> None:
         for new in wanted:
@@ -101,9 +99,10 @@ class Tasks:
 
     async def _check(self, call: Call, new: NewTask) -> None:
         project, spec = call.principal.project(), new.spec
-        missing = set(spec.depends_on) - set(await tasks.known(call.transaction, project, spec.depends_on))
-        if missing:
-            raise errors.DependencyNotFound(min(missing))
+        if spec.depends_on:
+            known = await tasks.known(call.transaction, project, spec.depends_on)
+            if missing := set(spec.depends_on) - set(known):
+                raise errors.DependencyNotFound(min(missing))
         environment = spec.exec.environment if spec.exec is not None else None
         if environment is not None and not await environments.hold(call.transaction, project, environment):
             raise errors.EnvironmentNotFound

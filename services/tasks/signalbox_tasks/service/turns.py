@@ -1,6 +1,7 @@
 """Whose turn it is: which runs begin, how they are stopped, and what follows when one ends."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import replace
 
 from signalbox_common.contracts import tasks as contract
@@ -37,10 +38,20 @@ class Turns:
             raise errors.ProjectGone
         return state
 
-    async def add(self, transaction: Transaction, task: Task, run: Run, state: ProjectState) -> None:
-        """Another run of a task, which is there; raises what stands against it."""
-        if state.queued >= self._most_queued:
+    async def add(
+        self, transaction: Transaction, given: Sequence[tuple[Task, Run]], state: ProjectState
+    ) -> None:
+        """Runs of tasks that are there; raises what stands against one of them."""
+        if state.queued + len(given) > self._most_queued:
             raise errors.TooManyQueued(self._most_queued)
+        if all(task.spec.concurrency is None for task, _ in given):
+            await self._enqueue(transaction, given, state)
+            return
+        for task, run in given:
+            await self._make_way(transaction, task, state)
+            await self._enqueue(transaction, [(task, run)], state)
+
+    async def _make_way(self, transaction: Transaction, task: Task, state: ProjectState) -> None:
         concurrency = task.spec.concurrency
         if concurrency is not None and concurrency.policy != "queue":
             others = await runs.with_key(transaction, task.project_id, concurrency.key)
@@ -49,14 +60,16 @@ class Turns:
             oldest = next((each for each in others if not each.stopping), None)
             if oldest is not None:
                 await self._stop(transaction, oldest, StopReason.SUPERSEDED, state)
-        await self._enqueue(transaction, task, run, state)
 
     @staticmethod
-    async def _enqueue(transaction: Transaction, task: Task, run: Run, state: ProjectState) -> None:
-        run = replace(run, ends_at=state.lived + task.spec.queue_timeout)
-        await runs.add(transaction, run)
-        tell_of_run(transaction, run)
-        state.queued += 1
+    async def _enqueue(
+        transaction: Transaction, given: Sequence[tuple[Task, Run]], state: ProjectState
+    ) -> None:
+        waiting = [replace(run, ends_at=state.lived + task.spec.queue_timeout) for task, run in given]
+        await runs.add(transaction, waiting)
+        for run in waiting:
+            tell_of_run(transaction, run)
+        state.queued += len(waiting)
 
     async def admit(self, transaction: Transaction, state: ProjectState) -> None:
         """Lets begin what may, the most urgent and the oldest first; and what was counted is saved."""
@@ -90,49 +103,71 @@ class Turns:
         return stopped
 
     async def end(
-        self, transaction: Transaction, run: Run, state: ProjectState, *, keep_sandbox: bool = False
+        self,
+        transaction: Transaction,
+        run: Run,
+        state: ProjectState,
+        *,
+        task: Task | None = None,
+        keep_sandbox: bool = False,
     ) -> None:
         """With all that follows: who waits for it is answered, who waits behind it begins, or fails too."""
-        await self._end(transaction, run, state, keep_sandbox=keep_sandbox)
+        await self._end(transaction, run, state, task=task, keep_sandbox=keep_sandbox)
         await self.admit(transaction, state)
 
     async def _end(
-        self, transaction: Transaction, run: Run, state: ProjectState, *, keep_sandbox: bool = False
+        self,
+        transaction: Transaction,
+        run: Run,
+        state: ProjectState,
+        *,
+        task: Task | None = None,
+        keep_sandbox: bool = False,
     ) -> Run:
-        ended, may_succeed = await self._end_one(transaction, run, state, keep_sandbox=keep_sandbox)
+        ended, may_succeed = await self._end_one(
+            transaction, run, state, task=task, keep_sandbox=keep_sandbox
+        )
         failed = [] if may_succeed else [ended.task_id]
         while failed:
-            for task in await tasks.dependents(transaction, failed.pop()):
-                waits = await runs.queued_of(transaction, task)
+            for dependent in await tasks.dependents(transaction, failed.pop()):
+                waits = await runs.queued_of(transaction, dependent)
                 if waits is not None:
                     reason = RunError(
                         code="dependency_failed", detail="A task that it waits for did not succeed."
                     )
                     await self._end_one(transaction, waits.failed(reason), state)
-                    failed.append(task)
+                    failed.append(dependent)
         return ended
 
     async def _end_one(
-        self, transaction: Transaction, run: Run, state: ProjectState, *, keep_sandbox: bool = False
+        self,
+        transaction: Transaction,
+        run: Run,
+        state: ProjectState,
+        *,
+        task: Task | None = None,
+        keep_sandbox: bool = False,
     ) -> tuple[Run, bool]:
         """The run, and whether its task has succeeded or may do so yet."""
         ended = run.end(state.moment)
         await runs.save(transaction, ended)
-        task = await self._follow(transaction, ended, state)
-        event = contract.RunEnded(
-            run=run.id,
-            task=run.task_id,
-            state=ended.state,
-            error=ended.error,
-            keep_sandbox=keep_sandbox,
-        )
-        tell(transaction, ended, event)
+        task = await self._follow(transaction, ended, state, task)
+        if run.proof_at is not None:  # else nobody was asked for anything, and has nothing of it
+            event = contract.RunEnded(
+                run=run.id,
+                task=run.task_id,
+                state=ended.state,
+                error=ended.error,
+                keep_sandbox=keep_sandbox,
+            )
+            tell(transaction, ended, event)
         tell_of_run(transaction, ended)
         if run.admitted:
             state.active -= 1
         else:
             state.queued -= 1
-        await self._answer(transaction, ended, task)
+        if run.was_stopped:
+            await self._answer(transaction, ended, task)
         if task is not None and task.run == run.id and task.retries(ended) and not state.is_deleted:
             await self._retry(transaction, task, ended, state)
             return ended, True
@@ -150,10 +185,13 @@ class Turns:
             proof_at=run.proof_at,
             wish=replace(run.wish, attempt=run.wish.attempt + 1),
         )
-        await self._enqueue(transaction, again, following, state)
+        await self._enqueue(transaction, [(again, following)], state)
 
-    async def _follow(self, transaction: Transaction, run: Run, state: ProjectState) -> Task | None:
-        task = await tasks.get(transaction.connection, run.project_id, run.task_id)
+    @staticmethod
+    async def _follow(
+        transaction: Transaction, run: Run, state: ProjectState, known: Task | None = None
+    ) -> Task | None:
+        task = known or await tasks.get(transaction.connection, run.project_id, run.task_id)
         if task is None:
             return None
         found = task.follows(run, state.moment)

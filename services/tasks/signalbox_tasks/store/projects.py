@@ -45,6 +45,8 @@ class ProjectState:
     """By the clock of the database."""
     lived: float
     """Seconds that were counted until then."""
+    saved: tuple[int, int] = (0, 0)
+    """What stands in the row."""
 
 
 async def lock(transaction: Transaction, project: uuid.UUID) -> ProjectState:
@@ -54,14 +56,17 @@ async def lock(transaction: Transaction, project: uuid.UUID) -> ProjectState:
     if found is None:
         await transaction.connection.execute(_NOTE, {"project": project})
         found = (await transaction.connection.execute(_LOCK, values)).one()
-    return ProjectState(
-        project, found.active, found.queued, found.is_deleted, found.moment, float(found.lived)
-    )
+    counts = (found.active, found.queued)
+    return ProjectState(project, *counts, found.is_deleted, found.moment, float(found.lived), counts)
 
 
 async def save(transaction: Transaction, state: ProjectState) -> None:
-    values = {"project": state.project, "active": state.active, "queued": state.queued}
-    await transaction.connection.execute(_SAVE, values)
+    """Where anything has changed."""
+    counts = (state.active, state.queued)
+    if counts != state.saved:
+        values = {"project": state.project, "active": state.active, "queued": state.queued}
+        await transaction.connection.execute(_SAVE, values)
+        state.saved = counts
 
 
 async def set_deleted(transaction: Transaction, project: uuid.UUID, *, deleted: bool) -> None:

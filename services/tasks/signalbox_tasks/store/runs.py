@@ -173,8 +173,8 @@ def _wish(row: dict[str, Any]) -> RunWish:
     return RunWish(**{**row, "exec": shell})
 
 
-async def add(transaction: Transaction, run: Run) -> None:
-    await transaction.connection.execute(_INSERT, _row_of(run))
+async def add(transaction: Transaction, given: Sequence[Run]) -> None:
+    await transaction.connection.execute(_INSERT, list(map(_row_of, given)))
 
 
 async def save(transaction: Transaction, run: Run) -> None:

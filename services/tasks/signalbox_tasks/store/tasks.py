@@ -111,10 +111,10 @@ def _one(row: Row[Any] | None) -> Task | None:
     return task_of(row) if row is not None else None
 
 
-async def add(transaction: Transaction, task: Task) -> None:
-    await transaction.connection.execute(_INSERT, _row_of(task))
-    if task.spec.depends_on:
-        rows = [{"task": task.id, "on": each} for each in dict.fromkeys(task.spec.depends_on)]
+async def add(transaction: Transaction, given: Sequence[Task]) -> None:
+    await transaction.connection.execute(_INSERT, list(map(_row_of, given)))
+    rows = [{"task": task.id, "on": each} for task in given for each in dict.fromkeys(task.spec.depends_on)]
+    if rows:
         await transaction.connection.execute(_DEPEND, rows)
 
 

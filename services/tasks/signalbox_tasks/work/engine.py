@@ -101,9 +101,10 @@ class Engine:
             if run.state is RunState.WAITING:  # until somebody answers, or its time is over
                 await job.again(transaction, WAITS)
                 return None
-            known = {step.name: step for step in await steps.of_run(transaction.connection, run.id)}
-            over = frozenset(name for name, step in known.items() if step.state in _OVER)
             begun = run.state is RunState.QUEUED
+            there = [] if begun else await steps.of_run(transaction.connection, run.id)
+            known = {step.name: step for step in there}
+            over = frozenset(name for name, step in known.items() if step.state in _OVER)
             if begun:
                 run = await self._begun(transaction, run, task)
             good = frozenset(name for name, step in known.items() if step.state is StepState.SUCCEEDED)
@@ -114,7 +115,7 @@ class Engine:
             for left in known.keys() - over - {name}:
                 await steps.end(transaction, run.id, left, StepState.STOPPED)
             if name is None:
-                await self._end(transaction, job, run, whole=good >= frozenset(run.plan))
+                await self._end(transaction, job, run, task, whole=good >= frozenset(run.plan))
                 return None
             if name not in known:
                 await steps.begin(transaction, run.id, name)
@@ -134,7 +135,7 @@ class Engine:
         tell_of_run(transaction, begun)
         return begun
 
-    async def _end(self, transaction: Transaction, job: Job, run: Run, *, whole: bool) -> None:
+    async def _end(self, transaction: Transaction, job: Job, run: Run, task: Task, *, whole: bool) -> None:
         """Its row is ours, so that nobody else changes the run; the project comes next."""
         state = await projects.lock(transaction, run.project_id)
         lost = run.stop_reason is StopReason.AUTHORITY_ENDED
@@ -142,7 +143,7 @@ class Engine:
             run = run.done_before_the_stop()
         await job.done(transaction)
         keep = lost or bool(run.facts.get("uncollected"))
-        await self._turns.end(transaction, run, state, keep_sandbox=keep)
+        await self._turns.end(transaction, run, state, task=task, keep_sandbox=keep)
         self._grants.forget(run.authority)
 
     # -- what has come of a step -------------------------------------------------------------------------

@@ -50,7 +50,7 @@ def _wanted(turn: Turn) -> git.Deliver:
         message=_message(task, turn.run.wish.message),
         author=author,
         branch=task.target_branch,
-        expected=task.pushed,
+        expected=facts["commit"] if turn.run.wish.goes_on else task.pushed,
         pull_request=_pull_request(task, task.target or facts["base"]),
         workflow_files=turn.run.wish.workflow_files or task.spec.workflow_files,
         findings=turn.run.wish.findings or "refuse",
