@@ -204,6 +204,7 @@ async def test_operations_have_what_they_need(there: GitPerson, history: LargeHi
     await mirror_of(scene, place).check()
 
 
+@pytest.mark.proof
 async def test_submodules_are_whole(there: GitPerson, history: LargeHistory) -> None:
     scene = there.scene
     inner = history.copy("inner.git")
