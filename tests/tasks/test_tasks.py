@@ -30,12 +30,12 @@ async def test_what_does_nothing_has_done_it_at_once(there: TaskScene) -> None:
 
 
 async def test_a_script_without_a_repository(there: TaskScene) -> None:
-    script = 'echo "to $WHOM"; echo oops >&2; test -f notes.txt'
+    script = 'echo "to $WHOM"; echo oops >&2; test -f deep/er/notes.txt'
     made = await there.create(
         exec={
             "script": script,
             "env": {"WHOM": "canary-7f1"},
-            "files": [{"path": "notes.txt", "content": "a note\n"}],
+            "files": [{"path": "deep/er/notes.txt", "content": "a note\n"}],
         }
     )
     await there.ended(made)
@@ -67,4 +67,25 @@ async def test_what_it_changes_becomes_a_branch(there: TaskScene) -> None:
     assert "-1\n+2\n" in diff
     run = await there.run(made["runId"])
     assert (run["branch"], run["commit"]) == (branch, git(remote, "rev-parse", branch).strip())
+    await there.nothing_is_left()
+
+
+async def test_what_nobody_names_is_forgotten(there: TaskScene) -> None:
+    """Variables that no task came for, and proofs of runs that came to nothing."""
+    before = {"exec": {"script": "true", "env": {"A": "canary-88"}}, "dependsOn": [there.project]}
+    assert await there.refused(404, **before) == "dependency_not_found"
+    kept = await there.create(exec={"script": "sleep 600", "env": {"A": "b"}})
+    async with there.installation.sql() as sql:
+        assert await sql.fetchval("select count(*) from tasks.environments") >= 2
+        await sql.execute("update tasks.environments set created_at = created_at - interval '2 days'")
+        await sql.execute("update tasks.secrets set created_at = created_at - interval '2 hours'")
+    async with there.service() as service, service.database.transaction() as transaction:
+        await service.tidy(transaction)
+    async with there.installation.sql() as sql:
+        rows = await sql.fetch("select id from tasks.environments")
+        used = await sql.fetch("select environment from tasks.tasks where environment is not null")
+        names = await sql.fetch("select name from tasks.secrets where name like 'runs/%'")
+    assert {row["id"] for row in rows} == {row["environment"] for row in used}
+    assert {row["name"].split("/")[1] for row in names} == {kept["runId"].replace("-", "")}
+    await there.cancel(kept["id"])
     await there.nothing_is_left()

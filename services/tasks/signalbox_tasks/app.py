@@ -41,7 +41,7 @@ def build(settings: TasksSettings) -> Service:
     runs = Runs(app.database, url=settings.data_address())
     news = News(app.database, app.work, turns)
     followers = LogFollowers()
-    proofs = Proofs(secrets)
+    proofs = Proofs(app.database, secrets)
     tasks = Tasks(app.database, app.work, turns, proofs, app.space)
     attempts = Attempts(turns, proofs, app.space)
     answers = Answers(app.work, turns)
@@ -78,6 +78,7 @@ def build(settings: TasksSettings) -> Service:
     async def tidy(transaction: Transaction) -> None:
         await rows.forget(transaction, settings.tasks_kept_days)
         await environments.forget()
+        await proofs.forget()
 
     app.prepare, app.finish, app.tidy = prepare, timekeeper.stop, tidy
     return app

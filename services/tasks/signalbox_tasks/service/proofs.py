@@ -1,19 +1,40 @@
 """Proof that somebody has asked for a run: kept as a secret until it ends."""
 
+import uuid
+from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 from signalbox_common.bus import Call
 from signalbox_common.contracts.tasks import StepName
-from signalbox_common.secrets import SecretStore
+from signalbox_common.db import Database
+from signalbox_common.secrets import SecretNotFound, SecretStore
 from signalbox_tasks.domain import Run
 from signalbox_tasks.replies import secrets_of
+from signalbox_tasks.store import runs
 
 PROOF, DELEGATION = "proof", "delegation"
+_ON_THE_WAY = timedelta(hours=1)
+"""How long a run that is not there may yet come."""
 
 
 class Proofs:
-    def __init__(self, secrets: SecretStore) -> None:
+    def __init__(self, database: Database, secrets: SecretStore) -> None:
+        self._database = database
         self._secrets = secrets
+
+    async def forget(self) -> None:
+        """Those of runs that came to nothing: their commands were refused, or lost with their process."""
+        for name in await self._secrets.names("runs/"):
+            run = uuid.UUID(name.split("/")[1])
+            async with self._database.reading() as connection:
+                is_there = await runs.place(connection, run) is not None
+            if is_there:
+                continue
+            with suppress(SecretNotFound):
+                age = datetime.now(UTC) - (await self._secrets.get(name)).created_at
+                if age > _ON_THE_WAY:
+                    await self._secrets.delete(name)
 
     async def kept(self, call: Call, run: Run) -> Run:
         """Before the run refers to it; done again for the same command, it takes the place of the same.

@@ -83,7 +83,7 @@ async def add(transaction: Transaction, run: uuid.UUID, pieces: Sequence[LogPiec
         await transaction.connection.execute(_CUT, {"run": run, "first": FIRST, "last": end - LAST})
 
 
-async def read(connection: AsyncConnection, run: uuid.UUID, offset: int, limit: int = 64) -> list[LogPiece]:
+async def read(connection: AsyncConnection, run: uuid.UUID, offset: int, limit: int = 8) -> list[LogPiece]:
     """From there on, as far as it is kept; the first may begin before."""
     rows = await connection.execute(_READ, {"run": run, "offset": offset, "limit": limit})
     found = [LogPiece(row.begin, row.step, row.stream, bytes(row.content)) for row in rows]

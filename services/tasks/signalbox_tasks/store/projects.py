@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from signalbox_common.db import Transaction
 
@@ -24,6 +25,9 @@ _DELETED = text(
     "on conflict (project_id) do update set deleted_at = excluded.deleted_at"
 )
 _RESTORED = text("update tasks.projects set deleted_at = null where project_id = :project")
+_LEFT = text(
+    "select project_id from tasks.projects where deleted_at is not null and active + queued > 0 limit 100"
+)
 _MOMENTS = text(f"select tasks.clock() as moment, {_COUNTED} as lived from tasks.lived")  # noqa: S608 - as above
 _BEAT = text(
     f"update tasks.lived set seen_at = tasks.clock(), seconds = {_COUNTED} "  # noqa: S608 - as above
@@ -71,6 +75,11 @@ async def save(transaction: Transaction, state: ProjectState) -> None:
 
 async def set_deleted(transaction: Transaction, project: uuid.UUID, *, deleted: bool) -> None:
     await transaction.connection.execute(_DELETED if deleted else _RESTORED, {"project": project})
+
+
+async def left_behind(connection: AsyncConnection) -> list[uuid.UUID]:
+    """Deleted ones that have runs yet."""
+    return [row.project_id for row in await connection.execute(_LEFT)]
 
 
 async def moments(transaction: Transaction) -> tuple[datetime, float]:

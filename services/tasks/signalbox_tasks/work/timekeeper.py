@@ -43,5 +43,8 @@ class Timekeeper:
             return
         async with self._database.reading() as connection:
             overdue = await runs.overdue(connection, lived, _BATCH)
+            left = await projects.left_behind(connection)
         for run, project in overdue:
             await self._news.stop(project, run, StopReason.TIMED_OUT)
+        for project in left:  # whoever was told may have died over it
+            await self._news.stop_all(project)

@@ -94,4 +94,6 @@ async def _lay_out(client: DataClient, sandbox: uuid.UUID, files: tuple[ExecFile
                 yield content
 
         mode = "0755" if file.executable else "0644"
-        await client.write(contract.WRITE_FILE, body, sandbox=str(sandbox), path=file.path, mode=mode)
+        await client.write(
+            contract.WRITE_FILE, body, sandbox=str(sandbox), path=file.path, mode=mode, parents="true"
+        )
