@@ -1,23 +1,13 @@
 """More than one run of a task: retried, gone on with, delivered again; and lists of tasks."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from tests.support.checkouts import git
-from tests.support.installation import Installation
-from tests.support.tasks import TaskScene, gathered, task_scene
+from tests.support.tasks import TaskScene, gathered
 
 pytestmark = pytest.mark.usefixtures("patient")
-
-
-@pytest.fixture(scope="module")
-async def there(
-    shared_installation: Installation, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[TaskScene]:
-    async with task_scene(shared_installation, tmp_path_factory.mktemp("tasks")) as scene, scene.service():
-        yield scene
 
 
 async def do(there: TaskScene, task: Any, what: str, *, status: int = 201, **body: Any) -> Any:

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,18 +11,9 @@ import pytest
 
 from signalbox_common.testing import eventually
 from tests.support.checkouts import git
-from tests.support.installation import Installation
-from tests.support.tasks import TaskScene, task_scene
+from tests.support.tasks import TaskScene
 
 pytestmark = pytest.mark.usefixtures("patient")
-
-
-@pytest.fixture(scope="module")
-async def there(
-    shared_installation: Installation, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[TaskScene]:
-    async with task_scene(shared_installation, tmp_path_factory.mktemp("tasks")) as scene, scene.service():
-        yield scene
 
 
 @contextmanager

@@ -1,22 +1,11 @@
 """Tasks, from what somebody wants to what came of it."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from tests.support.checkouts import git
-from tests.support.installation import Installation
-from tests.support.tasks import TaskScene, task_scene
+from tests.support.tasks import TaskScene
 
 pytestmark = pytest.mark.usefixtures("patient")
-
-
-@pytest.fixture(scope="module")
-async def there(
-    shared_installation: Installation, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[TaskScene]:
-    async with task_scene(shared_installation, tmp_path_factory.mktemp("tasks")) as scene, scene.service():
-        yield scene
 
 
 async def test_what_does_nothing_has_done_it_at_once(there: TaskScene) -> None:

@@ -2,25 +2,15 @@
 
 import os
 import signal
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from tests.support.checkouts import git
 from tests.support.forge_simulator import OWNER, ForgeSimulator
-from tests.support.installation import Installation
-from tests.support.tasks import TaskScene, task_scene
+from tests.support.tasks import TaskScene
 
 pytestmark = pytest.mark.usefixtures("patient")
-
-
-@pytest.fixture(scope="module")
-async def there(
-    shared_installation: Installation, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[TaskScene]:
-    async with task_scene(shared_installation, tmp_path_factory.mktemp("tasks")) as scene, scene.service():
-        yield scene
 
 
 async def test_a_remote_in_trouble_is_asked_again(there: TaskScene) -> None:
