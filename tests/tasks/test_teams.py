@@ -196,3 +196,41 @@ async def test_what_has_changed_since_counts_when_it_begins(there: TaskScene) ->
     await eventually(ended, what="it has failed")
     assert (await there.task(made["id"]))["error"]["code"] == "unknown_shell"
     await there.nothing_is_left()
+
+
+async def test_a_task_among_the_documents_that_are_applied(there: TaskScene) -> None:
+    """Created after the resources, once however often they are applied; one that cannot be says why."""
+    document = {
+        "apiVersion": "agent.wecode.io/v1",
+        "kind": "Task",
+        "metadata": {"name": "greet-them"},
+        "spec": {"title": "Greet them", "prompt": "all of you", "teamRef": {"name": "greeters"}},
+    }
+    team_of_one = {"members": [{"botRef": {"name": "herald"}}], "collaborationModel": "solo"}
+    documents = [
+        document,
+        *bot("herald", script('echo "hail $SIGNALBOX_PROMPT"')),
+        resource("Team", "greeters", team_of_one),
+        document | {"metadata": {"name": "wrong"}, "spec": {"teamRef": {"name": "nobody"}}},
+        document | {"metadata": {"name": "odd"}, "spec": {"title": "x", "timeout": "soon"}},
+    ]
+    slug = (await there.ask("GET", f"/api/v1/projects/{there.project}"))["slug"]
+    content = "\n---\n".join(json.dumps(each) for each in documents)
+
+    async def applied(**more: str) -> list[Any]:
+        params = {"namespace": slug} | more
+        headers = there.headers | {"Content-Type": "application/yaml"}
+        answer = await there.http.post("/api/v1/apply", params=params, content=content, headers=headers)
+        assert answer.status_code == 200, answer.text
+        return [each for each in answer.json()["items"] if each["kind"] == "Task"]
+
+    assert [each["action"] for each in await applied(dryRun="true")] == ["skipped"] * 3
+    for _ in range(2):
+        good, wrong, odd = await applied()
+        assert (good["action"], wrong["action"], odd["action"]) == ("created", "skipped", "skipped")
+        assert "nobody" in wrong["warning"]
+        assert "timeout" in odd["warning"]
+    listed = await there.ask("GET", "/api/v1/tasks", params={"projectId": there.project, "q": "Greet them"})
+    [task] = listed["items"]
+    await there.ended(task)
+    assert await there.log(task["runId"]) == "hail all of you\n"

@@ -198,10 +198,21 @@ class Clients:
         return Response(answer.content, status, headers=headers, media_type="application/json")
 
     async def answered(
-        self, request: Request, asker: Asker, command: Command[R], *, project: uuid.UUID | None = None
+        self,
+        request: Request,
+        asker: Asker,
+        command: Command[R],
+        *,
+        project: uuid.UUID | None = None,
+        key: str | None = None,
     ) -> Answer[R]:
-        """Of a command that is but a part of what is asked for; raises where no answer comes in time."""
+        """Of a command that is but a part of what is asked for; raises where no answer comes in time.
+
+        Under a key it is done once for all requests that have it, in that project.
+        """
         incoming = RequestContext.of(request)
+        if key is not None:
+            incoming = replace(incoming, query={}, idempotency_key=f"{project} {key}")
         sending = self._sending(incoming, command, asker, project)
 
         async def send(grant: str | None) -> Answer[R] | None:

@@ -8,7 +8,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from signalbox_common.contracts import catalog as contract
+from signalbox_common.contracts import git
 from signalbox_gateway.errors import NotUtf8
+from signalbox_gateway.routes import applied_tasks
 from signalbox_gateway.routes.here import HOME, Here, NamespaceHere
 from signalbox_gateway.routes.router import Routes
 
@@ -31,6 +33,8 @@ _BODY = {"required": True, "content": {media: {"schema": {"type": "string"}} for
     "POST",
     "/apply",
     contract.Apply,
+    *applied_tasks.SENDS,
+    git.GetRepository,
     response_model_exclude_none=True,
     takes="anything",
     max_body=contract.MAX_TEXT,
@@ -50,7 +54,8 @@ async def apply(
     """YAML or JSON, up to 1,000 documents and 1 MiB: all are applied, or none.
 
     A 4xx answer names document, line and field of everything that was wrong. Documents of other systems
-    are skipped with a warning. `namespace` is for documents that do not name one.
+    are skipped with a warning; tasks are created after the resources, each once however often it is applied.
+    `namespace` is for documents that do not name one.
     """
     ask = contract.Apply(
         text=SecretStr(_text(await request.body(), request.headers.get("content-type"))),
@@ -59,7 +64,10 @@ async def apply(
         prune=prune,
         label_selector=label_selector,
     )
-    return await here.send(ask)
+    applied = await here.value(ask)
+    if not dry_run:
+        applied = await applied_tasks.created(here, ask.text.get_secret_value(), namespace, applied)
+    return Response(applied.encode(), media_type="application/json")
 
 
 def _text(body: bytes, content_type: str | None) -> str:

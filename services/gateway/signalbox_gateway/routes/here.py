@@ -57,10 +57,10 @@ class Sender:
             return await self.clients.ask(self.request, message, self.asker, project=project)
         return await self.clients.query(self.asker, message, project=project)
 
-    async def done(self, command: Command[R]) -> R:
-        """What a command is answered that is but a part of what is asked for."""
+    async def done(self, command: Command[R], *, key: str | None = None) -> R:
+        """What a command is answered that is but a part of what is asked for; under a key, once."""
         project = await self._project(type(command), self.place)
-        answer = await self.clients.answered(self.request, self.someone, command, project=project)
+        answer = await self.clients.answered(self.request, self.someone, command, project=project, key=key)
         return answer.value()
 
     async def part(self, ask: Ask[R], part: str) -> R:

@@ -1,0 +1,88 @@
+"""Documents of the kind Task among those that were applied: each created once, whoever applies it again."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from signalbox_common.contracts import catalog
+from signalbox_common.contracts import tasks as contract
+from signalbox_common.contracts.catalog import ApplyAction, ApplyResult, ApplyResultItem
+from signalbox_common.errors import SignalboxError, invalid
+from signalbox_gateway.routes.here import Sender
+from signalbox_gateway.routes.tasks import NewTask
+from signalbox_manifests import read
+
+KIND = "Task"
+_REFERENCES = {"teamRef": "team", "botRef": "bot", "repositoryRef": "repository"}
+
+
+async def created(here: Sender, text: str, namespace: str, applied: ApplyResult) -> ApplyResult:
+    """What became of them, beside what became of the resources."""
+    wanted = {item.document for item in applied.items if _is_task(item)}
+    if not wanted:
+        return applied
+    documents = await asyncio.to_thread(read, text.encode())
+    contents = {each.number: each.content for each in documents if each.number in wanted}
+    items = [
+        await _create(here, contents[item.document], namespace, item)
+        if item.document in contents and _is_task(item)
+        else item
+        for item in applied.items
+    ]
+    return applied.model_copy(update={"items": tuple(items)})
+
+
+def _is_task(item: ApplyResultItem) -> bool:
+    return item.kind == KIND and item.action is ApplyAction.SKIPPED
+
+
+async def _create(
+    here: Sender, document: Mapping[str, Any], default: str, item: ApplyResultItem
+) -> ApplyResultItem:
+    """One that cannot be is skipped, and says why: the resources are applied."""
+    metadata = document.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
+    namespace = str(metadata.get("namespace") or default)
+    try:
+        body = NewTask.model_validate(_body(document.get("spec"), metadata))
+        there = Sender(here.request, here.clients, here.asker, namespace)
+        digest = hashlib.sha256(json.dumps(document, sort_keys=True, default=str).encode()).hexdigest()
+        wanted = contract.CreateTask(task=await body.asked(there, f"task.{digest}"))
+        await there.done(wanted, key=f"{KIND} {digest}")
+    except ValidationError as error:
+        return _skipped(item, invalid(error))
+    except SignalboxError as error:
+        if not error.final:
+            raise
+        return _skipped(item, error)
+    return item.model_copy(
+        update={"action": ApplyAction.CREATED, "namespace": namespace, "warning": None, "name": item.name}
+    )
+
+
+def _body(spec: Any, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """As over HTTP; `prompt` and references are what other systems write."""
+    given = dict(spec) if isinstance(spec, dict) else {}
+    for reference, name in _REFERENCES.items():
+        found = given.pop(reference, None)
+        if isinstance(found, dict) and name not in given:
+            given[name] = found.get("name")
+    prompt = given.pop("prompt", None)
+    if prompt is not None:
+        given.setdefault("description", prompt)
+    given.setdefault("title", metadata.get("displayName") or metadata.get("name"))
+    return given
+
+
+def _skipped(item: ApplyResultItem, error: SignalboxError) -> ApplyResultItem:
+    wrong = "; ".join(f"{each.field}: {each.message}" for each in error.errors[:3])
+    return item.model_copy(
+        update={"warning": f"The task was not created: {error.detail}{' ' + wrong if wrong else ''}"}
+    )
+
+
+SENDS = (contract.CreateTask, contract.KeepEnvironment, catalog.ResolveResource)
