@@ -6,6 +6,7 @@ import random
 import signal
 import time
 from collections import Counter
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -89,10 +90,11 @@ async def _create(stack: Stack, path: str, count: int) -> list[str]:
 
 async def _kill(stack: Stack, kills: int, pause: float) -> Counter[str]:
     chance, killed = random.Random(11), Counter[str]()
-    victims = [*SERVICES * 3, *SERVERS, "keeper of one"]
-    for _ in range(kills):
+    victims = [*SERVICES * 3, *SERVERS, *["keeper of one"] * 3]
+    planned = [victims[number % len(victims)] for number in range(kills)]
+    chance.shuffle(planned)
+    for victim in planned:
         await asyncio.sleep(pause * chance.uniform(0.3, 1.7))  # where it is killed then
-        victim = chance.choice(victims)
         pid = _keeper(stack) if victim == "keeper of one" else _pid(stack, victim)
         if pid is not None:
             os.kill(pid, signal.SIGKILL)
@@ -109,13 +111,12 @@ def _pid(stack: Stack, name: str) -> int | None:
 
 def _keeper(stack: Stack) -> int | None:
     """One that keeps a sandbox, if there is any at the moment."""
-    found = [
-        process.pid
-        for process in stack.processes()
-        if "keeper" in " ".join(process.cmdline()) and process.parent() is not None and process.children()
-    ]
     role = _pid(stack, "keeper")
-    return next((pid for pid in found if pid != role), None)
+    if role is None:
+        return None
+    with suppress(psutil.Error):
+        return next((each.pid for each in psutil.Process(role).children() if each.children()), None)
+    return None
 
 
 async def _all_ended(stack: Stack, made: list[str]) -> list[Any]:
