@@ -12,9 +12,9 @@ from signalbox_common.contracts import git, sandbox
 from signalbox_common.contracts.tasks import CHANGES
 from signalbox_common.dataplane import DataClient
 from signalbox_common.errors import SignalboxError
-from signalbox_common.work import Overtaken
 from signalbox_tasks.store import logs
 from signalbox_tasks.work.pausing import resumed
+from signalbox_tasks.work.refusals import meaning
 from signalbox_tasks.work.turn import Done, Outcome, StepFailed, Turn
 
 _IN_MEMORY = 8 * 1024 * 1024
@@ -52,11 +52,9 @@ async def collected(turn: Turn, name: str, *, goes_on: bool = False) -> tuple[st
             async with turn.peers.sandbox(identifier) as client:
                 await _thaw(client, identifier)
     except SignalboxError as error:
-        if error.code == "fenced":
-            raise Overtaken("a later worker has the run") from error
-        if error.final and error.status not in (401, 403):
-            raise StepFailed(error.code, error.detail) from error
-        raise
+        if (known := meaning(error)) is error:
+            raise
+        raise known from error
     async with turn.transaction() as transaction:
         sha256 = hashlib.sha256(diff).hexdigest()
         await logs.keep(transaction, turn.run.id, name, "text/x-diff", sha256, diff)

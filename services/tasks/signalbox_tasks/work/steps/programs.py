@@ -9,11 +9,10 @@ from signalbox_common.contracts.tasks import ExecFile
 from signalbox_common.dataplane import DataClient
 from signalbox_common.dataplane.programs import ProgramClient
 from signalbox_common.errors import SignalboxError
-from signalbox_common.work import Overtaken
 from signalbox_tasks.work.log import RunLog, read_program
+from signalbox_tasks.work.refusals import meaning
 from signalbox_tasks.work.turn import Done, Outcome, StepFailed, Stopped, Turn
 
-_GONE = frozenset({"sandbox_not_found", "sandbox_ended", "process_not_found"})
 _KILLED = "stopped"
 
 
@@ -63,25 +62,12 @@ async def ended(
             await programs.start(key, program)
             end = await read_program(turn, log, programs, key)
     except SignalboxError as error:
-        meaning = _meaning(error)
-        if meaning is error:
+        if (known := meaning(error)) is error:
             raise
-        raise meaning from error
+        raise known from error
     if end.get("reason") == _KILLED:
         raise Stopped
     return end
-
-
-def _meaning(error: SignalboxError) -> Exception:
-    if error.code == "fenced":
-        return Overtaken("a later worker has the run")
-    if error.code == "run_ended":
-        return Stopped()
-    if error.code in _GONE:
-        return StepFailed("sandbox_lost", "Its sandbox is not there any more.", retryable=True)
-    if error.final and error.status not in (401, 403):
-        return StepFailed(error.code, error.detail)
-    return error
 
 
 async def _lay_out(client: DataClient, sandbox: uuid.UUID, files: tuple[ExecFile, ...]) -> None:

@@ -1,0 +1,22 @@
+"""What a refusal of another service means for the step that has met with it."""
+
+from signalbox_common.errors import SignalboxError
+from signalbox_common.work import Overtaken
+from signalbox_tasks.work.turn import StepFailed, Stopped
+
+_GONE = frozenset({"sandbox_not_found", "sandbox_ended", "process_not_found"})
+_OF_GRANTS = (401, 403)
+"""Another grant may be had, or none: that is found out when it is asked for."""
+
+
+def meaning(error: SignalboxError) -> Exception:
+    """Itself, where it is worth another try."""
+    if error.code == "fenced":
+        return Overtaken("a later worker has the run")
+    if error.code == "run_ended":
+        return Stopped()
+    if error.code in _GONE:
+        return StepFailed("sandbox_lost", "Its sandbox is not there any more.", retryable=True)
+    if error.final and error.status not in _OF_GRANTS:
+        return StepFailed(error.code, error.detail)
+    return error
