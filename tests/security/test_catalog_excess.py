@@ -291,8 +291,8 @@ async def test_trees_take_little_memory(scene: Scene, subtests: pytest.Subtests)
 @pytest.mark.usefixtures("patient")
 async def test_a_page_costs_what_is_on_it(scene: Scene) -> None:
     """And not what would have been on it, had it been allowed to be that long."""
-    lists = [[1]] * 20_000
-    for number in range(40):
+    lists = [[1]] * 30_000
+    for number in range(20):
         await scene.good("alice", "POST", "ghosts", ghost(f"g{number:02}", x=lists))
 
     async def seconds(limit: int) -> float:

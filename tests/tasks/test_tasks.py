@@ -78,3 +78,26 @@ async def test_what_nobody_names_is_forgotten(there: TaskScene) -> None:
     assert {row["name"].split("/")[1] for row in names} == {kept["runId"].replace("-", "")}
     await there.cancel(kept["id"])
     await there.nothing_is_left()
+
+
+async def test_no_secret_leaves_the_secret_store(there: TaskScene) -> None:
+    """Neither the value of a variable, nor what a run acts with: in no stream and in no row."""
+    canary = "canary-3b0e51"
+    made = await there.create(exec={"script": 'test -n "$TOKEN"', "env": {"TOKEN": canary}})
+    await there.until(made, "running")
+    async with there.installation.sql() as sql:
+        proof_names = await sql.fetch("select name from tasks.secrets where name like 'runs/%'")
+        assert proof_names
+        await there.ended(made)
+        tables = await sql.fetch("select tablename from pg_tables where schemaname = 'tasks'")
+        for table in tables:
+            rows = await sql.fetch(f"select row_to_json(x)::text as row from tasks.{table['tablename']} x")
+            assert not [row for row in rows if canary in row["row"]], table
+    token = there.headers["Authorization"].removeprefix("Bearer ")
+    for stream in ("COMMANDS", "EVENTS", "DEAD_LETTERS"):
+        for message in await there.installation.messages(stream):
+            said = message.data + str(message.headers).encode()
+            assert canary.encode() not in said
+            assert token.encode() not in said
+    shown = str(await there.task(made["id"])) + str(await there.run(made["runId"]))
+    assert canary not in shown
