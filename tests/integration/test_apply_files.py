@@ -122,7 +122,10 @@ async def test_a_file_of_wegent_imports_unchanged(installation: Installation) ->
             items[6:], [*((kind, THEIRS) for kind in FOREIGN_KINDS), ("Deployment", "apps/v1")], strict=True
         ):
             assert item["kind"] == kind
-            assert item["warning"] == f"{kind} of {version} is no kind of this catalog: it was skipped."
+            if kind == "Task":  # one that says nothing of what is to be done
+                assert item["warning"].startswith("The task was not created: ")
+            else:
+                assert item["warning"] == f"{kind} of {version} is no kind of this catalog: it was skipped."
         assert "ghp_inTheFile0001" not in answer.text
         specs = {each["kind"]: each["spec"] for each in theirs}
         specs["Ghost"]["mcpServers"]["gh"]["env"]["GITHUB_TOKEN"] = "***"
