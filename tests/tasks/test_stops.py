@@ -131,6 +131,8 @@ async def test_what_one_waits_for(there: TaskScene) -> None:
     assert (await there.ended(fails, "failed"))["error"]["code"] == "exec_failed"
     for task in (fourth, fifth):
         assert (await there.ended(task, "failed"))["error"]["code"] == "dependency_failed"
+    late = await there.create(noop={}, dependsOn=[first["id"], fails["id"]])
+    assert (await there.ended(late, "failed"))["error"]["code"] == "dependency_failed"
     assert await there.refused(404, noop={}, dependsOn=[there.project]) == "dependency_not_found"
     await there.nothing_is_left()
 

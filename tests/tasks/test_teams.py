@@ -99,6 +99,23 @@ async def test_a_team_works_one_after_the_other(there: TaskScene) -> None:
     await there.nothing_is_left()
 
 
+async def test_the_last_words_of_the_one_before_are_passed_on(there: TaskScene) -> None:
+    """However often it has spoken, and no more than so much of it."""
+    say = "head -c 20000 /dev/zero | tr '\\0' x; for n in $(seq 12); do echo; printf $n; sleep 0.1; done"
+    await apply(
+        there,
+        *bot("chatty", script(say)),
+        *bot("listener", script('printf %s "$SIGNALBOX_PREVIOUS" | wc -c; printf %s "$SIGNALBOX_PREVIOUS"')),
+    )
+    listener = {"botRef": {"name": "listener"}, "contextPassing": "previous_bot"}
+    await team(there, "talk", {"botRef": {"name": "chatty"}}, listener)
+    made = await there.create(team="talk")
+    await there.ended(made)
+    last = "".join(f"\n{number}" for number in range(1, 13))
+    said = await there.log(made["runId"])
+    assert said.split("x" + last, 1)[1] == f"16384\n{'x' * (16384 - len(last))}{last}"
+
+
 @pytest.fixture
 async def asking(there: TaskScene) -> tuple[Any, Any]:
     """A task whose run waits for a person, and where its repository lies."""

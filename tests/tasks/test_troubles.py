@@ -36,6 +36,34 @@ async def test_a_remote_in_trouble_is_asked_again(there: TaskScene) -> None:
     assert git(remote, "show", "t:ran.txt") == "ran\n"
 
 
+async def test_only_the_delivery_is_tried_again_by_itself(there: TaskScene) -> None:
+    """Where that is what has failed: the script of a run that asks for more attempts does not run again."""
+    repository, remote = await there.repository({"a.txt": "1\n"})
+    refused = 0
+
+    def refuse(handler: Any) -> bool:
+        nonlocal refused
+        if "git-receive-pack" not in handler.path or refused >= 1:
+            return False
+        refused += 1
+        handler.answer(403)
+        return True
+
+    there.remote.behaviours.append(refuse)
+    try:
+        made = await there.create(
+            repository=repository, branch="t", exec={"script": "date +%N > ran.txt"}, retry={"attempts": 2}
+        )
+        found = await there.ended(made)
+    finally:
+        there.remote.behaviours.remove(refuse)
+    assert (refused, found["attempts"]) == (1, 2)
+    assert await there.steps(found["runId"]) == {"authority": "succeeded", "deliver": "succeeded"}
+    changes = await there.ask("GET", f"/api/v1/runs/{made['runId']}/changes")
+    assert f"+{git(remote, 'show', 't:ran.txt')}" in changes
+    await there.nothing_is_left()
+
+
 async def test_a_forge_that_is_down_for_a_while(there: TaskScene) -> None:
     """One pull request, which says what was done since as well."""
     forge = ForgeSimulator.beside(there.remote)

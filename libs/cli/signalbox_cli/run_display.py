@@ -28,7 +28,7 @@ _MARKS = {
     "skipped": Text("–", "dim"),
     "pending": Text("·", "dim"),
 }
-_CONTROLS = {number: None for number in (*range(9), *range(11, 32), 127) if number != 10}
+_CONTROLS = dict.fromkeys((*range(9), *range(11, 32), 127))
 """What would speak to the terminal and not to who reads it."""
 
 Said = tuple[str, dict[str, Any]]

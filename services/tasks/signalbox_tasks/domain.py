@@ -32,6 +32,7 @@ _STATUS = {state: TaskStatus(state.value) for state in RunState if state is not 
 _OF_WORKSPACE = frozenset(
     {StepName.PREPARE, StepName.SANDBOX, StepName.SETUP, StepName.COLLECT, StepName.DELIVER}
 )
+_TO_DELIVER = ("changes", "commit", "branch", "base")
 _WORDS = re.compile(r"[^a-z0-9]+")
 _LONGEST_SLUG = 40
 _ENDS = {
@@ -174,8 +175,18 @@ class Run:
         return int(self.facts.get("place", 0))
 
     @property
+    def to_deliver(self) -> Mapping[str, Any] | None:
+        """What another run needs to deliver what this one has made; None where that is not there."""
+        found = {name: self.facts[name] for name in _TO_DELIVER if name in self.facts}
+        return found if len(found) == len(_TO_DELIVER) else None
+
+    @property
     def stopping(self) -> bool:
         return self.stop_reason is not None
+
+    def delivering(self, facts: Mapping[str, Any]) -> "Run":
+        """Only that; nothing is run for it."""
+        return replace(self, plan=(StepName.AUTHORITY, StepName.DELIVER), facts=facts)
 
     def begun(self, now: datetime, ends_at: float) -> "Run":
         return replace(

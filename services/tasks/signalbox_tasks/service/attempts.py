@@ -1,11 +1,13 @@
 """More runs of a task that is there: the same again, something beyond, or what is left delivered."""
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from signalbox_common.bus import Call
 from signalbox_common.contracts import tasks as contract
-from signalbox_common.contracts.tasks import StepName, TaskStatus
+from signalbox_common.contracts.tasks import TaskStatus
 from signalbox_common.space import DiskSpace
 from signalbox_tasks import errors
 from signalbox_tasks.domain import Run, RunWish, Task
@@ -16,7 +18,6 @@ from signalbox_tasks.service.turns import Turns, first_run
 from signalbox_tasks.store import environments, projects, runs, tasks
 
 _LOST = frozenset({TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.TIMED_OUT})
-_TO_DELIVER = ("changes", "commit", "branch", "base")
 
 
 class Attempts:
@@ -53,14 +54,12 @@ class Attempts:
         state, task = await self._ended(call, found.task_id)
         if "pushed" in found.facts:
             raise errors.AlreadyDelivered
-        if not all(name in found.facts for name in _TO_DELIVER):
+        if (to_deliver := found.to_deliver) is None:
             raise errors.NothingToDeliver
         wish = replace(
             found.wish, attempt=1, findings=command.findings, workflow_files=command.workflow_files
         )
-        facts = {name: found.facts[name] for name in _TO_DELIVER}
-        plan = (StepName.AUTHORITY, StepName.DELIVER)
-        _, run = await self._begun(call, task, state, wish, plan=plan, facts=facts)
+        _, run = await self._begun(call, task, state, wish, to_deliver=to_deliver)
         return run_reply(run)
 
     async def _ended(self, call: Call, task: uuid.UUID) -> tuple[projects.ProjectState, Task]:
@@ -76,13 +75,22 @@ class Attempts:
         return state, found
 
     async def _begun(
-        self, call: Call, task: Task, state: projects.ProjectState, wish: RunWish, **changes: object
+        self,
+        call: Call,
+        task: Task,
+        state: projects.ProjectState,
+        wish: RunWish,
+        *,
+        to_deliver: Mapping[str, Any] | None = None,
     ) -> tuple[Task, Run]:
         transaction, who = call.transaction, call.principal
         again = task.again(uuid.uuid5(call.command_id, "0"), state.moment)
         await tasks.save(transaction, again)
         run = first_run(again, by=who.user_id, name=who.username, attempt=again.attempts)
-        run = await self._proofs.kept(call, replace(run, wish=wish, **changes))  # type: ignore[arg-type]  # fields of it
+        run = replace(run, wish=wish)
+        if to_deliver is not None:
+            run = run.delivering(to_deliver)
+        run = await self._proofs.kept(call, run)
         await self._turns.add(transaction, [(again, run)], state)
         await self._turns.admit(transaction, state)
         return again, run

@@ -101,7 +101,7 @@ class Tasks:
         project, spec = call.principal.project(), new.spec
         if spec.depends_on:
             known = await tasks.known(call.transaction, project, spec.depends_on)
-            if missing := set(spec.depends_on) - set(known):
+            if missing := set(spec.depends_on) - known:
                 raise errors.DependencyNotFound(min(missing))
         environment = spec.exec.environment if spec.exec is not None else None
         if environment is not None and not await environments.hold(call.transaction, project, environment):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from signalbox_common.contracts import tasks as contract
-from signalbox_common.contracts.tasks import RunError, RunState, StopReason
+from signalbox_common.contracts.tasks import RunError, RunState, StepName, StopReason
 from signalbox_common.db import Transaction
 from signalbox_common.errors import AlreadyEnded, SignalboxError
 from signalbox_common.outcomes import Outcome
@@ -20,6 +20,7 @@ RUN, CLOSE = "run", "close"
 """The work on one run, and what is left to put away of one that has ended; their key is its id."""
 GRACE = 1.0
 """Seconds in which programs may end by themselves."""
+_IN_VAIN = RunError(code="dependency_failed", detail="A task that it waits for did not succeed.")
 
 
 class Turns:
@@ -46,10 +47,13 @@ class Turns:
             raise errors.TooManyQueued(self._most_queued)
         if all(task.spec.concurrency is None for task, _ in given):
             await self._enqueue(transaction, given, state)
-            return
+        else:
+            for task, run in given:
+                await self._make_way(transaction, task, state)
+                await self._enqueue(transaction, [(task, run)], state)
         for task, run in given:
-            await self._make_way(transaction, task, state)
-            await self._enqueue(transaction, [(task, run)], state)
+            if task.spec.depends_on and await tasks.waits_in_vain(transaction, task.id):
+                await self._end(transaction, run.failed(_IN_VAIN), state)
 
     async def _make_way(self, transaction: Transaction, task: Task, state: ProjectState) -> None:
         concurrency = task.spec.concurrency
@@ -132,10 +136,7 @@ class Turns:
             for dependent in await tasks.dependents(transaction, failed.pop()):
                 waits = await runs.queued_of(transaction, dependent)
                 if waits is not None:
-                    reason = RunError(
-                        code="dependency_failed", detail="A task that it waits for did not succeed."
-                    )
-                    await self._end_one(transaction, waits.failed(reason), state)
+                    await self._end_one(transaction, waits.failed(_IN_VAIN), state)
                     failed.append(dependent)
         return ended
 
@@ -185,6 +186,8 @@ class Turns:
             proof_at=run.proof_at,
             wish=replace(run.wish, attempt=run.wish.attempt + 1),
         )
+        if run.step is StepName.DELIVER and run.to_deliver is not None:  # the work itself is done
+            following = following.delivering(run.to_deliver)
         await self._enqueue(transaction, [(again, following)], state)
 
     @staticmethod

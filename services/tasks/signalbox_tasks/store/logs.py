@@ -90,6 +90,17 @@ async def read(connection: AsyncConnection, run: uuid.UUID, offset: int, limit: 
     return [each for each in found if each.end > offset]
 
 
+async def between(connection: AsyncConnection, run: uuid.UUID, begin: int, end: int) -> bytes:
+    """What was said from there to there, as far as it is kept; the same, whatever is said later."""
+    said = bytearray()
+    while begin < end and (pieces := await read(connection, run, begin)):
+        for piece in pieces:
+            if piece.begin < end:
+                said += piece.content[max(0, begin - piece.begin) : end - piece.begin]
+        begin = pieces[-1].end
+    return bytes(said)
+
+
 async def keep(
     transaction: Transaction, run: uuid.UUID, name: str, media_type: str, sha256: str, content: bytes
 ) -> None:

@@ -49,8 +49,10 @@ _LOCK = text(f"{SELECT} where id = :id and project_id = :project for update")
 _PLACE = text("select project_id from tasks.tasks where id = :id")
 _REMOVE = text("delete from tasks.tasks where id = :id")
 _DEPEND = text("insert into tasks.dependencies (task_id, depends_on) values (:task, :on)")
-_KNOWN = text(
-    "select id, status from tasks.tasks where project_id = :project and id = any(cast(:ids as uuid[]))"
+_KNOWN = text("select id from tasks.tasks where project_id = :project and id = any(cast(:ids as uuid[]))")
+_LOST = text(
+    "select exists (select from tasks.dependencies join tasks.tasks on tasks.id = depends_on "
+    "where task_id = :task and completed_at is not null and status <> 'succeeded')"
 )
 _DEPENDENTS = text("select task_id from tasks.dependencies where depends_on = :task order by task_id")
 _REFERS = text("select exists (select from tasks.tasks where environment = :environment)")
@@ -149,12 +151,15 @@ async def remove(transaction: Transaction, task: uuid.UUID) -> None:
     await transaction.connection.execute(_REMOVE, {"id": task})
 
 
-async def known(
-    transaction: Transaction, project: uuid.UUID, tasks: Collection[uuid.UUID]
-) -> dict[uuid.UUID, TaskStatus]:
+async def known(transaction: Transaction, project: uuid.UUID, tasks: Collection[uuid.UUID]) -> set[uuid.UUID]:
     """Those of them that there are in the project."""
-    rows = await transaction.connection.execute(_KNOWN, {"project": project, "ids": list(tasks)})
-    return {row.id: TaskStatus(row.status) for row in rows}
+    values = {"project": project, "ids": list(tasks)}
+    return set((await transaction.connection.execute(_KNOWN, values)).scalars())
+
+
+async def waits_in_vain(transaction: Transaction, task: uuid.UUID) -> bool:
+    """Whether one that it depends on has ended, and not well."""
+    return bool((await transaction.connection.execute(_LOST, {"task": task})).scalar())
 
 
 async def dependents(transaction: Transaction, task: uuid.UUID) -> Sequence[uuid.UUID]:

@@ -103,10 +103,8 @@ async def _environment(turn: Turn, place: int, member: TeamMember) -> dict[str, 
 async def _said_before(turn: Turn, place: int) -> str:
     begun = turn.run.facts["begun"]
     begin, end = int(begun[str(place - 1)]), int(begun[str(place)])
-    offset = max(begin, end - _PREVIOUS)
     async with turn.database.reading() as connection:
-        pieces = await logs.read(connection, turn.run.id, offset)
-    said = b"".join(piece.content[max(0, offset - piece.begin) : end - piece.begin] for piece in pieces)
+        said = await logs.between(connection, turn.run.id, max(begin, end - _PREVIOUS), end)
     return said.decode("utf-8", "replace").replace("\0", "")
 
 
