@@ -15,6 +15,7 @@ from tests.support.checkouts import git
 from tests.support.installation import Installation
 from tests.support.services import restarting
 from tests.support.tasks import TaskScene, gathered, task_scene
+from tests.support.teams import apply, bot, script, team
 
 pytestmark = pytest.mark.usefixtures("patient")
 
@@ -29,7 +30,10 @@ LOG = "set up\n" + "".join(f"line {number}\n" for number in range(1, 9))
 async def there(
     shared_installation: Installation, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[TaskScene]:
-    async with task_scene(shared_installation, tmp_path_factory.mktemp("tasks")) as scene:
+    async with (
+        task_scene(shared_installation, tmp_path_factory.mktemp("tasks")) as scene,
+        shared_installation.running_catalog(),
+    ):
         yield scene
 
 
@@ -104,3 +108,31 @@ async def test_who_was_held_up_starts_nothing_twice(there: TaskScene, tmp_path: 
     finally:
         for each in (first, second):
             await each.stop()
+
+
+async def test_who_goes_on_with_a_team_tells_it_the_same(there: TaskScene, tmp_path: Path) -> None:
+    """Killed while the second one speaks: its process is found again, with what it was told of the first."""
+    await apply(
+        there,
+        *bot("before", script("echo wrote")),
+        *bot(
+            "after",
+            script(f'echo "told: $SIGNALBOX_PREVIOUS"; sleep 0.3; printf "%01000d\\n" 0; {SCRIPT.strip()}'),
+        ),
+    )
+    after = {"botRef": {"name": "after"}, "contextPassing": "previous_bot"}
+    await team(there, "two", {"botRef": {"name": "before"}}, after)
+    service = there.process(tmp_path / "tasks.log")
+    await service.start()
+    try:
+        made = await there.create(team="two")
+        await there.said(made, "line 3")
+        service.kill()
+        await service.stop()
+        await service.start()
+        await there.ended(made)
+        spoken = LOG.removeprefix("set up\n")
+        assert await there.log(made["runId"]) == f"wrote\ntold: wrote\n\n{'0' * 1000}\n{spoken}"
+        await there.nothing_is_left()
+    finally:
+        await service.stop()
