@@ -1,7 +1,7 @@
 """Instances of one service wake each other: none of these waits for a poll."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
@@ -119,3 +119,32 @@ async def test_whoever_ends_something_makes_room_for_all(installation: Installat
         goes_on.set()
         await all_done(installation)
     assert begun == ["first", "second"]
+
+
+async def test_what_comes_right_after_a_claim_is_not_taken_for_held_back(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody need wake who finds it: the one that put it there may have heard that all know."""
+    done = []
+
+    async def act(name: str, job: Job) -> None:
+        done.append((name, job.key))
+
+    async with instances(installation, act) as (_, second):
+        table, left = second.work.table, second.work.table.left
+
+        async def left_late(kinds: Sequence[str]) -> tuple[bool, float | None]:
+            monkeypatch.setattr(table, "left", left)
+            values = {"kind": "lab", "key": "late", "project": ONE, "due_in": 0.0, "target": None}
+            empty = {"command_id": None, "actor": None, "operation": None, "payload": "{}"}
+            async with second.database.transaction() as transaction:
+                await table.put(transaction, values | empty)
+            return await left(kinds)
+
+        monkeypatch.setattr(table, "left", left_late)
+        second.work.look("second00")
+
+        async def late_done() -> bool:
+            return done == [("second00", "late")]
+
+        await eventually(late_done, within=SOON)

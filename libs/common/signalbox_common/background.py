@@ -9,7 +9,7 @@ AGAIN = 1.0
 
 
 async def end(*tasks: "asyncio.Task[Any] | None") -> None:
-    """Returns when all of them are done, whatever became of them.
+    """Returns when all of them are done, whatever became of them: nobody is told of what they raised.
 
     Once may not be enough: what `asyncio.wait_for` waits for can come in the same moment, and Python 3.11
     then forgets that the task was cancelled; nats-py makes a timeout of it.
@@ -19,6 +19,9 @@ async def end(*tasks: "asyncio.Task[Any] | None") -> None:
         for task in left:
             task.cancel()
         _, left = await asyncio.wait(left, timeout=AGAIN)
+    for ended in tasks:
+        if ended is not None and not ended.cancelled():
+            ended.exception()  # asyncio would log what nobody has looked at, while something else runs
 
 
 async def until_one_ends(*work: Coroutine[Any, Any, None], within: float | None = None) -> None:

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import uvloop
 
-from signalbox_common import telemetry
+from signalbox_common import background, telemetry
 from signalbox_common.bus import Call, ServiceBus
 from signalbox_common.contracts import health as contract
 from signalbox_common.dataplane import DataServer
@@ -110,10 +110,7 @@ class Service:
                 await told
             log.info("stopping")
         finally:
-            for task in (starting, told):
-                task.cancel()
-            await asyncio.wait([starting, told])
-            tidying.cancel()
+            await background.end(starting, told, tidying)
             await self.data.stop()
             await self.work.stop(self.settings.shutdown_grace)
             with suppress(Exception):

@@ -1,6 +1,7 @@
 """Tasks end, also those that lose a cancellation."""
 
 import asyncio
+import gc
 
 import pytest
 
@@ -30,6 +31,21 @@ async def test_a_task_that_lost_a_cancellation_is_told_again(monkeypatch: pytest
     assert lost == 3
     assert tasks[0].cancelled()
     assert isinstance(tasks[1].exception(), ValueError)
+
+
+async def test_nobody_hears_of_what_a_task_raised_that_was_ended() -> None:
+    """asyncio would log it in the middle of something else; Python 3.11 cannot parse twice at once."""
+    reports: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, report: reports.append(report))
+
+    async def failing() -> None:
+        raise ValueError
+
+    await background.end(asyncio.create_task(failing()))
+    with pytest.raises(ValueError):
+        await background.until_one_ends(failing(), failing())
+    gc.collect()
+    assert reports == []
 
 
 async def test_what_is_done_together_ends_together() -> None:

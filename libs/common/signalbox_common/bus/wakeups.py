@@ -36,9 +36,14 @@ class WakeUps:
         self._instance = settings.instance
 
     async def start(self, *names: str) -> None:
-        """Hears what is for these names, and for all."""
+        """Hears what is for these names, and for all, from now on; without NATS, once that is back."""
+        client = self._connection.client
         for name in dict.fromkeys((*names, ALL)):
-            await self._connection.client.subscribe(look_subject(self._service, name), cb=self._hear)
+            await client.subscribe(look_subject(self._service, name), cb=self._hear)
+        try:
+            await client.flush()
+        except NatsError as error:
+            log.debug("subscriptions to wake-ups not confirmed", reason=repr(error)[:200])
 
     async def tell(self, name: str) -> None:
         """Whoever does not hear it looks by itself a little later, so it is not waited for."""

@@ -218,6 +218,7 @@ class Worker:
             [kind.most for kind in kinds],
             [kind.most_in_project for kind in kinds],
         )
+        looked_again = False
         while True:
             room = self._room - len(self._running) - len(self._finished)
             self._wake.clear()
@@ -230,6 +231,10 @@ class Worker:
                     if len(rows) == room:
                         continue
                     pause = await self._pause()
+                    if self._held_back and not looked_again:
+                        looked_again = True  # it may have come after the claim, and is not held back at all
+                        continue
+                    looked_again = self._held_back
                 except Exception as error:  # noqa: BLE001 - tried again: whatever it was, the work is still there
                     log.warning("work not claimed", reason=repr(error)[:300])
                     pause = OUTAGE_PAUSE
