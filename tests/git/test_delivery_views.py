@@ -1,6 +1,7 @@
 """What people see of deliveries, and what they can do about them; trees as bytes for other nodes."""
 
 import io
+import random
 import tarfile
 import uuid
 from collections.abc import AsyncIterator
@@ -10,7 +11,12 @@ from typing import Any
 
 import pytest
 
-from signalbox_common.contracts.git import GET_TREE, READ_CHANGES_DIFF, DeliveryState
+from signalbox_common.contracts.git import (
+    GET_TREE,
+    READ_CHANGES,
+    READ_CHANGES_DIFF,
+    DeliveryState,
+)
 from signalbox_common.errors import SignalboxError
 from tests.support.bundles import Workshop
 from tests.support.checkouts import git
@@ -110,6 +116,18 @@ async def test_a_long_diff_is_cut_and_says_so(there: GitPerson) -> None:
     assert lines[-1] == "# The diff goes on: only its first 2048 KiB are shown."
     assert set(lines[6:-1]) == {"+a line that stands here quite often"}
     assert 2 * 1024 * 1024 - 100 < len(shown) < 2 * 1024 * 1024 + 100
+
+
+async def test_what_was_stored_is_given_again(there: GitPerson) -> None:
+    """From an offset on, too; no name leads out of the folder."""
+    stored = packed("0" * 40, {b"a.bin": ("100644", random.Random(1).randbytes(700_000))})
+    digest = await there.put(stored)
+    assert await there.read(READ_CHANGES, sha256=digest) == stored
+    assert await there.read(READ_CHANGES, 300_000, sha256=digest) == stored[300_000:]
+    for name in ("0" * 64, "..", digest.upper()):
+        with pytest.raises(SignalboxError) as refusal:
+            await there.read(READ_CHANGES, sha256=name)
+        assert refusal.value.status == 404
 
 
 @pytest.mark.parametrize(

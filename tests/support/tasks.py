@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -90,6 +92,15 @@ class TaskScene:
             raise AssertionError((found["status"], run, await self.log(found["runId"])))
         return found
 
+    async def another_run(self, task: Any) -> Any:
+        """The task, once another run has followed that one."""
+
+        async def so() -> Any:
+            found = await self.task(task["id"])
+            return found if found["runId"] != task["runId"] else None
+
+        return await eventually(so, what="another run has followed")
+
     async def until(self, task: Any, status: str, *, step: str | None = None) -> Any:
         """Its run is so, or at that step."""
 
@@ -122,6 +133,12 @@ class TaskScene:
         """What was told of a run, in its order."""
         messages = await self.installation.messages("EVENTS", f"evt.{self.project}.tasks.run.{what}")
         return [found for message in messages if (found := json.loads(message.data))["run"] == run]
+
+    async def kill_keeper(self, run: str) -> None:
+        """And with it the sandbox of that run."""
+        sandbox = (await self.run(run))["sandboxId"]
+        status = await self.node.keepers.of(sandbox).ask("status")
+        os.kill(int(status["pid"]), signal.SIGKILL)
 
     async def nothing_is_left(self) -> None:
         """No sandbox, no work, no secret of a run, no delegation."""

@@ -87,6 +87,50 @@ async def test_the_last_words_of_the_one_before_are_passed_on(there: TaskScene) 
     assert said.split("x" + last, 1)[1] == f"16384\n{'x' * (16384 - len(last))}{last}"
 
 
+async def test_what_was_lost_goes_on_from_the_last_checkpoint(there: TaskScene) -> None:
+    """Who has done their part does not do it again, is listened to, and the commit below stays the same."""
+    wait = 'echo "told: $SIGNALBOX_PREVIOUS"; while [ ! -e go ]; do sleep 0.1; done; echo two >> a.txt'
+    await apply(
+        there,
+        *bot("idles", {"shellType": "noop"}),
+        *bot("begins", script('rm b.txt; ln -s a.txt l; echo one >> a.txt; echo "wrote one"')),
+        *bot("waits", script(wait)),
+        *bot("ends", script('echo "$SIGNALBOX_PREVIOUS" > told.txt')),
+    )
+    passes = {"contextPassing": "previous_bot"}
+    await team(
+        there,
+        "unlucky",
+        *({"botRef": {"name": name}} | passes for name in ("idles", "begins", "waits", "ends")),
+    )
+    repository, remote = await there.repository({"a.txt": "0\n", "b.txt": "\n", ".gitignore": "go\n"})
+    began = git(remote, "rev-parse", "main").strip()
+    made = await there.create(
+        team="unlucky", repository=repository, branch="lucky", setup=["echo set up"], retry={"attempts": 3}
+    )
+    lost = []
+    for _ in range(2):
+        await there.said(made, "told: wrote one\n")
+        newer = git(remote, "commit-tree", "main^{tree}", "-p", "main", "-m", "newer").strip()
+        git(remote, "update-ref", "refs/heads/main", newer)
+        lost.append(made["runId"])
+        await there.kill_keeper(made["runId"])
+        made = await there.another_run(made)
+    await there.said(made, "told: wrote one\n")
+    run = await there.run(made["runId"])
+    path = f"/api/v1/sandboxes/{run['sandboxId']}/files"
+    await there.ask("PUT", path, status=204, params={"path": "go"}, content=b"")
+    await there.ended(made)
+    assert await there.log(made["runId"]) == "set up\ntold: wrote one\n\n"
+    assert (run["restoredFrom"], run["bots"][1:3]) == (lost[0], ["begins", "waits"])
+    assert "resolve" not in await there.steps(made["runId"])
+    assert git(remote, "show", "lucky:a.txt") == "0\none\ntwo\n"
+    assert git(remote, "show", "lucky:told.txt") == "told: wrote one\n\n\n"
+    assert git(remote, "ls-tree", "--name-only", "lucky").split() == [".gitignore", "a.txt", "l", "told.txt"]
+    assert git(remote, "rev-parse", "lucky^").strip() == began
+    await there.nothing_is_left()
+
+
 @pytest.fixture
 async def asking(there: TaskScene) -> tuple[Any, Any]:
     """A task whose run waits for a person, and where its repository lies."""
@@ -97,7 +141,9 @@ async def asking(there: TaskScene) -> tuple[Any, Any]:
     )
     await team(there, "careful", {"botRef": {"name": "maker"}, "requireConfirmation": True}, ENDER)
     repository, remote = await there.repository({"a.txt": "0\n"})
-    made = await there.create(team="careful", repository=repository, branch="asked", waitTimeout=600)
+    made = await there.create(
+        team="careful", repository=repository, branch="asked", waitTimeout=600, retry=RETRY
+    )
     run = await there.until(made, "waiting")
     assert (run["waitingFor"], run["bot"]) == ("confirmation", "maker")
     assert (await there.task(made["id"]))["status"] == "waiting"
@@ -109,6 +155,9 @@ async def asking(there: TaskScene) -> tuple[Any, Any]:
 
 
 ENDER = {"botRef": {"name": "ender"}}
+
+
+RETRY = {"attempts": 2}
 
 
 async def answer(there: TaskScene, task: Any, *, status: int = 200, **body: Any) -> Any:
@@ -145,6 +194,30 @@ async def test_nobody_answers(there: TaskScene, asking: tuple[Any, Any]) -> None
 async def test_who_is_cancelled_while_they_wait(there: TaskScene, asking: tuple[Any, Any]) -> None:
     made, _ = asking
     assert (await there.cancel(made["id"]))["status"] == "cancelled"
+    await there.nothing_is_left()
+
+
+async def test_only_programs_are_lost_while_a_person_thinks(
+    there: TaskScene, asking: tuple[Any, Any]
+) -> None:
+    made, remote = asking
+    await there.kill_keeper(made["runId"])
+    await answer(there, made, approve=True, message="Go on")
+    assert (await there.ended(made))["attempts"] == 1
+    assert git(remote, "show", "asked:made.txt") == "made\nGo on\n"
+    await there.nothing_is_left()
+
+
+async def test_what_a_person_removed_is_restored(there: TaskScene, asking: tuple[Any, Any]) -> None:
+    """Found out with the answer, which counts for the run that goes on from there."""
+    made, remote = asking
+    run = await there.run(made["runId"])
+    await there.ask("DELETE", f"/api/v1/sandboxes/{run['sandboxId']}")
+    await answer(there, made, approve=True, message="Go on")
+    again = await there.another_run(made)
+    await there.ended(again)
+    assert git(remote, "show", "asked:made.txt") == "made\nGo on\n"
+    assert await there.log(again["runId"]) == ""
     await there.nothing_is_left()
 
 

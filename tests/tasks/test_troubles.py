@@ -1,7 +1,5 @@
 """What goes wrong around a run: remotes and forges in trouble, sandboxes that are lost, too many changes."""
 
-import os
-import signal
 from typing import Any
 
 import pytest
@@ -144,22 +142,16 @@ async def test_a_sandbox_that_is_lost(there: TaskScene) -> None:
     """With a keeper that is killed its sandbox ends; where the task says so, another run follows."""
     made = await there.create(exec={"script": "echo in; test -e /tmp/x && exit 0; sleep 600"})
     await there.said(made, "in")
-    await kill_keeper(there, made["runId"])
+    await there.kill_keeper(made["runId"])
     found = await there.ended(made, "failed")
     assert found["error"]["code"] == "sandbox_lost"
     again = await there.create(
         exec={"script": "echo in; sleep 3; echo out"}, retry={"attempts": 3}, title="Once more"
     )
     await there.said(again, "in")
-    await kill_keeper(there, again["runId"])
+    await there.kill_keeper(again["runId"])
     assert (await there.ended(again))["attempts"] == 2
     await there.nothing_is_left()
-
-
-async def kill_keeper(there: TaskScene, run: str) -> None:
-    sandbox = (await there.run(run))["sandboxId"]
-    status = await there.node.keepers.of(sandbox).ask("status")
-    os.kill(int(status["pid"]), signal.SIGKILL)
 
 
 async def test_a_long_log_keeps_its_ends(there: TaskScene) -> None:

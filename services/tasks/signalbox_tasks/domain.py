@@ -33,6 +33,8 @@ _OF_WORKSPACE = frozenset(
     {StepName.PREPARE, StepName.SANDBOX, StepName.SETUP, StepName.COLLECT, StepName.DELIVER}
 )
 _TO_DELIVER = ("changes", "commit", "branch", "base")
+_TO_RESTORE = ("members", "version", "place", "checkpoints", "answers", "restore")
+SANDBOX_LOST = "sandbox_lost"
 _WORDS = re.compile(r"[^a-z0-9]+")
 _LONGEST_SLUG = 40
 _ENDS = {
@@ -181,12 +183,47 @@ class Run:
         return found if len(found) == len(_TO_DELIVER) else None
 
     @property
+    def checkpoint(self) -> Mapping[str, Any] | None:
+        """What another run needs to go on from the last one, also where that is of a run before."""
+        there = self.facts.get("checkpoints")
+        if not there:
+            return None
+        place = max(map(int, there))
+        known = self.facts.get("restore")
+        if known is not None and known["place"] == place:
+            return {name: self.facts[name] for name in _TO_RESTORE if name in self.facts}
+        begun = self.facts["begun"]
+        return {name: self.facts[name] for name in _TO_RESTORE if name in self.facts} | {
+            "place": place,
+            "restore": {
+                "run": str(self.id),
+                "place": place,
+                "commit": self.facts["commit"],
+                "base": self.facts["base"],
+                "begin": int(begun[str(place)]),
+                "end": int(begun.get(str(place + 1), self.log_end)),
+            },
+        }
+
+    @property
+    def restores(self) -> Mapping[str, Any] | None:
+        """The checkpoint of a run before that it goes on from: there, the work of that place is done."""
+        found: Mapping[str, Any] | None = self.facts.get("restore")
+        return found
+
+    @property
     def stopping(self) -> bool:
         return self.stop_reason is not None
 
     def delivering(self, facts: Mapping[str, Any]) -> "Run":
         """Only that; nothing is run for it."""
         return replace(self, plan=(StepName.AUTHORITY, StepName.DELIVER), facts=facts)
+
+    def restoring(self, facts: Mapping[str, Any]) -> "Run":
+        """Beginning with a checkpoint, and with whom it was made."""
+        return replace(
+            self, plan=tuple(step for step in self.plan if step is not StepName.RESOLVE), facts=facts
+        )
 
     def begun(self, now: datetime, ends_at: float) -> "Run":
         return replace(

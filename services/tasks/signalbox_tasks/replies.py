@@ -54,6 +54,7 @@ def run_reply(found: Run) -> contract.Run:
         note=facts.get("note"),
         sandbox_id=facts.get("sandbox"),
         base=facts.get("commit"),
+        restored_from=found.restores["run"] if found.restores is not None else None,
         branch=facts.get("pushedBranch") or facts.get("branch"),
         commit=facts.get("pushed"),
         pull_request_url=facts.get("pullRequestUrl"),

@@ -11,7 +11,7 @@ from signalbox_common.errors import AlreadyEnded, SignalboxError
 from signalbox_common.outcomes import Outcome
 from signalbox_common.work import Worker
 from signalbox_tasks import errors
-from signalbox_tasks.domain import RANKS, Run, Task, plan_of
+from signalbox_tasks.domain import RANKS, SANDBOX_LOST, Run, Task, plan_of
 from signalbox_tasks.replies import task_reply, tell, tell_of_run
 from signalbox_tasks.store import projects, runs, tasks
 from signalbox_tasks.store.projects import ProjectState
@@ -188,6 +188,8 @@ class Turns:
         )
         if run.step is StepName.DELIVER and run.to_deliver is not None:  # the work itself is done
             following = following.delivering(run.to_deliver)
+        elif run.error is not None and run.error.code == SANDBOX_LOST and run.checkpoint is not None:
+            following = following.restoring(run.checkpoint)
         await self._enqueue(transaction, [(again, following)], state)
 
     @staticmethod

@@ -17,7 +17,7 @@ from signalbox_common.errors import SignalboxError
 from signalbox_common.keys import StepIds
 from signalbox_common.work import Job, Worker
 from signalbox_common.work.kinds import Retry
-from signalbox_tasks.domain import SHOWN, Run, Task, next_step
+from signalbox_tasks.domain import SANDBOX_LOST, SHOWN, Run, Task, next_step
 from signalbox_tasks.replies import tell_of_run
 from signalbox_tasks.service.turns import RUN, Turns
 from signalbox_tasks.store import projects, runs, steps, tasks
@@ -165,7 +165,7 @@ class Engine:
         async with turn.transaction() as transaction:
             run = await turn.now(transaction)
             if error is None and not run.stopping:
-                error = RunError(code="sandbox_lost", detail="What it was about was ended by others.")
+                error = RunError(code=SANDBOX_LOST, detail="What it was about was ended by others.")
             state = StepState.STOPPED if run.stopping else StepState.FAILED
             await steps.end(transaction, run.id, turn.step, state, error=error)
             if not run.stopping and error is not None:

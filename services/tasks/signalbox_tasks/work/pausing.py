@@ -4,6 +4,7 @@ import uuid
 
 from signalbox_common.contracts import sandbox as contract
 from signalbox_common.contracts.sandbox import SandboxStatus
+from signalbox_tasks.domain import SANDBOX_LOST
 from signalbox_tasks.service.news import of_sandbox
 from signalbox_tasks.work.turn import StepFailed, Turn, Waiting
 
@@ -40,7 +41,7 @@ async def _until(turn: Turn, wanted: SandboxStatus, part: str) -> Waiting | None
     if found.status is wanted:
         return None
     if found.status in _ENDED:
-        raise StepFailed("sandbox_lost", "Its sandbox is not there any more.", retryable=True)
+        raise StepFailed(SANDBOX_LOST, "Its sandbox is not there any more.", retryable=True)
     kind = contract.PauseSandbox if wanted is SandboxStatus.PAUSED else contract.ResumeSandbox
     await turn.tell(kind(sandbox=identifier), wanted, part)
     about = of_sandbox(turn.run.facts["sandboxName"])

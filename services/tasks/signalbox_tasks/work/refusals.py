@@ -2,6 +2,7 @@
 
 from signalbox_common.errors import SignalboxError
 from signalbox_common.work import Overtaken
+from signalbox_tasks.domain import SANDBOX_LOST
 from signalbox_tasks.work.turn import StepFailed, Stopped
 
 _GONE = frozenset({"sandbox_not_found", "sandbox_ended", "process_not_found"})
@@ -16,7 +17,7 @@ def meaning(error: SignalboxError) -> Exception:
     if error.code == "run_ended":
         return Stopped()
     if error.code in _GONE:
-        return StepFailed("sandbox_lost", "Its sandbox is not there any more.", retryable=True)
+        return StepFailed(SANDBOX_LOST, "Its sandbox is not there any more.", retryable=True)
     if error.final and error.status not in _OF_GRANTS:
         return StepFailed(error.code, error.detail)
     return error

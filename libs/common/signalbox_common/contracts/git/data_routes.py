@@ -6,6 +6,8 @@ from signalbox_common.contracts.roles import ProjectRole
 
 PUT_CHANGES = DataRoute("PUT", "/changes/{sha256}", "git.put-changes", area=AREA)
 """Stores a change set under the digest of its bytes; there already, it is as well."""
+READ_CHANGES = DataRoute("GET", "/changes/{sha256}", "git.get-changes", area=AREA)
+"""The bytes of a change set again, as they were stored."""
 PUT_BUNDLE = DataRoute("PUT", "/bundles/{sha256}", "git.put-bundle", area=AREA)
 """The same of a bundle of commits."""
 DIFF = "git.diff"

@@ -75,6 +75,8 @@ class Run(Reply):
     sandbox_id: uuid.UUID | None = None
     base: str | None = None
     """The commit that it began with."""
+    restored_from: uuid.UUID | None = None
+    """The run before, from whose last checkpoint it goes on: the sandbox of that one was lost."""
     branch: str | None = None
     commit: str | None = None
     pull_request_url: str | None = None

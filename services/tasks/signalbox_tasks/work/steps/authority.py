@@ -16,8 +16,8 @@ from signalbox_tasks.work.turn import Done, Outcome, StepFailed, Turn
 
 VERBS = (
     *("catalog.resolve", "catalog.reveal"),
-    *("git.prepare", "git.get-checkout", "git.put-changes", "git.get-tree", "git.deliver"),
-    *("git.get-delivery", "git.put-bundle", "git.diff", "git.locate"),
+    *("git.prepare", "git.get-checkout", "git.put-changes", "git.get-changes", "git.get-tree"),
+    *("git.deliver", "git.get-delivery", "git.put-bundle", "git.diff", "git.locate"),
     *("sandbox.create", "sandbox.get", "sandbox.locate", "sandbox.execute", "sandbox.files"),
     *("sandbox.put-tree", "sandbox.export", "sandbox.import", "sandbox.pause", "sandbox.resume"),
     *("sandbox.destroy", "sandbox.set-deadline"),

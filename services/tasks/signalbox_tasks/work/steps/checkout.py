@@ -19,12 +19,13 @@ class CheckoutStep:
             raise StepFailed("checkout_failed", "The task has no repository.")
         is_new = turn.request is None
         goes_on = turn.run.wish.goes_on and turn.task.pushed is not None
+        restores = turn.run.restores
         command = await turn.command(
             git.Prepare(
                 run=turn.run.id,
                 repository=spec.repository,
-                ref=spec.base,
-                branch=turn.task.target_branch if goes_on else None,
+                ref=restores["commit"] if restores is not None else spec.base,
+                branch=turn.task.target_branch if goes_on and restores is None else None,
                 new_branch=turn.task.target_branch,
             )
         )
@@ -33,7 +34,7 @@ class CheckoutStep:
             found = await _asked(turn) or found
             if found is None:
                 await refused(turn, command, "checkout_failed")
-        return _outcome(found)
+        return _outcome(found, base=restores["base"] if restores is not None else None)
 
 
 async def _asked(turn: Turn) -> dict[str, Any] | None:
@@ -46,7 +47,7 @@ async def _asked(turn: Turn) -> dict[str, Any] | None:
     return found.model_dump(mode="json", by_alias=True)
 
 
-def _outcome(found: dict[str, Any] | None) -> Outcome:
+def _outcome(found: dict[str, Any] | None, *, base: str | None) -> Outcome:
     if found is None or found["state"] == CheckoutState.PREPARING:
         return Waiting(CHECKOUT, int(found["version"]) if found is not None else 0)
     if found["state"] == CheckoutState.FAILED:
@@ -54,4 +55,6 @@ def _outcome(found: dict[str, Any] | None) -> Outcome:
         detail = error.get("detail", "The checkout could not be prepared.")
         raise StepFailed("checkout_failed", detail, retryable=bool(error.get("retryable")))
     facts = {name: found[name] for name in ("checkout", "commit", "branch", "base")}
-    return Done(f"{found['commit'][:12]} of {found['base']}", facts)
+    if base is not None:  # that which the commit was once found by
+        facts["base"] = base
+    return Done(f"{found['commit'][:12]} of {facts['base']}", facts)

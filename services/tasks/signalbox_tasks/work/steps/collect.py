@@ -2,7 +2,7 @@
 
 import hashlib
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from tempfile import SpooledTemporaryFile
 from typing import IO
@@ -59,6 +59,28 @@ async def collected(turn: Turn, name: str, *, goes_on: bool = False) -> tuple[st
         sha256 = hashlib.sha256(diff).hexdigest()
         await logs.keep(transaction, turn.run.id, name, "text/x-diff", sha256, diff)
     return digest, size
+
+
+async def restored(turn: Turn, digest: str) -> None:
+    """Lays what was collected once into a sandbox in which nothing has begun yet; again, it is the same."""
+    identifier = uuid.UUID(turn.run.facts["sandbox"])
+    await turn.job.keep()
+    try:
+        with SpooledTemporaryFile(_IN_MEMORY) as spooled:
+            async with turn.peers.git() as client, aclosing(_stored(client, digest)) as reading:
+                async for chunk in reading:
+                    spooled.write(chunk)
+            await turn.job.keep()
+            async with turn.peers.sandbox(identifier) as client:
+                await client.write(sandbox.WRITE_CHANGES, lambda: _read(spooled), sandbox=str(identifier))
+    except SignalboxError as error:
+        if (known := meaning(error)) is error:
+            raise
+        raise known from error
+
+
+def _stored(client: DataClient, digest: str) -> AsyncGenerator[bytes, None]:
+    return client.read(git.READ_CHANGES, sha256=digest)
 
 
 async def _thaw(client: DataClient, identifier: uuid.UUID) -> None:

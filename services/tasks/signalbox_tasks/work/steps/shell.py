@@ -1,5 +1,6 @@
 """What the task is about: each of its bots in turn, each on what the one before has left."""
 
+import uuid
 from dataclasses import dataclass
 
 from signalbox_common import teams
@@ -10,7 +11,7 @@ from signalbox_tasks.domain import CONFIRMATION
 from signalbox_tasks.store import logs
 from signalbox_tasks.work.log import RunLog
 from signalbox_tasks.work.pausing import paused, resumed
-from signalbox_tasks.work.steps.collect import collected
+from signalbox_tasks.work.steps.collect import collected, restored
 from signalbox_tasks.work.steps.programs import ended, how
 from signalbox_tasks.work.turn import Asking, Done, Outcome, StepFailed, Stopped, Turn, Waiting
 
@@ -29,8 +30,10 @@ class ShellStep:
     async def do(self, turn: Turn) -> Outcome:
         """How far it has come stands in the run: whoever goes on begins there."""
         members = turn.run.members or _direct(turn)
+        await _restore(turn)
         while (place := turn.run.place) < len(members):
-            await self._work(turn, place, members)
+            if not _is_restored(turn, place):
+                await self._work(turn, place, members)
             is_last = place == len(members) - 1
             if not is_last and (waits := await _checkpoint(turn, place)) is not None:
                 return waits
@@ -47,11 +50,11 @@ class ShellStep:
 
     async def _work(self, turn: Turn, place: int, members: tuple[TeamMember, ...]) -> None:
         member = members[place]
-        if member.exec is None:
-            if turn.run.stopping:
-                raise Stopped
-            return
+        if member.exec is None and turn.run.stopping:
+            raise Stopped
         await _note_begin(turn, place)
+        if member.exec is None:
+            return
         env = await _environment(turn, place, member)
         program = _program(member.exec, env)
         end = await ended(turn, self.log, f"{member.bot}.{place + 1}", program, member.exec.files)
@@ -101,11 +104,34 @@ async def _environment(turn: Turn, place: int, member: TeamMember) -> dict[str, 
 
 
 async def _said_before(turn: Turn, place: int) -> str:
-    begun = turn.run.facts["begun"]
-    begin, end = int(begun[str(place - 1)]), int(begun[str(place)])
+    restores = turn.run.restores
+    if restores is not None and restores["place"] == place - 1:
+        speaker, begin, end = uuid.UUID(restores["run"]), restores["begin"], restores["end"]
+    else:
+        begun = turn.run.facts["begun"]
+        speaker, begin, end = turn.run.id, int(begun[str(place - 1)]), int(begun[str(place)])
     async with turn.database.reading() as connection:
-        said = await logs.between(connection, turn.run.id, max(begin, end - _PREVIOUS), end)
+        said = await logs.between(connection, speaker, max(begin, end - _PREVIOUS), end)
     return said.decode("utf-8", "replace").replace("\0", "")
+
+
+def _is_restored(turn: Turn, place: int) -> bool:
+    """Whether the work of that place was done in a sandbox that was lost."""
+    restores = turn.run.restores
+    return restores is not None and restores["place"] == place
+
+
+async def _restore(turn: Turn) -> None:
+    """Once, and before anything begins in this sandbox."""
+    restores = turn.run.restores
+    if restores is None or "restored" in turn.run.facts:
+        return
+    if turn.run.stopping:
+        raise Stopped
+    await restored(turn, turn.run.facts["checkpoints"][str(restores["place"])])
+    async with turn.transaction() as transaction:
+        run = await turn.now(transaction)
+        await turn.save(transaction, run.knowing(restored=True))
 
 
 async def _checkpoint(turn: Turn, place: int) -> Waiting | None:
