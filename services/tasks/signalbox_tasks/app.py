@@ -62,7 +62,7 @@ def build(settings: TasksSettings) -> Service:
             StepName.SETUP: SetupStep(log),
             StepName.RESOLVE: TeamStep(),
             StepName.SHELL: ShellStep(log),
-            StepName.COLLECT: CollectStep(),
+            StepName.COLLECT: CollectStep(log),
             StepName.DELIVER: DeliveryStep(),
         },
         most=settings.runs_most,

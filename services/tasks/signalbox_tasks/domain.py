@@ -179,8 +179,9 @@ class Run:
     @property
     def to_deliver(self) -> Mapping[str, Any] | None:
         """What another run needs to deliver what this one has made; None where that is not there."""
-        found = {name: self.facts[name] for name in _TO_DELIVER if name in self.facts}
-        return found if len(found) == len(_TO_DELIVER) else None
+        if any(name not in self.facts for name in _TO_DELIVER):
+            return None
+        return {name: self.facts.get(name) for name in (*_TO_DELIVER, "bundle")}
 
     @property
     def checkpoint(self) -> Mapping[str, Any] | None:

@@ -65,6 +65,9 @@ def run(
     pull_request: Annotated[
         bool, typer.Option("--pull-request/--no-pull-request", help="Ask for one, where there is a forge.")
     ] = True,
+    keep_commits: Annotated[
+        bool, typer.Option("--keep-commits", help="Those made inside stay, instead of becoming one.")
+    ] = False,
     template: Annotated[str, typer.Option(help="What the sandbox is made of.")] = "base",
     env: EnvOption = None,
     allow: AllowOption = None,
@@ -94,6 +97,7 @@ def run(
         "network": network_of(allow, public=public),
         "timeout": timeout,
         "projectId": project,
+        "commits": "keep" if keep_commits else "squash",
         "pullRequest": None if pull_request else False,
     }
     with _open(url) as api:

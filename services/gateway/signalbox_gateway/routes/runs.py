@@ -45,6 +45,7 @@ class DeliverAgain(TaskBody):
     findings: Literal["refuse", "allow"] | None = None
     """`allow` is for maintainers."""
     workflow_files: Literal["refuse", "allow"] | None = None
+    commits: Literal["squash"] | None = None
 
 
 class RunAnswer(TaskBody):
@@ -63,7 +64,12 @@ async def deliver_run(here: AtRun, run_id: uuid.UUID, body: DeliverAgain | None 
     """A new run that delivers what this one has left, and runs no program."""
     wanted = body or DeliverAgain()
     return await here.send(
-        contract.DeliverRun(run=run_id, findings=wanted.findings, workflow_files=wanted.workflow_files)
+        contract.DeliverRun(
+            run=run_id,
+            findings=wanted.findings,
+            workflow_files=wanted.workflow_files,
+            commits=wanted.commits,
+        )
     )
 
 

@@ -77,6 +77,7 @@ class NewTask(TaskBody):
     template: sandbox.TemplateName = "base"
     limits: sandbox.Limits = sandbox.Limits()
     network: sandbox.Network = "none"
+    commits: Literal["squash", "keep"] = "squash"
     pull_request: contract.PullRequestOptions | Literal[False] = contract.PullRequestOptions()
     workflow_files: Literal["refuse", "allow"] = "refuse"
     timeout: contract.Seconds = 3600
@@ -121,6 +122,7 @@ class NewTask(TaskBody):
             template=self.template,
             limits=self.limits,
             network=self.network,
+            commits=self.commits,
             pull_request=self.pull_request,
             workflow_files=self.workflow_files,
             timeout=self.timeout,

@@ -56,6 +56,8 @@ class Attempts:
             raise errors.AlreadyDelivered
         if (to_deliver := found.to_deliver) is None:
             raise errors.NothingToDeliver
+        if command.commits == "squash":
+            to_deliver = {**to_deliver, "bundle": None}
         wish = replace(
             found.wish, attempt=1, findings=command.findings, workflow_files=command.workflow_files
         )

@@ -181,6 +181,8 @@ class DeliverRun(Command[Run]):
     findings: Literal["refuse", "allow"] | None = None
     """`allow` is for maintainers; by default as it was asked for before."""
     workflow_files: Literal["refuse", "allow"] | None = None
+    commits: Literal["squash"] | None = None
+    """Makes one of those that were to be kept."""
 
 
 class AnswerRun(Command[Run]):

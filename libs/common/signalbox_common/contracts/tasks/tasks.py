@@ -94,6 +94,8 @@ class TaskSpec(Message):
     template: TemplateName = "base"
     limits: Limits = Limits()
     network: Network = "none"
+    commits: Literal["squash", "keep"] = "squash"
+    """Whether its changes become one commit, or those made inside stay, and what is left is the last."""
     pull_request: PullRequestOptions | Literal[False] = PullRequestOptions()
     workflow_files: Literal["refuse", "allow"] = "refuse"
     timeout: Seconds = 3600

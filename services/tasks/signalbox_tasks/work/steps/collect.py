@@ -4,8 +4,9 @@ import hashlib
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
-from typing import IO
+from typing import IO, Any
 
 from signalbox_common import changesets
 from signalbox_common.contracts import git, sandbox
@@ -13,24 +14,48 @@ from signalbox_common.contracts.tasks import CHANGES
 from signalbox_common.dataplane import DataClient
 from signalbox_common.errors import SignalboxError
 from signalbox_tasks.store import logs
+from signalbox_tasks.work.log import RunLog
 from signalbox_tasks.work.pausing import resumed
 from signalbox_tasks.work.refusals import meaning
+from signalbox_tasks.work.steps.commits import bundled
+from signalbox_tasks.work.steps.spooling import IN_MEMORY, spooled_pieces
 from signalbox_tasks.work.turn import Done, Outcome, StepFailed, Turn
 
-_IN_MEMORY = 8 * 1024 * 1024
 _LARGEST = changesets.LARGEST + 64 * 1024 * 1024
 _LARGEST_DIFF = 16 * 1024 * 1024
-_PIECE = 256 * 1024
 _CUT = b"\n[The diff is longer than what is kept of it.]\n"
 
 
+@dataclass(frozen=True)
 class CollectStep:
+    log: RunLog
+
     async def do(self, turn: Turn) -> Outcome:
         """All of its programs end."""
         if (waits := await resumed(turn)) is not None:
             return waits
+        failure: StepFailed | None = None
+        if turn.task.spec.commits == "keep" and not turn.run.stopping and turn.run.error is None:
+            try:
+                await self._keep_commits(turn)
+            except StepFailed as error:
+                failure = error  # what has changed is kept all the same
         digest, size = await collected(turn, CHANGES)
+        if failure is not None:
+            await _know(turn, changes=digest)
+            raise failure
         return Done(f"{size} bytes", {"changes": digest})
+
+    async def _keep_commits(self, turn: Turn) -> None:
+        """Before its programs end: git makes the bundle inside."""
+        if "bundle" not in turn.run.facts:
+            await _know(turn, bundle=await bundled(turn, self.log))
+
+
+async def _know(turn: Turn, **facts: Any) -> None:
+    async with turn.transaction() as transaction:
+        run = await turn.now(transaction)
+        await turn.save(transaction, run.knowing(**facts))
 
 
 async def collected(turn: Turn, name: str, *, goes_on: bool = False) -> tuple[str, int]:
@@ -41,12 +66,12 @@ async def collected(turn: Turn, name: str, *, goes_on: bool = False) -> tuple[st
     identifier = uuid.UUID(turn.run.facts["sandbox"])
     await turn.job.keep()
     try:
-        with SpooledTemporaryFile(_IN_MEMORY) as spooled:
+        with SpooledTemporaryFile(IN_MEMORY) as spooled:
             async with turn.peers.sandbox(identifier) as client:
                 digest, size = await _taken(client, identifier, spooled)
             await turn.job.keep()
             async with turn.peers.git() as client:
-                await client.write(git.PUT_CHANGES, lambda: _read(spooled), sha256=digest)
+                await client.write(git.PUT_CHANGES, lambda: spooled_pieces(spooled), sha256=digest)
                 diff = await _diff(client, turn, digest)
         if goes_on:
             async with turn.peers.sandbox(identifier) as client:
@@ -66,13 +91,15 @@ async def restored(turn: Turn, digest: str) -> None:
     identifier = uuid.UUID(turn.run.facts["sandbox"])
     await turn.job.keep()
     try:
-        with SpooledTemporaryFile(_IN_MEMORY) as spooled:
+        with SpooledTemporaryFile(IN_MEMORY) as spooled:
             async with turn.peers.git() as client, aclosing(_stored(client, digest)) as reading:
                 async for chunk in reading:
                     spooled.write(chunk)
             await turn.job.keep()
             async with turn.peers.sandbox(identifier) as client:
-                await client.write(sandbox.WRITE_CHANGES, lambda: _read(spooled), sandbox=str(identifier))
+                await client.write(
+                    sandbox.WRITE_CHANGES, lambda: spooled_pieces(spooled), sandbox=str(identifier)
+                )
     except SignalboxError as error:
         if (known := meaning(error)) is error:
             raise
@@ -118,12 +145,6 @@ async def _taken(client: DataClient, identifier: uuid.UUID, into: IO[bytes]) -> 
             digest.update(chunk)
             into.write(chunk)
     return digest.hexdigest(), size
-
-
-async def _read(spooled: IO[bytes]) -> AsyncIterator[bytes]:
-    spooled.seek(0)
-    while piece := spooled.read(_PIECE):
-        yield piece
 
 
 async def _diff(client: DataClient, turn: Turn, digest: str) -> bytes:

@@ -6,7 +6,7 @@ from typing import Any
 from signalbox_common.contracts import git
 from signalbox_common.contracts.git import DeliveryState
 from signalbox_common.errors import SignalboxError
-from signalbox_tasks.domain import Task
+from signalbox_tasks.domain import Run, Task
 from signalbox_tasks.service.news import of_delivery
 from signalbox_tasks.work.asking import refused
 from signalbox_tasks.work.turn import Done, Outcome, StepFailed, Stopped, Turn, Waiting
@@ -39,16 +39,16 @@ class DeliveryStep:
 
 def _wanted(turn: Turn) -> git.Deliver:
     task, facts = turn.task, turn.run.facts
-    name = _NOT_IN_NAMES.sub("", turn.run.created_by_name)
-    author = git.CommitPerson(name=name, email=f"{name}@{_NOBODYS_HOST}")
+    bundle = facts.get("bundle")
     return git.Deliver(
         run=turn.run.id,
         task=task.id,
         repository=task.spec.repository,
         base=facts["commit"],
-        changes=facts["changes"],
-        message=_message(task, turn.run.wish.message),
-        author=author,
+        changes=facts["changes"] if bundle is None else None,
+        bundle=bundle,
+        message=message_of(task, turn.run.wish.message),
+        author=author_of(turn.run),
         branch=task.target_branch,
         expected=facts["commit"] if turn.run.wish.goes_on else task.pushed,
         pull_request=_pull_request(task, task.target or facts["base"]),
@@ -57,7 +57,13 @@ def _wanted(turn: Turn) -> git.Deliver:
     )
 
 
-def _message(task: Task, wanted: str | None) -> str:
+def author_of(run: Run) -> git.CommitPerson:
+    """Whoever asked for it."""
+    name = _NOT_IN_NAMES.sub("", run.created_by_name)
+    return git.CommitPerson(name=name, email=f"{name}@{_NOBODYS_HOST}")
+
+
+def message_of(task: Task, wanted: str | None) -> str:
     text = (wanted or f"{task.title}\n\n{task.description}").strip()
     return text[:_LONGEST_MESSAGE]
 
