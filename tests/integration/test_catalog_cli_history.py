@@ -143,6 +143,8 @@ async def test_kinds_and_their_fields(person: Person) -> None:
     assert {"kind", "plural", "shortNames"} <= json.loads(await person.out("kinds", "--json"))[0].keys()
     assert "ghostRef <object> -required-" in await person.out("explain", "bot.spec")
     assert "botRef <object> -required-\n" in await person.out("explain", "team", "--recursive")
+    assert "one of: squash, keep" in await person.out("explain", "task.spec")
+    assert "attempts <integer>" in await person.out("explain", "Tasks.spec.retry")
     assert "there is no field spec.x" in await person.err("explain", "bot.spec.x")
 
 

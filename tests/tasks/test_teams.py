@@ -67,6 +67,11 @@ async def test_a_team_works_one_after_the_other(there: TaskScene) -> None:
     assert names == ["changes.diff", "checkpoint-1.diff", "checkpoint-2.diff"]
     first = await there.ask("GET", f"/api/v1/runs/{made['runId']}/artifacts/checkpoint-1.diff")
     assert ("+one" in first, "+two" in first) == (True, False)
+    told = await there.facts("changed", made["runId"])
+    at_work = [(fact["bot"], fact["percent"]) for fact in told if fact["step"] == "shell"]
+    assert at_work == [("first", 57), ("second", 61), ("third", 66)]
+    percents = [fact["percent"] for fact in told]
+    assert (percents, percents[-1]) == (sorted(percents), 100)
     await there.nothing_is_left()
 
 

@@ -177,6 +177,17 @@ class Run:
         return int(self.facts.get("place", 0))
 
     @property
+    def percent(self) -> int:
+        """How many of its steps are behind it, and, where bots take turns, of those."""
+        if self.state is RunState.SUCCEEDED:
+            return 100
+        if self.step not in self.plan:
+            return 0
+        begun = self.plan.index(self.step) if self.step is not None else 0
+        within = self.place / len(self.members) if self.step is StepName.SHELL and self.members else 0.0
+        return int(100 * (begun + within) / len(self.plan))
+
+    @property
     def to_deliver(self) -> Mapping[str, Any] | None:
         """What another run needs to deliver what this one has made; None where that is not there."""
         if any(name not in self.facts for name in _TO_DELIVER):
@@ -233,6 +244,10 @@ class Run:
 
     def at(self, step: StepName) -> "Run":
         return replace(self, step=step, version=self.version + 1)
+
+    def passed_on(self) -> "Run":
+        """To the bot that follows."""
+        return replace(self, version=self.version + 1).knowing(place=self.place + 1)
 
     def knowing(self, **facts: Any) -> "Run":
         return replace(self, facts={**self.facts, **facts})

@@ -7,6 +7,7 @@ from urllib.parse import quote
 import httpx
 
 from signalbox_cli.catalog.errors import Mistake
+from signalbox_cli.catalog.kinds import TASK
 from signalbox_cli.catalog.operations import wait_for
 from signalbox_cli.client import Client
 from signalbox_common.contracts.auth import ProjectPage
@@ -22,6 +23,7 @@ from signalbox_common.contracts.catalog import (
     ResourcePage,
     ResourceTree,
 )
+from signalbox_common.errors import SignalboxError
 
 M = TypeVar("M", ResourcePage, GenerationPage, ProjectPage)
 PATIENCE = 60.0
@@ -51,6 +53,19 @@ class Catalog:
     def schema(self, kind: KindEntry) -> dict[str, Any]:
         found: dict[str, Any] = self.http.get(f"{_of(kind)}/schema").json()
         return found
+
+    def task_schema(self) -> dict[str, Any]:
+        """Of documents of the kind Task: their `spec` is the body that creates one."""
+        try:
+            found = self.http.get("/openapi.json").json()
+        except SignalboxError as error:
+            raise Mistake("the server does not publish what its calls take") from error
+        return {
+            "description": TASK.description,
+            "properties": {"spec": {"$ref": "#/components/schemas/NewTask"}},
+            "required": ["spec"],
+            "components": found["components"],
+        }
 
     def namespaces(self) -> list[str]:
         """Of all projects of whoever asks."""

@@ -5,8 +5,19 @@ from dataclasses import dataclass
 
 from signalbox_cli.catalog.errors import Mistake
 from signalbox_common.contracts.catalog import KindEntry
+from signalbox_manifests import API_VERSION
 
 ALL = "all"
+TASK = KindEntry(
+    kind="Task",
+    plural="tasks",
+    singular="task",
+    short_names=(),
+    api_version=API_VERSION,
+    description="Work to be done: a document of it among those that are applied creates it, once.",
+    refers_to=("Bot", "Team"),
+)
+"""No kind of the catalog: what is applied of it is no resource afterwards."""
 
 
 @dataclass(frozen=True)

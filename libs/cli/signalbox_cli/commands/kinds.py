@@ -38,10 +38,14 @@ def explain(
 ) -> None:
     """What a kind is, and which fields it has."""
     from signalbox_cli.catalog import kind_fields
-    from signalbox_cli.catalog.kinds import find
+    from signalbox_cli.catalog.kinds import TASK, find
 
     word, *path = what.split(".")
     with open_catalog(url, None) as catalog:
-        kind = find(catalog.kinds(), word)
-        lines = list(kind_fields.lines(kind, catalog.schema(kind), path, recursive=recursive))
+        if word.lower() in (TASK.singular, TASK.plural):
+            kind, schema = TASK, catalog.task_schema()
+        else:
+            kind = find(catalog.kinds(), word)
+            schema = catalog.schema(kind)
+        lines = list(kind_fields.lines(kind, schema, path, recursive=recursive))
     print("\n".join(lines).rstrip())

@@ -21,6 +21,8 @@ class RunChanged(Event):
     state: RunState
     step: StepName | None = None
     """Where it is, or was when it ended."""
+    percent: int
+    """Of its steps, and of the bots in that one; not of its time."""
     waiting_for: str | None = None
     bot: str | None = None
     error: RunError | None = None

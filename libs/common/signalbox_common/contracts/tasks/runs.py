@@ -60,6 +60,8 @@ class Run(Reply):
     """What was wanted of this one beyond the task."""
     status: RunState
     step: StepName | None = None
+    percent: int
+    """Of its steps that are done, and of the bots in this one; not of its time."""
     waiting_for: str | None = None
     """Why it does not go on: `turn` while other runs of its project come first, `dependencies`, `key` while
     another one has its concurrency key; `confirmation` where a person says whether it goes on."""

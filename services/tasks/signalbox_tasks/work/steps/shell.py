@@ -8,6 +8,7 @@ from signalbox_common.contracts import sandbox as contract
 from signalbox_common.contracts.tasks import ExecShell, RunResult
 from signalbox_common.teams import TeamMember
 from signalbox_tasks.domain import CONFIRMATION
+from signalbox_tasks.replies import tell_of_run
 from signalbox_tasks.store import logs
 from signalbox_tasks.work.log import RunLog
 from signalbox_tasks.work.pausing import paused, resumed
@@ -42,8 +43,10 @@ class ShellStep:
             if (waits := await resumed(turn)) is not None:
                 return waits
             async with turn.transaction() as transaction:
-                run = await turn.now(transaction)
-                await turn.save(transaction, run.knowing(place=place + 1))
+                run = (await turn.now(transaction)).passed_on()
+                if not is_last:
+                    tell_of_run(transaction, run)
+                await turn.save(transaction, run)
         result = turn.run.result
         said = how({"exitCode": result.exit_code}) if result is not None else None
         return Done(said)
