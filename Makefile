@@ -79,6 +79,10 @@ bench-work: setup ## Measure work that goes on, beside other systems on the same
 	@.venv-others/bin/python -m pip install --quiet --disable-pip-version-check -r bench/others/requirements.txt
 	@$(BIN)/python -m bench.work --others .venv-others $(BENCH_ARGS)
 
+.PHONY: bench-agents
+bench-agents: setup ## Measure what it takes to look at 1,000 agents with 1,000,000 runs
+	@$(BIN)/python -m bench.agents $(BENCH_ARGS)
+
 .PHONY: bench-tasks
 bench-tasks: setup ## Measure what tasks cost, beside other systems on the same servers
 	@test -x .venv-others/bin/python || $(BIN)/python -m venv .venv-others

@@ -26,7 +26,7 @@ TOO_LOW, ADMINS_ONLY = "403 role_too_low", "403 admin_required"
 NO_PROJECT, NO_OPERATION = "404 project_not_found", "404 operation_not_found"
 NO_SANDBOX, NO_REPOSITORY = "404 sandbox_not_found", "404 repository_not_found"
 NO_DELIVERY = "404 delivery_not_found"
-NO_TASK, NO_RUN = "404 task_not_found", "404 run_not_found"
+NO_TASK, NO_RUN, NO_AGENT = "404 task_not_found", "404 run_not_found", "404 agent_not_found"
 NO_PULL_REQUEST, NO_CREDENTIAL = "404 pull_request_not_found", "404 credential_not_found"
 NO_SESSION, NO_TOKEN = "404 session_not_found", "404 token_not_found"
 
@@ -46,6 +46,8 @@ GIT_CREDENTIAL = "/api/v1/git-credentials/{credential_id}"
 TASK = "/api/v1/tasks/{task_id}"
 RUN = "/api/v1/runs/{run_id}"
 OF_PROJECT = "/api/v1/projects/{project_id}/tasks"
+AGENT = "/api/v1/agents/{agent_id}"
+AGENTS = "/api/v1/projects/{project_id}/agents"
 TEMPLATES = ("/api/v1/templates", "/api/v1/projects/{project_id}/templates")
 KIND = "/api/v1/kinds/{plural}"
 ONE = f"{KIND}/{{name}}"
@@ -297,6 +299,18 @@ ROWS = (
     in_project("POST /api/v1/tasks/bulk/cancel", "developer", "200"),
     in_project(f"POST {OF_PROJECT}/bulk/cancel", "developer", "200"),
     in_project("GET /api/v1/tasks", "viewer", "200"),
+    in_project("POST /api/v1/agents", "developer", "201"),
+    in_project(f"POST {AGENTS}", "developer", "201"),
+    in_project("GET /api/v1/agents", "viewer", "200"),
+    in_project(f"GET {AGENTS}", "viewer", "200"),
+    *(
+        of_task(f"GET {AGENT}{path}", "viewer", "200", NO_AGENT)
+        for path in ("", "/activity", "/history", "/metrics")
+    ),
+    of_task(f"PATCH {AGENT}", "developer", "200", NO_AGENT),
+    of_task(f"POST {AGENT}/activity", "developer", "201", NO_AGENT),
+    of_task(f"POST {AGENT}/start-task", "developer", "201", NO_AGENT),
+    of_task(f"DELETE {AGENT}", "developer", "204", NO_AGENT),
     in_project(f"GET {OF_PROJECT}", "viewer", "200"),
     *(of_task(f"GET {TASK}{path}", "viewer", "200") for path in ("", "/runs")),
     *(of_task(f"GET {RUN}{path}", "viewer", "200", NO_RUN) for path in ("", "/steps", "/artifacts", "/log")),
@@ -406,6 +420,7 @@ A_TEMPLATE = {"template": "tools"}
 NOTHING = {"title": "Do nothing", "noop": {}}
 NOTHINGS = [NOTHING]
 TASKS = ["{task_id}"]
+AN_AGENT = {"name": "agent {number}", "bot": "idler"}
 ELSEWHERE = "https://forge.invalid/{number}.git"
 AT_PORT = Words(path={"port": "8123", "path": "page"})
 
@@ -467,6 +482,13 @@ WORDS = {
     "POST /api/v1/tasks/bulk/cancel": Words({"projectId": "{project_id}", "tasks": TASKS}),
     f"POST {OF_PROJECT}/bulk/cancel": Words({"tasks": TASKS}),
     "GET /api/v1/tasks": Words(query={"projectId": "{project_id}"}),
+    "POST /api/v1/agents": Words({"projectId": "{project_id}"} | AN_AGENT),
+    f"POST {AGENTS}": Words(AN_AGENT),
+    "GET /api/v1/agents": Words(query={"projectId": "{project_id}"}),
+    f"PATCH {AGENT}": Words({"role": "reviewer"}),
+    f"POST {AGENT}/activity": Words({"message": "Well done"}),
+    f"POST {AGENT}/start-task": Words({"title": "Do nothing"}),
+    f"DELETE {AGENT}": Words(about={"agent_id": "other_agent_id"}),
     f"GET {RUN}/artifacts/{{artifact}}": Words(path={"artifact": "changes.diff"}),
     f"POST {RUN}/answer": Words({"approve": True}),
     f"PATCH {TASK}": Words({"title": "Do it better"}),

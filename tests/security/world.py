@@ -162,6 +162,7 @@ class World:
             await self._build_sandbox(things, headers)
             await self._build_repository(things, headers, prefix)
             await self._build_tasks(things, headers)
+            await self._build_agents(things, headers)
 
     async def _build_resources(self, things: Things, headers: dict[str, str], prefix: str) -> None:
         """A ghost, and a skill with a package."""
@@ -225,6 +226,24 @@ class World:
                 return bool(found["status"] == "succeeded")
 
             await eventually(ended, what="the task has ended")
+
+    async def _build_agents(self, things: Things, headers: dict[str, str]) -> None:
+        """Two that do nothing."""
+        where = {"namespace": things["namespace"]}
+        specs: dict[str, dict[str, object]] = {
+            "ghosts": {"systemPrompt": "You do nothing."},
+            "shells": {"shellType": "noop"},
+            "bots": {"ghostRef": {"name": "idler"}, "shellRef": {"name": "idler"}},
+        }
+        for plural, spec in specs.items():
+            body = {"metadata": {"name": "idler"}, "spec": spec}
+            made = await self._http.post(f"{KINDS}/{plural}", json=body, params=where, headers=headers)
+            assert made.status_code == 201, made.text
+        for name in ("agent_id", "other_agent_id"):
+            body = {"name": name, "bot": "idler", "projectId": things["project_id"]}
+            made = await self._http.post("/api/v1/agents", json=body, headers=headers)
+            assert made.status_code == 201, made.text
+            things[name] = made.json()["id"]
 
     async def _build_git_operation(self, things: Things, headers: dict[str, str]) -> None:
         """One that has ended."""

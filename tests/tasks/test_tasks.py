@@ -1,5 +1,7 @@
 """Tasks, from what somebody wants to what came of it."""
 
+from typing import Any
+
 import pytest
 
 from tests.support.checkouts import git
@@ -101,3 +103,17 @@ async def test_no_secret_leaves_the_secret_store(there: TaskScene) -> None:
             assert token.encode() not in said
     shown = str(await there.task(made["id"])) + str(await there.run(made["runId"]))
     assert canary not in shown
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"exec": {"script": "true"}, "noop": {}},
+        {"exec": {"script": "true", "argv": ["true"]}},
+        {"exec": {}},
+        {"exec": {"script": "true"}, "base": "main"},
+    ],
+)
+async def test_what_does_not_fit_together_is_said(there: TaskScene, body: dict[str, Any]) -> None:
+    assert await there.refused(422, **body) == "validation_failed"

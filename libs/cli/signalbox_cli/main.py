@@ -6,6 +6,7 @@ import typer
 
 from signalbox_cli.commands import (
     account,
+    agents,
     audit,
     changes,
     demo,
@@ -75,6 +76,7 @@ app.add_typer(sandboxes.app, name="sandbox")
 app.add_typer(templates.app, name="template")
 app.command(context_settings={"allow_interspersed_args": False})(tasks.run)
 app.add_typer(tasks.app, name="tasks")
+app.add_typer(agents.app, name="agents")
 app.command()(trace.trace)
 repositories.app.add_typer(repository_operations.app)
 repositories.app.add_typer(repository_deliveries.app)

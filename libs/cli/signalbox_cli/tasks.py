@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import httpx
 
+from signalbox_cli.agents import AgentApi
 from signalbox_cli.catalog.errors import Mistake
 from signalbox_cli.catalog.operations import wait_for
 from signalbox_cli.client import Client
@@ -27,6 +28,9 @@ class TaskApi:
         given = {name: value for name, value in body.items() if value is not None}
         made: dict[str, Any] = self.http.post("/api/v1/tasks", json=given).json()
         return made
+
+    def agent(self, named: str, project: str | None) -> dict[str, Any]:
+        return AgentApi(self.http, project).find(named)
 
     def get(self, task: str) -> dict[str, Any]:
         found: dict[str, Any] = self.http.get(f"/api/v1/tasks/{task}").json()

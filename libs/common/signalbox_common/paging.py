@@ -5,6 +5,8 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from pydantic_core import to_json
+
 from signalbox_common.contracts.base import MAX_BODY, FieldError, Reply
 from signalbox_common.errors import Invalid
 
@@ -21,14 +23,22 @@ class BadCursor(Invalid):
 
 def cut(found: Sequence[R], limit: int, place: Callable[[R], str]) -> tuple[tuple[R, ...], str | None]:
     """The items of a page and the cursor of the next; one more than the limit was looked for."""
+    items = list(found[:limit])
+    if len(to_json(items, by_alias=True)) > PAGE_BYTES:
+        items = _fitting(items)
+    return tuple(items), place(items[-1]) if len(found) > len(items) else None
+
+
+def _fitting(found: Sequence[R]) -> list[R]:
+    """As many as a body may have; one at least."""
     size = 0
     items: list[R] = []
-    for item in found[:limit]:
+    for item in found:
         size += len(item.encode())
         if items and size > PAGE_BYTES:
             break
         items.append(item)
-    return tuple(items), place(items[-1]) if len(found) > len(items) else None
+    return items
 
 
 def id_cursor(last: uuid.UUID) -> str:

@@ -33,6 +33,7 @@ from signalbox_gateway.origins import Origins
 from signalbox_gateway.previews import PREVIEW, Links
 from signalbox_gateway.routes import (
     accounts,
+    agents,
     apply,
     audit,
     auth,
@@ -98,6 +99,7 @@ ROUTES = (
     sandbox_templates,
     tasks,
     runs,
+    agents,
     operations,
     live,
 )

@@ -136,6 +136,11 @@ class TaskNotFound(NotFound):
     detail = "There is no such task."
 
 
+class AgentNotFound(NotFound):
+    code = "agent_not_found"
+    detail = "There is no such agent."
+
+
 class BadTeam(Invalid):
     """Of those who are to work, one works as nobody does here."""
 

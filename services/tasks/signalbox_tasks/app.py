@@ -6,6 +6,7 @@ from signalbox_common.keys import StepIds
 from signalbox_common.runtime import Service, run
 from signalbox_tasks import handlers
 from signalbox_tasks.data.logs import LogRoutes
+from signalbox_tasks.service.agents import Agents
 from signalbox_tasks.service.answers import Answers
 from signalbox_tasks.service.attempts import Attempts
 from signalbox_tasks.service.environments import Environments
@@ -16,6 +17,7 @@ from signalbox_tasks.service.runs import Runs
 from signalbox_tasks.service.tasks import Tasks
 from signalbox_tasks.service.turns import Turns
 from signalbox_tasks.settings import TasksSettings
+from signalbox_tasks.store import agents as agent_rows
 from signalbox_tasks.store import runs as rows
 from signalbox_tasks.work.closing import Closing
 from signalbox_tasks.work.engine import Engine
@@ -45,7 +47,8 @@ def build(settings: TasksSettings) -> Service:
     tasks = Tasks(app.database, app.work, turns, proofs, app.space)
     attempts = Attempts(turns, proofs, app.space)
     answers = Answers(app.work, turns)
-    handlers.register(app.bus, tasks, attempts, answers, runs, environments, news)
+    agents = Agents(app.database, turns)
+    handlers.register(app.bus, tasks, attempts, answers, runs, environments, agents, news)
     if settings.data_listen is not None:
         LogRoutes(app.database, runs, followers).register(app.data)
     log = RunLog(app.bus, followers)
@@ -77,6 +80,7 @@ def build(settings: TasksSettings) -> Service:
 
     async def tidy(transaction: Transaction) -> None:
         await rows.forget(transaction, settings.tasks_kept_days)
+        await agent_rows.forget(transaction, settings.tasks_kept_days)
         await environments.forget()
         await proofs.forget()
 

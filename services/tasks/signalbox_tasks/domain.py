@@ -147,6 +147,7 @@ class Run:
     admitted: bool = False
     """Whether it may begin: it counts among those of its project that do."""
     key: str | None = None
+    agent: uuid.UUID | None = None
     stop_reason: StopReason | None = None
     waiting_for: str | None = None
     """Of a person: nobody works on it until that is settled."""

@@ -72,3 +72,32 @@ class TooManyQueued(SignalboxError):
 
     def __init__(self, most: int) -> None:
         super().__init__(f"{most} tasks of this project wait already.")
+
+
+class AgentNotFound(NotFound):
+    code = "agent_not_found"
+    detail = "There is no such agent."
+
+
+class AgentExists(Conflict):
+    code = "agent_exists"
+    detail = "Another agent of this project is called so."
+
+
+class AgentBusy(Conflict):
+    code = "agent_busy"
+    detail = "It has tasks that have not ended: cancel them, or wait for them."
+
+
+class TooManyAgents(SignalboxError):
+    status = 429
+    code = "too_many_agents"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"A project has no more than {most} agents.")
+
+
+class ActivityTooLarge(SignalboxError):
+    status = 413
+    code = "activity_too_large"
+    detail = "What is noted of an agent has no more than 16 KiB of data."

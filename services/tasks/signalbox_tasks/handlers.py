@@ -3,12 +3,16 @@
 from signalbox_common.bus import ServiceBus
 from signalbox_common.contracts import tasks as contract
 from signalbox_common.contracts.streams import (
+    AGENTS_BACK,
+    AGENTS_FOUND,
+    AGENTS_LOST,
     RUN_CHECKOUTS,
     RUN_DELIVERIES,
     RUN_SANDBOXES,
     RUNS_BACK,
     RUNS_GONE,
 )
+from signalbox_tasks.service.agents import Agents
 from signalbox_tasks.service.answers import Answers
 from signalbox_tasks.service.attempts import Attempts
 from signalbox_tasks.service.environments import Environments
@@ -24,6 +28,7 @@ def register(
     answers: Answers,
     runs: Runs,
     environments: Environments,
+    agents: Agents,
     news: News,
 ) -> None:
     bus.on_ask(contract.KeepEnvironment, own_transaction=True)(environments.keep)
@@ -47,6 +52,19 @@ def register(
     bus.on_query(contract.GetRunSteps)(runs.steps)
     bus.on_query(contract.ListArtifacts)(runs.artifacts)
     bus.on_query(contract.LocateTasks)(runs.locate)
+    bus.on_command(contract.CreateAgent)(agents.create)
+    bus.on_command(contract.UpdateAgent)(agents.update)
+    bus.on_command(contract.DeleteAgent)(agents.delete)
+    bus.on_command(contract.AppendActivity)(agents.append)
+    bus.on_query(contract.GetAgent)(agents.get)
+    bus.on_query(contract.FindAgent)(agents.place)
+    bus.on_query(contract.ListAgents)(agents.page)
+    bus.on_query(contract.ListActivity)(agents.activity)
+    bus.on_query(contract.ListExecutions)(agents.executions)
+    bus.on_query(contract.GetAgentMetrics)(agents.metrics)
+    bus.on_fact(AGENTS_FOUND)(agents.resource_there)
+    bus.on_fact(AGENTS_BACK)(agents.resource_there)
+    bus.on_fact(AGENTS_LOST)(agents.resource_gone)
     bus.on_fact(RUN_CHECKOUTS)(news.checkout_changed)
     bus.on_fact(RUN_SANDBOXES)(news.sandbox_changed)
     bus.on_fact(RUN_DELIVERIES)(news.delivery_changed)

@@ -26,6 +26,7 @@ def task_reply(found: Task) -> contract.Task:
         run_id=found.run,
         attempts=found.attempts,
         error=found.error,
+        assigned_agent_id=found.spec.agent,
         git_branch=found.branch,
         pull_request_url=found.pull_request_url,
         created_by=found.created_by,
@@ -35,7 +36,7 @@ def task_reply(found: Task) -> contract.Task:
     )
 
 
-def run_reply(found: Run) -> contract.Run:
+def run_reply(found: Run, *, waits_for: str | None = None) -> contract.Run:
     facts = found.facts
     return contract.Run(
         id=found.id,
@@ -46,7 +47,8 @@ def run_reply(found: Run) -> contract.Run:
         status=found.state,
         step=found.step,
         percent=found.percent,
-        waiting_for=found.waiting_for,
+        waiting_for=found.waiting_for or waits_for,
+        agent_id=found.agent,
         bots=tuple(member.bot for member in found.members),
         bot=_bot_of(found),
         stop_reason=found.stop_reason,
@@ -119,6 +121,7 @@ def tell_of_run(transaction: Transaction, found: Run) -> None:
             percent=found.percent,
             waiting_for=found.waiting_for,
             bot=_bot_of(found),
+            agent=found.agent,
             error=found.error,
             branch=facts.get("pushedBranch") or facts.get("branch"),
             commit=facts.get("pushed"),

@@ -149,3 +149,8 @@ def _words(error: "SignalboxError") -> str:
     return "\n".join(
         [error.detail, *(f"  {each.field}: {each.message}" if each.field else each.message for each in told)]
     )
+
+
+def plain(text: str) -> str:
+    """On one line, without what would speak to the terminal."""
+    return "".join(each if each.isprintable() else " " for each in text)

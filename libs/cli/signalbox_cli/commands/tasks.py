@@ -21,6 +21,7 @@ from signalbox_cli.commands.common import (
     fail,
     network_of,
     pairs,
+    plain,
     speaking_http,
 )
 
@@ -52,6 +53,10 @@ def run(
     bot: Annotated[str | None, typer.Option(help="A bot that does it, instead of a command.")] = None,
     team: Annotated[str | None, typer.Option(help="A team, the same.")] = None,
     prompt: Annotated[str, typer.Option("--prompt", "-m", help="What they are to do.")] = "",
+    agent: Annotated[
+        str | None,
+        typer.Option("--agent", "-a", help="Who does it, by name or id."),
+    ] = None,
     parameter: Annotated[
         list[str] | None, typer.Option("--parameter", metavar="NAME=VALUE", help="For their programs.")
     ] = None,
@@ -79,11 +84,11 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Run a command in a sandbox, as a task; what it changes in a repository becomes a branch."""
-    if sum(bool(each) for each in (command, bot, team)) != 1:
-        raise fail("say one of -- COMMAND, --bot and --team", 2)
-    words = prompt or " ".join(command or ()) or f"{bot or team}"
+    if sum(bool(each) for each in (command, bot, team, agent)) != 1:
+        raise fail("say one of -- COMMAND, --bot, --team and --agent", 2)
+    words = prompt or " ".join(command or ()) or f"{bot or team or agent}"
     body = {
-        "title": title or _plain(words.strip().split("\n")[0])[:_LONGEST_TITLE],
+        "title": title or plain(words.strip().split("\n")[0])[:_LONGEST_TITLE],
         "description": prompt,
         "exec": _shell(command, env),
         "bot": bot,
@@ -101,6 +106,8 @@ def run(
         "pullRequest": None if pull_request else False,
     }
     with _open(url) as api:
+        if agent is not None:
+            body["agentId"] = api.agent(agent, project)["id"]
         task = api.create(body)
         if detach:
             print(json.dumps(task, indent=2) if as_json else task["id"])
@@ -142,7 +149,7 @@ def list_(
         code = (each["error"] or {}).get("code")
         status = f"{each['status']}: {code}" if code and code != each["status"] else each["status"]
         when = each["createdAt"][:19].replace("T", " ")
-        table.add_row(each["id"], status, when, _plain(each["title"]))
+        table.add_row(each["id"], status, when, plain(each["title"]))
     console.print(table)
 
 
@@ -158,7 +165,7 @@ def get(task: TaskId, url: UrlOption = None, as_json: JsonOption = False) -> Non
     if as_json:
         print(json.dumps({"task": found, "run": run, "steps": steps}, indent=2))
         return
-    console.print(f"{found['id']}  {found['status']}  {_plain(found['title'])}", markup=False, soft_wrap=True)
+    console.print(f"{found['id']}  {found['status']}  {plain(found['title'])}", markup=False, soft_wrap=True)
     console.print(step_table(steps))
     _print_end(found, run)
 
@@ -324,8 +331,3 @@ def _print_end(task: dict[str, Any], run: dict[str, Any]) -> None:
         console.print(f"pull request  {task['pullRequestUrl']}", markup=False, soft_wrap=True)
     if run["commit"]:
         console.print(f"branch  {run['branch']}  commit {run['commit'][:12]}", markup=False, soft_wrap=True)
-
-
-def _plain(text: str) -> str:
-    """On one line, without what would speak to the terminal."""
-    return "".join(each if each.isprintable() else " " for each in text)

@@ -4,7 +4,7 @@ import json
 from datetime import datetime
 from typing import Any
 
-from signalbox_cli.commands.common import JsonOption, UrlOption, console, speaking_http
+from signalbox_cli.commands.common import JsonOption, UrlOption, console, plain, speaking_http
 from signalbox_cli.commands.tasks import TaskId
 
 _LEFT_OUT = frozenset({"run", "task", "number", "version", "attempt", "offset"})
@@ -37,5 +37,4 @@ def _words(data: dict[str, Any]) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return "".join(each if each.isprintable() else " " for each in text)
+    return plain(value if isinstance(value, str) else json.dumps(value))

@@ -14,7 +14,13 @@ from signalbox_common.contracts.auth import (
     RenewDelegation,
 )
 from signalbox_common.contracts.base import Command, Request, consumer_of, contracts_of
-from signalbox_common.contracts.catalog import ResolveResource, RevealKeys
+from signalbox_common.contracts.catalog import (
+    ResolveResource,
+    ResourceCreated,
+    ResourceDeleted,
+    ResourceRestored,
+    RevealKeys,
+)
 from signalbox_common.contracts.events import AuditRecorded, Event
 from signalbox_common.contracts.git import (
     CheckoutChanged,
@@ -43,7 +49,7 @@ from signalbox_common.programs import OWNERS
 DAY = 24 * 3600.0
 MIB = 1024 * 1024
 
-GENERATION = 14
+GENERATION = 15
 """Grows whenever provisioning changes; an older program refuses to provision a newer installation."""
 
 KEY_BUCKET = "grant-keys"
@@ -201,6 +207,9 @@ RUN_SANDBOXES = FactConsumer("tasks", "sandbox-changed", SandboxChanged)
 RUN_DELIVERIES = FactConsumer("tasks", "delivery-changed", DeliveryChanged)
 RUNS_GONE = FactConsumer("tasks", "project-gone", ProjectDeleted)
 RUNS_BACK = FactConsumer("tasks", "project-back", ProjectRestored)
+AGENTS_FOUND = FactConsumer("tasks", "resource-created", ResourceCreated)
+AGENTS_BACK = FactConsumer("tasks", "resource-restored", ResourceRestored)
+AGENTS_LOST = FactConsumer("tasks", "resource-deleted", ResourceDeleted)
 FACT_CONSUMERS: tuple[FactConsumer, ...] = (
     AUDIT,
     PROJECT_GONE,
@@ -220,6 +229,9 @@ FACT_CONSUMERS: tuple[FactConsumer, ...] = (
     RUN_DELIVERIES,
     RUNS_GONE,
     RUNS_BACK,
+    AGENTS_FOUND,
+    AGENTS_BACK,
+    AGENTS_LOST,
 )
 """Who reads whose facts; a row here becomes a durable consumer and the permissions for it."""
 

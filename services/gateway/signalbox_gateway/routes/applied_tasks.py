@@ -85,4 +85,4 @@ def _skipped(item: ApplyResultItem, error: SignalboxError) -> ApplyResultItem:
     )
 
 
-SENDS = (contract.CreateTask, contract.KeepEnvironment, catalog.ResolveResource)
+SENDS = (contract.CreateTask, contract.GetAgent, contract.KeepEnvironment, catalog.ResolveResource)

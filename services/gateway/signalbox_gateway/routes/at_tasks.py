@@ -6,7 +6,9 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
+from signalbox_common import teams
 from signalbox_common.contracts import tasks as contract
+from signalbox_common.contracts.catalog import ResolveResource
 from signalbox_common.contracts.dataplane import DataRoute
 from signalbox_gateway import errors
 from signalbox_gateway.bytes_proxy import Place
@@ -28,6 +30,18 @@ AtRun = Annotated[
     in_project_of("tasks", "run_id", lambda found: contract.FindRun(run=found), errors.RunNotFound),
 ]
 """Below `/runs/{run_id}`."""
+
+
+async def check_runnable(here: Sender, bot: str | None, team: str | None) -> None:
+    """Whether somebody here does what they do; as they are when a run begins counts then."""
+    if bot is None and team is None:
+        return
+    plural, name = ("bots", bot) if bot is not None else ("teams", team)
+    tree = await here.value(ResolveResource(plural=plural, name=name or ""))
+    try:
+        teams.read(tree.root.model_dump(mode="json", by_alias=True))
+    except teams.BadTeam as error:
+        raise errors.BadTeam(error.code, error.detail) from error
 
 
 async def place_at(here: Sender, route: DataRoute, **names: str) -> Place:

@@ -2,15 +2,17 @@
 
 import json
 import re
-from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 from fastapi import APIRouter, Request
 from fastapi.routing import APIRoute
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from signalbox_common.contracts.base import Message
+from signalbox_common.contracts.base import Message, Reply
+from signalbox_common.errors import invalid
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -43,15 +45,24 @@ class Route(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         takes = self.takes
-        if not takes:
-            return handle
 
         async def strict(request: Request) -> Response:
-            if request.method in ("POST", "PUT", "PATCH"):
+            if takes and request.method in ("POST", "PUT", "PATCH"):
                 _check_content_type(request, takes)
-            return await handle(StrictRequest(request.scope, request.receive))
+            try:
+                return await handle(StrictRequest(request.scope, request.receive) if takes else request)
+            except ValidationError as error:  # what a contract says of its fields together
+                if error.title in {answer.__name__ for answer in _below(Reply)}:
+                    raise  # not what was asked is wrong, but what was answered
+                raise invalid(error) from error
 
         return strict
+
+
+def _below(kind: type[Message]) -> Iterator[type[Message]]:
+    for each in kind.__subclasses__():
+        yield each
+        yield from _below(each)
 
 
 def taking(

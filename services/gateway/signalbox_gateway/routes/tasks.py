@@ -7,7 +7,6 @@ from fastapi import Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from signalbox_common import teams
 from signalbox_common.contracts import git, sandbox
 from signalbox_common.contracts import tasks as contract
 from signalbox_common.contracts.base import Text
@@ -16,14 +15,14 @@ from signalbox_common.contracts.paging import Cursor, Search
 from signalbox_gateway.errors import BadTeam, SortNeedsProject
 from signalbox_gateway.identity import CurrentAsker
 from signalbox_gateway.routes import everywhere
-from signalbox_gateway.routes.at_tasks import AtTask, TaskBody
+from signalbox_gateway.routes.at_tasks import AtTask, TaskBody, check_runnable
 from signalbox_gateway.routes.checkouts import named
 from signalbox_gateway.routes.here import HOME, ClientsHere, InProject, Sender
 from signalbox_gateway.routes.router import Routes
 
 routes = Routes("/api/v1", "tasks")
 
-_BESIDE = (contract.KeepEnvironment, git.GetRepository, ResolveResource)
+_BESIDE = (contract.KeepEnvironment, contract.GetAgent, git.GetRepository, ResolveResource)
 """What is asked before a task is created: its variables are kept, and what it names is looked up."""
 _NOT_HERE = tuple((422, code) for code in BadTeam.CODES)
 
@@ -66,6 +65,8 @@ class NewTask(TaskBody):
     """One of the project, whose shell says what is done."""
     team: ResourceName | None = None
     """The same of several, one after the other."""
+    agent_id: uuid.UUID | None = None
+    """Who works on it, as a bot or a team."""
     parameters: contract.Parameters = Field(default_factory=dict)
     """For its programs, as variables of the same names."""
     repository: git.RepositoryName | None = None
@@ -91,22 +92,15 @@ class NewTask(TaskBody):
     concurrency: contract.Concurrency | None = None
     depends_on: Annotated[tuple[uuid.UUID, ...], Field(max_length=50)] = ()
 
-    async def _check_team(self, here: Sender) -> None:
-        """Whether somebody here does what they do; as they are when the run begins counts then."""
-        if self.bot is None and self.team is None:
-            return
-        plural, name = ("bots", self.bot) if self.bot is not None else ("teams", self.team)
-        tree = await here.value(ResolveResource(plural=plural, name=name or ""))
-        try:
-            teams.read(tree.root.model_dump(mode="json", by_alias=True))
-        except teams.BadTeam as error:
-            raise BadTeam(error.code, error.detail) from error
-
     async def asked(self, here: Sender, part: str = "environment") -> contract.NewTask:
         """With what it refers to."""
         shell = await self.exec.asked(here, part) if self.exec is not None else None
         found = None
-        await self._check_team(here)
+        if self.agent_id is not None:
+            agent = await here.value(contract.GetAgent(agent=self.agent_id))
+            await check_runnable(here, agent.bot, agent.team)
+        else:
+            await check_runnable(here, self.bot, self.team)
         if self.repository is not None:
             found = await here.value(named(self.repository))
         spec = contract.TaskSpec(
@@ -114,6 +108,7 @@ class NewTask(TaskBody):
             noop=self.noop,
             bot=self.bot,
             team=self.team,
+            agent=self.agent_id,
             parameters=self.parameters,
             repository=found.id if found is not None else None,
             base=self.base,
@@ -240,6 +235,7 @@ async def list_tasks(
     repository: uuid.UUID | None = None,
     label: Annotated[str | None, Query(max_length=301, description="`name=value`, or a name.")] = None,
     created_by: Annotated[uuid.UUID | None, Query(alias="createdBy")] = None,
+    agent_id: Annotated[uuid.UUID | None, Query(alias="agentId")] = None,
     q: Annotated[Search | None, Query(description="Words of the title or of the description.")] = None,
     sort: Annotated[
         contract.TaskOrder, Query(description="Within one project; otherwise the newest come first.")
@@ -254,6 +250,7 @@ async def list_tasks(
         repository=repository,
         label=label,
         created_by=created_by,
+        agent_id=agent_id,
         q=q,
         sort=sort,
         cursor=cursor,

@@ -4,6 +4,7 @@ import uuid
 
 from signalbox_common.bus import Call
 from signalbox_common.contracts import tasks as contract
+from signalbox_common.contracts.tasks import RunState
 from signalbox_common.db import Database
 from signalbox_common.paging import cut, number_cursor, read_number_cursor
 from signalbox_tasks import errors
@@ -18,7 +19,14 @@ class Runs:
         self._url = url
 
     async def get(self, call: Call, query: contract.GetRun) -> contract.Run:
-        return run_reply(await self.found(call.principal.project(), query.run))
+        found = await self.found(call.principal.project(), query.run)
+        return run_reply(found, waits_for=await self._why_queued(found))
+
+    async def _why_queued(self, found: Run) -> str | None:
+        if found.state is not RunState.QUEUED:
+            return None
+        async with self._database.reading() as connection:
+            return await runs.why_queued(connection, found.id)
 
     async def found(self, project: uuid.UUID, run: uuid.UUID) -> Run:
         async with self._database.reading() as connection:
@@ -41,7 +49,7 @@ class Runs:
                 raise errors.TaskNotFound
             before = read_number_cursor(query.cursor)
             found = await runs.of_task(connection, project, query.task, limit=query.limit + 1, before=before)
-        replies = [run_reply(each) for each in found]
+        replies = [run_reply(each, waits_for=await self._why_queued(each)) for each in found]
         items, cursor = cut(replies, query.limit, lambda each: number_cursor(each.attempt))
         return contract.RunList(items=items, next_cursor=cursor)
 

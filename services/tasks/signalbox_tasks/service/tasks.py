@@ -7,7 +7,7 @@ from dataclasses import replace
 from signalbox_common.bus import Call
 from signalbox_common.contracts import tasks as contract
 from signalbox_common.contracts.base import Empty
-from signalbox_common.contracts.tasks import NewTask, StopReason, TaskStatus
+from signalbox_common.contracts.tasks import NewTask, StopReason, TaskSpec, TaskStatus
 from signalbox_common.db import Database
 from signalbox_common.errors import AlreadyEnded
 from signalbox_common.keys import uuid7
@@ -20,7 +20,7 @@ from signalbox_tasks.domain import RANKS, Run, Task
 from signalbox_tasks.replies import task_reply
 from signalbox_tasks.service.proofs import Proofs
 from signalbox_tasks.service.turns import RUN, Turns, first_run
-from signalbox_tasks.store import environments, listing, projects, runs, tasks
+from signalbox_tasks.store import agents, environments, listing, projects, runs, tasks
 
 UNDER_WAY = frozenset({TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.WAITING, TaskStatus.STOPPING})
 
@@ -46,15 +46,22 @@ class Tasks:
 
     async def duplicate(self, call: Call, command: contract.DuplicateTask) -> contract.Task:
         async with self._database.reading() as connection:
-            found = await tasks.get(connection, call.principal.project(), command.task)
-        if found is None:
-            raise errors.TaskNotFound
+            project = call.principal.project()
+            found = await tasks.get(connection, project, command.task)
+            if found is None:
+                raise errors.TaskNotFound
+            changes: dict[str, object] = {"branch": None}
+            if (
+                found.spec.agent is not None
+                and await agents.get(connection, project, found.spec.agent) is None
+            ):
+                changes["agent"] = None  # gone; what it did can be done without it
         again = NewTask(
             title=found.title,
             description=found.description,
             priority=found.priority,
             labels=dict(found.labels),
-            spec=found.spec.model_copy(update={"branch": None}),
+            spec=found.spec.model_copy(update=changes),
         )
         return task_reply((await self._create(call, [again]))[0])
 
@@ -68,7 +75,7 @@ class Tasks:
         made = []
         names = sorted(uuid7() for _ in wanted)  # in their order, also those of one moment
         for number, (name, new) in enumerate(zip(names, wanted, strict=True)):
-            await self._check(call, new)
+            spec = await self._checked(call, new.spec)
             task = Task(
                 id=name,
                 project_id=project,
@@ -76,7 +83,7 @@ class Tasks:
                 description=new.description,
                 priority=new.priority,
                 labels=new.labels,
-                spec=new.spec,
+                spec=spec,
                 run=uuid.uuid5(call.command_id, str(number)),
                 created_by=who.user_id,
                 created_at=state.moment,
@@ -97,8 +104,9 @@ class Tasks:
                 for each in others:
                     await self._worker.table.called(call.transaction, RUN, str(each.id))
 
-    async def _check(self, call: Call, new: NewTask) -> None:
-        project, spec = call.principal.project(), new.spec
+    async def _checked(self, call: Call, spec: TaskSpec) -> TaskSpec:
+        """With what its agent works as at the moment."""
+        project = call.principal.project()
         if spec.depends_on:
             known = await tasks.known(call.transaction, project, spec.depends_on)
             if missing := set(spec.depends_on) - known:
@@ -106,6 +114,12 @@ class Tasks:
         environment = spec.exec.environment if spec.exec is not None else None
         if environment is not None and not await environments.hold(call.transaction, project, environment):
             raise errors.EnvironmentNotFound
+        if spec.agent is None:
+            return spec
+        agent = await agents.get(call.transaction.connection, project, spec.agent)
+        if agent is None:
+            raise errors.AgentNotFound
+        return spec.model_copy(update={"bot": agent.bot, "team": agent.team})
 
     # -- looked at ---------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from signalbox_common.work import Worker
 from signalbox_tasks import errors
 from signalbox_tasks.domain import RANKS, SANDBOX_LOST, Run, Task, plan_of
 from signalbox_tasks.replies import task_reply, tell, tell_of_run
-from signalbox_tasks.store import projects, runs, tasks
+from signalbox_tasks.store import agents, projects, runs, tasks
 from signalbox_tasks.store.projects import ProjectState
 
 RUN, CLOSE = "run", "close"
@@ -77,9 +77,9 @@ class Turns:
 
     async def admit(self, transaction: Transaction, state: ProjectState) -> None:
         """Lets begin what may, the most urgent and the oldest first; and what was counted is saved."""
-        free = min(self._most - state.active, state.queued)
-        if free > 0 and not state.is_deleted:
-            found = await runs.admitted(transaction, state.project, free)
+        more = not state.is_deleted
+        while more and (free := min(self._most - state.active, state.queued)) > 0:
+            found, more = await runs.admitted(transaction, state.project, free)
             for run in found:
                 await self._worker.put(transaction, RUN, str(run), project=state.project)
             state.active += len(found)
@@ -152,6 +152,8 @@ class Turns:
         """The run, and whether its task has succeeded or may do so yet."""
         ended = run.end(state.moment)
         await runs.save(transaction, ended)
+        if ended.agent is not None:
+            await agents.count(transaction, ended, state.moment)
         task = await self._follow(transaction, ended, state, task)
         if run.proof_at is not None:  # else nobody was asked for anything, and has nothing of it
             event = contract.RunEnded(
@@ -224,6 +226,7 @@ def first_run(task: Task, *, by: uuid.UUID, name: str, attempt: int = 1) -> Run:
         plan=plan_of(task.spec),
         rank=RANKS[task.priority],
         key=concurrency.key if concurrency is not None else None,
+        agent=task.spec.agent,
         created_by=by,
         created_by_name=name,
         queued_at=task.updated_at,

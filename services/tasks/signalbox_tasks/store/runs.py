@@ -13,7 +13,7 @@ from signalbox_common.db import Transaction
 from signalbox_tasks.domain import Run, RunWish
 
 _COLUMNS = (
-    *("id", "project_id", "task_id", "attempt", "state", "plan", "step", "admitted", "rank", "key"),
+    *("id", "project_id", "task_id", "attempt", "state", "plan", "step", "admitted", "rank", "key", "agent"),
     *("stop_reason", "waiting_for", "error", "result", "facts", "wish", "authority", "log_end", "proof_at"),
     *("created_by", "created_by_name"),
     *("queued_at", "started_at", "finished_at", "ends_at", "version"),
@@ -62,12 +62,42 @@ _ELIGIBLE = """
         join tasks.tasks on tasks.id = dependencies.depends_on
         where dependencies.task_id = runs.task_id and tasks.status <> 'succeeded'
     )
+    and (agent is null or not exists (
+        select from tasks.agents
+        where agents.id = runs.agent and agents.concurrency <= (
+            select count(*) from tasks.runs as other
+            where other.agent = runs.agent and other.finished_at is null and other.admitted
+        )
+    ))
 """
+# Of those that come next, an agent takes on as many as it has room for.
 _ADMIT = text(
-    "update tasks.runs set admitted = true where id in ("  # noqa: S608 - words of ours
-    f"select id from tasks.runs where project_id = :project and {_ELIGIBLE} "
+    "with coming as ("  # noqa: S608 - words of ours
+    f"select id, agent, rank, queued_at from tasks.runs where project_id = :project and {_ELIGIBLE} "
     "order by rank desc, queued_at, id limit :limit for update"
-    ") returning id, rank, queued_at"
+    "), numbered as ("
+    "select coming.id, coming.rank, coming.queued_at, agents.concurrency, "
+    "(select count(*) from tasks.runs as other where other.agent = coming.agent "
+    "and other.finished_at is null and other.admitted) as busy, "
+    "row_number() over (partition by coming.agent "
+    "order by coming.rank desc, coming.queued_at, coming.id) as place, "
+    "count(*) over () as found "
+    "from coming left join tasks.agents on agents.id = coming.agent"
+    ") update tasks.runs set admitted = true from numbered "
+    "where runs.id = numbered.id and (concurrency is null or busy + place <= concurrency) "
+    "returning runs.id, runs.rank, runs.queued_at, numbered.found"
+)
+_WHY_QUEUED = text(
+    "select admitted, "
+    "exists (select from tasks.dependencies join tasks.tasks on tasks.id = depends_on "
+    "where task_id = runs.task_id and status <> 'succeeded') as dependencies, "
+    "exists (select from tasks.runs as other where other.project_id = runs.project_id "
+    "and other.key = runs.key and other.finished_at is null and other.id <> runs.id "
+    "and (other.admitted or (other.queued_at, other.id) < (runs.queued_at, runs.id))) as key, "
+    "exists (select from tasks.agents where id = runs.agent and concurrency <= (select count(*) "
+    "from tasks.runs as other where other.agent = runs.agent and other.finished_at is null "
+    "and other.admitted)) as agent "
+    "from tasks.runs where id = :id and state = 'queued'"
 )
 _WITH_KEY = text(
     f"{_SELECT} where project_id = :project and key = :key and finished_at is null order by queued_at, id"
@@ -111,6 +141,7 @@ def _row_of(run: Run) -> dict[str, Any]:
         "admitted": run.admitted,
         "rank": run.rank,
         "key": run.key,
+        "agent": run.agent,
         "stop_reason": run.stop_reason,
         "waiting_for": run.waiting_for,
         "error": run.error.model_dump_json(by_alias=True) if run.error is not None else None,
@@ -147,6 +178,7 @@ def _one(row: Row[Any] | None) -> Run | None:
         step=StepName(row.step) if row.step is not None else None,
         admitted=row.admitted,
         key=row.key,
+        agent=row.agent,
         stop_reason=StopReason(row.stop_reason) if row.stop_reason is not None else None,
         waiting_for=row.waiting_for,
         error=RunError.model_validate(row.error) if row.error is not None else None,
@@ -204,10 +236,19 @@ async def of_task(
     return _all(await connection.execute(_OF_TASK, values))
 
 
-async def admitted(transaction: Transaction, project: uuid.UUID, limit: int) -> list[uuid.UUID]:
-    """Those that may begin now, as many as there is room for, in their order."""
+async def admitted(transaction: Transaction, project: uuid.UUID, limit: int) -> tuple[list[uuid.UUID], bool]:
+    """Those that may begin now, in their order; and whether others may, behind an agent that is full."""
     rows = (await transaction.connection.execute(_ADMIT, {"project": project, "limit": limit})).all()
-    return [row.id for row in sorted(rows, key=lambda row: (-row.rank, row.queued_at, row.id))]
+    found = [row.id for row in sorted(rows, key=lambda row: (-row.rank, row.queued_at, row.id))]
+    return found, bool(rows) and rows[0].found == limit > len(rows)
+
+
+async def why_queued(connection: AsyncConnection, run: uuid.UUID) -> str | None:
+    """What a run that has not begun waits for; None where it begins, or has."""
+    row = (await connection.execute(_WHY_QUEUED, {"id": run})).first()
+    if row is None or row.admitted:
+        return None
+    return next((name for name in ("dependencies", "key", "agent") if getattr(row, name)), "turn")
 
 
 async def with_key(transaction: Transaction, project: uuid.UUID, key: str) -> list[Run]:

@@ -13,7 +13,7 @@ from signalbox_common.db import Transaction
 from signalbox_tasks.domain import PRIORITIES, RANKS, Task
 
 _COLUMNS = (
-    *("id", "project_id", "title", "description", "priority", "labels", "spec", "repository"),
+    *("id", "project_id", "title", "description", "priority", "labels", "spec", "repository", "agent"),
     *("environment", "status", "run", "attempts", "error", "branch", "pushed", "target", "pull_request_url"),
     *("created_by", "created_at", "updated_at", "completed_at"),
 )
@@ -69,6 +69,7 @@ def _row_of(task: Task) -> dict[str, Any]:
         "labels": json.dumps(dict(task.labels)),
         "spec": task.spec.model_dump_json(by_alias=True),
         "repository": task.spec.repository,
+        "agent": task.spec.agent,
         "environment": of_exec.environment if of_exec is not None else None,
         "status": task.status,
         "run": task.run,

@@ -20,7 +20,7 @@ from signalbox_common.work.kinds import Retry
 from signalbox_tasks.domain import SANDBOX_LOST, SHOWN, Run, Task, next_step
 from signalbox_tasks.replies import tell_of_run
 from signalbox_tasks.service.turns import RUN, Turns
-from signalbox_tasks.store import projects, runs, steps, tasks
+from signalbox_tasks.store import agents, projects, runs, steps, tasks
 from signalbox_tasks.work.peers import AuthorityEnded, Grants, Peers
 from signalbox_tasks.work.turn import LOOKS, Asking, Done, RunStepWork, StepFailed, Stopped, Turn, Waiting
 
@@ -132,6 +132,9 @@ class Engine:
     async def _begun(self, transaction: Transaction, run: Run, task: Task) -> Run:
         now, lived = await projects.moments(transaction)
         begun = run.begun(now, lived + task.spec.timeout)
+        if run.agent is not None:
+            said = f"begins: {task.title}"[:SHOWN]
+            await agents.note(transaction, run.agent, type_="run.started", message=said, at=now, run=run.id)
         tell_of_run(transaction, begun)
         return begun
 

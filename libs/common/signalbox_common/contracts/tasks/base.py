@@ -13,8 +13,8 @@ DAY = 24 * 3600
 TASK_NOT_FOUND = {"task_not_found": 404}
 RUN_NOT_FOUND = {"run_not_found": 404}
 
-_ONE_LINE = r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
-Title = Annotated[Text, StringConstraints(min_length=1, max_length=500, pattern=_ONE_LINE)]
+ONE_LINE = r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
+Title = Annotated[Text, StringConstraints(min_length=1, max_length=500, pattern=ONE_LINE)]
 Description = Annotated[Text, StringConstraints(max_length=100_000)]
 Label = Annotated[Text, StringConstraints(max_length=200)]
 LabelName = Annotated[Text, StringConstraints(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._/-]+$")]

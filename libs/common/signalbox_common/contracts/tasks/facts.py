@@ -25,6 +25,7 @@ class RunChanged(Event):
     """Of its steps, and of the bots in that one; not of its time."""
     waiting_for: str | None = None
     bot: str | None = None
+    agent: uuid.UUID | None = None
     error: RunError | None = None
     branch: str | None = None
     commit: str | None = None

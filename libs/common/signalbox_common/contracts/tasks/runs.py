@@ -63,8 +63,10 @@ class Run(Reply):
     percent: int
     """Of its steps that are done, and of the bots in this one; not of its time."""
     waiting_for: str | None = None
-    """Why it does not go on: `turn` while other runs of its project come first, `dependencies`, `key` while
-    another one has its concurrency key; `confirmation` where a person says whether it goes on."""
+    """Why it does not go on: `dependencies`, `key` while another one has its concurrency key, `agent` while
+    that one has enough to do, `turn` while other runs of its project come first; `confirmation` where a
+    person says whether it goes on."""
+    agent_id: uuid.UUID | None = None
     bots: tuple[str, ...] = ()
     """Who works on it, one after the other, once that is known."""
     bot: str | None = None

@@ -34,6 +34,7 @@ _CREATED = {
     "concurrency_busy": 409,
     "environment_not_found": 404,
     "dependency_not_found": 404,
+    "agent_not_found": 404,
     "too_many_queued": 429,
     "disk_full": 507,
 }
@@ -82,6 +83,8 @@ class TaskSpec(Message):
     """One of its project, whose shell says what is done."""
     team: ResourceName | None = None
     """The same of several, one after the other."""
+    agent: uuid.UUID | None = None
+    """Who works on it, as the bot or the team that they are when it is created."""
     parameters: Parameters = Field(default_factory=dict)
     """For its programs, as variables of the same names."""
     repository: uuid.UUID | None = None
@@ -109,8 +112,11 @@ class TaskSpec(Message):
 
     @model_validator(mode="after")
     def _has_one_shell(self) -> Self:
-        if sum(shell is not None for shell in (self.exec, self.noop, self.bot, self.team)) != 1:
-            raise ValueError("a task says what is done, by one of `exec`, `bot`, `team` and `noop`")
+        shells = sum(shell is not None for shell in (self.exec, self.noop, self.bot, self.team))
+        if shells != 1 and not (self.agent is not None and shells == 0):
+            raise ValueError("a task says what is done, by one of `exec`, `bot`, `team`, `noop` and an agent")
+        if self.agent is not None and (self.exec is not None or self.noop is not None):
+            raise ValueError("an agent does what its bot or its team does")
         if self.repository is None and (self.base is not None or self.branch is not None):
             raise ValueError("`base` and `branch` are those of a `repository`")
         return self
@@ -215,6 +221,7 @@ class ListTasks(Query[TaskPage]):
     label: Annotated[Text, StringConstraints(max_length=301)] | None = None
     """`name=value`, or a name alone."""
     created_by: uuid.UUID | None = None
+    agent_id: uuid.UUID | None = None
     q: Search | None = None
     """Words of the title or of the description."""
     sort: TaskOrder = TaskOrder.NEWEST
