@@ -249,3 +249,26 @@ class SshRemote:
 
         await eventually(listens, what="sshd listens")
         return process
+
+
+@contextmanager
+def held(remote: HttpRemote, part: str) -> Iterator[threading.Event]:
+    """It does not answer what has this in its address, until it is let go; whether anybody has come."""
+    came, released = threading.Event(), threading.Event()
+
+    def wait(handler: Any) -> bool:
+        if part in handler.path:
+            came.set()
+            released.wait(30)
+        return False
+
+    remote.behaviours.append(wait)
+    try:
+        yield came
+    finally:
+        released.set()
+        remote.behaviours.remove(wait)
+
+
+async def reached(event: threading.Event) -> None:
+    assert await asyncio.to_thread(event.wait, 20)

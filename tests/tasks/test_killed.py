@@ -38,14 +38,14 @@ async def there(
 
 
 async def kill_while_they_run(
-    there: TaskScene, folder: Path, *, tasks: int, kills: int, pause: float
+    there: TaskScene, folder: Path, *, tasks: int, kills: int, pause: float, instances: int = 2
 ) -> Counter[str]:
-    """Two instances; each time another one dies, wherever it is."""
+    """Each time another instance dies, wherever it is."""
     repository, remote = await there.repository({"a.txt": "1\n"})
-    instances = [there.process(folder / f"tasks-{number}.log") for number in range(2)]
-    for each in instances:
+    services = [there.process(folder / f"tasks-{number}.log") for number in range(instances)]
+    for each in services:
         await each.start()
-    supervising = [asyncio.create_task(restarting(each)) for each in instances]
+    supervising = [asyncio.create_task(restarting(each)) for each in services]
     chance = random.Random(7)
     killed = 0
     try:
@@ -55,7 +55,7 @@ async def kill_while_they_run(
         )
         for _ in range(kills):
             await asyncio.sleep(pause * chance.uniform(0.3, 1.7))  # where it is killed then
-            victim = chance.choice(instances)
+            victim = chance.choice(services)
             if victim.alive:
                 victim.kill()
                 killed += 1
@@ -71,7 +71,7 @@ async def kill_while_they_run(
     finally:
         for supervisor in supervising:
             await background.end(supervisor)
-        for each in instances:
+        for each in services:
             await each.stop()
 
 
@@ -82,9 +82,35 @@ async def test_who_dies_in_the_middle_breaks_nothing(there: TaskScene, tmp_path:
 @pytest.mark.proof
 @pytest.mark.timeout(3000)
 async def test_who_dies_in_the_middle_breaks_nothing_however_often(there: TaskScene, tmp_path: Path) -> None:
-    begun = time.monotonic()
-    counts = await kill_while_they_run(there, tmp_path, tasks=120, kills=60, pause=1.5)
-    print(f"\ntasks: {dict(counts)} in {time.monotonic() - begun:.0f} s, each script once")
+    for instances in (2, 4):
+        begun = time.monotonic()
+        counts = await kill_while_they_run(
+            there, tmp_path, tasks=120, kills=60, pause=1.5, instances=instances
+        )
+        took = time.monotonic() - begun
+        print(f"\ntasks, {instances} instances: {dict(counts)} in {took:.0f} s, each script once")
+
+
+async def test_those_who_are_there_share_the_work(there: TaskScene, tmp_path: Path) -> None:
+    """Four of them: no one has all that goes on at the same time, and nothing runs twice."""
+    services = [there.process(tmp_path / f"tasks-{number}.log") for number in range(4)]
+    await gathered(*(each.start() for each in services))
+    try:
+        script = "echo ran; while [ ! -e /tmp/go ]; do sleep 0.1; done"
+        made = await gathered(*(there.create(exec={"script": script}) for _ in range(12)))
+        await gathered(*(there.said(task, "ran") for task in made))
+        async with there.installation.sql() as sql:
+            owners = await sql.fetch("select lease_owner from tasks.work where kind = 'run'")
+        assert len({row["lease_owner"] for row in owners}) > 1
+        for task in made:
+            run = await there.run(task["runId"])
+            path = f"/api/v1/sandboxes/{run['sandboxId']}/files"
+            await there.ask("PUT", path, status=204, params={"path": "/tmp/go"}, content=b"")
+        await gathered(*(there.ended(task) for task in made))
+        assert [await there.log(task["runId"]) for task in made] == ["ran\n"] * 12
+        await there.nothing_is_left()
+    finally:
+        await gathered(*(each.stop() for each in services))
 
 
 async def test_who_was_held_up_starts_nothing_twice(there: TaskScene, tmp_path: Path) -> None:

@@ -1,42 +1,16 @@
 """Runs that are stopped: at each step, by whom and by what, and what is kept of them."""
 
 import asyncio
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 import pytest
 
 from signalbox_common.testing import eventually
 from tests.support.checkouts import git
+from tests.support.remotes import held, reached
 from tests.support.tasks import TaskScene
 
 pytestmark = pytest.mark.usefixtures("patient")
-
-
-@contextmanager
-def held(there: TaskScene, part: str) -> Iterator[threading.Event]:
-    """The remote does not answer what has this in its address, until it is let go."""
-    reached, released = threading.Event(), threading.Event()
-
-    def wait(handler: Any) -> bool:
-        if part in handler.path:
-            reached.set()
-            released.wait(30)
-        return False
-
-    there.remote.behaviours.append(wait)
-    try:
-        yield reached
-    finally:
-        released.set()
-        there.remote.behaviours.remove(wait)
-
-
-async def reached(event: threading.Event) -> None:
-    assert await asyncio.to_thread(event.wait, 20)
 
 
 async def test_cancelled_while_it_works(there: TaskScene) -> None:
@@ -61,7 +35,7 @@ async def test_cancelled_while_it_works(there: TaskScene) -> None:
 async def test_cancelled_in_each_other_step(there: TaskScene) -> None:
     repository, remote = await there.repository({"a.txt": "1\n"})
     waits = {"repository": repository, "exec": {"script": "echo 2 > a.txt"}}
-    with held(there, "info/refs?service=git-upload-pack") as asked:
+    with held(there.remote, "info/refs?service=git-upload-pack") as asked:
         made = await there.create(**waits)
         await there.until(made, "running", step="prepare")
         await reached(asked)
@@ -75,7 +49,7 @@ async def test_cancelled_in_each_other_step(there: TaskScene) -> None:
     await there.said(setup, "begun")
     assert (await there.cancel(setup["id"]))["status"] == "cancelled"
     assert (await there.steps(setup["runId"]))["setup"] == "stopped"
-    with held(there, "service=git-receive-pack") as pushed:
+    with held(there.remote, "service=git-receive-pack") as pushed:
         late = await there.create(**waits | {"branch": "late"})
         await reached(pushed)
         cancelling = asyncio.create_task(
@@ -96,7 +70,7 @@ async def test_its_time_is_over(there: TaskScene) -> None:
     found = await there.ended(made, "timed_out")
     assert found["error"]["code"] == "timed_out"
     assert (await there.steps(made["runId"]))["collect"] == "succeeded"
-    with held(there, "info/refs?service=git-upload-pack"):
+    with held(there.remote, "info/refs?service=git-upload-pack"):
         prepares = await there.create(repository=repository, timeout=1, exec={"script": "true"})
         await there.ended(prepares, "timed_out")
     setup = await there.create(repository=repository, timeout=2, setup=["sleep 600"], exec={"script": "true"})
