@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import fields
 from datetime import date, datetime
 from typing import Any
 
@@ -17,34 +18,10 @@ from signalbox_tasks import errors
 from signalbox_tasks.agents import COUNTED, NOT_RUNNABLE, Agent, Workload, bucket_of
 from signalbox_tasks.domain import Run
 
-_COLUMNS = (
-    *(
-        "id",
-        "project_id",
-        "name",
-        "role",
-        "avatar_url",
-        "bot",
-        "team",
-        "concurrency",
-        "missing",
-        "seen",
-        "trouble",
-    ),
-    *("failed_in_row", "runs", "succeeded", "lost", "created_by", "created_at", "updated_at", "version"),
-)
+_COLUMNS = tuple(field.name for field in fields(Agent))
 _GIVEN = (
-    "name",
-    "role",
-    "avatar_url",
-    "bot",
-    "team",
-    "concurrency",
-    "missing",
-    "seen",
-    "trouble",
-    "updated_at",
-    "version",
+    *("name", "role", "avatar_url", "bot", "team", "concurrency"),
+    *("missing", "seen", "trouble", "updated_at", "version"),
 )
 _SELECT = f"select {', '.join(_COLUMNS)} from tasks.agents"  # noqa: S608 - names of ours
 _INSERT = text(
@@ -136,7 +113,10 @@ def _row_of(agent: Agent) -> dict[str, Any]:
 
 
 def _one(row: Row[Any] | None) -> Agent | None:
-    return Agent(**{name: getattr(row, name) for name in _COLUMNS}) if row is not None else None
+    if row is None:
+        return None
+    values: list[Any] = list(row)
+    return Agent(*values)
 
 
 async def add(transaction: Transaction, agent: Agent) -> None:
