@@ -27,6 +27,7 @@ NO_PROJECT, NO_OPERATION = "404 project_not_found", "404 operation_not_found"
 NO_SANDBOX, NO_REPOSITORY = "404 sandbox_not_found", "404 repository_not_found"
 NO_DELIVERY = "404 delivery_not_found"
 NO_TASK, NO_RUN, NO_AGENT = "404 task_not_found", "404 run_not_found", "404 agent_not_found"
+NO_ATTACHMENT = "404 attachment_not_found"
 NO_PULL_REQUEST, NO_CREDENTIAL = "404 pull_request_not_found", "404 credential_not_found"
 NO_SESSION, NO_TOKEN = "404 session_not_found", "404 token_not_found"
 
@@ -45,6 +46,8 @@ DELIVERY = "/api/v1/deliveries/{delivery_id}"
 GIT_CREDENTIAL = "/api/v1/git-credentials/{credential_id}"
 TASK = "/api/v1/tasks/{task_id}"
 RUN = "/api/v1/runs/{run_id}"
+ATTACHMENT = "/api/v1/attachments/{attachment_id}"
+ATTACHMENTS_OF_PROJECT = "/api/v1/projects/{project_id}/attachments"
 OF_PROJECT = "/api/v1/projects/{project_id}/tasks"
 AGENT = "/api/v1/agents/{agent_id}"
 AGENTS = "/api/v1/projects/{project_id}/agents"
@@ -318,6 +321,10 @@ ROWS = (
         of_task(f"GET {RUN}{path}", "viewer", "404 artifact_not_found", NO_RUN)
         for path in ("/changes", "/artifacts/{artifact}")
     ),
+    in_project("POST /api/v1/attachments", "developer", "201"),
+    in_project(f"POST {ATTACHMENTS_OF_PROJECT}", "developer", "201"),
+    *(of_task(f"GET {ATTACHMENT}{path}", "viewer", "200", NO_ATTACHMENT) for path in ("", "/content")),
+    of_task(f"DELETE {ATTACHMENT}", "developer", "204", NO_ATTACHMENT),
     of_task(f"POST {RUN}/answer", "developer", "409 not_waiting", NO_RUN),
     of_task(f"POST {RUN}/deliver", "developer", "409 nothing_to_deliver", NO_RUN),
     of_task(f"PATCH {TASK}", "developer", "200"),
@@ -489,6 +496,10 @@ WORDS = {
     f"POST {AGENT}/activity": Words({"message": "Well done"}),
     f"POST {AGENT}/start-task": Words({"title": "Do nothing"}),
     f"DELETE {AGENT}": Words(about={"agent_id": "other_agent_id"}),
+    "POST /api/v1/attachments": Words(
+        query={"projectId": "{project_id}", "name": "notes.txt"}, content=b"Some notes"
+    ),
+    f"POST {ATTACHMENTS_OF_PROJECT}": Words(query={"name": "notes.txt"}, content=b"Some notes"),
     f"GET {RUN}/artifacts/{{artifact}}": Words(path={"artifact": "changes.diff"}),
     f"POST {RUN}/answer": Words({"approve": True}),
     f"PATCH {TASK}": Words({"title": "Do it better"}),

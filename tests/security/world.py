@@ -214,7 +214,11 @@ class World:
         things["credential_id"] = made.json()["id"]
 
     async def _build_tasks(self, things: Things, headers: dict[str, str]) -> None:
-        """Two that have done nothing, and succeeded."""
+        """Two that have done nothing, and succeeded; and a file for another one."""
+        file = {"projectId": things["project_id"], "name": "notes.txt"}
+        given = await self._http.post("/api/v1/attachments", params=file, content=b"Notes", headers=headers)
+        assert given.status_code == 201, given.text
+        things["attachment_id"] = given.json()["id"]
         for name in ("task_id", "other_task_id"):
             body = {"title": "Do nothing", "noop": {}, "projectId": things["project_id"]}
             made = await self._http.post("/api/v1/tasks", json=body, headers=headers)

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import Request, WebSocket
 from starlette.responses import Response
@@ -37,21 +38,26 @@ class BytesProxy:
     def __init__(self, identity: Identity) -> None:
         self._identity = identity
 
-    async def upload(self, request: Request, asker: Asker, place: Place) -> Response:
+    async def upload(self, request: Request, asker: Asker, place: Place, *, status: int = 200) -> Response:
         """The body goes on as it comes, no faster than it is taken."""
         async with self._client(asker, place) as client:
             answer = await client.pass_on(place.route, _chunks(request), **place.names)
-        return Response(answer, media_type="application/json")
+        return Response(answer, status, media_type="application/json")
 
     async def download(
-        self, asker: Asker, place: Place, offset: int = 0, media_type: str = "application/octet-stream"
+        self,
+        asker: Asker,
+        place: Place,
+        offset: int = 0,
+        media_type: str = "application/octet-stream",
+        name: str | None = None,
     ) -> Response:
         """From an offset on; who is cut asks for the rest from the next byte on."""
         opened = await _Opened.of(self._client(asker, place), place, offset)
         headers = {
             # As they are: compressing what is streamed would hold it up.
             "Content-Encoding": "identity",
-            "Content-Disposition": "attachment",
+            "Content-Disposition": _disposition(name),
             **({"Content-Length": str(opened.body.left)} if opened.body.left is not None else {}),
         }
         return StreamedBody(aiter(opened.body), opened.close, media_type, headers)
@@ -142,6 +148,11 @@ async def _while_there(
         await background.until_one_ends(sending, until_it_leaves())
     finally:
         await close()
+
+
+def _disposition(name: str | None) -> str:
+    """Never to be shown; names may hold what a header may not."""
+    return "attachment" if name is None else f"attachment; filename*=UTF-8''{quote(name, safe='')}"
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:

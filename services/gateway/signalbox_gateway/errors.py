@@ -152,6 +152,11 @@ class BadTeam(Invalid):
         self.code = code
 
 
+class AttachmentNotFound(NotFound):
+    code = "attachment_not_found"
+    detail = "There is no such attachment."
+
+
 class SortNeedsProject(Invalid):
     code = "sort_needs_project"
     detail = "Tasks of several projects are listed newest first: name one to have another order."

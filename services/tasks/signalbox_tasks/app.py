@@ -5,9 +5,11 @@ from signalbox_common.db import Transaction
 from signalbox_common.keys import StepIds
 from signalbox_common.runtime import Service, run
 from signalbox_tasks import handlers
+from signalbox_tasks.data.attachments import AttachmentRoutes
 from signalbox_tasks.data.logs import LogRoutes
 from signalbox_tasks.service.agents import Agents
 from signalbox_tasks.service.answers import Answers
+from signalbox_tasks.service.attachments import Attachments
 from signalbox_tasks.service.attempts import Attempts
 from signalbox_tasks.service.environments import Environments
 from signalbox_tasks.service.followers import LogFollowers
@@ -48,9 +50,11 @@ def build(settings: TasksSettings) -> Service:
     attempts = Attempts(turns, proofs, app.space)
     answers = Answers(app.work, turns)
     agents = Agents(app.database, turns)
-    handlers.register(app.bus, tasks, attempts, answers, runs, environments, agents, news)
+    attachments = Attachments(app.database, most_mb=settings.attachments_mb)
+    handlers.register(app.bus, tasks, attempts, answers, runs, environments, attachments, agents, news)
     if settings.data_listen is not None:
         LogRoutes(app.database, runs, followers).register(app.data)
+        AttachmentRoutes(app.database, attachments).register(app.data)
     log = RunLog(app.bus, followers)
     Engine(
         app.database,
@@ -82,6 +86,7 @@ def build(settings: TasksSettings) -> Service:
         await rows.forget(transaction, settings.tasks_kept_days)
         await agent_rows.forget(transaction, settings.tasks_kept_days)
         await environments.forget()
+        await attachments.forget()
         await proofs.forget()
 
     app.prepare, app.finish, app.tidy = prepare, timekeeper.stop, tidy

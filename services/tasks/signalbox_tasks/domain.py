@@ -16,6 +16,7 @@ from signalbox_common.contracts.tasks import (
     StepName,
     StepState,
     StopReason,
+    TaskAttachment,
     TaskSpec,
     TaskStatus,
 )
@@ -70,6 +71,7 @@ class Task:
     """The branch that it began at, and that its pull request is to."""
     pull_request_url: str | None = None
     completed_at: datetime | None = None
+    attachments: tuple[TaskAttachment, ...] = ()
 
     @property
     def target_branch(self) -> str:

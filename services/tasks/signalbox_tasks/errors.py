@@ -1,6 +1,6 @@
 """What the tasks service answers instead of what was asked for."""
 
-from signalbox_common.errors import Conflict, NotFound, SignalboxError
+from signalbox_common.errors import Conflict, Invalid, NotFound, SignalboxError
 
 
 class TaskNotFound(NotFound):
@@ -28,6 +28,49 @@ class DependencyNotFound(NotFound):
 
     def __init__(self, task: object) -> None:
         super().__init__(f"There is no task {task} in this project that this one could wait for.")
+
+
+class AttachmentNotFound(NotFound):
+    code = "attachment_not_found"
+    detail = "There is no such attachment."
+
+
+class AttachmentMissing(Invalid):
+    code = AttachmentNotFound.code
+
+    def __init__(self, attachment: object) -> None:
+        super().__init__(f"There is no attachment {attachment} in this project, or not any more.")
+
+
+class AttachmentNamesClash(Invalid):
+    code = "attachment_names_clash"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Two of the attachments are called {name}.")
+
+
+class AttachmentInUse(Conflict):
+    code = "attachment_in_use"
+    detail = "A task has it: it goes with that."
+
+
+class AttachmentTooLarge(SignalboxError):
+    status = 413
+    code = "attachment_too_large"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"An attachment may have at most {most} bytes.")
+
+
+class AttachmentsFull(SignalboxError):
+    status = 429
+    code = "attachments_full"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(
+            f"The attachments of this project may have {most} MiB together: delete some, or tasks that have "
+            "them."
+        )
 
 
 class ProjectGone(Conflict):

@@ -14,6 +14,7 @@ from signalbox_common.contracts.streams import (
 )
 from signalbox_tasks.service.agents import Agents
 from signalbox_tasks.service.answers import Answers
+from signalbox_tasks.service.attachments import Attachments
 from signalbox_tasks.service.attempts import Attempts
 from signalbox_tasks.service.environments import Environments
 from signalbox_tasks.service.news import News
@@ -28,6 +29,7 @@ def register(
     answers: Answers,
     runs: Runs,
     environments: Environments,
+    attachments: Attachments,
     agents: Agents,
     news: News,
 ) -> None:
@@ -43,6 +45,7 @@ def register(
     bus.on_command(contract.DeliverRun)(attempts.deliver)
     bus.on_command(contract.AnswerRun)(answers.answer)
     bus.on_command(contract.DuplicateTask)(tasks.duplicate)
+    bus.on_command(contract.DeleteAttachment)(attachments.delete)
     bus.on_query(contract.GetTask)(tasks.get)
     bus.on_query(contract.FindTask)(tasks.place)
     bus.on_query(contract.ListTasks)(tasks.page)
@@ -52,6 +55,8 @@ def register(
     bus.on_query(contract.GetRunSteps)(runs.steps)
     bus.on_query(contract.ListArtifacts)(runs.artifacts)
     bus.on_query(contract.LocateTasks)(runs.locate)
+    bus.on_query(contract.GetAttachment)(attachments.get)
+    bus.on_query(contract.FindAttachment)(attachments.place)
     bus.on_command(contract.CreateAgent)(agents.create)
     bus.on_command(contract.UpdateAgent)(agents.update)
     bus.on_command(contract.DeleteAgent)(agents.delete)

@@ -23,6 +23,7 @@ def task_reply(found: Task) -> contract.Task:
         priority=found.priority,
         labels=dict(found.labels),
         spec=found.spec,
+        attachments=found.attachments,
         run_id=found.run,
         attempts=found.attempts,
         error=found.error,

@@ -17,6 +17,8 @@ class TasksSettings(SecretStoreSettings):
     """Runs of one project that may wait."""
     tasks_kept_days: int = Field(default=90, ge=1)
     """How long tasks that have ended stay, with the logs and artifacts of their runs."""
+    attachments_mb: int = Field(default=1024, ge=1)
+    """What the attachments of one project may take."""
     data_url: str | None = None
     """Where others reach the data plane of this instance, if that is not where it listens."""
 

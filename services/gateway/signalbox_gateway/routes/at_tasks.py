@@ -32,6 +32,18 @@ AtRun = Annotated[
 """Below `/runs/{run_id}`."""
 
 
+AtAttachment = Annotated[
+    Sender,
+    in_project_of(
+        "tasks",
+        "attachment_id",
+        lambda found: contract.FindAttachment(attachment=found),
+        errors.AttachmentNotFound,
+    ),
+]
+"""Below `/attachments/{attachment_id}`."""
+
+
 async def check_runnable(here: Sender, bot: str | None, team: str | None) -> None:
     """Whether somebody here does what they do; as they are when a run begins counts then."""
     if bot is None and team is None:

@@ -91,6 +91,8 @@ class NewTask(TaskBody):
     """Whether a run that has failed is followed by another one by itself."""
     concurrency: contract.Concurrency | None = None
     depends_on: Annotated[tuple[uuid.UUID, ...], Field(max_length=50)] = ()
+    attachments: contract.AttachmentIds = ()
+    """Files that its programs find at `$SIGNALBOX_ATTACHMENTS`."""
 
     async def asked(self, here: Sender, part: str = "environment") -> contract.NewTask:
         """With what it refers to."""
@@ -126,6 +128,7 @@ class NewTask(TaskBody):
             retry=self.retry,
             concurrency=self.concurrency,
             depends_on=self.depends_on,
+            attachments=self.attachments,
         )
         return contract.NewTask(
             title=self.title,

@@ -1,1 +1,1 @@
-"""What is served as bytes: logs and artifacts."""
+"""What is served as bytes: logs, artifacts and attachments."""

@@ -18,9 +18,10 @@ from signalbox_common.work import Worker
 from signalbox_tasks import errors
 from signalbox_tasks.domain import RANKS, Run, Task
 from signalbox_tasks.replies import task_reply
+from signalbox_tasks.service.attachments import held
 from signalbox_tasks.service.proofs import Proofs
 from signalbox_tasks.service.turns import RUN, Turns, first_run
-from signalbox_tasks.store import agents, environments, listing, projects, runs, tasks
+from signalbox_tasks.store import agents, attachments, environments, listing, projects, runs, tasks
 
 UNDER_WAY = frozenset({TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.WAITING, TaskStatus.STOPPING})
 
@@ -88,6 +89,7 @@ class Tasks:
                 created_by=who.user_id,
                 created_at=state.moment,
                 updated_at=state.moment,
+                attachments=await held(transaction, project, new.spec.attachments),
             )
             run = first_run(task, by=who.user_id, name=who.username)
             made.append((task, await self._proofs.kept(call, run)))
@@ -201,7 +203,9 @@ class Tasks:
             raise errors.TaskNotFound
         if task.status in UNDER_WAY:
             raise errors.RunUnderWay
+        given = [each.id for each in task.attachments]
         await tasks.remove(transaction, task.id)
+        await attachments.remove(transaction, project, given)
         return Empty()
 
     async def _newest(self, call: Call, task: uuid.UUID) -> Run:

@@ -8,21 +8,21 @@ from typing import Any
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from signalbox_common.contracts.tasks import RunError, TaskSpec, TaskStatus
+from signalbox_common.contracts.tasks import RunError, TaskAttachment, TaskSpec, TaskStatus
 from signalbox_common.db import Transaction
 from signalbox_tasks.domain import PRIORITIES, RANKS, Task
 
 _COLUMNS = (
     *("id", "project_id", "title", "description", "priority", "labels", "spec", "repository", "agent"),
     *("environment", "status", "run", "attempts", "error", "branch", "pushed", "target", "pull_request_url"),
-    *("created_by", "created_at", "updated_at", "completed_at"),
+    *("created_by", "created_at", "updated_at", "completed_at", "attachments"),
 )
 _CHANGING = (
     *("status", "run", "attempts", "error", "branch", "pushed", "target", "pull_request_url"),
     *("updated_at", "completed_at"),
 )
 _WORDS = ("title", "description", "priority", "labels", "updated_at")
-_JSON = frozenset({"labels", "spec", "error"})
+_JSON = frozenset({"labels", "spec", "error", "attachments"})
 
 
 def _value(name: str) -> str:
@@ -49,6 +49,7 @@ _LOCK = text(f"{SELECT} where id = :id and project_id = :project for update")
 _PLACE = text("select project_id from tasks.tasks where id = :id")
 _REMOVE = text("delete from tasks.tasks where id = :id")
 _DEPEND = text("insert into tasks.dependencies (task_id, depends_on) values (:task, :on)")
+_ATTACH = text("insert into tasks.task_attachments (task_id, attachment_id) values (:task, :attachment)")
 _KNOWN = text("select id from tasks.tasks where project_id = :project and id = any(cast(:ids as uuid[]))")
 _LOST = text(
     "select exists (select from tasks.dependencies join tasks.tasks on tasks.id = depends_on "
@@ -83,6 +84,7 @@ def _row_of(task: Task) -> dict[str, Any]:
         "created_at": task.created_at,
         "updated_at": task.updated_at,
         "completed_at": task.completed_at,
+        "attachments": json.dumps([each.model_dump(mode="json", by_alias=True) for each in task.attachments]),
     }
 
 
@@ -107,6 +109,7 @@ def task_of(row: Row[Any]) -> Task:
         created_at=row.created_at,
         updated_at=row.updated_at,
         completed_at=row.completed_at,
+        attachments=tuple(map(TaskAttachment.model_validate, row.attachments)),
     )
 
 
@@ -119,6 +122,9 @@ async def add(transaction: Transaction, given: Sequence[Task]) -> None:
     rows = [{"task": task.id, "on": each} for task in given for each in dict.fromkeys(task.spec.depends_on)]
     if rows:
         await transaction.connection.execute(_DEPEND, rows)
+    rows = [{"task": task.id, "attachment": each.id} for task in given for each in task.attachments]
+    if rows:
+        await transaction.connection.execute(_ATTACH, rows)
 
 
 async def save(transaction: Transaction, task: Task) -> None:

@@ -1,6 +1,7 @@
 """Contracts of the tasks service: tasks, and the runs in which they are done."""
 
 from signalbox_common.contracts.tasks.agents import *
+from signalbox_common.contracts.tasks.attachments import *
 from signalbox_common.contracts.tasks.base import *
 from signalbox_common.contracts.tasks.data_routes import *
 from signalbox_common.contracts.tasks.facts import *

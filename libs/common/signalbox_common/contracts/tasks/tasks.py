@@ -13,6 +13,7 @@ from signalbox_common.contracts.git import RefName, Revision, SetupCommands
 from signalbox_common.contracts.paging import Cursor, Search
 from signalbox_common.contracts.roles import ProjectRole
 from signalbox_common.contracts.sandbox import Limits, Network, TemplateName
+from signalbox_common.contracts.tasks.attachments import AttachmentIds, TaskAttachment
 from signalbox_common.contracts.tasks.base import (
     DAY,
     TASK_NOT_FOUND,
@@ -35,6 +36,8 @@ _CREATED = {
     "environment_not_found": 404,
     "dependency_not_found": 404,
     "agent_not_found": 404,
+    "attachment_not_found": 422,
+    "attachment_names_clash": 422,
     "too_many_queued": 429,
     "disk_full": 507,
 }
@@ -109,6 +112,8 @@ class TaskSpec(Message):
     concurrency: Concurrency | None = None
     depends_on: Annotated[tuple[uuid.UUID, ...], Field(max_length=50)] = ()
     """Tasks that must have succeeded before."""
+    attachments: AttachmentIds = ()
+    """Files that its runs find in their sandboxes."""
 
     @model_validator(mode="after")
     def _has_one_shell(self) -> Self:
@@ -139,6 +144,7 @@ class Task(Reply):
     priority: Priority
     labels: dict[str, str]
     spec: TaskSpec
+    attachments: tuple[TaskAttachment, ...] = ()
     run_id: uuid.UUID
     """Its newest run."""
     attempts: int

@@ -11,6 +11,7 @@ from signalbox_common.dataplane.programs import ProgramClient
 from signalbox_common.errors import SignalboxError
 from signalbox_tasks.work.log import RunLog, read_program
 from signalbox_tasks.work.refusals import meaning
+from signalbox_tasks.work.steps import attachments
 from signalbox_tasks.work.turn import Done, Outcome, StepFailed, Stopped, Turn
 
 _KILLED = "stopped"
@@ -25,7 +26,8 @@ class SetupStep:
     async def do(self, turn: Turn) -> Outcome:
         commands = turn.task.spec.setup
         for number, command in enumerate(commands, 1):
-            program = contract.Program(argv=("/bin/sh", "-c", command), hold=True)
+            env = attachments.variables(turn.task)
+            program = contract.Program(argv=("/bin/sh", "-c", command), env=env, hold=True)
             end = await ended(turn, self._log, f"setup.{number}", program)
             if end.get("exitCode") != 0:
                 words = command if len(command) <= 200 else f"{command[:200]}…"
@@ -56,6 +58,7 @@ async def ended(
     try:
         async with turn.peers.sandbox(identifier) as client:
             programs = ProgramClient(client, str(identifier))
+            await attachments.lay_out(turn, client, identifier)
             if key not in turn.run.facts.get("offsets", {}):
                 await _lay_out(client, identifier, files)
             await turn.job.keep()

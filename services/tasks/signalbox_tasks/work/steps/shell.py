@@ -12,6 +12,7 @@ from signalbox_tasks.replies import tell_of_run
 from signalbox_tasks.store import logs
 from signalbox_tasks.work.log import RunLog
 from signalbox_tasks.work.pausing import paused, resumed
+from signalbox_tasks.work.steps import attachments
 from signalbox_tasks.work.steps.collect import collected, restored
 from signalbox_tasks.work.steps.programs import ended, how
 from signalbox_tasks.work.turn import Asking, Done, Outcome, StepFailed, Stopped, Turn, Waiting
@@ -92,7 +93,7 @@ async def _note_begin(turn: Turn, place: int) -> None:
 async def _environment(turn: Turn, place: int, member: TeamMember) -> dict[str, str]:
     """The same each time: a program is found by its key, with what it was started with."""
     task, wish = turn.task, turn.run.wish
-    env = {**task.spec.parameters, "SIGNALBOX_TITLE": task.title}
+    env = {**task.spec.parameters, "SIGNALBOX_TITLE": task.title, **attachments.variables(task)}
     if place == 0 or member.passes in _TOLD_OF_TASK:
         env["SIGNALBOX_PROMPT"] = (wish.message or task.description)[:_LONGEST]
     if place > 0 and member.passes in _TOLD_OF_PREVIOUS:
