@@ -1,7 +1,9 @@
 """The routes of tasks and runs, as commands use them."""
 
+import mimetypes
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, ClassVar
 
 import httpx
@@ -10,6 +12,7 @@ from signalbox_cli.agents import AgentApi
 from signalbox_cli.catalog.errors import Mistake
 from signalbox_cli.catalog.operations import wait_for
 from signalbox_cli.client import Client
+from signalbox_common.contracts.tasks import MAX_ATTACHMENT
 from signalbox_common.errors import SignalboxError
 
 _PAGE = 200
@@ -31,6 +34,20 @@ class TaskApi:
 
     def agent(self, named: str, project: str | None) -> dict[str, Any]:
         return AgentApi(self.http, project).find(named)
+
+    def attach(self, file: Path, project: str | None = None) -> dict[str, Any]:
+        """For a task that is created next."""
+        if file.stat().st_size > MAX_ATTACHMENT:
+            raise Mistake(f"{file} has more than {MAX_ATTACHMENT} bytes")
+        media, _ = mimetypes.guess_type(file.name)
+        params = {"name": file.name} | ({"projectId": project} if project else {})
+        made: dict[str, Any] = self.http.post(
+            "/api/v1/attachments",
+            params=params,
+            content=file.read_bytes(),
+            headers={"Content-Type": media or "application/octet-stream"},
+        ).json()
+        return made
 
     def get(self, task: str) -> dict[str, Any]:
         found: dict[str, Any] = self.http.get(f"/api/v1/tasks/{task}").json()

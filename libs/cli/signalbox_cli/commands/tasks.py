@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -74,6 +75,10 @@ def run(
         bool, typer.Option("--keep-commits", help="Those made inside stay, instead of becoming one.")
     ] = False,
     template: Annotated[str, typer.Option(help="What the sandbox is made of.")] = "base",
+    attach: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="A file for its programs.", exists=True, dir_okay=False),
+    ] = None,
     env: EnvOption = None,
     allow: AllowOption = None,
     public: PublicOption = False,
@@ -108,7 +113,8 @@ def run(
     with _open(url) as api:
         if agent is not None:
             body["agentId"] = api.agent(agent, project)["id"]
-        task = api.create(body)
+        given = [api.attach(file, project)["id"] for file in attach or ()]
+        task = api.create(body | {"attachments": given})
         if detach:
             print(json.dumps(task, indent=2) if as_json else task["id"])
             return
@@ -166,6 +172,9 @@ def get(task: TaskId, url: UrlOption = None, as_json: JsonOption = False) -> Non
         print(json.dumps({"task": found, "run": run, "steps": steps}, indent=2))
         return
     console.print(f"{found['id']}  {found['status']}  {plain(found['title'])}", markup=False, soft_wrap=True)
+    for each in found["attachments"]:
+        about = f"attachment  {plain(each['name'])}  {each['size']} bytes"
+        console.print(about, style="dim", markup=False, soft_wrap=True)
     console.print(step_table(steps))
     _print_end(found, run)
 
