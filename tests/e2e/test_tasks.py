@@ -42,7 +42,7 @@ async def test_from_a_command_to_a_branch(stack: Stack) -> None:
         for what in ("git.checkout.changed", "sandbox.sandbox.changed", "git.delivery.changed"):
             assert told.index("tasks.run.changed") < told.index(what) < len(told) - 1, told
         assert "run.ended" in run("trace", task["id"]).stdout
-        failed = json.loads(run("run", "--json", "--", "false", code=1).stdout)
+        failed = json.loads(run("run", "--json", "--", "echo no; false", code=1).stdout)
         assert (failed["task"]["error"]["code"], failed["changes"]) == ("exec_failed", None)
         again = run("tasks", "retry", failed["task"]["id"], code=1)
         assert "shell: failed" in again.stdout

@@ -78,7 +78,7 @@ class Lines:
                     self._out.print(f"{step['name']}: {state}{_after(step)}", markup=False, soft_wrap=True)
 
     def say(self, name: str, text: str) -> None:
-        stream = sys.stderr if name == "stderr" else sys.stdout
+        stream = sys.stderr if name == "stderr" else self._out.file
         stream.write(text)
         stream.flush()
 
