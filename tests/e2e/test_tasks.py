@@ -11,7 +11,7 @@ from tests.support.remotes import new_repository
 from tests.support.stack import Stack
 
 
-async def test_from_a_command_to_a_branch(stack: Stack) -> None:
+async def test_from_a_command_to_a_branch(stack: Stack, tmp_path: Path) -> None:
     await stack.become_admin()
     path = new_repository(stack.home.path / "repositories" / "sums.git", {"a.txt": "1\n"})
 
@@ -42,10 +42,15 @@ async def test_from_a_command_to_a_branch(stack: Stack) -> None:
         for what in ("git.checkout.changed", "sandbox.sandbox.changed", "git.delivery.changed"):
             assert told.index("tasks.run.changed") < told.index(what) < len(told) - 1, told
         assert "run.ended" in run("trace", task["id"]).stdout
-        failed = json.loads(run("run", "--json", "--", "echo no; false", code=1).stdout)
+        notes = tmp_path / "notes.txt"
+        notes.write_text("as it was noted\n")
+        script = "cat $SIGNALBOX_ATTACHMENTS/notes.txt; false"
+        failed = json.loads(run("run", "--attach", str(notes), "--json", "--", script, code=1).stdout)
         assert (failed["task"]["error"]["code"], failed["changes"]) == ("exec_failed", None)
         again = run("tasks", "retry", failed["task"]["id"], code=1)
         assert "shell: failed" in again.stdout
+        assert "as it was noted" in again.stdout
+        assert "notes.txt  16 bytes" in run("tasks", "get", failed["task"]["id"]).stdout
         assert "not NAME=VALUE" in run("run", "-e", "x", "--", "true", code=2).stderr
         run("run", code=2)
     finally:
