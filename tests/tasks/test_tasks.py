@@ -1,9 +1,14 @@
 """Tasks, from what somebody wants to what came of it."""
 
+import asyncio
+import uuid
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
+from signalbox_common.testing import eventually
+from signalbox_tasks.store import environments
 from tests.support.checkouts import git
 from tests.support.tasks import TaskScene
 
@@ -80,6 +85,39 @@ async def test_what_nobody_names_is_forgotten(there: TaskScene) -> None:
     assert {row["name"].split("/")[1] for row in names} == {kept["runId"].replace("-", "")}
     await there.cancel(kept["id"])
     await there.nothing_is_left()
+
+
+async def test_variables_that_are_named_at_the_last_moment_stay(there: TaskScene) -> None:
+    """Whoever clears away waits for the task that is about to name them, and sees it."""
+    made = await there.create(exec={"script": "true", "env": {"A": "b"}})
+    await there.ended(made)
+    async with there.service() as service:
+        async with service.database.transaction() as transaction:
+            found = await transaction.connection.execute(
+                text("select environment from tasks.tasks where id = :id"), {"id": uuid.UUID(made["id"])}
+            )
+            environment = found.scalar_one()
+            unnamed = text("update tasks.tasks set environment = null where id = :id")
+            await transaction.connection.execute(unnamed, {"id": uuid.UUID(made["id"])})
+
+        async def cleared() -> bool:
+            async with service.database.transaction() as transaction:
+                return await environments.remove(transaction, environment)
+
+        async def waits() -> bool:
+            async with there.installation.sql() as sql:
+                waiting = "wait_event_type = 'Lock' and datname = current_database()"
+                return bool(await sql.fetchval(f"select count(*) from pg_stat_activity where {waiting}"))
+
+        async with service.database.transaction() as transaction:
+            assert await environments.hold(transaction, uuid.UUID(there.project), environment)
+            clearing = asyncio.create_task(cleared())
+            await eventually(waits, what="it waits for the task")
+            named = text("update tasks.tasks set environment = :environment where id = :id")
+            values = {"environment": environment, "id": uuid.UUID(made["id"])}
+            await transaction.connection.execute(named, values)
+        assert await clearing is False
+    assert await there.installation.count("tasks.environments", f"id = '{environment}'") == 1
 
 
 async def test_no_secret_leaves_the_secret_store(there: TaskScene) -> None:

@@ -16,6 +16,7 @@ _UNUSED = text(
     "select id from tasks.environments where created_at < tasks.clock() - interval '1 day' "
     "and not exists (select from tasks.tasks where tasks.environment = environments.id) limit 1000"
 )
+_LOCK = text("select id from tasks.environments where id = :id for update")
 _REMOVE = text(
     "delete from tasks.environments where id = :id "
     "and not exists (select from tasks.tasks where tasks.environment = environments.id) returning id"
@@ -38,5 +39,6 @@ async def unused(connection: AsyncConnection) -> Sequence[uuid.UUID]:
 
 
 async def remove(transaction: Transaction, environment: uuid.UUID) -> bool:
-    """Unless a task names it after all."""
+    """Unless a task names it after all: locked first, so that one which is about to is seen."""
+    await transaction.connection.execute(_LOCK, {"id": environment})
     return (await transaction.connection.execute(_REMOVE, {"id": environment})).first() is not None
