@@ -79,12 +79,31 @@ async def test_what_nobody_names_is_forgotten(there: TaskScene) -> None:
         await service.tidy(transaction)
     async with there.installation.sql() as sql:
         rows = await sql.fetch("select id from tasks.environments")
-        used = await sql.fetch("select environment from tasks.tasks where environment is not null")
+        used = await sql.fetch(
+            "select environment from tasks.tasks where environment is not null union "
+            "select (wish -> 'exec' ->> 'environment')::uuid from tasks.runs "
+            "where wish -> 'exec' ->> 'environment' is not null"
+        )
         names = await sql.fetch("select name from tasks.secrets where name like 'runs/%'")
     assert {row["id"] for row in rows} == {row["environment"] for row in used}
     assert {row["name"].split("/")[1] for row in names} == {kept["runId"].replace("-", "")}
     await there.cancel(kept["id"])
     await there.nothing_is_left()
+
+
+async def test_variables_of_a_follow_up_stay_for_when_it_is_tried_again(there: TaskScene) -> None:
+    made = await there.create(exec={"script": "true"})
+    await there.ended(made)
+    more = {"message": "And more", "exec": {"script": 'echo "$A"; exit 3', "env": {"A": "b"}}}
+    beyond = await there.ask("POST", f"/api/v1/tasks/{made['id']}/follow-up", status=201, json=more)
+    await there.ended(beyond, "failed")
+    async with there.installation.sql() as sql:
+        await sql.execute("update tasks.environments set created_at = created_at - interval '2 days'")
+    async with there.service() as service, service.database.transaction() as transaction:
+        await service.tidy(transaction)
+    again = await there.ask("POST", f"/api/v1/tasks/{made['id']}/retry", status=201)
+    await there.ended(again, "failed")
+    assert await there.log(again["runId"]) == "b\n"
 
 
 async def test_variables_that_are_named_at_the_last_moment_stay(there: TaskScene) -> None:

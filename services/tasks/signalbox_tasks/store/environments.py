@@ -8,18 +8,23 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from signalbox_common.db import Transaction
 
+_NAMED = (
+    "(exists (select from tasks.tasks where tasks.environment = environments.id) or exists ("
+    "select from tasks.runs where wish -> 'exec' ->> 'environment' = cast(environments.id as text)))"
+)
+"""By a task, or by a run that wants something else than its task."""
 _ADD = text(
     "insert into tasks.environments (id, project_id, created_at) values (:id, :project, tasks.clock())"
 )
 _HOLD = text("select id from tasks.environments where id = :id and project_id = :project for update")
 _UNUSED = text(
-    "select id from tasks.environments where created_at < tasks.clock() - interval '1 day' "
-    "and not exists (select from tasks.tasks where tasks.environment = environments.id) limit 1000"
+    "select id from tasks.environments "  # noqa: S608 - words of ours
+    "where created_at < tasks.clock() - interval '1 day' "
+    f"and not {_NAMED} limit 1000"
 )
 _LOCK = text("select id from tasks.environments where id = :id for update")
 _REMOVE = text(
-    "delete from tasks.environments where id = :id "
-    "and not exists (select from tasks.tasks where tasks.environment = environments.id) returning id"
+    f"delete from tasks.environments where id = :id and not {_NAMED} returning id"  # noqa: S608 - as above
 )
 
 
@@ -34,7 +39,7 @@ async def hold(transaction: Transaction, project: uuid.UUID, environment: uuid.U
 
 
 async def unused(connection: AsyncConnection) -> Sequence[uuid.UUID]:
-    """Which no task has named within a day."""
+    """Which nothing has named within a day."""
     return (await connection.execute(_UNUSED)).scalars().all()
 
 
