@@ -104,8 +104,8 @@ async def lose_the_time(at: Held) -> None:
     ("end", "status", "code"),
     [
         (lose_the_role, "failed", "authority_ended"),
-        (lose_the_project, "failed", "authority_ended"),
-        (lose_the_time, "timed_out", "timed_out"),
+        pytest.param(lose_the_project, "failed", "authority_ended", marks=pytest.mark.proof),
+        pytest.param(lose_the_time, "timed_out", "timed_out", marks=pytest.mark.proof),
     ],
 )
 async def test_it_ends_at_each_step(there: TaskScene, end: End, status: str, code: str) -> None:

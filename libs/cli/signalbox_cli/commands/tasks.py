@@ -275,11 +275,14 @@ def deliver(
     allow_findings: Annotated[
         bool, typer.Option("--allow-findings", help="Whatever was found in it; for maintainers.")
     ] = False,
+    squash: Annotated[bool, typer.Option("--squash", help="One commit of those that were to stay.")] = False,
     url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Deliver what its newest run has left once more, without running anything."""
     body = {"findings": "allow"} if allow_findings else {}
+    if squash:
+        body["commits"] = "squash"
     with _open(url) as api:
         found = api.find(task)
         api.deliver(found["runId"], body)
