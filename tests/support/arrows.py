@@ -1,16 +1,18 @@
 """A task whose way is walked once to see its arrows, and again for each of them, where a service dies there."""
 
 import asyncio
+import signal
 import sys
 import time
 import uuid
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from signalbox_common import background
 from signalbox_common.testing import eventually
@@ -121,7 +123,9 @@ class TeamErrand(Errand):
 class PullErrand(Errand):
     """At a forge, where it becomes a pull request."""
 
-    forge: ForgeSimulator
+    def __init__(self, there: TaskScene, repository: str, remote: Path, forge: ForgeSimulator) -> None:
+        super().__init__(there, repository, remote)
+        self.forge = forge
 
     async def is_done_once(self) -> None:
         await super().is_done_once()
@@ -129,9 +133,32 @@ class PullErrand(Errand):
         assert [each["html_url"] for each in pulls] == [self.task["pullRequestUrl"]]
 
 
+class Victim:
+    """A service that dies at an arrow, or writes down which it comes to."""
+
+    def __init__(self, running: Running, service: str, trace: Path, arrow: Arrow | None = None) -> None:
+        self.running, self.trace, self.arrow = running, trace, arrow
+        point = [arrow.name, arrow.side] if arrow is not None else []
+        argv = [sys.executable, "-m", "tests.support.effects", service, str(trace), *point]
+        running.program.argv[:] = argv
+
+    def load(self) -> None:
+        """It waits then until it is wanted."""
+        self.running.spawn()
+
+    async def start(self) -> None:
+        async def loaded() -> bool:
+            assert self.running.alive, self.running.log.read_text()[-3000:]
+            return psutil.Process(self.running.pid).status() == psutil.STATUS_STOPPED
+
+        await eventually(loaded, what="it has loaded")
+        self.running.signal(signal.SIGCONT)
+        await self.running.ready()
+
+
 @dataclass
 class Walk:
-    """Of one kind of errand; `victim` makes a process of the service that dies, `stand_in` is the one that lives."""
+    """Of one kind of errand; `victim` is a process of the service, `stand_in` the service that goes on."""
 
     there: TaskScene
     folder: Path
@@ -139,34 +166,70 @@ class Walk:
     victim: Callable[[Path], Running]
     stand_in: Callable[[], AbstractAsyncContextManager[Any]]
     errand: Callable[[], Awaitable[Errand]]
-    deaths: Counter[str] = field(default_factory=Counter)
     _number: int = 0
 
     async def arrows(self) -> list[str]:
         """In their order, where nothing dies."""
-        trace = self._file("trace")
-        victim = self._armed(trace)
+        victim = self._victim()
+        victim.load()
         await victim.start()
         try:
             errand = await self.errand()
             await errand.do()
             await errand.is_done_once()
-            await self.there.nothing_is_left()
+            await self._all_is_quiet()
         finally:
-            await victim.stop()
-        return list(dict.fromkeys(trace.read_text().splitlines()))
+            await victim.running.stop()
+        return list(dict.fromkeys(victim.trace.read_text().splitlines()))
 
-    async def dies_at(self, arrow: Arrow) -> bool:
-        """Whether it came there; whatever became of it, it was done once."""
-        trace = self._file("trace")
-        victim = self._armed(trace, arrow)
+    async def dies_at(self, *arrows: Arrow) -> list[Arrow]:
+        """One after the other. Answers at which it did not die, as it did not come there another time.
+
+        Whatever became of each, all is done once, and nothing is left.
+        """
+        missed: list[Arrow] = []
+        loaded: list[Victim] = []
+        try:
+            for number, arrow in enumerate(arrows):
+                victim = loaded.pop() if loaded else self._loaded(arrow)
+
+                def next_one(number: int = number) -> None:
+                    if number + 1 < len(arrows):
+                        loaded.append(self._loaded(arrows[number + 1]))
+
+                began = time.monotonic()
+                if not await self._dies(victim, next_one):
+                    missed.append(arrow)
+                with (self.folder / f"{self.service}.times").open("a") as times:
+                    times.write(f"{time.monotonic() - began:5.1f} {arrow}\n")
+        finally:
+            for each in loaded:
+                each.running.kill()
+        await nothing_lasts(self.there)
+        return missed
+
+    async def dies_at_all(self, arrows: Sequence[Arrow]) -> str:
+        """What does not come again the same way is tried three times."""
+        begun, deaths, missed = time.monotonic(), 0, list(arrows)
+        for _ in range(3):
+            left = await self.dies_at(*missed) if missed else []
+            deaths += len(missed) - len(left)
+            missed = left
+        for each in missed:
+            print(f"\n  it never came there again: {each}", end="")
+        seconds = time.monotonic() - begun
+        return f"{deaths} deaths of {self.service} at {len(arrows)} places in {seconds:.0f} s"
+
+    async def _dies(self, victim: Victim, meanwhile: Callable[[], None]) -> bool:
+        process = victim.running
         errand = await self.errand()
         await victim.start()
-        doing = asyncio.create_task(errand.do())
+        doing = asyncio.create_task(self._whole(errand))
         try:
-            await eventually(partial(_over, victim, doing), within=WITHIN, what="it is dead, or done")
-            died = not victim.alive
-            await victim.stop()
+            meanwhile()
+            await eventually(partial(_over, process, doing), within=WITHIN, what="it is dead, or done")
+            died = not process.alive
+            await process.stop()
             async with self.there.installation.sql() as sql:
                 # How long a lease lasts otherwise, others have shown.
                 await sql.execute(
@@ -176,40 +239,67 @@ class Walk:
             async with self.stand_in():
                 await doing
                 await errand.is_done_once()
-                await self.there.nothing_is_left()
         except BaseException as error:
-            error.add_note(f"died {arrow}, of {trace}")
+            error.add_note(f"died {victim.arrow}: {victim.trace}")
             raise
         finally:
             await background.end(doing)
-            await victim.stop()
-        self.deaths["died" if died else "did not come there"] += 1
+            await process.stop()
         return died
 
-    async def dies_at_all(self, arrows: Sequence[Arrow]) -> str:
-        begun = time.monotonic()
-        missed = [str(arrow) for arrow in arrows if not await self.dies_at(arrow)]
-        for each in missed:
-            print(f"\n  not met again: {each}", end="")
-        return f"{dict(self.deaths)} in {time.monotonic() - begun:.0f} s"
+    async def _whole(self, errand: Errand) -> None:
+        await errand.do()
+        await self._all_is_quiet()
 
-    def _file(self, what: str) -> Path:
-        self._number += 1
-        return self.folder / f"{self.service}-{self._number}.{what}"
+    async def _all_is_quiet(self) -> None:
+        """Nothing is left of it, all of it was told, and whoever had to hear it has."""
+        await self.there.nothing_is_left()
 
-    def _armed(self, trace: Path, arrow: Arrow | None = None) -> Running:
-        found = self.victim(trace.with_suffix(".log"))
-        point = [arrow.name, arrow.side] if arrow is not None else []
-        argv = [sys.executable, "-m", "tests.support.effects", self.service, str(trace), *point]
-        found.program.argv[:] = argv
+        async def quiet() -> bool:
+            async with self.there.installation.sql() as sql:
+                for service in ("tasks", "git", "sandbox"):
+                    if await sql.fetchval(f"select count(*) from {service}.outbox"):
+                        return False
+            async with self.there.installation.nats() as client:
+                consumers = await client.jetstream().consumers_info("EVENTS")
+                return not any(
+                    each.num_pending or each.num_ack_pending
+                    for each in consumers
+                    if each.name.startswith(("tasks-", "git-", "sandbox-"))
+                )
+
+        await eventually(quiet, within=WITHIN, what="all was heard")
+
+    def _loaded(self, arrow: Arrow) -> Victim:
+        found = self._victim(arrow)
+        found.load()
         return found
+
+    def _victim(self, arrow: Arrow | None = None) -> Victim:
+        self._number += 1
+        trace = self.folder / f"{self.service}-{self._number}.trace"
+        return Victim(self.victim(trace.with_suffix(".log")), self.service, trace, arrow)
+
+
+async def nothing_lasts(there: TaskScene) -> None:
+    """Neither of a sandbox nor of a tree, and nobody acts for anybody any more."""
+    await there.nothing_is_left()
+
+    async def gone() -> bool:
+        held = "revoked_at is null and expires_at > now() and service = 'tasks'"
+        assert not await there.installation.count("auth.delegations", held)
+        left = [process.cmdline() for process in there.node.processes()]
+        left += [[path.name] for path in there.node.folder.iterdir() if path.is_dir() and path.name[0] != "."]
+        left += [[str(path)] for path in there.trees.glob("*/.draft-*")]
+        assert left == [], left
+        return True
+
+    await eventually(gone, what="nothing lasts")
 
 
 async def _over(victim: Running, doing: "asyncio.Task[None]") -> bool:
     return not victim.alive or doing.done()
 
 
-def both_sides(names: Sequence[str]) -> Iterator[Arrow]:
-    for name in names:
-        yield Arrow(name, BEFORE)
-        yield Arrow(name, AFTER)
+def both_sides(names: Iterable[str]) -> list[Arrow]:
+    return [Arrow(name, side) for name in names for side in (BEFORE, AFTER)]

@@ -1,6 +1,7 @@
 """A service that writes down what leaves it while it works on something, and kills itself at one of these.
 
-`python -m tests.support.effects SERVICE TRACE [ARROW SIDE]` runs it. An arrow is where it happens, what it is,
+`python -m tests.support.effects SERVICE TRACE [ARROW SIDE]` runs it, once it has loaded what it needs, stopped
+itself, and been continued. An arrow is where it happens, what it is,
 and the how manieth of these it is: `run deliver: commit steps,runs (1)`. It is a commit that has written, a
 message, a request, the start of a program or a file that is moved to its place, inside of a job, a handler or
 the relay. SIDE is `before` or `after`: not yet sent, or answered and not yet noted. Beats of leases, looks for
@@ -15,8 +16,8 @@ import re
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,9 @@ from signalbox_common.outbox import Relay
 from signalbox_common.work import Worker
 
 BEFORE, AFTER = "before", "after"
-_NAMES = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{64}|[0-9a-f]{40}")
+_NAMES = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{64}|[0-9a-f]{40}|(?<=/repos/)[^/]+/[^/]+")
 _WRITTEN = re.compile(r"(?:insert into|update|delete from)\s+[a-z]+\.([a-z_]+)", re.IGNORECASE)
-_ANSWERS = re.compile(r"(^|\.)(reply|_INBOX)\.")
+_ANSWERS = re.compile(r"(^|\.)(reply|_INBOX|_R_)\.")
 _READS = ("$JS.API", "$KV", "streams.", "node.")
 """What is looked up in buckets and streams, and hints, are no effects."""
 _OPTIONS_OF_GIT = ("-", "git", "prlimit")
@@ -79,7 +80,7 @@ class Ledger:
             os.kill(os.getpid(), signal.SIGKILL)
 
     @contextmanager
-    def effect(self, what: str) -> Any:
+    def effect(self, what: str) -> Iterator[None]:
         arrow = self.begin(what)
         token = _inside.set(_inside.get() or arrow is not None)
         try:
@@ -273,15 +274,6 @@ def watch_keepers(ledger: Ledger) -> None:
     keepers._Line.ask = asked  # type: ignore[method-assign]
 
 
-@asynccontextmanager
-async def nowhere() -> AsyncIterator[None]:
-    token = place.set(None)
-    try:
-        yield
-    finally:
-        place.reset(token)
-
-
 def main() -> None:
     service, trace, *point = sys.argv[1:]
     gc.disable()
@@ -293,6 +285,7 @@ def main() -> None:
         watch_runs()
     if service == "sandbox":
         watch_keepers(ledger)
+    os.kill(os.getpid(), signal.SIGSTOP)
     start.run(program)
 
 

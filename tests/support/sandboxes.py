@@ -117,10 +117,7 @@ class SandboxScene:
 
     def process(self, node: Node, log: Path) -> Running:
         """The service in a process of its own, which may be killed."""
-        found = services.process(self.installation, "sandbox", log)
-        found.program.env["SIGNALBOX_SANDBOXES"] = str(node.folder)
-        found.program.env["SIGNALBOX_DATA_LISTEN"] = _socket(node)
-        return found
+        return process_of(self.installation, node, log)
 
 
 def _is_of_sandbox(path: Path) -> bool:
@@ -143,6 +140,13 @@ def service_of(installation: Installation, node: Node, **changes: Any) -> Servic
     given: dict[str, Any] = {"sandboxes": node.folder, "data_listen": _socket(node)}
     given |= {"templates": node.folder.parent / "templates"} | changes
     return build(installation.settings(SandboxSettings, **given))
+
+
+def process_of(installation: Installation, node: Node, log: Path) -> Running:
+    found = services.process(installation, "sandbox", log)
+    found.program.env["SIGNALBOX_SANDBOXES"] = str(node.folder)
+    found.program.env["SIGNALBOX_DATA_LISTEN"] = _socket(node)
+    return found
 
 
 def _socket(node: Node) -> str:

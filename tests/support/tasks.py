@@ -6,7 +6,7 @@ import os
 import signal
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from tests.support.node import Node
 from tests.support.processes import Running
 from tests.support.remotes import HttpRemote
 from tests.support.repositories import REPOSITORIES, GitScene, git_scene
-from tests.support.sandboxes import service_of
+from tests.support.sandboxes import process_of, service_of
 
 TASKS, RUNS = "/api/v1/tasks", "/api/v1/runs"
 ENDED = frozenset({"succeeded", "failed", "cancelled", "timed_out"})
@@ -52,6 +52,11 @@ class TaskScene:
         answer = await self.http.request(method, path, headers=headers, **more)
         assert answer.status_code == status, answer.text
         return answer.json() if "json" in answer.headers.get("content-type", "") else answer.text
+
+    async def with_api_token(self) -> None:
+        """For what takes longer than a session's token lasts."""
+        made = await self.ask("POST", "/api/v1/auth/tokens", status=201, json={"name": "a long test"})
+        self.headers = {"Authorization": f"Bearer {made['token']}"}
 
     async def create(self, **body: Any) -> Any:
         given = {"title": "Do it", "projectId": self.project} | body
@@ -178,6 +183,30 @@ class TaskScene:
             yield service
 
 
+    # -- those that it asks ----------------------------------------------------------------------------------
+
+    @property
+    def trees(self) -> Path:
+        """Where git lays what sandboxes work on."""
+        return self.node.folder.parent / "trees"
+
+    def git_service(self) -> AbstractAsyncContextManager[Service]:
+        return self.git.service(trees=self.trees)
+
+    def git_process(self, log: Path) -> Running:
+        found = self.git.process(log)
+        found.program.env["SIGNALBOX_TREES"] = str(self.trees)
+        return found
+
+    def sandbox_service(self) -> AbstractAsyncContextManager[Service]:
+        return running(service_of(self.installation, self.node, trees=self.trees))
+
+    def sandbox_process(self, log: Path) -> Running:
+        found = process_of(self.installation, self.node, log)
+        found.program.env["SIGNALBOX_TREES"] = str(self.trees)
+        return found
+
+
 @asynccontextmanager
 async def running_tasks(installation: Installation, folder: Path) -> AsyncIterator[Service]:
     """Their service, for tests that are about others."""
@@ -187,19 +216,24 @@ async def running_tasks(installation: Installation, folder: Path) -> AsyncIterat
 
 
 @asynccontextmanager
-async def task_scene(installation: Installation, folder: Path) -> AsyncIterator[TaskScene]:
-    """With git and a node; without the service tasks: a test says how many of it there are."""
+async def task_scene(
+    installation: Installation, folder: Path, *, without: str | None = None
+) -> AsyncIterator[TaskScene]:
+    """With git and a node; without the service tasks: a test says how many of it there are.
+
+    Without the service `git` or `sandbox`, too, where the test is about how it dies.
+    """
     node = Node.new()
     await node.start()
     try:
         async with AsyncExitStack() as stack:
             git = await stack.enter_async_context(git_scene(installation, folder))
-            await stack.enter_async_context(
-                git.service(trees=node.folder.parent / "trees", private_hosts="127.0.0.0/8")
-            )
-            sandboxes = service_of(installation, node, trees=node.folder.parent / "trees")
-            await stack.enter_async_context(running(sandboxes))
-            yield TaskScene(installation, folder, git, node, git.headers, git.project)
+            scene = TaskScene(installation, folder, git, node, git.headers, git.project)
+            if without != "git":
+                await stack.enter_async_context(scene.git_service())
+            if without != "sandbox":
+                await stack.enter_async_context(scene.sandbox_service())
+            yield scene
     finally:
         await node.stop()
 
