@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 from sqlalchemy import event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -22,6 +22,7 @@ log = telemetry.get_logger()
 _OUTAGE_STATES = ("08", "57P01", "57P02", "57P03", "53300")
 _ABOUT_FILES = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
 _RETRY_STATES = ("40001", "40P01", "55P03")
+_UNIQUE = "23505"
 
 
 class CommitUncertain(Exception):
@@ -161,6 +162,11 @@ def _says_outage(error: BaseException) -> bool:
 def is_contention(error: BaseException) -> bool:
     """Whether another transaction was merely in the way."""
     return isinstance(error, DBAPIError) and _state(error).startswith(_RETRY_STATES)
+
+
+def is_there_already(error: BaseException) -> bool:
+    """Whether something has that key."""
+    return isinstance(error, IntegrityError) and _state(error) == _UNIQUE
 
 
 def _state(error: DBAPIError) -> str:

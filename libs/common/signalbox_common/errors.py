@@ -206,7 +206,7 @@ class Cancelled(Conflict):
 
 
 class AlreadyDone(Conflict):
-    """Whoever asks again does not get the first answer: it held secrets, and was not kept."""
+    """Whoever asks again does not get the first answer: it held secrets, or is not kept any more."""
 
     code = "already_done"
     detail = "This was done already, by an earlier request with the same Idempotency-Key."

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from signalbox_common.bus import Call
 from signalbox_common.contracts.tasks import StepName
 from signalbox_common.db import Database
+from signalbox_common.errors import AlreadyDone
 from signalbox_common.secrets import SecretNotFound, SecretStore
 from signalbox_tasks.domain import Run
 from signalbox_tasks.replies import secrets_of
@@ -39,9 +40,12 @@ class Proofs:
     async def kept(self, call: Call, run: Run) -> Run:
         """Before the run refers to it; done again for the same command, it takes the place of the same.
 
-        A run that asks nobody for anything needs none.
+        A run that asks nobody for anything needs none. One that is there already has had its own: what is
+        kept for it now, nobody would ever take away.
         """
         if StepName.AUTHORITY not in run.plan or call.grant is None or call.accepted_at is None:
             return run
+        if await runs.place(call.transaction.connection, run.id) is not None:
+            raise AlreadyDone
         await self._secrets.put(f"{secrets_of(run.authority)}{PROOF}", call.grant.encode())
         return replace(run, proof_at=call.accepted_at)

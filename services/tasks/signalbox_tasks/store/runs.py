@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Row, text
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from signalbox_common.contracts.tasks import ExecShell, RunError, RunResult, RunState, StepName, StopReason
-from signalbox_common.db import Transaction
+from signalbox_common.db import Transaction, is_there_already
+from signalbox_common.errors import AlreadyDone
 from signalbox_tasks.domain import Run, RunWish
 
 _COLUMNS = (
@@ -206,7 +208,13 @@ def _wish(row: dict[str, Any]) -> RunWish:
 
 
 async def add(transaction: Transaction, given: Sequence[Run]) -> None:
-    await transaction.connection.execute(_INSERT, list(map(_row_of, given)))
+    """Their ids follow from what asked for them, which is known by them when its inbox has forgotten it."""
+    try:
+        await transaction.connection.execute(_INSERT, list(map(_row_of, given)))
+    except IntegrityError as error:
+        if is_there_already(error):
+            raise AlreadyDone from error
+        raise
 
 
 async def save(transaction: Transaction, run: Run) -> None:

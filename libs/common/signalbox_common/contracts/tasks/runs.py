@@ -178,6 +178,7 @@ class DeliverRun(Command[Run]):
         "project_gone": 409,
         "concurrency_busy": 409,
         "too_many_queued": 429,
+        "already_done": 409,  # longer ago than its answer is kept
         "disk_full": 507,
     }
 

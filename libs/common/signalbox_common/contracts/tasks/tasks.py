@@ -39,6 +39,7 @@ _CREATED = {
     "attachment_not_found": 422,
     "attachment_names_clash": 422,
     "too_many_queued": 429,
+    "already_done": 409,  # longer ago than its answer is kept
     "disk_full": 507,
 }
 
@@ -47,6 +48,7 @@ _AGAIN = TASK_NOT_FOUND | {
     "project_gone": 409,
     "concurrency_busy": 409,
     "too_many_queued": 429,
+    "already_done": 409,  # longer ago than its answer is kept
     "disk_full": 507,
 }
 
