@@ -1,4 +1,4 @@
-"""A task whose way is walked once to see its arrows, and again for each of them, where a service dies there."""
+"""The way of a task is walked once to see its arrows, and again for each of them: a service dies there."""
 
 import asyncio
 import signal
@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from signalbox_common import background
 from signalbox_common.testing import eventually
 from tests.support.checkouts import git
 from tests.support.effects import AFTER, BEFORE
-from tests.support.forge_simulator import OWNER, ForgeSimulator
+from tests.support.forge_simulator import ForgeSimulator
 from tests.support.processes import Running
 from tests.support.tasks import ENDED, TASKS, TaskScene
 from tests.support.teams import apply, bot, script, team
@@ -91,7 +91,9 @@ class Errand:
         tasks = await self.there.ask(
             "GET", f"/api/v1/projects/{self.there.project}/tasks", params={"q": self.task["title"]}
         )
-        assert [each["id"] for each in tasks["items"] if each["gitBranch"] == self.branch] == [self.task["id"]]
+        assert [each["id"] for each in tasks["items"] if each["gitBranch"] == self.branch] == [
+            self.task["id"]
+        ]
 
 
 class TeamErrand(Errand):

@@ -1,11 +1,10 @@
 """A service that writes down what leaves it while it works on something, and kills itself at one of these.
 
-`python -m tests.support.effects SERVICE TRACE [ARROW SIDE]` runs it, once it has loaded what it needs, stopped
-itself, and been continued. An arrow is where it happens, what it is,
-and the how manieth of these it is: `run deliver: commit steps,runs (1)`. It is a commit that has written, a
-message, a request, the start of a program or a file that is moved to its place, inside of a job, a handler or
-the relay. SIDE is `before` or `after`: not yet sent, or answered and not yet noted. Beats of leases, looks for
-work and the like are none.
+`python -m tests.support.effects SERVICE TRACE [ARROW SIDE]` loads it, and stops itself; continued, it serves.
+An arrow is where something happens, what it is, and how many of these there were so far: `run deliver: commit
+steps,runs (1)`. It is a commit that has written, a message, a request, the start of a program or a file that
+is moved to its place, inside of a job, a handler or the relay. SIDE is `before` or `after`: not yet sent, or
+answered and not yet noted. Beats of leases, looks for work and the like are none.
 """
 
 import asyncio
@@ -57,7 +56,7 @@ class Ledger:
         self._counts: Counter[str] = Counter()
 
     def begin(self, what: str) -> str | None:
-        """The arrow that this is, once it is known that it does not end here; None where nothing is counted."""
+        """The arrow that this is, unless it ends here; None where nothing is counted."""
         where = place.get()
         if where is None or _inside.get():
             return None
@@ -115,8 +114,8 @@ class Ledger:
             with ledger.effect(f"commit {','.join(written)}"):
                 return await commit(transaction)
 
-        Database.__init__ = made  # type: ignore[method-assign]
-        AsyncTransaction.commit = committed  # type: ignore[method-assign]
+        _put(Database, "__init__", made)
+        _put(AsyncTransaction, "commit", committed)
 
     def _listen(self, database: Database) -> None:
         @event.listens_for(database.engine.sync_engine, "begin")
@@ -163,9 +162,9 @@ class Ledger:
             with ledger.effect(subject):
                 return await store(context, subject, *given, **more)
 
-        Client.publish = published  # type: ignore[method-assign]
-        Client.request = requested  # type: ignore[method-assign]
-        JetStreamContext.publish = stored  # type: ignore[method-assign]
+        _put(Client, "publish", published)
+        _put(Client, "request", requested)
+        _put(JetStreamContext, "publish", stored)
 
     def _watch_the_rest(self) -> None:
         send, spawn = httpx.AsyncClient.send, asyncio.create_subprocess_exec
@@ -181,8 +180,8 @@ class Ledger:
             with ledger.effect(_program(argv)):
                 return await spawn(*argv, **more)
 
-        httpx.AsyncClient.send = sent  # type: ignore[method-assign, assignment]
-        asyncio.create_subprocess_exec = spawned
+        _put(httpx.AsyncClient, "send", sent)
+        _put(asyncio, "create_subprocess_exec", spawned)
         for name in ("rename", "replace"):
             setattr(os, name, self._moving(name, getattr(os, name)))
 
@@ -192,6 +191,10 @@ class Ledger:
                 move(*given, **more)
 
         return moved
+
+
+def _put(owner: object, name: str, value: object) -> None:
+    setattr(owner, name, value)
 
 
 def _called(subject: str) -> str | None:
@@ -259,7 +262,7 @@ def watch_runs() -> None:
             place.set(f"run {turn.step}")
         return turn
 
-    Engine._next = next_one  # type: ignore[method-assign]
+    _put(Engine, "_next", next_one)
 
 
 def watch_keepers(ledger: Ledger) -> None:
@@ -271,7 +274,7 @@ def watch_keepers(ledger: Ledger) -> None:
         with ledger.effect(f"keeper {request.get('do', 'keep')}"):
             return await ask(line, request, *given, **more)
 
-    keepers._Line.ask = asked  # type: ignore[method-assign]
+    _put(keepers._Line, "ask", asked)
 
 
 def main() -> None:

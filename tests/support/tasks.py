@@ -182,7 +182,6 @@ class TaskScene:
         async with running(build(self.settings(**changes))) as service:
             yield service
 
-
     # -- those that it asks ----------------------------------------------------------------------------------
 
     @property

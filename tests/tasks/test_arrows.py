@@ -11,8 +11,6 @@ from tests.support.forge_simulator import OWNER, ForgeSimulator
 from tests.support.installation import Installation
 from tests.support.tasks import TaskScene, task_scene
 
-pytestmark = pytest.mark.usefixtures("patient")
-
 
 @pytest.fixture(scope="module")
 async def there(

@@ -1,4 +1,4 @@
-"""Git dies at each of its arrows while a task goes on: one commit, one pull request, and a run that succeeds."""
+"""Git dies at each of its arrows while a task goes on: one commit, one pull request, and a good end."""
 
 import uuid
 from collections.abc import AsyncIterator
@@ -12,8 +12,6 @@ from tests.support.forge_simulator import OWNER, ForgeSimulator
 from tests.support.installation import Installation
 from tests.support.remotes import add_commit
 from tests.support.tasks import TaskScene, task_scene
-
-pytestmark = pytest.mark.usefixtures("patient")
 
 
 @pytest.fixture(scope="module")

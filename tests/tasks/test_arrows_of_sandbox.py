@@ -10,8 +10,6 @@ from tests.support.effects import AFTER, BEFORE
 from tests.support.installation import Installation
 from tests.support.tasks import TaskScene, task_scene
 
-pytestmark = pytest.mark.usefixtures("patient")
-
 
 @pytest.fixture(scope="module")
 async def there(
