@@ -199,11 +199,8 @@ class Walk:
                     if number + 1 < len(arrows):
                         loaded.append(self._loaded(arrows[number + 1]))
 
-                began = time.monotonic()
                 if not await self._dies(victim, next_one):
                     missed.append(arrow)
-                with (self.folder / f"{self.service}.times").open("a") as times:
-                    times.write(f"{time.monotonic() - began:5.1f} {arrow}\n")
         finally:
             for each in loaded:
                 each.running.kill()

@@ -50,7 +50,6 @@ async def walk_of_team(there: TaskScene, folder: Path) -> Walk:
 
 
 SAMPLE = (
-    Arrow("run authority: ask.auth.v1.delegate (1)", AFTER),
     Arrow("run prepare: cmd.git.v1.prepare (1)", AFTER),
     Arrow("run setup: PUT /sandboxes/…/processes/setup.1 (1)", AFTER),
     Arrow("run shell: commit log,runs (1)", BEFORE),

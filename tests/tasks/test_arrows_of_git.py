@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.arrows import Arrow, Errand, PullErrand, Walk, both_sides
-from tests.support.effects import AFTER, BEFORE
+from tests.support.effects import AFTER
 from tests.support.forge_simulator import OWNER, ForgeSimulator
 from tests.support.installation import Installation
 from tests.support.remotes import add_commit
@@ -42,7 +42,6 @@ async def walk_of_script(there: TaskScene, folder: Path, forge: ForgeSimulator) 
 
 
 SAMPLE = (
-    Arrow("prepare: commit runs,checkouts,work,outbox (1)", BEFORE),
     Arrow("deliver: program push (1)", AFTER),
     Arrow("deliver: POST /api/v3/repos/…/pulls (1)", AFTER),
 )

@@ -32,7 +32,6 @@ async def walk_of_script(there: TaskScene, folder: Path) -> Walk:
 
 SAMPLE = (
     Arrow("sandbox: keeper keep (1)", AFTER),
-    Arrow("PUT /sandboxes/…/processes/exec.1: keeper start (1)", AFTER),
     Arrow("POST /sandboxes/…/freeze: keeper freeze (1)", BEFORE),
 )
 
