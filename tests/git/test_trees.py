@@ -281,3 +281,23 @@ async def test_history_is_whole_after_a_merge(lab: TreeLab, tmp_path: Path) -> N
     made = await lab.make(await lab.newest(), CheckoutOptions("main", depth=2))
     assert "Merge" in inside(made, "log", "--format=%s")
     inside(made, "fsck", "--full")
+
+
+async def test_what_was_left_in_the_making_goes(lab: TreeLab) -> None:
+    """Folders and links, to what is there and to what is not; what is young may still be made."""
+    made = await lab.make(await lab.newest(), CheckoutOptions("main"))
+    folder = made.parent
+
+    def leave(ago: float) -> None:
+        (folder / f".draft-folder-{ago}").mkdir()
+        (folder / f".draft-link-{ago}").symlink_to(made.name)
+        (folder / f".draft-dangling-{ago}").symlink_to("nowhere")
+        for path in folder.glob(f".draft-*-{ago}"):
+            os.utime(path, (time.time() - ago,) * 2, follow_symlinks=False)
+
+    leave(60)
+    leave(7200)
+    lab.trees.remove_leftovers()
+    left = {path.name for path in folder.glob(".draft-*")}
+    assert left == {".draft-folder-60", ".draft-link-60", ".draft-dangling-60"}
+    assert (made / "tree" / "README.md").exists()

@@ -179,7 +179,11 @@ class Trees:
                 path.unlink(missing_ok=True)
         for path in (*self._root.glob(f"*/{_DRAFT}*"), *self._root.glob(f"*/{_GONE}*")):
             with suppress(OSError):
-                if time.time() - path.stat().st_mtime > _ABANDONED:
+                if time.time() - path.lstat().st_mtime <= _ABANDONED:
+                    continue
+                if path.is_symlink():
+                    path.unlink()
+                else:
                     shutil.rmtree(path, ignore_errors=True)
 
 
