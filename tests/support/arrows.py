@@ -1,6 +1,7 @@
 """The way of a task is walked once to see its arrows, and again for each of them: a service dies there."""
 
 import asyncio
+import os
 import signal
 import sys
 import time
@@ -16,6 +17,8 @@ import psutil
 
 from signalbox_common import background
 from signalbox_common.testing import eventually
+from signalbox_git.trees.maker import TreeMaker
+from signalbox_git.trees.trees import Trees
 from tests.support.checkouts import git
 from tests.support.effects import AFTER, BEFORE
 from tests.support.forge_simulator import ForgeSimulator
@@ -283,6 +286,11 @@ class Walk:
 async def nothing_lasts(there: TaskScene) -> None:
     """Neither of a sandbox nor of a tree, and nobody acts for anybody any more."""
     await there.nothing_is_left()
+
+    for path in there.trees.glob("*/.draft-*"):
+        # What was in the making when it died goes when it is older than anything can be that is made.
+        os.utime(path, (0, 0), follow_symlinks=False)
+    Trees(there.trees, TreeMaker(None)).remove_leftovers()
 
     async def gone() -> bool:
         held = "revoked_at is null and expires_at > now() and service = 'tasks'"
