@@ -111,7 +111,7 @@ class Ledger:
             written = connection.info.get("written") if connection is not None else None
             if not written:
                 return await commit(transaction)
-            with ledger.effect(f"commit {','.join(written)}"):
+            with ledger.effect(f"commit {','.join(sorted(written))}"):
                 return await commit(transaction)
 
         _put(Database, "__init__", made)

@@ -42,6 +42,7 @@ async def walk_of_script(there: TaskScene, folder: Path, forge: ForgeSimulator) 
 
 async def walk_of_team(there: TaskScene, folder: Path) -> Walk:
     repository, remote = await there.repository({"a.txt": "1\n"})
+    (folder := folder / "team").mkdir()
 
     async def errand() -> Errand:
         return TeamErrand(there, repository, remote)
@@ -54,7 +55,7 @@ SAMPLE = (
     Arrow("run setup: PUT /sandboxes/…/processes/setup.1 (1)", AFTER),
     Arrow("run shell: commit log,runs (1)", BEFORE),
     Arrow("run collect: PUT /changes/… (1)", AFTER),
-    Arrow("run: commit work,runs,tasks,projects,outbox (1)", AFTER),
+    Arrow("run: commit outbox,projects,runs,tasks,work (1)", AFTER),
 )
 SAMPLE_OF_TEAM = (Arrow("tasks-v1-answer-run: answer (1)", BEFORE),)
 
