@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from signalbox_common.contracts import tasks as contract
 from signalbox_common.contracts.tasks import RunState
-from signalbox_common.db import Transaction
+from signalbox_common.db import Transaction, is_there_already
 from signalbox_common.paging import read_id_cursor, read_number_cursor
 from signalbox_tasks import errors
 from signalbox_tasks.agents import COUNTED, NOT_RUNNABLE, Agent, Workload, bucket_of
@@ -135,7 +135,9 @@ async def _written(transaction: Transaction, statement: Any, values: dict[str, A
         async with transaction.connection.begin_nested():
             await transaction.connection.execute(statement, values)
     except IntegrityError as error:
-        raise errors.AgentExists from error
+        if is_there_already(error):
+            raise errors.AgentExists from error
+        raise
 
 
 async def get(connection: AsyncConnection, project: uuid.UUID, agent: uuid.UUID) -> Agent | None:
