@@ -69,3 +69,4 @@ async def test_commits_that_cannot_be_kept(there: TaskScene, script: str, code: 
     await there.ended(made)
     assert git(remote, "log", "--format=%s", "main..apart") == "Do it\n"
     assert git(remote, "show", "apart:a.txt") == "2\n"
+    await there.nothing_is_left()

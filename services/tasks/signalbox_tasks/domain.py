@@ -207,7 +207,7 @@ class Run:
         known = self.facts.get("restore")
         if known is not None and known["place"] == place:
             return {name: self.facts[name] for name in _TO_RESTORE if name in self.facts}
-        begun = self.facts["begun"]
+        begun = self.facts.get("begun", {})
         return {name: self.facts[name] for name in _TO_RESTORE if name in self.facts} | {
             "place": place,
             "restore": {
@@ -215,7 +215,7 @@ class Run:
                 "place": place,
                 "commit": self.facts["commit"],
                 "base": self.facts["base"],
-                "begin": int(begun[str(place)]),
+                "begin": int(begun.get(str(place), 0)),
                 "end": int(begun.get(str(place + 1), self.log_end)),
             },
         }

@@ -72,6 +72,8 @@ class Agents:
         found = await self._locked(call, command.agent)
         names = ("name", "role", "avatar_url", "bot", "team", "concurrency")
         changes = {name: value for name in names if (value := getattr(command, name)) is not None}
+        if command.name is not None:
+            changes["name"] = command.name.strip()
         changes |= {_CLEARED[name]: None for name in command.clear if name in _CLEARED}
         agent = found.changed(state.moment, **changes)
         await agents.save(transaction, agent)

@@ -173,7 +173,7 @@ class Engine:
             await steps.end(transaction, run.id, turn.step, state, error=error)
             if not run.stopping and error is not None:
                 run = run.failed(error)
-            if turn.step is StepName.COLLECT:
+            if turn.step is StepName.COLLECT and "changes" not in run.facts:
                 run = run.knowing(uncollected=True)
             await runs.save(transaction, run)
         turn.job.payload = {}
