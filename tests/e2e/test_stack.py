@@ -234,7 +234,7 @@ async def test_status_answers_whatever_is_down(own_stack: Stack) -> None:
     assert down.returncode == 3
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.proof)])
 async def test_ctrl_c_stops_everything_and_the_data_survives(own_stack: Stack, number: int) -> None:
     process = own_stack.foreground()
     await own_stack.wait_ready()
@@ -316,7 +316,7 @@ async def test_a_state_that_cannot_be_written_stops_nothing(own_stack: Stack) ->
     await eventually(gone, within=30)
 
 
-@pytest.mark.parametrize("cleaner", ["down", "up"])
+@pytest.mark.parametrize("cleaner", ["down", pytest.param("up", marks=pytest.mark.proof)])
 async def test_a_killed_supervisor_leaves_nothing_that_cannot_be_cleaned(
     own_stack: Stack, cleaner: str
 ) -> None:

@@ -26,7 +26,7 @@ ENDED = {"destroyed", "failed", "lost"}
 AWAY = {500, 502, 503, 504, 507}
 
 
-@pytest.mark.parametrize(("cycles", "kills"), [(25, 4), pytest.param(5_000, 200, marks=pytest.mark.proof)])
+@pytest.mark.parametrize(("cycles", "kills"), [(12, 3), pytest.param(5_000, 200, marks=pytest.mark.proof)])
 async def test_whatever_is_killed(installation: Installation, cycles: int, kills: int) -> None:
     async with sandboxes_of(installation) as scene:
         await scene.with_api_token()

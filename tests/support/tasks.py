@@ -145,6 +145,11 @@ class TaskScene:
         status = await self.node.keepers.of(sandbox).ask("status")
         os.kill(int(status["pid"]), signal.SIGKILL)
 
+    async def end_leases(self) -> None:
+        """Of whoever is dead, or stands still: how long a lease lasts otherwise, others have shown."""
+        async with self.installation.sql() as sql:
+            await sql.execute("update tasks.work set lease_until = tasks.clock() where state = 'running'")
+
     async def nothing_is_left(self) -> None:
         """No sandbox, no work, no secret of a run, no delegation."""
 

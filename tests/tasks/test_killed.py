@@ -120,9 +120,10 @@ async def test_who_was_held_up_starts_nothing_twice(there: TaskScene, tmp_path: 
     await first.start()
     try:
         body = {"repository": repository, "branch": "held", "setup": ["echo set up"]}
-        made = await there.create(**body, exec={"script": SCRIPT.replace("0.1", "2.5")})
+        made = await there.create(**body, exec={"script": SCRIPT.replace("0.1", "1.5")})
         await there.said(made, "line 1")
         first.signal(signal.SIGSTOP)
+        await there.end_leases()
         second.spawn()
         await there.said(made, "line 8", within=90)
         first.signal(signal.SIGCONT)
@@ -155,6 +156,7 @@ async def test_who_goes_on_with_a_team_tells_it_the_same(there: TaskScene, tmp_p
         await there.said(made, "line 3")
         service.kill()
         await service.stop()
+        await there.end_leases()
         await service.start()
         await there.ended(made)
         spoken = LOG.removeprefix("set up\n")
