@@ -97,14 +97,14 @@ class TaskScene:
             raise AssertionError((found["status"], run, await self.log(found["runId"])))
         return found
 
-    async def another_run(self, task: Any) -> Any:
+    async def another_run(self, task: Any, *, within: float = 30.0) -> Any:
         """The task, once another run has followed that one."""
 
         async def so() -> Any:
             found = await self.task(task["id"])
             return found if found["runId"] != task["runId"] else None
 
-        return await eventually(so, what="another run has followed")
+        return await eventually(so, within=within, what="another run has followed")
 
     async def until(self, task: Any, status: str, *, step: str | None = None) -> Any:
         """Its run is so, or at that step."""

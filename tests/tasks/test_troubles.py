@@ -1,11 +1,13 @@
 """What goes wrong around a run: remotes and forges in trouble, sandboxes that are lost, too many changes."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.checkouts import git
 from tests.support.forge_simulator import OWNER, ForgeSimulator
+from tests.support.sandboxes import node_of, process_of
 from tests.support.tasks import TaskScene
 
 pytestmark = pytest.mark.usefixtures("patient")
@@ -152,6 +154,42 @@ async def test_a_sandbox_that_is_lost(there: TaskScene) -> None:
     await there.kill_keeper(again["runId"])
     assert (await there.ended(again))["attempts"] == 2
     await there.nothing_is_left()
+
+
+async def test_a_node_that_is_lost(there: TaskScene, tmp_path: Path) -> None:
+    """Its machine is gone, with all that ran there: another run follows, where there is a node yet."""
+    wait = "echo in; while [ ! -e /tmp/go ]; do sleep 0.1; done; echo out"
+    async with node_of() as other:
+        service = process_of(there.installation, other, tmp_path / "sandbox.log")
+        await service.start()
+        try:
+            made = [
+                await there.create(exec={"script": wait}, retry={"attempts": 2}, title=f"Here or there {n}")
+                for n in range(6)
+            ]
+            for task in made:
+                await there.said(task, "in")
+            runs = [await there.run(task["runId"]) for task in made]
+            path = "/api/v1/sandboxes"
+            nodes = [(await there.ask("GET", f"{path}/{run['sandboxId']}"))["node"] for run in runs]
+            gone = [task for task, node in zip(made, nodes, strict=True) if node != nodes[0]]
+            stayed = [task for task, node in zip(made, nodes, strict=True) if node == nodes[0]]
+            if (other.folder / runs[0]["sandboxId"]).exists():
+                gone, stayed = stayed, gone
+            assert gone, "none of them is on the other node"
+            service.kill()
+            again = [await there.another_run(task, within=60) for task in gone]
+            for task in again:
+                await there.said(task, "in")
+            for task in (*again, *stayed):
+                run = await there.run(task["runId"])
+                where = f"{path}/{run['sandboxId']}/files"
+                await there.ask("PUT", where, status=204, params={"path": "/tmp/go"}, content=b"")
+            ended = [await there.ended(task) for task in (*again, *stayed)]
+            assert [task["attempts"] for task in ended] == [2] * len(again) + [1] * len(stayed)
+            await there.nothing_is_left()
+        finally:
+            await service.stop()
 
 
 async def test_a_long_log_keeps_its_ends(there: TaskScene) -> None:

@@ -139,7 +139,11 @@ def history(
     if as_json:
         print(json.dumps(found, indent=2))
         return
-    table = Table("task", "status", "queued", "seconds", "title", box=None, header_style="dim")
+    table = Table(box=None, header_style="dim")
+    table.add_column("task", no_wrap=True, min_width=36)
+    for head in ("status", "queued", "seconds"):
+        table.add_column(head, no_wrap=True)
+    table.add_column("title", overflow="ellipsis", no_wrap=True, ratio=1)
     for each in found:
         seconds = "" if each["durationMs"] is None else f"{each['durationMs'] / 1000:.1f}"
         table.add_row(each["taskId"], each["status"], _when(each["queuedAt"]), seconds, plain(each["title"]))
