@@ -113,3 +113,47 @@ def _in_row(states: Sequence[RunState]) -> int:
 def test_what_an_agent_comes_to(changes: dict[str, object], load: Workload, status: str) -> None:
     agent = Agent(uuid.uuid4(), uuid.uuid4(), "Ada", "", uuid.uuid4(), FIRST, FIRST, bot="quick")
     assert replace(agent, **changes).status(load)[0] == status  # type: ignore[arg-type]  # of a table
+
+
+async def test_whether_it_can_be_run(service: Service) -> None:
+    """Of what is told late, the newest counts; a run that found its bot says that it is there."""
+    who, project = uuid.uuid4(), uuid.uuid4()
+    agent = Agent(uuid.uuid4(), project, "Ada", "", who, FIRST, FIRST, bot="quick")
+    failed = ended_run(agent, RunState.FAILED, 1.0, FIRST)
+    unknown = replace(failed, error=RunError(code="unknown_shell", detail="Nobody does this here."))
+    found = replace(failed, facts={"members": []})
+
+    async def status() -> tuple[str, str | None]:
+        async with service.database.reading() as connection:
+            there = await agents.get(connection, project, agent.id)
+        assert there is not None
+        return there.status(Workload())
+
+    async def told(*, missing: bool, version: int, name: str = "quick", is_bot: bool = True) -> None:
+        async with service.database.transaction() as transaction:
+            await agents.set_missing(
+                transaction, project, name, is_bot=is_bot, missing=missing, version=version
+            )
+
+    async def counted(run: Run) -> None:
+        async with service.database.transaction() as transaction:
+            await agents.count(transaction, run, FIRST)
+
+    async with service.database.transaction() as transaction:
+        await agents.add(transaction, agent)
+    await told(missing=True, version=7)
+    assert await status() == ("offline", "There is no bot quick.")
+    await told(missing=False, version=9)
+    await told(missing=True, version=8)
+    await told(missing=True, version=10, name="other")
+    await told(missing=True, version=10, is_bot=False)
+    assert await status() == ("idle", None)
+    await counted(unknown)
+    assert await status() == ("offline", "Nobody does this here.")
+    await counted(failed)
+    assert await status() == ("offline", "Nobody does this here.")
+    await counted(found)
+    assert await status() == ("error", "Its last 3 runs have failed.")
+    await told(missing=True, version=11)
+    await counted(found)
+    assert (await status())[0] == "error"
