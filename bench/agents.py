@@ -16,8 +16,11 @@ from bench.servers import ROOT, Stack, stack
 from signalbox_cli.provision.credentials import service_environment
 from signalbox_common.contracts import tasks as contract
 from signalbox_common.db import Database
+from signalbox_common.inbox import Inbox
 from signalbox_common.settings import OwnerSettings
+from signalbox_common.work import Worker
 from signalbox_tasks.service.agents import Agents
+from signalbox_tasks.service.turns import Turns
 from signalbox_tasks.store import agents
 
 RESULTS = ROOT / "bench/results/agents.json"
@@ -96,7 +99,8 @@ async def looks(stack_: Stack, project: uuid.UUID, rounds: int) -> dict[str, lis
     database = Database(OwnerSettings(service="tasks"))
     found: dict[str, list[float]] = {}
     caller: Any = Caller(project)
-    service: Any = Agents(database, None)  # type: ignore[arg-type]  # what only looks needs no turns
+    worker = Worker(database, Inbox(database).pending, "bench")
+    service = Agents(database, Turns(worker, most=1, most_queued=1))
     everyone, hundred = contract.ListAgents(limit=AGENTS), contract.ListAgents()
     first = (await service.page(caller, hundred)).items[0].id
     year = contract.GetAgentMetrics(agent=first)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -110,9 +111,9 @@ def _in_row(states: Sequence[RunState]) -> int:
         ({"missing": True}, Workload(running=1, waiting=1), "busy"),
     ],
 )
-def test_what_an_agent_comes_to(changes: dict[str, object], load: Workload, status: str) -> None:
+def test_what_an_agent_comes_to(changes: dict[str, Any], load: Workload, status: str) -> None:
     agent = Agent(uuid.uuid4(), uuid.uuid4(), "Ada", "", uuid.uuid4(), FIRST, FIRST, bot="quick")
-    assert replace(agent, **changes).status(load)[0] == status  # type: ignore[arg-type]  # of a table
+    assert replace(agent, **changes).status(load)[0] == status
 
 
 async def test_whether_it_can_be_run(service: Service) -> None:

@@ -25,8 +25,8 @@ class AgentApi:
         known = list(self.every())
         found = [each for each in known if each["name"].lower() == named.lower()]
         if not found:
-            ids = (named.lower(),)
-            found = [each for each in known if each["id"].startswith(ids) or each["id"].endswith(ids)]
+            part = named.lower()
+            found = [each for each in known if each["id"].startswith(part) or each["id"].endswith(part)]
         if len(found) != 1:
             raise Mistake(f"{len(found) or 'no'} agents are called {named!r}, or have such an id")
         return found[0]

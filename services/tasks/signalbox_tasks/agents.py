@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from signalbox_common.contracts.tasks import AgentStatus, RunState
+from signalbox_common.contracts.tasks import AgentStatus
 
 NOT_RUNNABLE = frozenset({"unresolvable", "unknown_shell", "unknown_collaboration", "bad_shell"})
 """Errors of runs that say that nothing can run an agent as it is."""
@@ -81,14 +81,6 @@ class Agent:
         """Cancelling says nothing of it."""
         counted = self.succeeded + self.lost
         return self.succeeded / counted if counted else None
-
-
-COUNTED: Mapping[RunState, str] = {
-    RunState.SUCCEEDED: "succeeded",
-    RunState.FAILED: "failed",
-    RunState.CANCELLED: "cancelled",
-    RunState.TIMED_OUT: "timed_out",
-}
 
 
 def bucket_of(seconds: float) -> int:

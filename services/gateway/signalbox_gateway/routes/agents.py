@@ -8,19 +8,17 @@ from fastapi import Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from signalbox_common.contracts import git
 from signalbox_common.contracts import tasks as contract
 from signalbox_common.contracts.catalog import ResolveResource, ResourceName
 from signalbox_common.contracts.paging import Cursor, Search
 from signalbox_common.errors import Invalid
 from signalbox_gateway import errors
-from signalbox_gateway.errors import BadTeam
 from signalbox_gateway.identity import CurrentAsker
 from signalbox_gateway.routes import everywhere
-from signalbox_gateway.routes.at_tasks import TaskBody, check_runnable
+from signalbox_gateway.routes.at_tasks import NOT_HERE, TaskBody, check_runnable
 from signalbox_gateway.routes.here import HOME, ClientsHere, InProject, Sender, in_project_of
 from signalbox_gateway.routes.router import Routes
-from signalbox_gateway.routes.tasks import NewTask
+from signalbox_gateway.routes.tasks import BESIDE, NewTask
 
 routes = Routes("/api/v1", "agents")
 
@@ -29,7 +27,6 @@ AtAgent = Annotated[
     in_project_of("tasks", "agent_id", lambda found: contract.FindAgent(agent=found), errors.AgentNotFound),
 ]
 """Below `/agents/{agent_id}`."""
-_NOT_HERE = tuple((422, code) for code in BadTeam.CODES)
 _OFTEN = Annotated[int, Query(ge=1, le=200)]
 
 
@@ -66,17 +63,13 @@ class AgentChange(TaskBody):
     concurrency: contract.AgentConcurrency | None = None
 
 
-class TaskOfAgent(NewTask):
-    """A task without what its agent knows already."""
-
-
 class NewActivity(TaskBody):
     type: contract.ActivityType = "note"
     message: contract.ActivityMessage = ""
     data: Annotated[dict[str, Any], Field(max_length=100)] = Field(default_factory=dict)
 
 
-@routes.on("POST", "/agents", contract.CreateAgent, ResolveResource, status=201, also=_NOT_HERE)
+@routes.on("POST", "/agents", contract.CreateAgent, ResolveResource, status=201, also=NOT_HERE)
 async def create_agent(
     request: Request, clients: ClientsHere, asker: CurrentAsker, body: NewAgentSomewhere
 ) -> Response:
@@ -91,7 +84,7 @@ async def create_agent(
     contract.CreateAgent,
     ResolveResource,
     status=201,
-    also=_NOT_HERE,
+    also=NOT_HERE,
 )
 async def create_agent_in_project(here: InProject, body: NewAgent) -> Response:
     return await here.send(await body.asked(here))
@@ -132,17 +125,13 @@ async def get_agent(here: AtAgent, agent_id: uuid.UUID) -> Response:
     return await here.send(contract.GetAgent(agent=agent_id))
 
 
-@routes.on("PATCH", "/agents/{agent_id}", contract.UpdateAgent, ResolveResource, also=_NOT_HERE)
+@routes.on("PATCH", "/agents/{agent_id}", contract.UpdateAgent, ResolveResource, also=NOT_HERE)
 async def update_agent(here: AtAgent, agent_id: uuid.UUID, body: AgentChange) -> Response:
     if body.bot is not None or body.team is not None:
         await check_runnable(here, body.bot, body.team)
     given = body.model_dump(exclude_unset=True)
-    cleared = tuple(
-        name
-        for name, field in (("avatarUrl", "avatar_url"), ("concurrency", "concurrency"))
-        if given.get(field, "") is None
-    )
     named = {name: value for name, value in given.items() if value is not None}
+    cleared = [name for name in ("avatar_url", "concurrency") if name in given and name not in named]
     return await here.send(contract.UpdateAgent(agent=agent_id, clear=cleared, **named))
 
 
@@ -156,19 +145,16 @@ async def delete_agent(here: AtAgent, agent_id: uuid.UUID) -> Response:
     "POST",
     "/agents/{agent_id}/start-task",
     contract.CreateTask,
-    contract.GetAgent,
-    contract.KeepEnvironment,
-    git.GetRepository,
-    ResolveResource,
+    *BESIDE,
     status=201,
-    also=_NOT_HERE,
+    also=NOT_HERE,
 )
-async def start_task(here: AtAgent, agent_id: uuid.UUID, body: TaskOfAgent) -> Response:
+async def start_task(here: AtAgent, agent_id: uuid.UUID, body: NewTask) -> Response:
     """A task for this agent; it begins when the agent, and its project, have room for it."""
     if body.agent_id not in (None, agent_id):
         raise Invalid("agentId names another agent.")
-    body.agent_id = agent_id
-    return await here.send(contract.CreateTask(task=await body.asked(here)))
+    wanted = body.model_copy(update={"agent_id": agent_id})
+    return await here.send(contract.CreateTask(task=await wanted.asked(here)))
 
 
 @routes.on("POST", "/agents/{agent_id}/activity", contract.AppendActivity, status=201)

@@ -44,6 +44,10 @@ AtAttachment = Annotated[
 """Below `/attachments/{attachment_id}`."""
 
 
+NOT_HERE = tuple((422, code) for code in errors.BadTeam.CODES)
+"""What is answered where nobody here does what a bot or a team does."""
+
+
 async def check_runnable(here: Sender, bot: str | None, team: str | None) -> None:
     """Whether somebody here does what they do; as they are when a run begins counts then."""
     if bot is None and team is None:

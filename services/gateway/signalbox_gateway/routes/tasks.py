@@ -12,19 +12,18 @@ from signalbox_common.contracts import tasks as contract
 from signalbox_common.contracts.base import Text
 from signalbox_common.contracts.catalog import ResolveResource, ResourceName
 from signalbox_common.contracts.paging import Cursor, Search
-from signalbox_gateway.errors import BadTeam, SortNeedsProject
+from signalbox_gateway.errors import SortNeedsProject
 from signalbox_gateway.identity import CurrentAsker
 from signalbox_gateway.routes import everywhere
-from signalbox_gateway.routes.at_tasks import AtTask, TaskBody, check_runnable
+from signalbox_gateway.routes.at_tasks import NOT_HERE, AtTask, TaskBody, check_runnable
 from signalbox_gateway.routes.checkouts import named
 from signalbox_gateway.routes.here import HOME, ClientsHere, InProject, Sender
 from signalbox_gateway.routes.router import Routes
 
 routes = Routes("/api/v1", "tasks")
 
-_BESIDE = (contract.KeepEnvironment, contract.GetAgent, git.GetRepository, ResolveResource)
+BESIDE = (contract.KeepEnvironment, contract.GetAgent, git.GetRepository, ResolveResource)
 """What is asked before a task is created: its variables are kept, and what it names is looked up."""
-_NOT_HERE = tuple((422, code) for code in BadTeam.CODES)
 
 
 class TaskProgram(TaskBody):
@@ -177,7 +176,7 @@ class FollowUp(TaskBody):
     """What is done; by default the same once more."""
 
 
-@routes.on("POST", "/tasks", contract.CreateTask, *_BESIDE, status=201, also=_NOT_HERE)
+@routes.on("POST", "/tasks", contract.CreateTask, *BESIDE, status=201, also=NOT_HERE)
 async def create_task(
     request: Request, clients: ClientsHere, asker: CurrentAsker, body: NewTaskSomewhere
 ) -> Response:
@@ -186,12 +185,12 @@ async def create_task(
     return await here.send(contract.CreateTask(task=await body.asked(here)))
 
 
-@routes.on("POST", "/projects/{project_id}/tasks", contract.CreateTask, *_BESIDE, status=201, also=_NOT_HERE)
+@routes.on("POST", "/projects/{project_id}/tasks", contract.CreateTask, *BESIDE, status=201, also=NOT_HERE)
 async def create_task_in_project(here: InProject, body: NewTask) -> Response:
     return await here.send(contract.CreateTask(task=await body.asked(here)))
 
 
-@routes.on("POST", "/tasks/bulk", contract.CreateTasks, *_BESIDE, status=201, also=_NOT_HERE)
+@routes.on("POST", "/tasks/bulk", contract.CreateTasks, *BESIDE, status=201, also=NOT_HERE)
 async def create_tasks(
     request: Request, clients: ClientsHere, asker: CurrentAsker, body: NewTasksSomewhere
 ) -> Response:
@@ -200,7 +199,7 @@ async def create_tasks(
 
 
 @routes.on(
-    "POST", "/projects/{project_id}/tasks/bulk", contract.CreateTasks, *_BESIDE, status=201, also=_NOT_HERE
+    "POST", "/projects/{project_id}/tasks/bulk", contract.CreateTasks, *BESIDE, status=201, also=NOT_HERE
 )
 async def create_tasks_in_project(here: InProject, body: NewTasks) -> Response:
     return await _create_all(here, body)

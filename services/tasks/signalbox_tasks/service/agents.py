@@ -33,7 +33,6 @@ _LARGEST_DATA = 16 * 1024
 _SHOWN_DAYS = 30
 _KINDS = {"Bot": True, "Team": False}
 """The kinds that an agent works as, and whether that is a bot."""
-_CLEARED = {"avatarUrl": "avatar_url", "concurrency": "concurrency"}
 
 
 class Agents:
@@ -74,7 +73,7 @@ class Agents:
         changes = {name: value for name in names if (value := getattr(command, name)) is not None}
         if command.name is not None:
             changes["name"] = command.name.strip()
-        changes |= {_CLEARED[name]: None for name in command.clear if name in _CLEARED}
+        changes |= dict.fromkeys(command.clear)
         agent = found.changed(state.moment, **changes)
         await agents.save(transaction, agent)
         _tell(transaction, agent)

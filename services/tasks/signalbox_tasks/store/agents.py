@@ -15,8 +15,8 @@ from signalbox_common.contracts.tasks import RunState
 from signalbox_common.db import Transaction, is_there_already
 from signalbox_common.paging import read_id_cursor, read_number_cursor
 from signalbox_tasks import errors
-from signalbox_tasks.agents import COUNTED, NOT_RUNNABLE, Agent, Workload, bucket_of
-from signalbox_tasks.domain import Run
+from signalbox_tasks.agents import NOT_RUNNABLE, Agent, Workload, bucket_of
+from signalbox_tasks.domain import FINAL, Run
 
 _COLUMNS = tuple(field.name for field in fields(Agent))
 _GIVEN = (
@@ -210,7 +210,7 @@ async def count(transaction: Transaction, run: Run, now: datetime) -> None:
     if (await transaction.connection.execute(_COUNT_RUN, values)).first() is None:
         return
     day = now.date()
-    counts = {name: int(run.state is state) for state, name in COUNTED.items()}
+    counts = {state.value: int(run.state is state) for state in FINAL}
     await transaction.connection.execute(_COUNT_DAY, {"agent": run.agent, "day": day, **counts})
     if run.started_at is not None:
         bucket = bucket_of((now - run.started_at).total_seconds())

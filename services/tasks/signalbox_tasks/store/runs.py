@@ -50,28 +50,30 @@ _OF_TASK = text(
     f"{_SELECT} where project_id = :project and task_id = :task "
     "and (cast(:before as bigint) is null or attempt < :before) order by attempt desc limit :limit"
 )
-# A key is held by who has been let begin, or else by who came first; and what is waited for has succeeded.
-_ELIGIBLE = """
-    state = 'queued' and not admitted
-    and (key is null or not exists (
+# What holds a run back: a key is held by who has been let begin, or else by who came first.
+_HELD_BY = {
+    "dependencies": """exists (
+        select from tasks.dependencies
+        join tasks.tasks on tasks.id = dependencies.depends_on
+        where dependencies.task_id = runs.task_id and tasks.status <> 'succeeded'
+    )""",
+    "key": """(key is not null and exists (
         select from tasks.runs as other
         where other.project_id = runs.project_id and other.key = runs.key and other.finished_at is null
             and other.id <> runs.id
             and (other.admitted or (other.queued_at, other.id) < (runs.queued_at, runs.id))
-    ))
-    and not exists (
-        select from tasks.dependencies
-        join tasks.tasks on tasks.id = dependencies.depends_on
-        where dependencies.task_id = runs.task_id and tasks.status <> 'succeeded'
-    )
-    and (agent is null or not exists (
+    ))""",
+    "agent": """(agent is not null and exists (
         select from tasks.agents
         where agents.id = runs.agent and agents.concurrency <= (
             select count(*) from tasks.runs as other
             where other.agent = runs.agent and other.finished_at is null and other.admitted
         )
-    ))
-"""
+    ))""",
+}
+_ELIGIBLE = " and ".join(
+    ("state = 'queued' and not admitted", *(f"not {held}" for held in _HELD_BY.values()))
+)
 # Of those that come next, an agent takes on as many as it has room for.
 _ADMIT = text(
     "with coming as ("  # noqa: S608 - words of ours
@@ -90,16 +92,9 @@ _ADMIT = text(
     "returning runs.id, runs.rank, runs.queued_at, numbered.found"
 )
 _WHY_QUEUED = text(
-    "select admitted, "
-    "exists (select from tasks.dependencies join tasks.tasks on tasks.id = depends_on "
-    "where task_id = runs.task_id and status <> 'succeeded') as dependencies, "
-    "exists (select from tasks.runs as other where other.project_id = runs.project_id "
-    "and other.key = runs.key and other.finished_at is null and other.id <> runs.id "
-    "and (other.admitted or (other.queued_at, other.id) < (runs.queued_at, runs.id))) as key, "
-    "exists (select from tasks.agents where id = runs.agent and concurrency <= (select count(*) "
-    "from tasks.runs as other where other.agent = runs.agent and other.finished_at is null "
-    "and other.admitted)) as agent "
-    "from tasks.runs where id = :id and state = 'queued'"
+    "select admitted, "  # noqa: S608 - words of ours
+    + ", ".join(f"{held} as {name}" for name, held in _HELD_BY.items())
+    + " from tasks.runs where id = :id and state = 'queued'"
 )
 _WITH_KEY = text(
     f"{_SELECT} where project_id = :project and key = :key and finished_at is null order by queued_at, id"
@@ -256,7 +251,7 @@ async def why_queued(connection: AsyncConnection, run: uuid.UUID) -> str | None:
     row = (await connection.execute(_WHY_QUEUED, {"id": run})).first()
     if row is None or row.admitted:
         return None
-    return next((name for name in ("dependencies", "key", "agent") if getattr(row, name)), "turn")
+    return next((name for name in _HELD_BY if getattr(row, name)), "turn")
 
 
 async def with_key(transaction: Transaction, project: uuid.UUID, key: str) -> list[Run]:

@@ -1,5 +1,8 @@
 """What a refusal of another service means for the step that has met with it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from signalbox_common.errors import SignalboxError
 from signalbox_common.work import Overtaken
 from signalbox_tasks.domain import SANDBOX_LOST
@@ -10,7 +13,18 @@ _OF_GRANTS = (401, 403)
 """Another grant may be had, or none: that is found out when it is asked for."""
 
 
-def meaning(error: SignalboxError) -> Exception:
+@contextmanager
+def understood() -> Iterator[None]:
+    """Raises what a refusal within means for the step."""
+    try:
+        yield
+    except SignalboxError as error:
+        if (known := _meaning(error)) is error:
+            raise
+        raise known from error
+
+
+def _meaning(error: SignalboxError) -> Exception:
     """Itself, where it is worth another try."""
     if error.code == "fenced":
         return Overtaken("a later worker has the run")

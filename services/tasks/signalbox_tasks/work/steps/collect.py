@@ -2,13 +2,12 @@
 
 import hashlib
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any
 
-from signalbox_common import changesets
 from signalbox_common.contracts import git, sandbox
 from signalbox_common.contracts.tasks import CHANGES
 from signalbox_common.dataplane import DataClient
@@ -16,12 +15,11 @@ from signalbox_common.errors import SignalboxError
 from signalbox_tasks.store import logs
 from signalbox_tasks.work.log import RunLog
 from signalbox_tasks.work.pausing import resumed
-from signalbox_tasks.work.refusals import meaning
+from signalbox_tasks.work.refusals import understood
 from signalbox_tasks.work.steps.commits import bundled
-from signalbox_tasks.work.steps.spooling import IN_MEMORY, spooled_pieces
+from signalbox_tasks.work.steps.spooling import IN_MEMORY, spool, spooled_pieces
 from signalbox_tasks.work.turn import Done, Outcome, StepFailed, Turn
 
-_LARGEST = changesets.LARGEST + 64 * 1024 * 1024
 _LARGEST_DIFF = 16 * 1024 * 1024
 _CUT = b"\n[The diff is longer than what is kept of it.]\n"
 
@@ -65,7 +63,7 @@ async def collected(turn: Turn, name: str, *, goes_on: bool = False) -> tuple[st
     """
     identifier = uuid.UUID(turn.run.facts["sandbox"])
     await turn.job.keep()
-    try:
+    with understood():
         with SpooledTemporaryFile(IN_MEMORY) as spooled:
             async with turn.peers.sandbox(identifier) as client:
                 digest, size = await _taken(client, identifier, spooled)
@@ -76,10 +74,6 @@ async def collected(turn: Turn, name: str, *, goes_on: bool = False) -> tuple[st
         if goes_on:
             async with turn.peers.sandbox(identifier) as client:
                 await _thaw(client, identifier)
-    except SignalboxError as error:
-        if (known := meaning(error)) is error:
-            raise
-        raise known from error
     async with turn.transaction() as transaction:
         sha256 = hashlib.sha256(diff).hexdigest()
         await logs.keep(transaction, turn.run.id, name, "text/x-diff", sha256, diff)
@@ -90,24 +84,13 @@ async def restored(turn: Turn, digest: str) -> None:
     """Lays what was collected once into a sandbox in which nothing has begun yet; again, it is the same."""
     identifier = uuid.UUID(turn.run.facts["sandbox"])
     await turn.job.keep()
-    try:
-        with SpooledTemporaryFile(IN_MEMORY) as spooled:
-            async with turn.peers.git() as client, aclosing(_stored(client, digest)) as reading:
-                async for chunk in reading:
-                    spooled.write(chunk)
-            await turn.job.keep()
-            async with turn.peers.sandbox(identifier) as client:
-                await client.write(
-                    sandbox.WRITE_CHANGES, lambda: spooled_pieces(spooled), sandbox=str(identifier)
-                )
-    except SignalboxError as error:
-        if (known := meaning(error)) is error:
-            raise
-        raise known from error
-
-
-def _stored(client: DataClient, digest: str) -> AsyncGenerator[bytes, None]:
-    return client.read(git.READ_CHANGES, sha256=digest)
+    with understood(), SpooledTemporaryFile(IN_MEMORY) as spooled:
+        async with turn.peers.git() as client:
+            await spool(client.read(git.READ_CHANGES, sha256=digest), spooled)
+        await turn.job.keep()
+        async with turn.peers.sandbox(identifier) as client:
+            named = {"sandbox": str(identifier)}
+            await client.write(sandbox.WRITE_CHANGES, lambda: spooled_pieces(spooled), **named)
 
 
 async def _thaw(client: DataClient, identifier: uuid.UUID) -> None:
@@ -136,15 +119,7 @@ async def _taken(client: DataClient, identifier: uuid.UUID, into: IO[bytes]) -> 
     except SignalboxError as error:
         if error.code != "sandbox_frozen":
             raise
-    digest, size = hashlib.sha256(), 0
-    async with aclosing(client.read(sandbox.READ_CHANGES, **named)) as reading:
-        async for chunk in reading:
-            size += len(chunk)
-            if size > _LARGEST:
-                raise StepFailed("changes_too_large", "It has changed more than is taken at a time.")
-            digest.update(chunk)
-            into.write(chunk)
-    return digest.hexdigest(), size
+    return await spool(client.read(sandbox.READ_CHANGES, **named), into)
 
 
 async def _diff(client: DataClient, turn: Turn, digest: str) -> bytes:

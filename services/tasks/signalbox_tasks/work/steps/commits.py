@@ -1,21 +1,18 @@
 """Commits that were made inside: as a bundle in git, which takes it as hostile."""
 
-import hashlib
 import uuid
-from contextlib import aclosing
 from tempfile import SpooledTemporaryFile
+from typing import IO
 
 from signalbox_common.contracts import git, sandbox
-from signalbox_common.errors import SignalboxError
 from signalbox_tasks.work.log import RunLog
-from signalbox_tasks.work.refusals import meaning
+from signalbox_tasks.work.refusals import understood
 from signalbox_tasks.work.steps.delivery import author_of, message_of
 from signalbox_tasks.work.steps.programs import ended, how
-from signalbox_tasks.work.steps.spooling import IN_MEMORY, spooled_pieces
+from signalbox_tasks.work.steps.spooling import IN_MEMORY, spool, spooled_pieces
 from signalbox_tasks.work.turn import StepFailed, Turn
 
 _BUNDLE = "/tmp/signalbox.bundle"  # noqa: S108 - of a sandbox, which has it for itself
-_LARGEST = 256 * 1024 * 1024
 # What nobody has committed becomes the last one; without any, there is no bundle.
 _SCRIPT = """
 set -eu
@@ -45,31 +42,18 @@ async def bundled(turn: Turn, log: RunLog) -> str | None:
     if end.get("exitCode") != 0:
         raise StepFailed("commits_failed", f"Its commits could not be taken: {how(end)}.")
     await turn.job.keep()
-    try:
-        return await _moved(turn)
-    except SignalboxError as error:
-        if (known := meaning(error)) is error:
-            raise
-        raise known from error
+    with understood(), SpooledTemporaryFile(IN_MEMORY) as spooled:
+        return await _moved(turn, spooled)
 
 
-async def _moved(turn: Turn) -> str | None:
+async def _moved(turn: Turn, spooled: IO[bytes]) -> str | None:
     """Out of the sandbox, into git."""
     identifier = turn.run.facts["sandbox"]
-    digest, size = hashlib.sha256(), 0
-    with SpooledTemporaryFile(IN_MEMORY) as spooled:
-        async with turn.peers.sandbox(uuid.UUID(identifier)) as client:
-            reading = client.read(sandbox.READ_FILE, sandbox=identifier, path=_BUNDLE)
-            async with aclosing(reading) as chunks:
-                async for chunk in chunks:
-                    size += len(chunk)
-                    if size > _LARGEST:
-                        raise StepFailed("changes_too_large", "Its commits are more than is taken at a time.")
-                    digest.update(chunk)
-                    spooled.write(chunk)
-        if not size:
-            return None
-        await turn.job.keep()
-        async with turn.peers.git() as client:
-            await client.write(git.PUT_BUNDLE, lambda: spooled_pieces(spooled), sha256=digest.hexdigest())
-    return digest.hexdigest()
+    async with turn.peers.sandbox(uuid.UUID(identifier)) as client:
+        digest, size = await spool(client.read(sandbox.READ_FILE, sandbox=identifier, path=_BUNDLE), spooled)
+    if not size:
+        return None
+    await turn.job.keep()
+    async with turn.peers.git() as client:
+        await client.write(git.PUT_BUNDLE, lambda: spooled_pieces(spooled), sha256=digest)
+    return digest

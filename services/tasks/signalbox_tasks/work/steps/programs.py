@@ -8,9 +8,8 @@ from signalbox_common.contracts import sandbox as contract
 from signalbox_common.contracts.tasks import ExecFile
 from signalbox_common.dataplane import DataClient
 from signalbox_common.dataplane.programs import ProgramClient
-from signalbox_common.errors import SignalboxError
 from signalbox_tasks.work.log import RunLog, read_program
-from signalbox_tasks.work.refusals import meaning
+from signalbox_tasks.work.refusals import understood
 from signalbox_tasks.work.steps import attachments
 from signalbox_tasks.work.turn import Done, Outcome, StepFailed, Stopped, Turn
 
@@ -55,7 +54,7 @@ async def ended(
     if turn.run.stopping:
         raise Stopped
     identifier = uuid.UUID(turn.run.facts["sandbox"])
-    try:
+    with understood():
         async with turn.peers.sandbox(identifier) as client:
             programs = ProgramClient(client, str(identifier))
             await attachments.lay_out(turn, client, identifier)
@@ -64,10 +63,6 @@ async def ended(
             await turn.job.keep()
             await programs.start(key, program)
             end = await read_program(turn, log, programs, key)
-    except SignalboxError as error:
-        if (known := meaning(error)) is error:
-            raise
-        raise known from error
     if end.get("reason") == _KILLED:
         raise Stopped
     return end
