@@ -1,5 +1,6 @@
 """What keeps a sandbox: it goes on, its files stay, and its end comes, whoever dies."""
 
+import asyncio
 import fcntl
 import json
 import os
@@ -14,6 +15,7 @@ import psutil
 import pytest
 
 from signalbox_common.testing import eventually
+from signalbox_sandbox.runtime import keepers
 from signalbox_sandbox.runtime.keepers import KeeperGone, KeeperRefused
 from tests.support.node import LIFETIME, Node, Sandbox, is_gone, killed
 
@@ -141,6 +143,39 @@ async def test_files_outlive_their_keeper(node: Node) -> None:
     again = Sandbox(sandbox.id, client, sandbox.folder)
     assert (await again.sh("cat file ~/file; cat /tmp/file")).stdout == "kept\nhome\n"
     assert (await client.ask("status"))["epoch"] == 2
+
+
+async def test_who_leaves_while_it_is_connected_leaves_nothing_open(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: asyncio.Queue[socket.socket] = asyncio.Queue()
+
+    async def undecided(connection: socket.socket) -> bool:
+        begun.put_nowait(connection)
+        return await asyncio.Future[bool]()
+
+    sandbox = await node.keep()
+    listen = "import socket, time; s = socket.create_server(('127.0.0.1', 7001)); time.sleep(60)"
+    await sandbox.client.start("listens", ["python3", "-c", listen])
+    monkeypatch.setattr(keepers, "_is_connected", undecided)
+
+    async def connecting() -> asyncio.Task[socket.socket] | None:
+        asking = asyncio.create_task(sandbox.client.connect(7001))
+        said = asyncio.create_task(begun.get())
+        await asyncio.wait([asking, said], return_when=asyncio.FIRST_COMPLETED)
+        if said.done():
+            begun.put_nowait(said.result())
+            return asking
+        said.cancel()
+        assert isinstance(asking.exception(), KeeperRefused)
+        return None
+
+    asking = await eventually(connecting, what="it listens")
+    assert asking is not None
+    connection = begun.get_nowait()
+    asking.cancel()
+    await asyncio.wait([asking])
+    assert connection.fileno() < 0
 
 
 async def test_a_tree_below_is_never_changed(node: Node) -> None:

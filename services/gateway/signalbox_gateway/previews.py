@@ -315,7 +315,11 @@ async def _counted() -> AsyncIterator[None]:
 @asynccontextmanager
 async def _inside(browser: WebSocket, tunnel: Tunnel, target: Target) -> AsyncIterator[ClientConnection]:
     ours, theirs = socket.socketpair()
-    reader, writer = await asyncio.open_connection(sock=theirs, limit=_PIECE)
+    try:
+        reader, writer = await asyncio.open_connection(sock=theirs, limit=_PIECE)
+    except BaseException:
+        ours.close()  # theirs is closed with its transport
+        raise
     relaying = [
         asyncio.create_task(_into(reader, tunnel)),
         asyncio.create_task(_out_of(tunnel, writer)),

@@ -95,10 +95,15 @@ class KeeperClient:
         """To what listens inside."""
         async with _Line.to(self._folder, KEEPER_SOCKET) as line:
             connection = await line.ask_for_socket({"do": "connect", "port": port})
-        if await _is_connected(connection):
-            return connection
-        connection.close()
-        raise KeeperRefused("nobody_listens", "Nobody answers there.")
+        is_connected = False
+        try:
+            is_connected = await _is_connected(connection)
+        finally:
+            if not is_connected:  # or whoever asked has left meanwhile
+                connection.close()
+        if not is_connected:
+            raise KeeperRefused("nobody_listens", "Nobody answers there.")
+        return connection
 
     async def write(
         self, key: str, offset: int, data: bytes, *, close: bool = False, fence: int | None = None
