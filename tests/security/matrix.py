@@ -27,6 +27,7 @@ NO_PROJECT, NO_OPERATION = "404 project_not_found", "404 operation_not_found"
 NO_SANDBOX, NO_REPOSITORY = "404 sandbox_not_found", "404 repository_not_found"
 NO_DELIVERY = "404 delivery_not_found"
 NO_TASK, NO_RUN, NO_AGENT = "404 task_not_found", "404 run_not_found", "404 agent_not_found"
+NO_SCHEDULE = "404 schedule_not_found"
 NO_ATTACHMENT = "404 attachment_not_found"
 NO_PULL_REQUEST, NO_CREDENTIAL = "404 pull_request_not_found", "404 credential_not_found"
 NO_SESSION, NO_TOKEN = "404 session_not_found", "404 token_not_found"
@@ -51,6 +52,8 @@ ATTACHMENTS_OF_PROJECT = "/api/v1/projects/{project_id}/attachments"
 OF_PROJECT = "/api/v1/projects/{project_id}/tasks"
 AGENT = "/api/v1/agents/{agent_id}"
 AGENTS = "/api/v1/projects/{project_id}/agents"
+SCHEDULE = "/api/v1/schedules/{schedule_id}"
+SCHEDULES = "/api/v1/projects/{project_id}/schedules"
 TEMPLATES = ("/api/v1/templates", "/api/v1/projects/{project_id}/templates")
 KIND = "/api/v1/kinds/{plural}"
 ONE = f"{KIND}/{{name}}"
@@ -314,6 +317,16 @@ ROWS = (
     of_task(f"POST {AGENT}/activity", "developer", "201", NO_AGENT),
     of_task(f"POST {AGENT}/start-task", "developer", "201", NO_AGENT),
     of_task(f"DELETE {AGENT}", "developer", "204", NO_AGENT),
+    in_project("POST /api/v1/schedules", "developer", "201"),
+    in_project(f"POST {SCHEDULES}", "developer", "201"),
+    in_project("GET /api/v1/schedules", "viewer", "200"),
+    in_project(f"GET {SCHEDULES}", "viewer", "200"),
+    *(of_task(f"GET {SCHEDULE}{path}", "viewer", "200", NO_SCHEDULE) for path in ("", "/history")),
+    of_task(f"PATCH {SCHEDULE}", "developer", "200", NO_SCHEDULE),
+    of_task(f"POST {SCHEDULE}/pause", "developer", "200", NO_SCHEDULE),
+    of_task(f"POST {SCHEDULE}/resume", "developer", "200", NO_SCHEDULE),
+    of_task(f"POST {SCHEDULE}/run", "developer", "201", NO_SCHEDULE),
+    of_task(f"DELETE {SCHEDULE}", "developer", "204", NO_SCHEDULE),
     in_project(f"GET {OF_PROJECT}", "viewer", "200"),
     *(of_task(f"GET {TASK}{path}", "viewer", "200") for path in ("", "/runs")),
     *(of_task(f"GET {RUN}{path}", "viewer", "200", NO_RUN) for path in ("", "/steps", "/artifacts", "/log")),
@@ -427,6 +440,11 @@ A_TEMPLATE = {"template": "tools"}
 NOTHING = {"title": "Do nothing", "noop": {}}
 NOTHINGS = [NOTHING]
 TASKS = ["{task_id}"]
+A_SCHEDULE = {
+    "name": "schedule {number}",
+    "cron": "@yearly",
+    "task": {"title": "Do nothing", "noop": {}},
+}
 AN_AGENT = {"name": "agent {number}", "bot": "idler"}
 ELSEWHERE = "https://forge.invalid/{number}.git"
 AT_PORT = Words(path={"port": "8123", "path": "page"})
@@ -495,6 +513,11 @@ WORDS = {
     f"PATCH {AGENT}": Words({"role": "reviewer"}),
     f"POST {AGENT}/activity": Words({"message": "Well done"}),
     f"POST {AGENT}/start-task": Words({"title": "Do nothing"}),
+    "POST /api/v1/schedules": Words({"projectId": "{project_id}"} | A_SCHEDULE),
+    f"POST {SCHEDULES}": Words(A_SCHEDULE),
+    "GET /api/v1/schedules": Words(query={"projectId": "{project_id}"}),
+    f"PATCH {SCHEDULE}": Words({"overlap": "queue"}),
+    f"DELETE {SCHEDULE}": Words(about={"schedule_id": "other_schedule_id"}),
     f"DELETE {AGENT}": Words(about={"agent_id": "other_agent_id"}),
     "POST /api/v1/attachments": Words(
         query={"projectId": "{project_id}", "name": "notes.txt"}, content=b"Some notes"

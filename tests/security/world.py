@@ -163,6 +163,7 @@ class World:
             await self._build_repository(things, headers, prefix)
             await self._build_tasks(things, headers)
             await self._build_agents(things, headers)
+            await self._build_schedules(things, headers)
 
     async def _build_resources(self, things: Things, headers: dict[str, str], prefix: str) -> None:
         """A ghost, and a skill with a package."""
@@ -246,6 +247,15 @@ class World:
         for name in ("agent_id", "other_agent_id"):
             body = {"name": name, "bot": "idler", "projectId": things["project_id"]}
             made = await self._http.post("/api/v1/agents", json=body, headers=headers)
+            assert made.status_code == 201, made.text
+            things[name] = made.json()["id"]
+
+    async def _build_schedules(self, things: Things, headers: dict[str, str]) -> None:
+        """Two whose time is far."""
+        for name in ("schedule_id", "other_schedule_id"):
+            body: dict[str, object] = {"name": name, "cron": "@yearly", "projectId": things["project_id"]}
+            body |= {"task": {"title": "Do nothing", "noop": {}}}
+            made = await self._http.post("/api/v1/schedules", json=body, headers=headers)
             assert made.status_code == 201, made.text
             things[name] = made.json()["id"]
 

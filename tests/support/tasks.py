@@ -151,12 +151,19 @@ class TaskScene:
             await sql.execute("update tasks.work set lease_until = tasks.clock() where state = 'running'")
 
     async def nothing_is_left(self) -> None:
-        """No sandbox, no work, no secret of a run, no delegation."""
+        """No sandbox, no work, no secret, no delegation, beside those of schedules that are there."""
 
         async def gone() -> bool:
             async with self.installation.sql() as sql:
-                work = await sql.fetch("select kind, key, state, error from tasks.work")
-                secrets = await sql.fetchval("select count(*) from tasks.secrets where name like 'runs/%'")
+                work = await sql.fetch(
+                    "select kind, key, state, error from tasks.work where kind <> 'schedule' "
+                    "or key not in (select cast(authority as text) from tasks.schedules)"
+                )
+                secrets = await sql.fetchval(
+                    "select count(*) from tasks.secrets where name like 'runs/%' "
+                    "and cast(split_part(name, '/', 2) as uuid) "
+                    "not in (select authority from tasks.schedules)"
+                )
                 alive = await sql.fetchval(
                     "select count(*) from sandbox.sandboxes where owner_run is not null "
                     "and status in ('creating', 'running', 'paused')"

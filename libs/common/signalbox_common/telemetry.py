@@ -30,6 +30,9 @@ SURPRISING_DUPLICATES = Counter(
 WORK_FAILED = Counter("signalbox_work_failed_total", "Work that came to no good end", ["kind"])
 WORK_ROWS = Gauge("signalbox_work_rows", "Rows of work", ["kind", "state"])
 WORK_OLDEST = Gauge("signalbox_work_oldest_seconds", "Age of the oldest row of work", ["kind", "state"])
+SCHEDULE_TIMES = Counter(
+    "signalbox_schedule_times_total", "Times of schedules that have come, by what became of them", ["outcome"]
+)
 SLOW_QUERIES = Counter("signalbox_slow_queries_total", "Statements over the slow-query limit")
 
 _SECRET_KEYS = frozenset({"password", "token", "grant", "secret", "authorization", "cookie"})

@@ -61,6 +61,7 @@ from signalbox_gateway.routes import (
     sandbox_programs,
     sandbox_templates,
     sandboxes,
+    schedules,
     sessions,
     tasks,
     tokens,
@@ -102,6 +103,7 @@ ROUTES = (
     attachments,
     runs,
     agents,
+    schedules,
     operations,
     live,
 )

@@ -136,6 +136,11 @@ class TaskNotFound(NotFound):
     detail = "There is no such task."
 
 
+class ScheduleNotFound(NotFound):
+    code = "schedule_not_found"
+    detail = "There is no such schedule."
+
+
 class AgentNotFound(NotFound):
     code = "agent_not_found"
     detail = "There is no such agent."

@@ -16,15 +16,20 @@ from signalbox_tasks.service.followers import LogFollowers
 from signalbox_tasks.service.news import News
 from signalbox_tasks.service.proofs import Proofs
 from signalbox_tasks.service.runs import Runs
+from signalbox_tasks.service.schedules import Schedules
 from signalbox_tasks.service.tasks import Tasks
 from signalbox_tasks.service.turns import Turns
 from signalbox_tasks.settings import TasksSettings
 from signalbox_tasks.store import agents as agent_rows
 from signalbox_tasks.store import runs as rows
+from signalbox_tasks.store import schedules as schedule_rows
 from signalbox_tasks.work.closing import Closing
+from signalbox_tasks.work.delegations import Delegations
 from signalbox_tasks.work.engine import Engine
 from signalbox_tasks.work.log import RunLog
 from signalbox_tasks.work.peers import Grants
+from signalbox_tasks.work.schedule_authority import ScheduleAuthority
+from signalbox_tasks.work.scheduler import Scheduler
 from signalbox_tasks.work.steps.authority import AuthorityStep
 from signalbox_tasks.work.steps.checkout import CheckoutStep
 from signalbox_tasks.work.steps.collect import CollectStep
@@ -50,20 +55,25 @@ def build(settings: TasksSettings) -> Service:
     attempts = Attempts(turns, proofs, app.space)
     answers = Answers(app.work, turns)
     agents = Agents(app.database, turns)
+    schedules = Schedules(app.database, app.work, turns, proofs, tasks)
     attachments = Attachments(app.database, most_mb=settings.attachments_mb)
-    handlers.register(app.bus, tasks, attempts, answers, runs, environments, attachments, agents, news)
+    handlers.register(
+        app.bus, tasks, attempts, answers, runs, environments, attachments, agents, schedules, news
+    )
     if settings.data_listen is not None:
         LogRoutes(app.database, runs, followers).register(app.data)
         AttachmentRoutes(app.database, attachments).register(app.data)
+    ids = StepIds(secret_key)
+    delegations = Delegations(app.bus, secrets)
     log = RunLog(app.bus, followers)
     Engine(
         app.database,
         app.bus,
         turns,
         Grants(app.bus, secrets),
-        StepIds(secret_key),
+        ids,
         {
-            StepName.AUTHORITY: AuthorityStep(app.bus, secrets),
+            StepName.AUTHORITY: AuthorityStep(delegations),
             StepName.PREPARE: CheckoutStep(),
             StepName.SANDBOX: SandboxStep(environments),
             StepName.SETUP: SetupStep(log),
@@ -75,21 +85,29 @@ def build(settings: TasksSettings) -> Service:
         most=settings.runs_most,
         most_in_project=settings.runs_in_project,
     ).register(app.work)
-    Closing(app.bus, secrets).register(app.work)
+    Closing(app.database, delegations).register(app.work)
+    scheduler = Scheduler(app.database, app.work, turns, app.space)
+    ScheduleAuthority(app.database, delegations, scheduler, ids).register(app.work)
     timekeeper = Timekeeper(app.database, news)
 
     async def prepare() -> None:
         await secrets.check()
         timekeeper.start()
+        scheduler.start()
+
+    async def finish() -> None:
+        await scheduler.stop()
+        await timekeeper.stop()
 
     async def tidy(transaction: Transaction) -> None:
         await rows.forget(transaction, settings.tasks_kept_days)
         await agent_rows.forget(transaction, settings.tasks_kept_days)
+        await schedule_rows.forget(transaction, settings.tasks_kept_days)
         await environments.forget()
         await attachments.forget()
         await proofs.forget()
 
-    app.prepare, app.finish, app.tidy = prepare, timekeeper.stop, tidy
+    app.prepare, app.finish, app.tidy = prepare, finish, tidy
     return app
 
 

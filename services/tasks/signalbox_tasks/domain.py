@@ -72,6 +72,8 @@ class Task:
     pull_request_url: str | None = None
     completed_at: datetime | None = None
     attachments: tuple[TaskAttachment, ...] = ()
+    schedule: uuid.UUID | None = None
+    """The one that has started it."""
 
     @property
     def target_branch(self) -> str:
@@ -159,6 +161,8 @@ class Run:
     log_end: int = 0
     proof_at: datetime | None = None
     """When the stream took the command that it was asked for with, where there is a proof of that."""
+    schedule: uuid.UUID | None = None
+    """The one that has its authority: that was there before, and does not end with the run."""
     started_at: datetime | None = None
     finished_at: datetime | None = None
     ends_at: float | None = None
@@ -230,9 +234,21 @@ class Run:
     def stopping(self) -> bool:
         return self.stop_reason is not None
 
+    def acting_under(
+        self, authority: uuid.UUID, proof_at: datetime | None, schedule: uuid.UUID | None
+    ) -> "Run":
+        """What was given before it; a schedule has been given its own already."""
+        if StepName.AUTHORITY not in self.plan:
+            proof_at = None
+        plan = self.plan
+        if schedule is not None:
+            plan = tuple(step for step in plan if step is not StepName.AUTHORITY)
+        return replace(self, authority=authority, proof_at=proof_at, schedule=schedule, plan=plan)
+
     def delivering(self, facts: Mapping[str, Any]) -> "Run":
         """Only that; nothing is run for it."""
-        return replace(self, plan=(StepName.AUTHORITY, StepName.DELIVER), facts=facts)
+        own = (StepName.AUTHORITY,) if self.schedule is None else ()
+        return replace(self, plan=(*own, StepName.DELIVER), facts=facts)
 
     def restoring(self, facts: Mapping[str, Any]) -> "Run":
         """Beginning with a checkpoint, and with whom it was made."""
@@ -292,7 +308,7 @@ class Run:
         """As it turned out: who stopped it comes too late where all was done before."""
         if self.stop_reason is not None:
             state: RunState = _ENDS[self.stop_reason]
-            reason = RunError(code=self.stop_reason, detail=_REASONS[self.stop_reason])
+            reason = RunError(code=self.stop_reason, detail=REASONS[self.stop_reason])
             error: RunError | None = self.error or reason
         else:
             state = RunState.FAILED if self.error is not None else RunState.SUCCEEDED
@@ -310,7 +326,7 @@ class Run:
         return self.stopping or "late" in self.facts
 
 
-_REASONS = {
+REASONS = {
     StopReason.CANCELLED: "It was cancelled.",
     StopReason.SUPERSEDED: "A newer task with its concurrency key took its place.",
     StopReason.TIMED_OUT: "Its time was over.",

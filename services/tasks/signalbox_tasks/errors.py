@@ -140,6 +140,29 @@ class TooManyAgents(SignalboxError):
         super().__init__(f"A project has no more than {most} agents.")
 
 
+class ScheduleNotFound(NotFound):
+    code = "schedule_not_found"
+    detail = "There is no such schedule."
+
+
+class ScheduleExists(Conflict):
+    code = "schedule_exists"
+    detail = "Another schedule of this project is called so."
+
+
+class BadSchedule(SignalboxError):
+    status = 422
+    code = "bad_schedule"
+
+
+class TooManySchedules(SignalboxError):
+    status = 429
+    code = "too_many_schedules"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"A project has no more than {most} schedules.")
+
+
 class ActivityTooLarge(SignalboxError):
     status = 413
     code = "activity_too_large"

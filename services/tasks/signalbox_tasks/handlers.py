@@ -19,6 +19,7 @@ from signalbox_tasks.service.attempts import Attempts
 from signalbox_tasks.service.environments import Environments
 from signalbox_tasks.service.news import News
 from signalbox_tasks.service.runs import Runs
+from signalbox_tasks.service.schedules import Schedules
 from signalbox_tasks.service.tasks import Tasks
 
 
@@ -31,6 +32,7 @@ def register(
     environments: Environments,
     attachments: Attachments,
     agents: Agents,
+    schedules: Schedules,
     news: News,
 ) -> None:
     bus.on_ask(contract.KeepEnvironment, own_transaction=True)(environments.keep)
@@ -57,6 +59,16 @@ def register(
     bus.on_query(contract.LocateTasks)(runs.locate)
     bus.on_query(contract.GetAttachment)(attachments.get)
     bus.on_query(contract.FindAttachment)(attachments.place)
+    bus.on_fact(RUN_CHECKOUTS)(news.checkout_changed)
+    bus.on_fact(RUN_SANDBOXES)(news.sandbox_changed)
+    bus.on_fact(RUN_DELIVERIES)(news.delivery_changed)
+    bus.on_fact(RUNS_GONE)(news.project_gone)
+    bus.on_fact(RUNS_BACK)(news.project_back)
+    _register_agents(bus, agents)
+    _register_schedules(bus, schedules)
+
+
+def _register_agents(bus: ServiceBus, agents: Agents) -> None:
     bus.on_command(contract.CreateAgent)(agents.create)
     bus.on_command(contract.UpdateAgent)(agents.update)
     bus.on_command(contract.DeleteAgent)(agents.delete)
@@ -70,8 +82,16 @@ def register(
     bus.on_fact(AGENTS_FOUND)(agents.resource_there)
     bus.on_fact(AGENTS_BACK)(agents.resource_there)
     bus.on_fact(AGENTS_LOST)(agents.resource_gone)
-    bus.on_fact(RUN_CHECKOUTS)(news.checkout_changed)
-    bus.on_fact(RUN_SANDBOXES)(news.sandbox_changed)
-    bus.on_fact(RUN_DELIVERIES)(news.delivery_changed)
-    bus.on_fact(RUNS_GONE)(news.project_gone)
-    bus.on_fact(RUNS_BACK)(news.project_back)
+
+
+def _register_schedules(bus: ServiceBus, schedules: Schedules) -> None:
+    bus.on_command(contract.CreateSchedule)(schedules.create)
+    bus.on_command(contract.UpdateSchedule)(schedules.update)
+    bus.on_command(contract.PauseSchedule)(schedules.pause)
+    bus.on_command(contract.ResumeSchedule)(schedules.resume)
+    bus.on_command(contract.DeleteSchedule)(schedules.delete)
+    bus.on_command(contract.RunSchedule)(schedules.run)
+    bus.on_query(contract.GetSchedule)(schedules.get)
+    bus.on_query(contract.FindSchedule)(schedules.place)
+    bus.on_query(contract.ListSchedules)(schedules.page)
+    bus.on_query(contract.ListFirings)(schedules.firings)

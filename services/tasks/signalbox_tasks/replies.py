@@ -28,6 +28,7 @@ def task_reply(found: Task) -> contract.Task:
         attempts=found.attempts,
         error=found.error,
         assigned_agent_id=found.spec.agent,
+        schedule_id=found.schedule,
         git_branch=found.branch,
         pull_request_url=found.pull_request_url,
         created_by=found.created_by,

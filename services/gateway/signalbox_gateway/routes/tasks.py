@@ -19,11 +19,14 @@ from signalbox_gateway.routes.at_tasks import NOT_HERE, AtTask, TaskBody, check_
 from signalbox_gateway.routes.checkouts import named
 from signalbox_gateway.routes.here import HOME, ClientsHere, InProject, Sender
 from signalbox_gateway.routes.router import Routes
+from signalbox_gateway.routes.timings import Timing
 
 routes = Routes("/api/v1", "tasks")
 
 BESIDE = (contract.KeepEnvironment, contract.GetAgent, git.GetRepository, ResolveResource)
 """What is asked before a task is created: its variables are kept, and what it names is looked up."""
+_LONGEST_NAME = 200
+"""Of a schedule."""
 
 
 class TaskProgram(TaskBody):
@@ -138,7 +141,18 @@ class NewTask(TaskBody):
         )
 
 
-class NewTaskSomewhere(NewTask):
+class TaskOrSchedule(NewTask):
+    schedule: Timing | None = None
+    """When it is created, by itself: then what is answered is the schedule, called as the task is."""
+
+    async def wanted(self, here: Sender) -> contract.CreateTask | contract.CreateSchedule:
+        task = await self.asked(here)
+        if self.schedule is None:
+            return contract.CreateTask(task=task)
+        return self.schedule.asked(self.title[:_LONGEST_NAME], task)
+
+
+class TaskOrScheduleSomewhere(TaskOrSchedule):
     """In the asker's personal project, if it says no other."""
 
     project_id: uuid.UUID | None = None
@@ -176,18 +190,36 @@ class FollowUp(TaskBody):
     """What is done; by default the same once more."""
 
 
-@routes.on("POST", "/tasks", contract.CreateTask, *BESIDE, status=201, also=NOT_HERE)
+@routes.on(
+    "POST",
+    "/tasks",
+    contract.CreateTask,
+    contract.CreateSchedule,
+    *BESIDE,
+    status=201,
+    also=NOT_HERE,
+    response_model=contract.Task | contract.Schedule,
+)
 async def create_task(
-    request: Request, clients: ClientsHere, asker: CurrentAsker, body: NewTaskSomewhere
+    request: Request, clients: ClientsHere, asker: CurrentAsker, body: TaskOrScheduleSomewhere
 ) -> Response:
-    """It begins when its turn comes; `runId` is its first run."""
+    """It begins when its turn comes; `runId` is its first run. With a `schedule`, that is what is created."""
     here = Sender(request, clients, asker, body.project_id or HOME)
-    return await here.send(contract.CreateTask(task=await body.asked(here)))
+    return await here.send(await body.wanted(here))
 
 
-@routes.on("POST", "/projects/{project_id}/tasks", contract.CreateTask, *BESIDE, status=201, also=NOT_HERE)
-async def create_task_in_project(here: InProject, body: NewTask) -> Response:
-    return await here.send(contract.CreateTask(task=await body.asked(here)))
+@routes.on(
+    "POST",
+    "/projects/{project_id}/tasks",
+    contract.CreateTask,
+    contract.CreateSchedule,
+    *BESIDE,
+    status=201,
+    also=NOT_HERE,
+    response_model=contract.Task | contract.Schedule,
+)
+async def create_task_in_project(here: InProject, body: TaskOrSchedule) -> Response:
+    return await here.send(await body.wanted(here))
 
 
 @routes.on("POST", "/tasks/bulk", contract.CreateTasks, *BESIDE, status=201, also=NOT_HERE)
@@ -238,6 +270,7 @@ async def list_tasks(
     label: Annotated[str | None, Query(max_length=301, description="`name=value`, or a name.")] = None,
     created_by: Annotated[uuid.UUID | None, Query(alias="createdBy")] = None,
     agent_id: Annotated[uuid.UUID | None, Query(alias="agentId")] = None,
+    schedule_id: Annotated[uuid.UUID | None, Query(alias="scheduleId")] = None,
     q: Annotated[Search | None, Query(description="Words of the title or of the description.")] = None,
     sort: Annotated[
         contract.TaskOrder, Query(description="Within one project; otherwise the newest come first.")
@@ -253,6 +286,7 @@ async def list_tasks(
         label=label,
         created_by=created_by,
         agent_id=agent_id,
+        schedule_id=schedule_id,
         q=q,
         sort=sort,
         cursor=cursor,

@@ -1,4 +1,4 @@
-"""Proof that somebody has asked for a run: kept as a secret until it ends."""
+"""Proof that somebody has asked for a run or a schedule: kept as a secret until that ends."""
 
 import uuid
 from contextlib import suppress
@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 from signalbox_common.bus import Call
 from signalbox_common.contracts.tasks import StepName
 from signalbox_common.db import Database
-from signalbox_common.errors import AlreadyDone
+from signalbox_common.errors import AlreadyDone, SignalboxError
 from signalbox_common.secrets import SecretNotFound, SecretStore
 from signalbox_tasks.domain import Run
 from signalbox_tasks.replies import secrets_of
-from signalbox_tasks.store import runs
+from signalbox_tasks.store import runs, schedules
 
 PROOF, DELEGATION = "proof", "delegation"
 _ON_THE_WAY = timedelta(hours=1)
@@ -25,11 +25,12 @@ class Proofs:
         self._secrets = secrets
 
     async def forget(self) -> None:
-        """Those of runs that came to nothing: their commands were refused, or lost with their process."""
+        """Those of what came to nothing: its commands were refused, or lost with their process."""
         for name in await self._secrets.names("runs/"):
             run = uuid.UUID(name.split("/")[1])
             async with self._database.reading() as connection:
                 is_there = await runs.place(connection, run) is not None
+                is_there = is_there or await schedules.is_in_use(connection, run)
             if is_there:
                 continue
             with suppress(SecretNotFound):
@@ -43,9 +44,15 @@ class Proofs:
         A run that asks nobody for anything needs none. One that is there already has had its own: what is
         kept for it now, nobody would ever take away.
         """
-        if StepName.AUTHORITY not in run.plan or call.grant is None or call.accepted_at is None:
+        if StepName.AUTHORITY not in run.plan or call.grant is None:
             return run
         if await runs.place(call.transaction.connection, run.id) is not None:
             raise AlreadyDone
-        await self._secrets.put(f"{secrets_of(run.authority)}{PROOF}", call.grant.encode())
-        return replace(run, proof_at=call.accepted_at)
+        return replace(run, proof_at=await self.keep(call, run.authority))
+
+    async def keep(self, call: Call, authority: uuid.UUID) -> datetime:
+        """Returns when the stream took it, as of which it is judged."""
+        if call.grant is None or call.accepted_at is None:
+            raise SignalboxError("a command comes with a grant, from a stream")
+        await self._secrets.put(f"{secrets_of(authority)}{PROOF}", call.grant.encode())
+        return call.accepted_at

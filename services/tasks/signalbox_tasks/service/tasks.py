@@ -3,12 +3,13 @@
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from signalbox_common.bus import Call
 from signalbox_common.contracts import tasks as contract
 from signalbox_common.contracts.base import Empty
-from signalbox_common.contracts.tasks import NewTask, StopReason, TaskSpec, TaskStatus
-from signalbox_common.db import Database
+from signalbox_common.contracts.tasks import NewTask, StopReason, TaskAttachment, TaskSpec, TaskStatus
+from signalbox_common.db import Database, Transaction
 from signalbox_common.errors import AlreadyEnded
 from signalbox_common.keys import uuid7
 from signalbox_common.outcomes import Deferred
@@ -66,7 +67,13 @@ class Tasks:
         )
         return task_reply((await self._create(call, [again]))[0])
 
-    async def _create(self, call: Call, wanted: Sequence[NewTask]) -> list[Task]:
+    async def start(self, call: Call, new: NewTask, *, schedule: uuid.UUID) -> Task:
+        """For somebody who does not wait for its time."""
+        return (await self._create(call, [new], schedule=schedule))[0]
+
+    async def _create(
+        self, call: Call, wanted: Sequence[NewTask], *, schedule: uuid.UUID | None = None
+    ) -> list[Task]:
         """The work rows of what must make way come first, and then the project: as workers take them."""
         self._space.require()
         project, transaction = call.principal.project(), call.transaction
@@ -76,20 +83,16 @@ class Tasks:
         made = []
         names = sorted(uuid7() for _ in wanted)  # in their order, also those of one moment
         for number, (name, new) in enumerate(zip(names, wanted, strict=True)):
-            spec = await self._checked(call, new.spec)
-            task = Task(
-                id=name,
-                project_id=project,
-                title=new.title.strip(),
-                description=new.description,
-                priority=new.priority,
-                labels=new.labels,
-                spec=spec,
-                run=uuid.uuid5(call.command_id, str(number)),
-                created_by=who.user_id,
-                created_at=state.moment,
-                updated_at=state.moment,
+            task = new_task(
+                new,
+                id_=name,
+                project=project,
+                spec=await checked(transaction, project, new.spec),
                 attachments=await held(transaction, project, new.spec.attachments),
+                run=uuid.uuid5(call.command_id, str(number)),
+                by=who.user_id,
+                now=state.moment,
+                schedule=schedule,
             )
             run = first_run(task, by=who.user_id, name=who.username)
             made.append((task, await self._proofs.kept(call, run)))
@@ -105,23 +108,6 @@ class Tasks:
                 others = await runs.with_key(call.transaction, call.principal.project(), concurrency.key)
                 for each in others:
                     await self._worker.table.called(call.transaction, RUN, str(each.id))
-
-    async def _checked(self, call: Call, spec: TaskSpec) -> TaskSpec:
-        """With what its agent works as at the moment."""
-        project = call.principal.project()
-        if spec.depends_on:
-            known = await tasks.known(call.transaction, project, spec.depends_on)
-            if missing := set(spec.depends_on) - known:
-                raise errors.DependencyNotFound(min(missing))
-        environment = spec.exec.environment if spec.exec is not None else None
-        if environment is not None and not await environments.hold(call.transaction, project, environment):
-            raise errors.EnvironmentNotFound
-        if spec.agent is None:
-            return spec
-        agent = await agents.get(call.transaction.connection, project, spec.agent)
-        if agent is None:
-            raise errors.AgentNotFound
-        return spec.model_copy(update={"bot": agent.bot, "team": agent.team})
 
     # -- looked at ---------------------------------------------------------------------------------------
 
@@ -214,3 +200,49 @@ class Tasks:
         if not found:
             raise errors.TaskNotFound
         return found[0]
+
+
+async def checked(transaction: Transaction, project: uuid.UUID, spec: TaskSpec) -> TaskSpec:
+    """With what its agent works as at the moment; raises what it refers to, and is not there."""
+    if spec.depends_on:
+        known = await tasks.known(transaction, project, spec.depends_on)
+        if missing := set(spec.depends_on) - known:
+            raise errors.DependencyNotFound(min(missing))
+    environment = spec.exec.environment if spec.exec is not None else None
+    if environment is not None and not await environments.hold(transaction, project, environment):
+        raise errors.EnvironmentNotFound
+    if spec.agent is None:
+        return spec
+    agent = await agents.get(transaction.connection, project, spec.agent)
+    if agent is None:
+        raise errors.AgentNotFound
+    return spec.model_copy(update={"bot": agent.bot, "team": agent.team})
+
+
+def new_task(
+    new: NewTask,
+    *,
+    id_: uuid.UUID,
+    project: uuid.UUID,
+    spec: TaskSpec,
+    attachments: tuple[TaskAttachment, ...],
+    run: uuid.UUID,
+    by: uuid.UUID,
+    now: datetime,
+    schedule: uuid.UUID | None = None,
+) -> Task:
+    return Task(
+        id=id_,
+        project_id=project,
+        title=new.title.strip(),
+        description=new.description,
+        priority=new.priority,
+        labels=new.labels,
+        spec=spec,
+        run=run,
+        created_by=by,
+        created_at=now,
+        updated_at=now,
+        attachments=attachments,
+        schedule=schedule,
+    )

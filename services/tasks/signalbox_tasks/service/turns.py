@@ -43,8 +43,7 @@ class Turns:
         self, transaction: Transaction, given: Sequence[tuple[Task, Run]], state: ProjectState
     ) -> None:
         """Runs of tasks that are there; raises what stands against one of them."""
-        if state.queued + len(given) > self._most_queued:
-            raise errors.TooManyQueued(self._most_queued)
+        self.check_room(state, len(given))
         if all(task.spec.concurrency is None for task, _ in given):
             await self._enqueue(transaction, given, state)
         else:
@@ -54,6 +53,10 @@ class Turns:
         for task, run in given:
             if task.spec.depends_on and await tasks.waits_in_vain(transaction, task.id):
                 await self._end(transaction, run.failed(_IN_VAIN), state)
+
+    def check_room(self, state: ProjectState, more: int) -> None:
+        if state.queued + more > self._most_queued:
+            raise errors.TooManyQueued(self._most_queued)
 
     async def _make_way(self, transaction: Transaction, task: Task, state: ProjectState) -> None:
         concurrency = task.spec.concurrency
@@ -174,7 +177,7 @@ class Turns:
         if task is not None and task.run == run.id and task.retries(ended) and not state.is_deleted:
             await self._retry(transaction, task, ended, state)
             return ended, True
-        if run.proof_at is not None:
+        if run.proof_at is not None and run.schedule is None:
             await self._worker.put(transaction, CLOSE, str(run.authority), project=run.project_id)
         return ended, ended.state is RunState.SUCCEEDED
 
@@ -182,12 +185,9 @@ class Turns:
         """By itself, as the task wants it, and for whoever has asked for the one before."""
         again = task.again(uuid.uuid5(run.id, "retry"), state.moment)
         await tasks.save(transaction, again)
-        following = replace(
-            first_run(again, by=run.created_by, name=run.created_by_name, attempt=again.attempts),
-            authority=run.authority,
-            proof_at=run.proof_at,
-            wish=replace(run.wish, attempt=run.wish.attempt + 1),
-        )
+        following = first_run(again, by=run.created_by, name=run.created_by_name, attempt=again.attempts)
+        following = following.acting_under(run.authority, run.proof_at, run.schedule)
+        following = replace(following, wish=replace(run.wish, attempt=run.wish.attempt + 1))
         if run.step is StepName.DELIVER and run.to_deliver is not None:  # the work itself is done
             following = following.delivering(run.to_deliver)
         elif run.error is not None and run.error.code == SANDBOX_LOST and run.checkpoint is not None:

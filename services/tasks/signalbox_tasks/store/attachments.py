@@ -64,9 +64,12 @@ _LOCK = text(
     "select id from tasks.attachments where project_id = :project and id = any(cast(:ids as uuid[])) "
     "order by id for update"
 )
-_HAS_TASK = "exists (select from tasks.task_attachments where attachment_id = attachments.id)"
+_IN_USE = (
+    "(exists (select from tasks.task_attachments where attachment_id = attachments.id) "
+    "or exists (select from tasks.schedule_attachments where attachment_id = attachments.id))"
+)
 _REMOVE = text(
-    f"delete from tasks.attachments where id = any(cast(:ids as uuid[])) and not {_HAS_TASK} "  # noqa: S608 - words of ours
+    f"delete from tasks.attachments where id = any(cast(:ids as uuid[])) and not {_IN_USE} "  # noqa: S608 - words of ours
     "returning size"
 )
 _UNUSED = text(
@@ -74,7 +77,7 @@ _UNUSED = text(
     "where (created_at < tasks.clock() - interval '1 day' "
     "or (sha256 is null and created_at < tasks.clock() - interval '1 hour') "
     "or project_id in (select project_id from tasks.projects where deleted_at is not null)) "
-    f"and not {_HAS_TASK} limit 1000"
+    f"and not {_IN_USE} limit 1000"
 )
 
 
@@ -183,7 +186,7 @@ async def unused(connection: AsyncConnection) -> dict[uuid.UUID, list[uuid.UUID]
 
 
 async def remove(transaction: Transaction, project: uuid.UUID, attachments: Collection[uuid.UUID]) -> bool:
-    """Those that no task has; whether there was any.
+    """Those that no task and no schedule has; whether there was any.
 
     They are locked before it is looked who has them: a task that takes one at this moment is seen.
     """

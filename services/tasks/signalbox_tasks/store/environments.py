@@ -10,9 +10,10 @@ from signalbox_common.db import Transaction
 
 _NAMED = (
     "(exists (select from tasks.tasks where tasks.environment = environments.id) or exists ("
-    "select from tasks.runs where wish -> 'exec' ->> 'environment' = cast(environments.id as text)))"
+    "select from tasks.runs where wish -> 'exec' ->> 'environment' = cast(environments.id as text)) "
+    "or exists (select from tasks.schedules where schedules.environment = environments.id))"
 )
-"""By a task, or by a run that wants something else than its task."""
+"""By a task, by a run that wants something else than its task, or by a schedule."""
 _ADD = text(
     "insert into tasks.environments (id, project_id, created_at) values (:id, :project, tasks.clock())"
 )

@@ -17,7 +17,7 @@ from signalbox_tasks.domain import Run, RunWish
 _COLUMNS = (
     *("id", "project_id", "task_id", "attempt", "state", "plan", "step", "admitted", "rank", "key", "agent"),
     *("stop_reason", "waiting_for", "error", "result", "facts", "wish", "authority", "log_end", "proof_at"),
-    *("created_by", "created_by_name"),
+    *("created_by", "created_by_name", "schedule"),
     *("queued_at", "started_at", "finished_at", "ends_at", "version"),
 )
 _CHANGING = (
@@ -150,6 +150,7 @@ def _row_of(run: Run) -> dict[str, Any]:
         "proof_at": run.proof_at,
         "created_by": run.created_by,
         "created_by_name": run.created_by_name,
+        "schedule": run.schedule,
         "queued_at": run.queued_at,
         "started_at": run.started_at,
         "finished_at": run.finished_at,
@@ -170,6 +171,7 @@ def _one(row: Row[Any] | None) -> Run | None:
         rank=row.rank,
         created_by=row.created_by,
         created_by_name=row.created_by_name,
+        schedule=row.schedule,
         queued_at=row.queued_at,
         state=RunState(row.state),
         step=StepName(row.step) if row.step is not None else None,

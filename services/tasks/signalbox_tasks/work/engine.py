@@ -17,8 +17,9 @@ from signalbox_common.errors import SignalboxError
 from signalbox_common.keys import StepIds
 from signalbox_common.work import Job, Worker
 from signalbox_common.work.kinds import Retry
-from signalbox_tasks.domain import SANDBOX_LOST, SHOWN, Run, Task, next_step
+from signalbox_tasks.domain import REASONS, SANDBOX_LOST, SHOWN, Run, Task, next_step
 from signalbox_tasks.replies import tell_of_run
+from signalbox_tasks.service.schedules import stop_under
 from signalbox_tasks.service.turns import RUN, Turns
 from signalbox_tasks.store import agents, projects, runs, steps, tasks
 from signalbox_tasks.work.peers import AuthorityEnded, Grants, Peers
@@ -179,7 +180,10 @@ class Engine:
         turn.job.payload = {}
 
     async def _lose(self, turn: Turn) -> None:
-        """All of it ends: nothing can be asked for in its person's name any more."""
+        """All of it ends: nothing can be asked for in its person's name any more, and nothing is started."""
+        if turn.run.schedule is not None:
+            async with self._database.transaction() as transaction:
+                await stop_under(transaction, turn.run.authority, REASONS[StopReason.AUTHORITY_ENDED])
         async with turn.transaction() as transaction:
             state = await projects.lock(transaction, turn.run.project_id)
             run = await turn.now(transaction)

@@ -6,5 +6,6 @@ from signalbox_common.contracts.tasks.base import *
 from signalbox_common.contracts.tasks.data_routes import *
 from signalbox_common.contracts.tasks.facts import *
 from signalbox_common.contracts.tasks.runs import *
+from signalbox_common.contracts.tasks.schedules import *
 from signalbox_common.contracts.tasks.shells import *
 from signalbox_common.contracts.tasks.tasks import *

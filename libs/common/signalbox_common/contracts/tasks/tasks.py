@@ -152,6 +152,8 @@ class Task(Reply):
     attempts: int
     error: RunError | None = None
     assigned_agent_id: uuid.UUID | None = None
+    schedule_id: uuid.UUID | None = None
+    """The one that has started it."""
     git_branch: str | None = None
     """Where its changes are, once they are there."""
     pull_request_url: str | None = None
@@ -230,6 +232,7 @@ class ListTasks(Query[TaskPage]):
     """`name=value`, or a name alone."""
     created_by: uuid.UUID | None = None
     agent_id: uuid.UUID | None = None
+    schedule_id: uuid.UUID | None = None
     q: Search | None = None
     """Words of the title or of the description."""
     sort: TaskOrder = TaskOrder.NEWEST

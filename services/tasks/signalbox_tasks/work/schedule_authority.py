@@ -1,0 +1,66 @@
+"""The right of a schedule to act for whoever has said last what it does: taken, and renewed in time."""
+
+import uuid
+
+from signalbox_common.db import Database, Transaction
+from signalbox_common.errors import SignalboxError
+from signalbox_common.keys import StepIds
+from signalbox_common.work import Job, Worker
+from signalbox_common.work.kinds import Retry
+from signalbox_tasks.service.schedules import SCHEDULE, stop_under
+from signalbox_tasks.store import schedules
+from signalbox_tasks.work.delegations import MOST_HOURS, Delegations, NotDelegated
+from signalbox_tasks.work.scheduler import Scheduler
+
+_RENEWED_AFTER = MOST_HOURS * 3600 * 2 / 3
+
+
+class ScheduleAuthority:
+    def __init__(
+        self,
+        database: Database,
+        delegations: Delegations,
+        scheduler: Scheduler,
+        ids: StepIds,
+        *,
+        renewed_after: float = _RENEWED_AFTER,
+    ) -> None:
+        self._database = database
+        self._delegations = delegations
+        self._scheduler = scheduler
+        self._ids = ids
+        self._renewed_after = renewed_after
+
+    def register(self, worker: Worker) -> None:
+        worker.on(SCHEDULE, retry=Retry(), failed=self._given_up)(self.keep)
+
+    async def keep(self, job: Job) -> None:
+        authority = uuid.UUID(job.key)
+        async with self._database.reading() as connection:
+            schedule = await schedules.under(connection, authority)
+        if schedule is None:  # it is gone, or acts under another one
+            return
+        try:
+            if schedule.delegated:
+                await self._delegations.renew(authority, MOST_HOURS)
+            else:
+                await self._delegations.take(
+                    job,
+                    authority,
+                    command=self._ids.for_step(SCHEDULE, str(authority)),
+                    proof_at=schedule.proof_at,
+                    hours=MOST_HOURS,
+                    operation=str(schedule.id),
+                )
+        except NotDelegated as error:
+            async with job.transaction() as transaction:
+                await stop_under(transaction, authority, str(error))
+                await job.done(transaction)
+            return
+        async with job.transaction() as transaction:
+            await schedules.set_delegated(transaction, authority)
+            await job.again(transaction, self._renewed_after)
+            transaction.after_commit.append(self._scheduler.look)
+
+    async def _given_up(self, transaction: Transaction, job: Job, error: SignalboxError) -> None:
+        await stop_under(transaction, uuid.UUID(job.key), error.detail)

@@ -1,0 +1,282 @@
+"""Starts tasks when their time has come: each time once, however many instances look, and whatever dies.
+
+What a time has started is committed together with what comes next of its schedule, whose row is locked
+meanwhile: an instance that dies over it has started nothing, and another one finds the same time due.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from signalbox_common import background, telemetry
+from signalbox_common.contracts.tasks import Concurrency, NewTask, Overlap, StopReason, TaskSpec
+from signalbox_common.db import Database, Transaction, is_contention, is_outage
+from signalbox_common.errors import SignalboxError
+from signalbox_common.keys import uuid7
+from signalbox_common.space import DiskSpace
+from signalbox_common.work import Worker
+from signalbox_tasks.domain import Run, Task
+from signalbox_tasks.schedules import Due, Schedule
+from signalbox_tasks.service.attachments import held
+from signalbox_tasks.service.tasks import checked, new_task
+from signalbox_tasks.service.turns import RUN, Turns, first_run
+from signalbox_tasks.store import projects, runs, schedules, tasks
+from signalbox_tasks.store.projects import ProjectState
+from signalbox_tasks.store.schedules import Fired
+
+log = telemetry.get_logger()
+
+BATCH = 100
+"""Schedules that are looked at in one transaction."""
+POLL = 1.0
+"""Seconds after which it is looked in any case: others create schedules, and clocks are set."""
+_PAUSE = 1.0
+STARTED, SKIPPED, FAILED = "started", "skipped", "failed"
+MISSED, OVERLAP = "missed", "overlap"
+
+
+@dataclass
+class _Turn:
+    """One schedule whose time has come, in the hands of the transaction that has locked it."""
+
+    schedule: Schedule
+    due: list[Due]
+    next_at: datetime | None
+    left: list[uuid.UUID]
+    """Runs of its tasks that have not ended."""
+    fired: list[Fired] = field(default_factory=list)
+
+    def note(self, due: Due, outcome: str, now: datetime, *, error: SignalboxError | None = None) -> None:
+        fired = Fired(
+            schedule=self.schedule.id,
+            due_at=due.first,
+            until=due.last,
+            times=due.times,
+            outcome=outcome,
+            reason=error.code if error is not None else None,
+            detail=error.detail[:1000] if error is not None else None,
+            fired_at=now,
+        )
+        self.fired.append(fired)
+
+
+class Scheduler:
+    """In each instance."""
+
+    def __init__(self, database: Database, worker: Worker, turns: Turns, space: DiskSpace) -> None:
+        self._database = database
+        self._worker = worker
+        self._turns = turns
+        self._space = space
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._look_on(), name="schedules")
+
+    async def stop(self) -> None:
+        await background.end(self._task)
+
+    async def look(self) -> None:
+        """There is something new."""
+        self._wake.set()
+
+    async def _look_on(self) -> None:
+        while True:
+            self._wake.clear()
+            pause = _PAUSE
+            try:
+                while await self.fire() == BATCH:
+                    pass
+                async with self._database.reading() as connection:
+                    next_in = await schedules.next_in(connection)
+                pause = POLL if next_in is None else max(0.0, min(POLL, next_in))
+            except Exception as error:  # noqa: BLE001 - whatever it was, what is due stays due
+                log.warning("schedules not looked at", reason=repr(error)[:300])
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
+
+    async def fire(self) -> int:
+        """What is due now; returns how many schedules that was."""
+        self._space.require()
+        try:
+            return await self._fire(BATCH)
+        except Exception as error:
+            if is_outage(error) or is_contention(error):
+                raise
+            log.exception("schedules fail together")
+        return await self._fire_one_by_one()
+
+    async def _fire_one_by_one(self) -> int:
+        """One of them cannot be fired, and the others are not to wait for it."""
+        tried: set[uuid.UUID] = set()
+        for _ in range(BATCH):
+            async with self._database.transaction() as transaction:
+                found = await schedules.due(transaction, 1, but=tried)
+            if not found:
+                break
+            (schedule,) = found
+            tried.add(schedule.id)
+            try:
+                await self._fire(1, only=schedule.id)
+            except Exception as error:
+                if is_outage(error) or is_contention(error):
+                    raise
+                log.exception("schedule fails", schedule=str(schedule.id))
+                await self._give_up(schedule.id, error)
+        return len(tried)
+
+    async def _give_up(self, schedule: uuid.UUID, error: Exception) -> None:
+        """This time, by a fault of ours; the next one is tried again."""
+        async with self._database.transaction() as transaction:
+            for found in await schedules.due(transaction, 1, only=schedule):
+                now, _ = await projects.moments(transaction)
+                due, next_at = found.due(now)
+                turn = _Turn(found, due, next_at, [])
+                for each in due:
+                    turn.note(each, FAILED, now, error=SignalboxError(repr(error)[:300]))
+                await schedules.note(transaction, turn.fired)
+                await schedules.move(transaction, [replace(found, next_at=next_at)])
+
+    async def _fire(self, most: int, *, only: uuid.UUID | None = None) -> int:
+        async with self._database.transaction() as transaction:
+            found = await schedules.due(transaction, most, only=only)
+            if not found:
+                return 0
+            now, _ = await projects.moments(transaction)
+            left = await schedules.left(transaction, [each.id for each in found])
+            turns = [_Turn(each, *each.due(now), left.get(each.id, [])) for each in found]
+            await self._take_rows_in_the_way(transaction, turns)
+            done: list[_Turn] = []
+            for project in sorted({each.project_id for each in found}):
+                ours = [turn for turn in turns if turn.schedule.project_id == project]
+                state = await projects.lock(transaction, project)
+                if not state.is_deleted:
+                    await self._fire_in(transaction, state, ours)
+                    done += ours
+            await schedules.note(transaction, [fired for turn in done for fired in turn.fired])
+            await schedules.move(transaction, [replace(turn.schedule, next_at=turn.next_at) for turn in done])
+        for turn in done:
+            for fired in turn.fired:
+                telemetry.SCHEDULE_TIMES.labels(fired.outcome).inc(fired.times)
+        return len(found)
+
+    async def _take_rows_in_the_way(self, transaction: Transaction, turns: Sequence[_Turn]) -> None:
+        """Rows of work come before projects, as workers take them."""
+        wanted: set[uuid.UUID] = set()
+        for turn in turns:
+            schedule = turn.schedule
+            if schedule.overlap is Overlap.CANCEL:
+                wanted |= set(turn.left)
+            concurrency = schedule.task.spec.concurrency
+            if concurrency is not None and concurrency.policy == "cancel-oldest":
+                others = await runs.with_key(transaction, schedule.project_id, concurrency.key)
+                wanted |= {each.id for each in others}
+        for run in sorted(wanted):
+            await self._worker.table.called(transaction, RUN, str(run))
+
+    async def _fire_in(self, transaction: Transaction, state: ProjectState, turns: Sequence[_Turn]) -> None:
+        """First the first time of each, then the second of those that have several."""
+        for place in range(max(len(turn.due) for turn in turns)):
+            made: list[tuple[_Turn, Due, Task, Run]] = []
+            for turn in turns:
+                if place >= len(turn.due):
+                    continue
+                due = turn.due[place]
+                if not due.fires:
+                    turn.note(due, SKIPPED, state.moment, error=_Missed())
+                    continue
+                if turn.left and turn.schedule.overlap is Overlap.SKIP:
+                    turn.note(due, SKIPPED, state.moment, error=_Overlapping())
+                    continue
+                if turn.schedule.overlap is Overlap.CANCEL:
+                    await self._cancel(transaction, state, turn)
+                try:
+                    task, run = await self._made(transaction, state, turn.schedule, len(made))
+                    if _may_be_refused(task.spec):
+                        await self._add_alone(transaction, state, task, run)
+                        self._started(turn, due, task, state.moment)
+                    else:
+                        made.append((turn, due, task, run))
+                except SignalboxError as error:
+                    turn.note(due, FAILED, state.moment, error=error)
+            if made:
+                await tasks.add(transaction, [task for _, _, task, _ in made])
+                await self._turns.add(transaction, [(task, run) for _, _, task, run in made], state)
+            for turn, due, task, _ in made:
+                self._started(turn, due, task, state.moment)
+            await self._turns.admit(transaction, state)
+
+    @staticmethod
+    def _started(turn: _Turn, due: Due, task: Task, now: datetime) -> None:
+        turn.note(due, STARTED, now)
+        turn.fired[-1] = replace(turn.fired[-1], task_id=task.id, run_id=task.run)
+        turn.left.append(task.run)
+        turn.schedule = replace(turn.schedule, last_at=due.last, last_task=task.id)
+
+    async def _cancel(self, transaction: Transaction, state: ProjectState, turn: _Turn) -> None:
+        for each in turn.left:
+            run = await runs.lock(transaction, state.project, each)
+            if run is not None:
+                await self._turns.stop(transaction, run, StopReason.SUPERSEDED, state)
+        turn.left.clear()
+
+    async def _made(
+        self, transaction: Transaction, state: ProjectState, schedule: Schedule, beside: int
+    ) -> tuple[Task, Run]:
+        """As its person may do it; raises what stands against it."""
+        self._turns.check_room(state, beside + 1)
+        new = _in_turn(schedule)
+        task = new_task(
+            new,
+            id_=uuid7(),
+            project=schedule.project_id,
+            spec=await checked(transaction, schedule.project_id, new.spec),
+            attachments=await held(transaction, schedule.project_id, new.spec.attachments),
+            run=uuid7(),
+            by=schedule.acts_for,
+            now=state.moment,
+            schedule=schedule.id,
+        )
+        run = first_run(task, by=schedule.acts_for, name=schedule.acts_for_name)
+        return task, run.acting_under(schedule.authority, schedule.proof_at, schedule.id)
+
+    async def _add_alone(self, transaction: Transaction, state: ProjectState, task: Task, run: Run) -> None:
+        """As if it had not been tried, where something stands against it."""
+        facts, counts = len(transaction.facts), (state.active, state.queued)
+        try:
+            async with transaction.connection.begin_nested():
+                await tasks.add(transaction, [task])
+                await self._turns.add(transaction, [(task, run)], state)
+        except SignalboxError:
+            del transaction.facts[facts:]
+            state.active, state.queued = counts
+            raise
+
+
+class _Missed(SignalboxError):
+    code = MISSED
+    detail = "Nobody was there in time."
+
+
+class _Overlapping(SignalboxError):
+    code = OVERLAP
+    detail = "An earlier task of it had not ended."
+
+
+def _in_turn(schedule: Schedule) -> NewTask:
+    """Its tasks wait for each other where it says so, and they wait for nothing else."""
+    new = schedule.task
+    if schedule.overlap is not Overlap.QUEUE or new.spec.concurrency is not None:
+        return new
+    spec = new.spec.model_copy(update={"concurrency": Concurrency(key=schedule.key)})
+    return new.model_copy(update={"spec": spec})
+
+
+def _may_be_refused(spec: TaskSpec) -> bool:
+    """Beyond what is looked at before."""
+    return bool(spec.depends_on) or (spec.concurrency is not None and spec.concurrency.policy != "queue")
