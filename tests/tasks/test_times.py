@@ -1,0 +1,251 @@
+"""Each time of a schedule as its policy says, once, whoever dies and whatever the clock does."""
+
+import asyncio
+import random
+import time
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import groupby, takewhile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from signalbox_common import background
+from signalbox_common.testing import eventually
+from signalbox_tasks.schedules import Times
+from tests.support.clocks import Clock, clock_of
+from tests.support.installation import Installation
+from tests.support.processes import Running
+from tests.support.services import restarting
+from tests.support.tasks import TaskScene, gathered, task_scene
+
+pytestmark = pytest.mark.usefixtures("patient")
+
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+SPRING = datetime(2027, 3, 27, 23, 0, tzinfo=UTC)
+"""In Berlin, two hours before an hour is left out."""
+AUTUMN = datetime(2027, 10, 30, 22, 0, tzinfo=UTC)
+"""And two hours before one comes twice."""
+LATE = 90
+
+
+@dataclass
+class Watched:
+    """A schedule, and from when on its times count."""
+
+    id: str
+    times: Times
+    misfire: str
+    since: datetime
+
+
+@dataclass
+class Clockwork:
+    """Instances of the service, a clock, and schedules."""
+
+    there: TaskScene
+    clock: Clock
+    services: list[Running]
+    chance: random.Random
+    now: datetime
+    schedules: list[Watched] = field(default_factory=list)
+    killed: int = 0
+
+    async def create(self, **when: Any) -> None:
+        body: dict[str, Any] = {
+            "name": f"t {uuid.uuid4().hex[:8]}",
+            "projectId": self.there.project,
+            "overlap": "queue",
+        }
+        body |= {"task": {"title": "Tick", "noop": {}}, "lateAfter": LATE, "misfireLimit": 5} | when
+        made = await self.there.ask("POST", "/api/v1/schedules", status=201, json=body)
+        first = datetime.fromisoformat(made["nextRuns"][0])
+        since = first - timedelta(seconds=made["every"] or 1)
+        times = Times(cron=made["cron"], every=made["every"], timezone=made["timezone"], since=since)
+        self.schedules.append(Watched(made["id"], times, made["misfire"], since))
+
+    async def all_may_act(self) -> None:
+        async with self.there.installation.sql() as sql:
+            waiting = await sql.fetchval(
+                "select count(*) from tasks.schedules where not delegated and id = any($1)", self.ids
+            )
+        assert waiting == 0
+
+    async def go_to(self, moment: datetime) -> None:
+        """And wait until all that was due then is done."""
+        self.now = moment
+        await self.clock.set(moment)
+
+        async def done() -> bool:
+            async with self.there.installation.sql() as sql:
+                due = await sql.fetchval(
+                    "select count(*) from tasks.schedules where next_at <= $1 and id = any($2)",
+                    moment,
+                    self.ids,
+                )
+            return bool(due == 0)
+
+        await eventually(done, within=120, what=f"all that is due at {moment} is done")
+
+    async def kill_one(self) -> None:
+        """At some moment of what goes on."""
+        await asyncio.sleep(self.chance.uniform(0.0, 0.3))
+        victim = self.chance.choice(self.services)
+        if victim.alive:
+            victim.kill()
+            self.killed += 1
+
+    @property
+    def ids(self) -> list[uuid.UUID]:
+        return [uuid.UUID(each.id) for each in self.schedules]
+
+    async def check(self) -> Counter[str]:
+        """What was written down is what each policy says, time by time; and each task ran once."""
+        counts: Counter[str] = Counter()
+        async with self.there.installation.sql() as sql:
+            rows = await sql.fetch(
+                "select * from tasks.firings where schedule_id = any($1) order by id", self.ids
+            )
+            started = await sql.fetch(
+                "select schedule, status, attempts from tasks.tasks where schedule = any($1)", self.ids
+            )
+        assert {(row["status"], row["attempts"]) for row in started} == {("succeeded", 1)}
+        tasks = Counter(str(row["schedule"]) for row in started)
+        for each in self.schedules:
+            ours = [row for row in rows if str(row["schedule_id"]) == each.id]
+            assert tasks[each.id] == sum(row["outcome"] == "started" for row in ours)
+            counts += self._judged(each, ours)
+        return counts
+
+    def _judged(self, watched: Watched, rows: list[Any]) -> Counter[str]:
+        expected = list(takewhile(lambda at: at <= self.now, watched.times.after(watched.since)))
+        seen: list[datetime] = []
+        for fired_at, together in groupby(rows, key=lambda row: row["fired_at"]):
+            found: dict[datetime, str] = {}
+            for row in together:
+                within = [at for at in expected if row["due_at"] <= at <= row["until"]]
+                assert row["times"] == len(within)
+                found |= dict.fromkeys(within, row["outcome"])
+            late = [at for at in found if (fired_at - at).total_seconds() > LATE]
+            made_up = {"skip": 0, "once": 1, "all": 5}[watched.misfire]
+            skipped = late[: max(0, len(late) - made_up)]
+            assert found == {at: "skipped" if at in skipped else "started" for at in found}, watched
+            seen += found
+        assert seen == expected, watched
+        return Counter(str(row["outcome"]) for row in rows for _ in range(row["times"]))
+
+
+@pytest.fixture(scope="module")
+async def there(
+    shared_installation: Installation, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[TaskScene]:
+    async with task_scene(shared_installation, tmp_path_factory.mktemp("tasks")) as scene:
+        await scene.with_api_token()
+        yield scene
+
+
+async def clockwork(
+    there: TaskScene,
+    folder: Path,
+    work: Callable[[Clockwork], Awaitable[None]],
+    *,
+    begin: datetime,
+    instances: int = 2,
+) -> Counter[str]:
+    services = [there.process(folder / f"tasks-{uuid.uuid4().hex[:8]}.log") for _ in range(instances)]
+    supervising: list[asyncio.Task[None]] = []
+    async with clock_of(there.installation, "tasks") as clock:
+        await clock.set(begin)
+        try:
+            await gathered(*(each.start() for each in services))
+            supervising = [asyncio.create_task(restarting(each)) for each in services]
+            found = Clockwork(there, clock, services, random.Random(7), begin)
+            await work(found)
+            await found.go_to(found.now)
+
+            async def all_ended() -> bool:
+                async with there.installation.sql() as sql:
+                    left = await sql.fetchval("select count(*) from tasks.tasks where completed_at is null")
+                return bool(left == 0)
+
+            await eventually(all_ended, within=300, what="all tasks have ended")
+            return await found.check() + Counter(killed=found.killed)
+        finally:
+            for supervisor in supervising:
+                await background.end(supervisor)
+            await gathered(*(each.stop() for each in services))
+
+
+async def declare(work: Clockwork, copies: int) -> None:
+    """Of each kind, with each policy."""
+    whens: tuple[dict[str, Any], ...] = (
+        {"every": 60},
+        {"cron": "*/5 * * * *", "timezone": "America/New_York"},
+        {"cron": "30 2 * * *", "timezone": "Europe/Berlin"},
+        {"cron": "15 * * * *", "timezone": "Europe/Berlin"},
+    )
+    for _ in range(copies):
+        await gathered(
+            *(work.create(**when, misfire=policy) for when in whens for policy in ("skip", "once", "all"))
+        )
+
+    async def ready() -> bool:
+        await work.all_may_act()
+        return True
+
+    await eventually(ready, what="they may act")
+
+
+def walk(*, minutes: int, kills: int, copies: int) -> Callable[[Clockwork], Awaitable[None]]:
+    """Minute by minute through a night in which Berlin changes its hours; then by leaps."""
+
+    async def work(found: Clockwork) -> None:
+        await declare(found, copies)
+        begin = found.now
+        left = kills
+        for number in range(1, minutes + 1):
+            killing = None
+            if left and found.chance.random() < left / (minutes + 1 - number):
+                left -= 1
+                killing = asyncio.create_task(found.kill_one())
+            await found.go_to(begin + number * MINUTE)
+            if killing is not None:
+                await killing
+        for leap in (timedelta(hours=1), timedelta(hours=-1), timedelta(hours=4), timedelta(days=1)):
+            killing = asyncio.create_task(found.kill_one())
+            if leap > timedelta(0):
+                await found.go_to(found.now + leap)
+            else:  # a clock that is put back has nothing fired twice, and goes on from there
+                before = found.now
+                await found.clock.set(before + leap)
+                await found.clock.set(before + MINUTE)
+                await found.go_to(before + MINUTE)
+            await killing
+        await found.go_to(found.now + MINUTE)
+
+    return work
+
+
+@pytest.mark.parametrize("begin", [SPRING, AUTUMN], ids=["spring", "autumn"])
+async def test_each_time_once_whoever_dies(there: TaskScene, tmp_path: Path, begin: datetime) -> None:
+    counts = await clockwork(there, tmp_path, walk(minutes=6, kills=3, copies=1), begin=begin)
+    assert counts["killed"] > 3
+    assert counts["skipped"] > 1000
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(6000)
+@pytest.mark.parametrize("instances", [2, 4])
+async def test_each_time_once_however_often(there: TaskScene, tmp_path: Path, instances: int) -> None:
+    """Some 10,000 times of which each is to be started or skipped as its policy says."""
+    begun = time.monotonic()
+    counts: Counter[str] = Counter()
+    for begin in (SPRING, AUTUMN):
+        work = walk(minutes=300, kills=50, copies=4)
+        counts += await clockwork(there, tmp_path, work, begin=begin, instances=instances)
+    took = time.monotonic() - begun
+    print(f"\nschedules, {instances} instances: {dict(counts)} in {took:.0f} s, each time as it says")
