@@ -159,19 +159,19 @@ class TaskScene:
                     "select kind, key, state, error from tasks.work where kind <> 'schedule' "
                     "or key not in (select cast(authority as text) from tasks.schedules)"
                 )
-                secrets = await sql.fetchval(
-                    "select count(*) from tasks.secrets where name like 'runs/%' "
+                secrets = await sql.fetch(
+                    "select name from tasks.secrets where name like 'runs/%' "
                     "and cast(split_part(name, '/', 2) as uuid) "
                     "not in (select authority from tasks.schedules)"
                 )
-                alive = await sql.fetchval(
-                    "select count(*) from sandbox.sandboxes where owner_run is not null "
+                alive = await sql.fetch(
+                    "select id, status, owner_run from sandbox.sandboxes where owner_run is not null "
                     "and status in ('creating', 'running', 'paused')"
                 )
                 counts = await sql.fetch("select active, queued from tasks.projects")
             assert work == [], work
-            assert secrets == 0
-            assert alive == 0
+            assert secrets == [], secrets
+            assert alive == [], alive
             assert all(tuple(row) == (0, 0) for row in counts), counts
             return True
 

@@ -1,6 +1,5 @@
 """Schedules: tasks that are created when their time has come, each time once, for whoever said so."""
 
-import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -8,15 +7,12 @@ from typing import Any
 
 import pytest
 
-from signalbox_common.testing import eventually
 from tests.support.clocks import Clock, clock_of
 from tests.support.installation import Installation
+from tests.support.schedules import SCHEDULES, do, history, look, moments, ready, remove_all, schedule
 from tests.support.tasks import TaskScene, gathered, task_scene
 
 pytestmark = pytest.mark.usefixtures("patient")
-
-SCHEDULES = "/api/v1/schedules"
-NOTHING = {"title": "Do nothing", "noop": {}}
 
 
 @pytest.fixture(scope="module")
@@ -34,47 +30,7 @@ async def there(
 async def clock(there: TaskScene) -> AsyncIterator[Clock]:
     async with clock_of(there.installation, "tasks") as clock:
         yield clock
-
-
-async def schedule(there: TaskScene, *, status: int = 201, **body: Any) -> Any:
-    given = {"name": f"s {uuid.uuid4().hex[:8]}", "task": NOTHING, "projectId": there.project} | body
-    return await there.ask("POST", SCHEDULES, status=status, json=given)
-
-
-async def look(there: TaskScene, found: Any, path: str = "", **params: Any) -> Any:
-    return await there.ask("GET", f"{SCHEDULES}/{found['id']}{path}", params=params)
-
-
-async def do(there: TaskScene, found: Any, what: str, *, status: int = 200) -> Any:
-    return await there.ask("POST", f"{SCHEDULES}/{found['id']}/{what}", status=status)
-
-
-async def ready(there: TaskScene, found: Any) -> None:
-    """It may act for its person."""
-
-    async def so() -> bool:
-        async with there.installation.sql() as sql:
-            return bool(
-                await sql.fetchval(
-                    "select delegated from tasks.schedules where id = $1", uuid.UUID(found["id"])
-                )
-            )
-
-    await eventually(so, what="it may act")
-
-
-async def history(there: TaskScene, found: Any, times: int) -> list[Any]:
-    """The oldest first, once there are so many."""
-
-    async def so() -> Any:
-        items = (await look(there, found, "/history"))["items"]
-        return items if len(items) >= times else None
-
-    return list(reversed(await eventually(so, what=f"{times} entries")))
-
-
-def moments(found: Any) -> list[datetime]:
-    return [datetime.fromisoformat(each) for each in found["nextRuns"]]
+        await remove_all(there)
 
 
 async def test_its_time_comes(there: TaskScene, clock: Clock) -> None:
@@ -117,7 +73,7 @@ async def test_what_was_missed(there: TaskScene, clock: Clock) -> None:
             for policy in ("skip", "once", "all")
         )
     )
-    await gathered(*(ready(there, each) for each in made))
+    await ready(there, *made)
     begun = max(moments(each)[0] for each in made) - timedelta(hours=1)
     await clock.set(begun + timedelta(hours=24, minutes=30))
     skip, once, up_to = await gathered(
@@ -141,7 +97,7 @@ async def test_what_overlaps(there: TaskScene, clock: Clock) -> None:
     made = await gathered(
         *(schedule(there, every=60, overlap=policy, task=busy) for policy in ("skip", "queue", "cancel"))
     )
-    await gathered(*(ready(there, each) for each in made))
+    await ready(there, *made)
     first = max(moments(each)[0] for each in made)
     await clock.set(first + timedelta(seconds=5))
     begun = [(await history(there, each, 1))[0] for each in made]

@@ -55,6 +55,10 @@ class Clockwork:
     schedules: list[Watched] = field(default_factory=list)
     killed: int = 0
 
+    async def remove_all(self) -> None:
+        for each in self.schedules:
+            await self.there.ask("DELETE", f"/api/v1/schedules/{each.id}", status=204)
+
     async def create(self, **when: Any) -> None:
         body: dict[str, Any] = {
             "name": f"t {uuid.uuid4().hex[:8]}",
@@ -169,11 +173,16 @@ async def clockwork(
 
             async def all_ended() -> bool:
                 async with there.installation.sql() as sql:
-                    left = await sql.fetchval("select count(*) from tasks.tasks where completed_at is null")
+                    left = await sql.fetchval(
+                        "select count(*) from tasks.tasks where completed_at is null and schedule = any($1)",
+                        found.ids,
+                    )
                 return bool(left == 0)
 
             await eventually(all_ended, within=300, what="all tasks have ended")
-            return await found.check() + Counter(killed=found.killed)
+            counts = await found.check() + Counter(killed=found.killed)
+            await found.remove_all()
+            return counts
         finally:
             for supervisor in supervising:
                 await background.end(supervisor)
@@ -189,9 +198,9 @@ async def declare(work: Clockwork, copies: int) -> None:
         {"cron": "15 * * * *", "timezone": "Europe/Berlin"},
     )
     for _ in range(copies):
-        await gathered(
-            *(work.create(**when, misfire=policy) for when in whens for policy in ("skip", "once", "all"))
-        )
+        for when in whens:
+            for policy in ("skip", "once", "all"):
+                await work.create(**when, misfire=policy)
 
     async def ready() -> bool:
         await work.all_may_act()

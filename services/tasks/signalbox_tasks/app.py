@@ -22,7 +22,6 @@ from signalbox_tasks.service.turns import Turns
 from signalbox_tasks.settings import TasksSettings
 from signalbox_tasks.store import agents as agent_rows
 from signalbox_tasks.store import runs as rows
-from signalbox_tasks.store import schedules as schedule_rows
 from signalbox_tasks.work.closing import Closing
 from signalbox_tasks.work.delegations import Delegations
 from signalbox_tasks.work.engine import Engine
@@ -85,7 +84,7 @@ def build(settings: TasksSettings) -> Service:
         most=settings.runs_most,
         most_in_project=settings.runs_in_project,
     ).register(app.work)
-    Closing(app.database, delegations).register(app.work)
+    Closing(delegations).register(app.work)
     scheduler = Scheduler(app.database, app.work, turns, app.space)
     ScheduleAuthority(app.database, delegations, scheduler, ids).register(app.work)
     timekeeper = Timekeeper(app.database, news)
@@ -102,7 +101,7 @@ def build(settings: TasksSettings) -> Service:
     async def tidy(transaction: Transaction) -> None:
         await rows.forget(transaction, settings.tasks_kept_days)
         await agent_rows.forget(transaction, settings.tasks_kept_days)
-        await schedule_rows.forget(transaction, settings.tasks_kept_days)
+        await schedules.forget(transaction, settings.tasks_kept_days)
         await environments.forget()
         await attachments.forget()
         await proofs.forget()

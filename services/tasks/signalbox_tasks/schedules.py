@@ -61,8 +61,8 @@ class Times:
         return next(self.after(moment), None)
 
     def after(self, moment: datetime) -> Iterator[datetime]:
-        """In UTC. A local time that the clock leaves out comes right behind the gap; of one that it says
-        twice, the first counts."""
+        """In UTC. A fixed local time that the clock leaves out comes right behind the gap, and of one that it
+        says twice the first counts; what comes each so many minutes or hours goes on as time does."""
         if self.cron is not None:
             yield from _after_in_cron(self.cron, self.timezone, moment)
         elif self.every is not None:

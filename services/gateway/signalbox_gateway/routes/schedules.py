@@ -48,24 +48,18 @@ class NewScheduleSomewhere(NewSchedule):
 
 
 class ScheduleChange(TaskBody):
-    """What is not named stays; `timezone` is that of a `cron` beside it."""
+    """What is not named stays."""
 
     name: contract.ScheduleName | None = None
     cron: contract.CronExpression | None = None
     at: Moment | None = None
     every: Every | None = None
-    timezone: contract.TimeZone = "UTC"
+    timezone: contract.TimeZone | None = None
     task: NewTask | None = None
     misfire: contract.Misfire | None = None
     misfire_limit: contract.MisfireLimit | None = None
     late_after: contract.LateAfter | None = None
     overlap: contract.Overlap | None = None
-
-    @property
-    def timing(self) -> contract.Timing | None:
-        if not {"cron", "at", "every", "timezone"} & self.model_fields_set:
-            return None
-        return contract.Timing(cron=self.cron, at=self.at, every=self.every, timezone=self.timezone)
 
 
 @routes.on("POST", "/schedules", contract.CreateSchedule, *BESIDE, status=201, also=NOT_HERE)
@@ -134,7 +128,10 @@ async def update_schedule(here: AtSchedule, schedule_id: uuid.UUID, body: Schedu
         contract.UpdateSchedule(
             schedule=schedule_id,
             name=body.name,
-            timing=body.timing,
+            cron=body.cron,
+            at=body.at,
+            every=body.every,
+            timezone=body.timezone,
             task=task,
             misfire=body.misfire,
             misfire_limit=body.misfire_limit,

@@ -44,15 +44,14 @@ class Proofs:
         A run that asks nobody for anything needs none. One that is there already has had its own: what is
         kept for it now, nobody would ever take away.
         """
-        if StepName.AUTHORITY not in run.plan or call.grant is None:
+        if StepName.AUTHORITY not in run.plan or call.grant is None or call.accepted_at is None:
             return run
         if await runs.place(call.transaction.connection, run.id) is not None:
             raise AlreadyDone
-        return replace(run, proof_at=await self.keep(call, run.authority))
+        await self.keep(call, run.authority)
+        return replace(run, proof_at=call.accepted_at)
 
-    async def keep(self, call: Call, authority: uuid.UUID) -> datetime:
-        """Returns when the stream took it, as of which it is judged."""
-        if call.grant is None or call.accepted_at is None:
-            raise SignalboxError("a command comes with a grant, from a stream")
+    async def keep(self, call: Call, authority: uuid.UUID) -> None:
+        if call.grant is None:
+            raise SignalboxError("a command comes with a grant")
         await self._secrets.put(f"{secrets_of(authority)}{PROOF}", call.grant.encode())
-        return call.accepted_at

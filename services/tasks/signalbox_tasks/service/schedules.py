@@ -22,17 +22,18 @@ from signalbox_tasks.schedules import BadTiming, Schedule, Times
 from signalbox_tasks.service.attachments import held
 from signalbox_tasks.service.proofs import Proofs
 from signalbox_tasks.service.tasks import Tasks, checked
-from signalbox_tasks.service.turns import CLOSE, Turns
+from signalbox_tasks.service.turns import Turns
 from signalbox_tasks.store import projects, schedules
 from signalbox_tasks.store.schedules import Fired
 
 SCHEDULE = "schedule"
-"""The work that keeps the right to act for somebody; its key is that of the authority."""
+"""The work on a right to act for somebody, from when it is taken until nothing needs it; its key is that of
+the authority."""
 MOST = 10_000
 
 
 class Schedules:
-    """Each change locks the schedule first, and then its project."""
+    """Each change locks the work on its authority first, then the schedule, and then its project."""
 
     def __init__(
         self, database: Database, worker: Worker, turns: Turns, proofs: Proofs, tasks: Tasks
@@ -67,10 +68,10 @@ class Schedules:
             created_by=who.user_id,
             created_at=state.moment,
             updated_at=state.moment,
-            **await self._given(call),
+            **_given(call, state.moment),
         )
         await schedules.add(transaction, schedule)
-        await self._keep(transaction, schedule)
+        await self._keep(call, schedule)
         _tell(transaction, schedule)
         return schedule_reply(schedule)
 
@@ -85,8 +86,8 @@ class Schedules:
             changes["name"] = command.name.strip()
         if command.task is not None:
             changes["task"] = await self._checked(call, command.task)
-        if command.timing is not None:
-            times = changes["times"] = _times(command.timing, state.moment)
+        if (timing := _changed_timing(command, found.times)) is not None:
+            times = changes["times"] = _times(timing, state.moment)
             changes["next_at"] = None if found.paused else times.next_after(state.moment)
         return await self._acting_for(call, found, found.changed(state.moment, **changes))
 
@@ -132,6 +133,11 @@ class Schedules:
         await schedules.note(call.transaction, [fired])
         return task_reply(task)
 
+    async def forget(self, transaction: Transaction, days: int) -> None:
+        """What became of their times so long ago, and those of projects that were deleted then."""
+        for authority in await schedules.forget(transaction, days):
+            await self._worker.put(transaction, SCHEDULE, str(authority), soonest=True)
+
     async def _checked(self, call: Call, task: NewTask) -> NewTask:
         """What it refers to is there, and stays as long as it does."""
         project = call.principal.project()
@@ -139,38 +145,39 @@ class Schedules:
         await held(call.transaction, project, task.spec.attachments)
         return task
 
-    async def _given(self, call: Call) -> dict[str, Any]:
-        """By whoever asks: it acts for them."""
-        authority = uuid.uuid5(call.command_id, SCHEDULE)
-        return {
-            "authority": authority,
-            "proof_at": await self._proofs.keep(call, authority),
-            "delegated": False,
-            "acts_for": call.principal.user_id,
-            "acts_for_name": call.principal.username,
-        }
-
     async def _acting_for(self, call: Call, before: Schedule, schedule: Schedule) -> contract.Schedule:
-        schedule = replace(schedule, **await self._given(call))
+        schedule = replace(schedule, **_given(call, schedule.updated_at))
         await schedules.save(call.transaction, schedule)
         await self._let_go(call.transaction, before)
-        await self._keep(call.transaction, schedule)
+        await self._keep(call, schedule)
         _tell(call.transaction, schedule)
         return schedule_reply(schedule)
 
-    async def _keep(self, transaction: Transaction, schedule: Schedule) -> None:
-        await self._worker.put(transaction, SCHEDULE, str(schedule.authority), project=schedule.project_id)
+    async def _keep(self, call: Call, schedule: Schedule) -> None:
+        """The proof comes last: where something stands against the command, none is left of it."""
+        await self._worker.put(
+            call.transaction, SCHEDULE, str(schedule.authority), project=schedule.project_id
+        )
+        await self._proofs.keep(call, schedule.authority)
 
     async def _let_go(self, transaction: Transaction, before: Schedule) -> None:
         """What it acted under ends with the last run that does."""
-        await self._worker.table.hurry(transaction, SCHEDULE, str(before.authority))
-        await self._worker.put(transaction, CLOSE, str(before.authority), project=before.project_id)
+        await self._worker.put(
+            transaction, SCHEDULE, str(before.authority), project=before.project_id, soonest=True
+        )
 
     async def _locked(self, call: Call, schedule: uuid.UUID) -> Schedule:
-        found = await schedules.lock(call.transaction, call.principal.project(), schedule)
-        if found is None:
-            raise errors.ScheduleNotFound
-        return found
+        project, known = call.principal.project(), None
+        while True:
+            found = await schedules.get(call.transaction.connection, project, schedule)
+            if found is not None and found.authority != known:
+                known = found.authority
+                await self._worker.table.called(call.transaction, SCHEDULE, str(known))
+            found = await schedules.lock(call.transaction, project, schedule)
+            if found is None:
+                raise errors.ScheduleNotFound
+            if found.authority == known:
+                return found
 
     # -- looked at ---------------------------------------------------------------------------------------
 
@@ -205,15 +212,27 @@ class Schedules:
         return contract.FiringPage(items=items, next_cursor=cursor)
 
 
-async def stop_under(transaction: Transaction, authority: uuid.UUID, reason: str) -> None:
-    """The schedule that acts under it starts nothing more, and says why."""
+def _given(call: Call, now: datetime) -> dict[str, Any]:
+    """By whoever asks: it acts for them."""
+    return {
+        "authority": uuid.uuid5(call.command_id, SCHEDULE),
+        "proof_at": call.accepted_at or now,
+        "delegated": False,
+        "acts_for": call.principal.user_id,
+        "acts_for_name": call.principal.username,
+    }
+
+
+async def stop_under(transaction: Transaction, authority: uuid.UUID, reason: str) -> bool:
+    """The schedule that acts under it starts nothing more, and says why; False where there is none."""
     found = await schedules.lock_under(transaction, authority)
     if found is None or found.paused:
-        return
+        return found is not None
     moment, _ = await projects.moments(transaction)
     stopped = found.stopped(moment, reason)
     await schedules.save(transaction, stopped)
     _tell(transaction, stopped)
+    return True
 
 
 async def _there(connection: AsyncConnection, call: Call, schedule: uuid.UUID) -> Schedule:
@@ -228,6 +247,16 @@ def _times(timing: Timing, now: datetime) -> Times:
         return Times.of(timing, now)
     except BadTiming as error:
         raise errors.BadSchedule(str(error)) from error
+
+
+def _changed_timing(command: contract.UpdateSchedule, before: Times) -> Timing | None:
+    """None where nothing is said of it."""
+    named = {name: getattr(command, name) for name in ("cron", "at", "every")}
+    if all(value is None for value in named.values()):
+        if command.timezone in (None, before.timezone):
+            return None
+        named = {name: getattr(before, name) for name in named}
+    return Timing(**named, timezone=command.timezone or before.timezone)
 
 
 def _tell(transaction: Transaction, schedule: Schedule) -> None:

@@ -49,7 +49,7 @@ _LOCK = text(f"{_SELECT} where id = :id and project_id = :project for update")
 _UNDER = text(f"{_SELECT} where authority = :authority")
 _LOCK_UNDER = text(f"{_SELECT} where authority = :authority for update")
 _PLACE = text("select project_id from tasks.schedules where id = :id")
-_DELEGATED = text("update tasks.schedules set delegated = true where authority = :authority")
+_DELEGATED = text("update tasks.schedules set delegated = true where authority = :authority returning id")
 _REMOVE = text("delete from tasks.schedules where id = :id")
 _COUNT = text("select count(*) from tasks.schedules where project_id = :project")
 _PAGE = text(
@@ -64,12 +64,20 @@ _DETACH = text("delete from tasks.schedule_attachments where schedule_id = :sche
 _DUE = text(
     f"{_SELECT} where next_at <= tasks.clock() and delegated and not exists (select from tasks.projects "
     "where projects.project_id = schedules.project_id and deleted_at is not null) "
-    "and not id = any(cast(:but as uuid[])) and (cast(:only as uuid) is null or id = :only) "
+    "and (cast(:only as uuid) is null or id = :only) "
     "order by next_at limit :limit for update skip locked"
+)
+_DUE_IDS = text(
+    "select id from tasks.schedules where next_at <= tasks.clock() and delegated "
+    "order by next_at limit :limit"
 )
 _NEXT_IN = text(
     "select extract(epoch from min(next_at) - tasks.clock()) from tasks.schedules "
     "where next_at > tasks.clock() and delegated"
+)
+_STOP = text(
+    "update tasks.schedules set paused = true, reason = :reason, next_at = null, version = version + 1 "
+    "where id = :id"
 )
 _MOVE = text(
     "update tasks.schedules set next_at = :next_at, last_at = :last_at, last_task = :last_task where id = :id"
@@ -216,9 +224,9 @@ async def lock_under(transaction: Transaction, authority: uuid.UUID) -> Schedule
     return _one((await transaction.connection.execute(_LOCK_UNDER, {"authority": authority})).first())
 
 
-async def set_delegated(transaction: Transaction, authority: uuid.UUID) -> None:
-    """From now on it may start something."""
-    await transaction.connection.execute(_DELEGATED, {"authority": authority})
+async def set_delegated(transaction: Transaction, authority: uuid.UUID) -> bool:
+    """From now on it may start something; False where none acts under that any more."""
+    return (await transaction.connection.execute(_DELEGATED, {"authority": authority})).first() is not None
 
 
 async def place(connection: AsyncConnection, schedule: uuid.UUID) -> uuid.UUID | None:
@@ -245,12 +253,20 @@ async def page(
 # -- their times -------------------------------------------------------------------------------------------
 
 
-async def due(
-    transaction: Transaction, limit: int, *, but: Collection[uuid.UUID] = (), only: uuid.UUID | None = None
-) -> list[Schedule]:
+async def due(transaction: Transaction, limit: int, *, only: uuid.UUID | None = None) -> list[Schedule]:
     """Those whose time has come, locked; what another instance is at is left to it."""
-    values = {"limit": limit, "but": list(but), "only": only}
+    values = {"limit": limit, "only": only}
     return list(map(_schedule_of, await transaction.connection.execute(_DUE, values)))
+
+
+async def due_ids(connection: AsyncConnection, limit: int) -> Sequence[uuid.UUID]:
+    """The same, unread."""
+    return (await connection.execute(_DUE_IDS, {"limit": limit})).scalars().all()
+
+
+async def stop_unread(transaction: Transaction, schedule: uuid.UUID, reason: str) -> None:
+    """One of which nobody can tell what it says."""
+    await transaction.connection.execute(_STOP, {"id": schedule, "reason": reason})
 
 
 async def next_in(connection: AsyncConnection) -> float | None:

@@ -13,6 +13,8 @@ from signalbox_tasks.work.delegations import MOST_HOURS, Delegations, NotDelegat
 from signalbox_tasks.work.scheduler import Scheduler
 
 _RENEWED_AFTER = MOST_HOURS * 3600 * 2 / 3
+_LOOK = 5.0
+"""Seconds between looks at runs that go on under the right of before."""
 
 
 class ScheduleAuthority:
@@ -38,8 +40,10 @@ class ScheduleAuthority:
         authority = uuid.UUID(job.key)
         async with self._database.reading() as connection:
             schedule = await schedules.under(connection, authority)
-        if schedule is None:  # it is gone, or acts under another one
+        if schedule is None:
+            await self._end(job, authority)
             return
+        reason = None
         try:
             if schedule.delegated:
                 await self._delegations.renew(authority, MOST_HOURS)
@@ -53,14 +57,24 @@ class ScheduleAuthority:
                     operation=str(schedule.id),
                 )
         except NotDelegated as error:
-            async with job.transaction() as transaction:
-                await stop_under(transaction, authority, str(error))
-                await job.done(transaction)
+            reason = str(error)
+        async with job.transaction() as transaction:
+            if reason is not None:
+                is_there = await stop_under(transaction, authority, reason)
+            else:
+                is_there = await schedules.set_delegated(transaction, authority)
+                transaction.after_commit.append(self._scheduler.look)
+            await job.again(transaction, self._renewed_after if is_there else 0.0)
+
+    async def _end(self, job: Job, authority: uuid.UUID) -> None:
+        """The schedule is gone, or acts under another one: with the last run that was started under it."""
+        async with self._database.reading() as connection:
+            in_use = await schedules.is_in_use(connection, authority)
+        if not in_use:
+            await self._delegations.end(authority)
             return
         async with job.transaction() as transaction:
-            await schedules.set_delegated(transaction, authority)
-            await job.again(transaction, self._renewed_after)
-            transaction.after_commit.append(self._scheduler.look)
+            await job.again(transaction, _LOOK)
 
     async def _given_up(self, transaction: Transaction, job: Job, error: SignalboxError) -> None:
         await stop_under(transaction, uuid.UUID(job.key), error.detail)

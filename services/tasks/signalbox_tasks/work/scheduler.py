@@ -11,6 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from pydantic import ValidationError
+
 from signalbox_common import background, telemetry
 from signalbox_common.contracts.tasks import Concurrency, NewTask, Overlap, StopReason, TaskSpec
 from signalbox_common.db import Database, Transaction, is_contention, is_outage
@@ -34,6 +36,7 @@ BATCH = 100
 POLL = 1.0
 """Seconds after which it is looked in any case: others create schedules, and clocks are set."""
 _PAUSE = 1.0
+_SHOWN = 1000
 STARTED, SKIPPED, FAILED = "started", "skipped", "failed"
 MISSED, OVERLAP = "missed", "overlap"
 
@@ -57,7 +60,7 @@ class _Turn:
             times=due.times,
             outcome=outcome,
             reason=error.code if error is not None else None,
-            detail=error.detail[:1000] if error is not None else None,
+            detail=error.detail[:_SHOWN] if error is not None else None,
             fired_at=now,
         )
         self.fired.append(fired)
@@ -113,34 +116,35 @@ class Scheduler:
 
     async def _fire_one_by_one(self) -> int:
         """One of them cannot be fired, and the others are not to wait for it."""
-        tried: set[uuid.UUID] = set()
-        for _ in range(BATCH):
-            async with self._database.transaction() as transaction:
-                found = await schedules.due(transaction, 1, but=tried)
-            if not found:
-                break
-            (schedule,) = found
-            tried.add(schedule.id)
+        async with self._database.reading() as connection:
+            found = await schedules.due_ids(connection, BATCH)
+        for each in found:
             try:
-                await self._fire(1, only=schedule.id)
+                await self._fire(1, only=each)
             except Exception as error:
                 if is_outage(error) or is_contention(error):
                     raise
-                log.exception("schedule fails", schedule=str(schedule.id))
-                await self._give_up(schedule.id, error)
-        return len(tried)
+                log.exception("schedule fails", schedule=str(each))
+                await self._give_up(each, error)
+        return len(found)
 
     async def _give_up(self, schedule: uuid.UUID, error: Exception) -> None:
-        """This time, by a fault of ours; the next one is tried again."""
+        """These times, by a fault of ours: those that follow are tried, where anybody can tell them."""
+        reason = f"It could not be started: {error!r}"[:_SHOWN]
         async with self._database.transaction() as transaction:
-            for found in await schedules.due(transaction, 1, only=schedule):
+            try:
+                found = await schedules.due(transaction, 1, only=schedule)
+            except ValidationError:
+                await schedules.stop_unread(transaction, schedule, reason)
+                return
+            for each in found:
                 now, _ = await projects.moments(transaction)
-                due, next_at = found.due(now)
-                turn = _Turn(found, due, next_at, [])
-                for each in due:
-                    turn.note(each, FAILED, now, error=SignalboxError(repr(error)[:300]))
+                due, next_at = each.due(now)
+                turn = _Turn(each, due, next_at, [])
+                for times in due:
+                    turn.note(times, FAILED, now, error=SignalboxError(reason))
                 await schedules.note(transaction, turn.fired)
-                await schedules.move(transaction, [replace(found, next_at=next_at)])
+                await schedules.move(transaction, [replace(each, next_at=next_at)])
 
     async def _fire(self, most: int, *, only: uuid.UUID | None = None) -> int:
         async with self._database.transaction() as transaction:

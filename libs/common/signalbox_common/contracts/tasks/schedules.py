@@ -135,12 +135,21 @@ class UpdateSchedule(Command[Schedule]):
 
     schedule: uuid.UUID
     name: ScheduleName | None = None
-    timing: Timing | None = None
+    cron: CronExpression | None = None
+    at: Moment | None = None
+    every: Interval | None = None
+    timezone: TimeZone | None = None
     task: NewTask | None = None
     misfire: Misfire | None = None
     misfire_limit: MisfireLimit | None = None
     late_after: LateAfter | None = None
     overlap: Overlap | None = None
+
+    @model_validator(mode="after")
+    def _has_one(self) -> Self:
+        if sum(each is not None for each in (self.cron, self.at, self.every)) > 1:
+            raise ValueError("a schedule says when, by one of `cron`, `at` and `every`")
+        return self
 
 
 class PauseSchedule(Command[Schedule]):
