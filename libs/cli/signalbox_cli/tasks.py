@@ -12,6 +12,7 @@ from signalbox_cli.agents import AgentApi
 from signalbox_cli.catalog.errors import Mistake
 from signalbox_cli.catalog.operations import wait_for
 from signalbox_cli.client import Client
+from signalbox_cli.records import made
 from signalbox_common.contracts.tasks import MAX_ATTACHMENT
 from signalbox_common.errors import SignalboxError
 
@@ -29,8 +30,7 @@ class TaskApi:
 
     def create(self, body: dict[str, Any]) -> dict[str, Any]:
         given = {name: value for name, value in body.items() if value is not None}
-        made: dict[str, Any] = self.http.post("/api/v1/tasks", json=given).json()
-        return made
+        return made(self.http, "/api/v1/tasks", given)
 
     def agent(self, named: str, project: str | None) -> dict[str, Any]:
         return AgentApi(self.http, project).find(named)
@@ -41,13 +41,13 @@ class TaskApi:
             raise Mistake(f"{file} has more than {MAX_ATTACHMENT} bytes")
         media, _ = mimetypes.guess_type(file.name)
         params = {"name": file.name} | ({"projectId": project} if project else {})
-        made: dict[str, Any] = self.http.post(
+        uploaded: dict[str, Any] = self.http.post(
             "/api/v1/attachments",
             params=params,
             content=file.read_bytes(),
             headers={"Content-Type": media or "application/octet-stream"},
         ).json()
-        return made
+        return uploaded
 
     def get(self, task: str) -> dict[str, Any]:
         found: dict[str, Any] = self.http.get(f"/api/v1/tasks/{task}").json()

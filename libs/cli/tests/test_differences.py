@@ -5,7 +5,7 @@ import pytest
 
 from signalbox_cli.catalog.differences import lines
 from signalbox_cli.catalog.errors import Mistake
-from signalbox_cli.catalog.operations import wait_for
+from signalbox_cli.catalog.operations import Operation, wait_for
 from signalbox_cli.client import Client
 from signalbox_common.contracts.catalog import Change
 from signalbox_common.errors import SignalboxError
@@ -91,7 +91,7 @@ class Clock:
         return self.now
 
 
-def follow(first: httpx.Response, *polled: httpx.Response | Exception) -> bool:
+def follow(first: httpx.Response, *polled: httpx.Response | Exception) -> Operation | None:
     left = list(polled)
 
     def handle(request: httpx.Request) -> httpx.Response:

@@ -18,6 +18,8 @@ PAUSE, LONGEST_PAUSE = 0.25, 2.0
 class Operation(Message):
     id: str
     status: OperationStatus
+    resource: str | None = None
+    """The id of what it has created."""
     error: Failure | None = None
 
 
@@ -27,10 +29,10 @@ def wait_for(
     *,
     sleep: Callable[[float], None] = time.sleep,
     now: Callable[[], float] = time.monotonic,
-) -> bool:
-    """Whether the answer was only that it goes on; then it is done by now, or what refused it was raised."""
+) -> Operation | None:
+    """Where the answer was only that it goes on: it is done by now, or what refused it was raised."""
     if answer.status_code != 202:
-        return False
+        return None
     operation = Operation.model_validate_json(answer.content)
     last = now() + PATIENCE
     pause = PAUSE
@@ -44,7 +46,7 @@ def wait_for(
         raise SignalboxError.of(operation.error)
     if operation.status is not OperationStatus.SUCCEEDED:
         raise Mistake("it was lost before anybody took it: nothing was changed, try again")
-    return True
+    return operation
 
 
 def _asked_again(http: Client, operation: Operation) -> Operation:
