@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
-from signalbox_cli.catalog.errors import Mistake
 from signalbox_cli.catalog.operations import wait_for
 from signalbox_cli.client import Client
+from signalbox_cli.records import find, made, pages
 
-_PAGE = 200
 _AGENTS = "/api/v1/agents"
 
 
@@ -18,25 +17,13 @@ class AgentApi:
 
     def every(self) -> Iterator[dict[str, Any]]:
         """Newest first."""
-        return self._pages(_AGENTS, self._project)
+        return pages(self.http, _AGENTS, **self._project)
 
     def find(self, named: str) -> dict[str, Any]:
-        """By its name, or by how its id begins or ends."""
-        known = list(self.every())
-        found = [each for each in known if each["name"].lower() == named.lower()]
-        if not found:
-            part = named.lower()
-            found = [each for each in known if each["id"].startswith(part) or each["id"].endswith(part)]
-        if len(found) != 1:
-            raise Mistake(f"{len(found) or 'no'} agents are called {named!r}, or have such an id")
-        return found[0]
+        return find(self.every(), named, "agents")
 
     def create(self, body: dict[str, Any]) -> dict[str, Any]:
-        answer = self.http.post(_AGENTS, json=body | self._project)
-        if wait_for(self.http, answer):
-            return self.find(body["name"])
-        made: dict[str, Any] = answer.json()
-        return made
+        return made(self.http, _AGENTS, body | self._project)
 
     def change(self, agent: str, body: dict[str, Any]) -> dict[str, Any]:
         wait_for(self.http, self.http.patch(f"{_AGENTS}/{agent}", json=body))
@@ -50,21 +37,12 @@ class AgentApi:
         wait_for(self.http, self.http.post(f"{_AGENTS}/{agent}/activity", json=body))
 
     def activity(self, agent: str) -> Iterator[dict[str, Any]]:
-        return self._pages(f"{_AGENTS}/{agent}/activity", {})
+        return pages(self.http, f"{_AGENTS}/{agent}/activity")
 
     def history(self, agent: str) -> Iterator[dict[str, Any]]:
-        return self._pages(f"{_AGENTS}/{agent}/history", {})
+        return pages(self.http, f"{_AGENTS}/{agent}/history")
 
     def metrics(self, agent: str, since: str | None, until: str | None) -> dict[str, Any]:
         params = {name: value for name, value in (("from", since), ("to", until)) if value is not None}
         found: dict[str, Any] = self.http.get(f"{_AGENTS}/{agent}/metrics", params=params).json()
         return found
-
-    def _pages(self, path: str, params: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        params = {"limit": _PAGE} | params
-        while True:
-            page = self.http.get(path, params=params).json()
-            yield from page["items"]
-            if page["nextCursor"] is None:
-                return
-            params["cursor"] = page["nextCursor"]

@@ -8,8 +8,8 @@ import httpx
 from signalbox_cli.catalog.errors import Mistake
 from signalbox_cli.catalog.operations import wait_for
 from signalbox_cli.client import Client
+from signalbox_cli.records import pages
 
-_PAGE = 200
 _PULLS, _CREDENTIALS = "/api/v1/pull-requests", "/api/v1/git-credentials"
 
 
@@ -20,15 +20,7 @@ class PullRequestApi:
 
     def every(self, repository: str | None, state: str | None) -> Iterator[dict[str, Any]]:
         """Newest first."""
-        given = {"repositoryId": repository, "state": state, "limit": _PAGE}
-        params: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        params |= self._project
-        while True:
-            page = self.http.get(_PULLS, params=params).json()
-            yield from page["items"]
-            if page["nextCursor"] is None:
-                return
-            params["cursor"] = page["nextCursor"]
+        return pages(self.http, _PULLS, repositoryId=repository, state=state, **self._project)
 
     def find(self, repository: str, number: int) -> dict[str, Any]:
         """The one of that number there."""

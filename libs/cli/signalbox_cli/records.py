@@ -1,9 +1,35 @@
-"""What the routes of all records have in common."""
+"""What the routes of all records have in common: pages, names, and answers that come later."""
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from signalbox_cli.catalog.errors import Mistake
 from signalbox_cli.catalog.operations import wait_for
 from signalbox_cli.client import Client
+
+_PAGE = 200
+
+
+def pages(http: Client, path: str, /, **params: Any) -> Iterator[dict[str, Any]]:
+    """All that is listed there; parameters that are None are left out."""
+    given = {name: value for name, value in params.items() if value is not None}
+    given["limit"] = _PAGE
+    while True:
+        page = http.get(path, params=given).json()
+        yield from page["items"]
+        if page["nextCursor"] is None:
+            return
+        given["cursor"] = page["nextCursor"]
+
+
+def find(known: Iterable[dict[str, Any]], named: str, what: str) -> dict[str, Any]:
+    """The one of that name in any case, or whose id begins or ends so."""
+    known, part = list(known), named.lower()
+    found = [each for each in known if each["name"].lower() == part]
+    found = found or [each for each in known if each["id"].startswith(part) or each["id"].endswith(part)]
+    if len(found) != 1:
+        raise Mistake(f"{len(found) or 'no'} {what} are called {named!r}, or have such an id")
+    return found[0]
 
 
 def made(

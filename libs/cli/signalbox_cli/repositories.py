@@ -8,8 +8,8 @@ from typing import Any
 from signalbox_cli.catalog.errors import Mistake
 from signalbox_cli.catalog.operations import wait_for
 from signalbox_cli.client import Client
+from signalbox_cli.records import pages
 
-_PAGE = 200
 _PATIENCE = 300.0
 _LOOK = 0.2
 
@@ -35,13 +35,7 @@ class RepositoryApi:
         return repository
 
     def every(self) -> Iterator[dict[str, Any]]:
-        params: dict[str, Any] = {"limit": _PAGE} | ({"projectId": self._project} if self._project else {})
-        while True:
-            page = self.http.get("/api/v1/repositories", params=params).json()
-            yield from page["items"]
-            if page["nextCursor"] is None:
-                return
-            params["cursor"] = page["nextCursor"]
+        return pages(self.http, "/api/v1/repositories", projectId=self._project)
 
     def find(self, name: str) -> dict[str, Any]:
         """By its id, the beginning of one, or its name."""

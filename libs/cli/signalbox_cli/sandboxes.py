@@ -9,9 +9,9 @@ import httpx
 from signalbox_cli.catalog.errors import Mistake
 from signalbox_cli.catalog.operations import wait_for
 from signalbox_cli.client import Client
+from signalbox_cli.records import pages
 from signalbox_common.errors import SignalboxError
 
-_PAGE = 200
 _PATIENCE = 60.0
 _LOOK = 0.2
 _GONE, _CONFLICT = 404, 409
@@ -41,13 +41,7 @@ class SandboxApi:
         return found
 
     def every(self, project: str | None = None) -> Iterator[dict[str, Any]]:
-        params: dict[str, Any] = {"limit": _PAGE} | ({"projectId": project} if project else {})
-        while True:
-            page = self.http.get("/api/v1/sandboxes", params=params).json()
-            yield from page["items"]
-            if page["nextCursor"] is None:
-                return
-            params["cursor"] = page["nextCursor"]
+        return pages(self.http, "/api/v1/sandboxes", projectId=project)
 
     def find(self, beginning: str) -> str:
         """The whole id."""

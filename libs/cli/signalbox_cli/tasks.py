@@ -12,11 +12,11 @@ from signalbox_cli.agents import AgentApi
 from signalbox_cli.catalog.errors import Mistake
 from signalbox_cli.catalog.operations import wait_for
 from signalbox_cli.client import Client
-from signalbox_cli.records import made
+from signalbox_cli.records import made, pages
 from signalbox_common.contracts.tasks import MAX_ATTACHMENT
 from signalbox_common.errors import SignalboxError
 
-_PAGE = 200
+_TASKS = "/api/v1/tasks"
 _WHOLE = 36
 """Characters of a whole id."""
 _PAUSES = (0.1, 0.3, 1.0, 2.0, 5.0, 5.0)
@@ -30,7 +30,7 @@ class TaskApi:
 
     def create(self, body: dict[str, Any]) -> dict[str, Any]:
         given = {name: value for name, value in body.items() if value is not None}
-        return made(self.http, "/api/v1/tasks", given)
+        return made(self.http, _TASKS, given)
 
     def agent(self, named: str, project: str | None) -> dict[str, Any]:
         return AgentApi(self.http, project).find(named)
@@ -50,18 +50,11 @@ class TaskApi:
         return uploaded
 
     def get(self, task: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.http.get(f"/api/v1/tasks/{task}").json()
+        found: dict[str, Any] = self.http.get(f"{_TASKS}/{task}").json()
         return found
 
     def every(self, project: str | None = None, **filters: Any) -> Iterator[dict[str, Any]]:
-        params: dict[str, Any] = {"limit": _PAGE} | ({"projectId": project} if project else {})
-        params |= {name: value for name, value in filters.items() if value is not None}
-        while True:
-            page = self.http.get("/api/v1/tasks", params=params).json()
-            yield from page["items"]
-            if page["nextCursor"] is None:
-                return
-            params["cursor"] = page["nextCursor"]
+        return pages(self.http, _TASKS, projectId=project, **filters)
 
     def find(self, beginning: str) -> dict[str, Any]:
         """By its id, or the beginning or the end of it: the ends of ids tell more of them apart."""
@@ -76,7 +69,7 @@ class TaskApi:
     def do(self, task: str, what: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """`cancel`, `retry`, `duplicate` or `follow-up`; the task as it is then."""
         given = {name: value for name, value in (body or {}).items() if value is not None}
-        answer = self.http.post(f"/api/v1/tasks/{task}/{what}", json=given or None)
+        answer = self.http.post(f"{_TASKS}/{task}/{what}", json=given or None)
         if wait_for(self.http, answer):
             return self.get(task)
         found: dict[str, Any] = answer.json()
@@ -97,7 +90,7 @@ class TaskApi:
         return found
 
     def runs(self, task: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.http.get(f"/api/v1/tasks/{task}/runs").json()["items"]
+        found: list[dict[str, Any]] = self.http.get(f"{_TASKS}/{task}/runs").json()["items"]
         return found
 
     def steps(self, run: str) -> list[dict[str, Any]]:
