@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 
 from signalbox_cli.stack.home import Home
 
@@ -154,3 +155,8 @@ def _words(error: "SignalboxError") -> str:
 def plain(text: str) -> str:
     """On one line, without what would speak to the terminal."""
     return "".join(each if each.isprintable() else " " for each in text)
+
+
+def cell(text: str) -> Text:
+    """In a table, where words of others would be read as markup."""
+    return Text(plain(text))

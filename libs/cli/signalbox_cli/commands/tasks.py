@@ -18,12 +18,23 @@ from signalbox_cli.commands.common import (
     PublicOption,
     UrlOption,
     console,
-    errors,
     fail,
     network_of,
     pairs,
     plain,
     speaking_http,
+)
+from signalbox_cli.commands.run_output import follow, print_end
+from signalbox_cli.commands.timing import (
+    TIMES,
+    AtOption,
+    CronOption,
+    EveryOption,
+    MisfireOption,
+    OverlapOption,
+    ZoneOption,
+    given,
+    timing,
 )
 
 if TYPE_CHECKING:
@@ -32,7 +43,6 @@ if TYPE_CHECKING:
 app = typer.Typer(help="What is done in runs, and how far it is.", no_args_is_help=True)
 
 TaskId = Annotated[str, typer.Argument(metavar="TASK", help="Its id, or the beginning or end of it.")]
-_INTERRUPTED = 130
 _LONGEST_TITLE = 80
 
 
@@ -83,12 +93,29 @@ def run(
     allow: AllowOption = None,
     public: PublicOption = False,
     timeout: Annotated[int, typer.Option(help="Seconds that it may take.")] = 3600,
+    cron: CronOption = None,
+    every: EveryOption = None,
+    at: AtOption = None,
+    timezone: ZoneOption = None,
+    overlap: OverlapOption = None,
+    misfire: MisfireOption = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--name", help="Of the schedule; by default the title.", rich_help_panel=TIMES),
+    ] = None,
     project: ProjectOption = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Do not wait for it.")] = False,
     url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a command in a sandbox, as a task; what it changes in a repository becomes a branch."""
+    """Run a command in a sandbox, as a task; what it changes in a repository becomes a branch.
+
+    With --cron, --every or --at it is run then, by a schedule.
+    """
+    when = timing(cron, every, at, timezone) | given({"overlap": overlap, "misfire": misfire})
+    scheduled = any(each is not None for each in (cron, every, at))
+    if not scheduled and (when or name is not None):
+        raise fail("--timezone, --overlap, --misfire and --name go with --cron, --every or --at", 2)
     if sum(bool(each) for each in (command, bot, team, agent)) != 1:
         raise fail("say one of -- COMMAND, --bot, --team and --agent", 2)
     words = prompt or " ".join(command or ()) or f"{bot or team or agent}"
@@ -106,19 +133,36 @@ def run(
         "template": template,
         "network": network_of(allow, public=public),
         "timeout": timeout,
-        "projectId": project,
         "commits": "keep" if keep_commits else "squash",
         "pullRequest": None if pull_request else False,
     }
     with _open(url) as api:
         if agent is not None:
             body["agentId"] = api.agent(agent, project)["id"]
-        given = [api.attach(file, project)["id"] for file in attach or ()]
-        task = api.create(body | {"attachments": given})
+        body["attachments"] = [api.attach(file, project)["id"] for file in attach or ()]
+        if scheduled:
+            _schedule(api, project, body, when, name, as_json=as_json)
+            return
+        task = api.create(body | {"projectId": project})
         if detach:
             print(json.dumps(task, indent=2) if as_json else task["id"])
             return
-        _follow(api, task, as_json=as_json)
+        follow(api, task, as_json=as_json)
+
+
+def _schedule(
+    api: "TaskApi",
+    project: str | None,
+    task: dict[str, Any],
+    when: dict[str, Any],
+    name: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    from signalbox_cli.schedules import ScheduleApi, next_times
+
+    made = ScheduleApi(api.http, project).create(task, when, name)
+    print(json.dumps(made, indent=2) if as_json else "\n".join([made["id"], *next_times(made)]))
 
 
 def _shell(command: list[str] | None, env: list[str] | None = None) -> dict[str, Any] | None:
@@ -176,7 +220,7 @@ def get(task: TaskId, url: UrlOption = None, as_json: JsonOption = False) -> Non
         about = f"attachment  {plain(each['name'])}  {each['size']} bytes"
         console.print(about, style="dim", markup=False, soft_wrap=True)
     console.print(step_table(steps))
-    _print_end(found, run)
+    print_end(found, run)
 
 
 @app.command()
@@ -232,7 +276,7 @@ def retry(
         if detach:
             print(json.dumps(again, indent=2) if as_json else again["runId"])
             return
-        _follow(api, again, as_json=as_json)
+        follow(api, again, as_json=as_json)
 
 
 @app.command("follow-up")
@@ -254,7 +298,7 @@ def follow_up(
         if detach:
             print(json.dumps(again, indent=2) if as_json else again["runId"])
             return
-        _follow(api, again, as_json=as_json)
+        follow(api, again, as_json=as_json)
 
 
 @app.command()
@@ -286,60 +330,4 @@ def deliver(
     with _open(url) as api:
         found = api.find(task)
         api.deliver(found["runId"], body)
-        _follow(api, api.get(found["id"]), as_json=as_json)
-
-
-def _follow(api: "TaskApi", task: dict[str, Any], *, as_json: bool) -> None:
-    """To its end, which the exit code says."""
-    from signalbox_cli.run_display import print_diff, view_for, watch
-
-    out = errors if as_json else console
-    if not as_json:
-        console.print(f"task {task['id']}", style="dim")
-    try:
-        with view_for(out, live=not as_json) as view:
-            run = watch(api, task["runId"], view)
-    except KeyboardInterrupt:
-        _interrupted(api, task)
-    task = api.get(task["id"])
-    changes = api.changes(run["id"])
-    if as_json:
-        steps = api.steps(run["id"])
-        print(json.dumps({"task": task, "run": run, "steps": steps, "changes": changes}, indent=2))
-    else:
-        if changes:
-            print_diff(changes, console)
-        _print_end(task, run)
-    if run["status"] != "succeeded":
-        raise typer.Exit(1)
-
-
-def _interrupted(api: "TaskApi", task: dict[str, Any]) -> None:
-    """Whoever looks on may go without it."""
-    stays = f"It goes on: signalbox tasks logs -f {task['id']}"
-    if not sys.stdin.isatty():
-        errors.print(stays, soft_wrap=True)
-        raise typer.Exit(_INTERRUPTED)
-    try:
-        wanted = typer.confirm("\nCancel it? Otherwise it goes on", default=False, err=True)
-    except (KeyboardInterrupt, typer.Abort):
-        wanted = False
-    if wanted:
-        errors.print(api.do(task["id"], "cancel")["status"])
-    else:
-        errors.print(stays, soft_wrap=True)
-    raise typer.Exit(_INTERRUPTED)
-
-
-def _print_end(task: dict[str, Any], run: dict[str, Any]) -> None:
-    error = run["error"]
-    if error is not None:
-        console.print(f"{run['status']}: {error['detail']}", style="red", markup=False, soft_wrap=True)
-    if run["waitingFor"] == "confirmation":
-        console.print(f"it waits for a person: signalbox tasks answer {task['id']} --approve", soft_wrap=True)
-    if run["note"]:
-        console.print(run["note"], style="dim", markup=False, soft_wrap=True)
-    if task["pullRequestUrl"]:
-        console.print(f"pull request  {task['pullRequestUrl']}", markup=False, soft_wrap=True)
-    if run["commit"]:
-        console.print(f"branch  {run['branch']}  commit {run['commit'][:12]}", markup=False, soft_wrap=True)
+        follow(api, api.get(found["id"]), as_json=as_json)
