@@ -45,12 +45,16 @@ async def test_from_a_command_to_a_branch(stack: Stack, tmp_path: Path) -> None:
         notes = tmp_path / "notes.txt"
         notes.write_text("as it was noted\n")
         script = "cat $SIGNALBOX_ATTACHMENTS/notes.txt; false"
-        failed = json.loads(run("run", "--attach", str(notes), "--json", "--", script, code=1).stdout)
+        said_so = ("--title", "[/] and [bold] are no markup")
+        failed = json.loads(
+            run("run", "--attach", str(notes), *said_so, "--json", "--", script, code=1).stdout
+        )
         assert (failed["task"]["error"]["code"], failed["changes"]) == ("exec_failed", None)
         again = run("tasks", "retry", failed["task"]["id"], code=1)
         assert "shell: failed" in again.stdout
         assert "as it was noted" in again.stdout
         assert "notes.txt  16 bytes" in run("tasks", "get", failed["task"]["id"]).stdout
+        assert "[/] and [bold]" in run("tasks", "ls").stdout
         assert "not NAME=VALUE" in run("run", "-e", "x", "--", "true", code=2).stderr
         run("run", code=2)
     finally:

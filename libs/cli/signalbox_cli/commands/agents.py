@@ -13,6 +13,7 @@ from signalbox_cli.commands.common import (
     JsonOption,
     ProjectOption,
     UrlOption,
+    cell,
     console,
     fail,
     plain,
@@ -59,12 +60,12 @@ def list_(
     table = Table("agent", "status", "works as", "runs", "success", "role", box=None, header_style="dim")
     for each in found:
         table.add_row(
-            plain(each["name"]),
+            cell(each["name"]),
             each["status"],
-            plain(each["bot"] or each["team"]),
+            cell(each["bot"] or each["team"]),
             str(each["runs"]),
             _share(each["successRate"]),
-            plain(each["role"]),
+            cell(each["role"]),
         )
     console.print(table)
 
@@ -146,7 +147,7 @@ def history(
     table.add_column("title", overflow="ellipsis", no_wrap=True, ratio=1)
     for each in found:
         seconds = "" if each["durationMs"] is None else f"{each['durationMs'] / 1000:.1f}"
-        table.add_row(each["taskId"], each["status"], _when(each["queuedAt"]), seconds, plain(each["title"]))
+        table.add_row(each["taskId"], each["status"], _when(each["queuedAt"]), seconds, cell(each["title"]))
     console.print(table)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from signalbox_cli.commands.common import JsonOption, UrlOption, console, fail, speaking_http
+from signalbox_cli.commands.common import JsonOption, UrlOption, cell, console, fail, speaking_http
 
 if TYPE_CHECKING:
     from signalbox_cli.pull_requests import PullRequestApi
@@ -62,7 +62,8 @@ def list_(
     for each in found:
         name = names.get(each["repositoryId"], each["repositoryId"])
         number = str(each["number"])
-        table.add_row(name, number, each["state"], each["head"], each["base"], each["title"], each["url"])
+        words = (cell(each[field]) for field in ("head", "base", "title", "url"))
+        table.add_row(name, number, each["state"], *words)
     console.print(table)
 
 
@@ -179,7 +180,8 @@ def list_visible(
         return
     table = Table("name", "branch", "visibility", "address", box=None, header_style="dim")
     for each in found:
-        table.add_row(each["name"], each["defaultBranch"] or "", each["visibility"], each["url"])
+        branch = cell(each["defaultBranch"] or "")
+        table.add_row(cell(each["name"]), branch, each["visibility"], cell(each["url"]))
     console.print(table)
 
 
@@ -197,9 +199,9 @@ def _print(found: dict[str, Any], *, as_json: bool) -> None:
         print(json.dumps(found, indent=2))
         return
     table = Table(box=None, show_header=False)
-    table.add_row("title", found["title"])
+    table.add_row("title", cell(found["title"]))
     table.add_row("state", found["state"])
-    table.add_row("from", f"{found['head']} at {found['commit'][:10]}")
-    table.add_row("into", found["base"])
-    table.add_row("address", found["url"])
+    table.add_row("from", cell(f"{found['head']} at {found['commit'][:10]}"))
+    table.add_row("into", cell(found["base"]))
+    table.add_row("address", cell(found["url"]))
     console.print(table)

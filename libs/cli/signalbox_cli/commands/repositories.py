@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from signalbox_cli.commands.common import JsonOption, UrlOption, console, fail, speaking_http
+from signalbox_cli.commands.common import JsonOption, UrlOption, cell, console, fail, speaking_http
 
 if TYPE_CHECKING:
     from signalbox_cli.repositories import RepositoryApi
@@ -79,7 +79,9 @@ def list_(project: ProjectOption = None, url: UrlOption = None, as_json: JsonOpt
     for each in found:
         status = each["status"] if not each["reason"] else f"{each['status']}: {each['reason']}"
         at = _moment(each["fetchedAt"])
-        table.add_row(each["name"], each["id"], each["defaultBranch"] or "", status, at, each["url"])
+        table.add_row(
+            each["name"], each["id"], cell(each["defaultBranch"] or ""), cell(status), at, cell(each["url"])
+        )
     console.print(table)
 
 
@@ -143,7 +145,7 @@ def log(
     table = Table("commit", "when", "author", "subject", box=None, header_style="dim")
     for each in page["items"]:
         author = each["author"]
-        table.add_row(each["id"][:10], _moment(author["at"]), author["name"], each["subject"])
+        table.add_row(each["id"][:10], _moment(author["at"]), cell(author["name"]), cell(each["subject"]))
     console.print(table)
 
 
@@ -175,7 +177,7 @@ def branches(name: Name, url: UrlOption = None, as_json: JsonOption = False) -> 
     for each in page["items"]:
         mark = "* " if each["isDefault"] else "  "
         at = _moment(each["committedAt"])
-        table.add_row(mark + each["name"], each["commit"][:10], at, each["subject"])
+        table.add_row(cell(mark + each["name"]), each["commit"][:10], at, cell(each["subject"]))
     console.print(table)
 
 
@@ -229,7 +231,7 @@ def _print(found: dict[str, Any], *, as_json: bool) -> None:
     }
     table = Table(box=None, show_header=False)
     for name, value in lines.items():
-        table.add_row(name, value)
+        table.add_row(name, cell(value))
     console.print(table)
 
 

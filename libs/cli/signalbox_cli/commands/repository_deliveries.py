@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from signalbox_cli.commands.common import JsonOption, UrlOption, console, fail, speaking_http
+from signalbox_cli.commands.common import JsonOption, UrlOption, cell, console, fail, speaking_http
 from signalbox_cli.commands.repositories import Name
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def deliveries(
         error = each["error"]
         state = f"{each['state']}: {error['code']}" if error else each["state"]
         when = each["createdAt"][:19].replace("T", " ")
-        words = (each["branch"] or "", (each["commit"] or "")[:10], each["title"] or "")
+        words = (cell(each["branch"] or ""), (each["commit"] or "")[:10], cell(each["title"] or ""))
         table.add_row(when, each["delivery"], state, *words)
     console.print(table)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Column, Table
 
-from signalbox_cli.commands.common import JsonOption, UrlOption, console, fail, speaking_http
+from signalbox_cli.commands.common import JsonOption, UrlOption, cell, console, fail, speaking_http
 from signalbox_cli.commands.repositories import Name
 
 if TYPE_CHECKING:
@@ -154,7 +154,9 @@ def operations(
     for each in found:
         took = f"{each['durationMs'] / 1000:.1f} s" if each["durationMs"] is not None else ""
         when = each["createdAt"][:19].replace("T", " ")
-        table.add_row(_words(each), each["id"], _status(each), (each["commitSha"] or "")[:10], when, took)
+        table.add_row(
+            cell(_words(each)), each["id"], _status(each), (each["commitSha"] or "")[:10], when, took
+        )
     console.print(table)
 
 

@@ -17,6 +17,7 @@ from signalbox_cli.commands.common import (
     ProjectOption,
     PublicOption,
     UrlOption,
+    cell,
     console,
     fail,
     network_of,
@@ -199,7 +200,7 @@ def list_(
         code = (each["error"] or {}).get("code")
         status = f"{each['status']}: {code}" if code and code != each["status"] else each["status"]
         when = each["createdAt"][:19].replace("T", " ")
-        table.add_row(each["id"], status, when, plain(each["title"]))
+        table.add_row(each["id"], status, when, cell(each["title"]))
     console.print(table)
 
 
