@@ -83,6 +83,10 @@ bench-work: setup ## Measure work that goes on, beside other systems on the same
 bench-agents: setup ## Measure what it takes to look at 1,000 agents with 1,000,000 runs
 	@$(BIN)/python -m bench.agents $(BENCH_ARGS)
 
+.PHONY: bench-schedules
+bench-schedules: setup ## Measure 5,000 schedules whose time comes in the same second, and who waits for them
+	@$(BIN)/python -m bench.schedules $(BENCH_ARGS)
+
 .PHONY: bench-tasks
 bench-tasks: setup ## Measure what tasks cost, beside other systems on the same servers
 	@test -x .venv-others/bin/python || $(BIN)/python -m venv .venv-others

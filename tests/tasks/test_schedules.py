@@ -138,36 +138,6 @@ async def test_paused_and_resumed(there: TaskScene, clock: Clock) -> None:
     assert (await history(there, made, 2))[1]["askedBy"] is None
 
 
-async def test_it_acts_for_nobody_who_may_not_do_it(there: TaskScene, clock: Clock) -> None:
-    """What it starts then comes to nothing, and it stops; whoever resumes it is who it acts for."""
-    project = await there.http.project(there.headers, "Left by one")
-    person = await there.http.join(there.headers, project, "developer")
-    body = {"name": "Mine", "every": 60, "task": {"title": "Do it", "exec": {"script": "echo done"}}}
-    made = await there.ask("POST", SCHEDULES, status=201, json=body | {"projectId": project}, headers=person)
-    await ready(there, made)
-    path = f"/api/v1/projects/{project}/members/{made['actsFor']}"
-    assert (await there.http.delete(path, headers=there.headers)).status_code == 204
-    await clock.set(moments(made)[0] + timedelta(seconds=1))
-    (fired,) = await history(there, made, 1)
-    ended = await there.ended(await there.task(fired["taskId"]), "failed")
-    assert ended["error"]["code"] == "authority_ended"
-    sandbox = (await there.run(ended["runId"]))["sandboxId"]
-    if sandbox is not None:  # it stays for an hour, for somebody to look at
-        await there.ask("DELETE", f"/api/v1/sandboxes/{sandbox}")
-    stopped = await look(there, made)
-    assert (stopped["paused"], stopped["nextRuns"]) == (True, [])
-    assert stopped["reason"]
-    resumed = await do(there, made, "resume")
-    assert (resumed["paused"], resumed["reason"], resumed["createdBy"]) == (False, None, made["actsFor"])
-    assert resumed["actsFor"] != made["actsFor"]
-    await ready(there, resumed)
-    await clock.set(moments(resumed)[0] + timedelta(seconds=1))
-    again = (await history(there, made, 2))[1]
-    await there.ended(await there.task(again["taskId"]))
-    await there.ask("DELETE", f"{SCHEDULES}/{made['id']}", status=204)
-    await there.nothing_is_left()
-
-
 async def test_once(there: TaskScene, clock: Clock) -> None:
     at = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
     made = await schedule(there, at=at.isoformat())
@@ -188,11 +158,6 @@ async def test_a_task_with_a_schedule_is_one(there: TaskScene) -> None:
     ]
     refused = await there.ask("POST", "/api/v1/tasks", status=409, json=body)
     assert refused["code"] == "schedule_exists"
-    async with there.installation.sql() as sql:  # its proof is kept for an hour, and others count those
-        await sql.execute(
-            "delete from tasks.secrets where name like 'runs/%' and cast(split_part(name, '/', 2) as uuid) "
-            "not in (select authority from tasks.schedules)"
-        )
 
 
 @pytest.mark.parametrize(

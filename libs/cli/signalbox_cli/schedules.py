@@ -5,13 +5,11 @@ from datetime import UTC, datetime, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from signalbox_cli.catalog.errors import Mistake
 from signalbox_cli.catalog.operations import wait_for
 from signalbox_cli.client import Client
 from signalbox_cli.records import find, made, pages
 
 _SCHEDULES, _TASKS = "/api/v1/schedules", "/api/v1/tasks"
-_TIMES = ("cron", "every", "at")
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"))
 
 
@@ -36,14 +34,7 @@ class ScheduleApi:
         return made(self.http, _SCHEDULES, {"name": name, "task": task} | when | self._project)
 
     def change(self, schedule: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
-        """Its zone stays, where none is given with a new time."""
         path = f"{_SCHEDULES}/{schedule['id']}"
-        if not body.keys().isdisjoint(_TIMES):
-            body = {"timezone": schedule["timezone"]} | body
-        elif "timezone" in body:
-            if schedule["cron"] is None:
-                raise Mistake("it has no cron whose zone could change: say --at or --every with it")
-            body = body | {"cron": schedule["cron"]}
         wait_for(self.http, self.http.patch(path, json=body))
         return self._now(path)
 

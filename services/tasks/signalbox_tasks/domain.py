@@ -163,6 +163,8 @@ class Run:
     """When the stream took the command that it was asked for with, where there is a proof of that."""
     schedule: uuid.UUID | None = None
     """The one that has its authority: that was there before, and does not end with the run."""
+    held: bool = False
+    """Whether others that were started at the same time come first."""
     started_at: datetime | None = None
     finished_at: datetime | None = None
     ends_at: float | None = None

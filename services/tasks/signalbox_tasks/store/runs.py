@@ -17,7 +17,7 @@ from signalbox_tasks.domain import Run, RunWish
 _COLUMNS = (
     *("id", "project_id", "task_id", "attempt", "state", "plan", "step", "admitted", "rank", "key", "agent"),
     *("stop_reason", "waiting_for", "error", "result", "facts", "wish", "authority", "log_end", "proof_at"),
-    *("created_by", "created_by_name", "schedule"),
+    *("created_by", "created_by_name", "schedule", "held"),
     *("queued_at", "started_at", "finished_at", "ends_at", "version"),
 )
 _CHANGING = (
@@ -72,7 +72,7 @@ _HELD_BY = {
     ))""",
 }
 _ELIGIBLE = " and ".join(
-    ("state = 'queued' and not admitted", *(f"not {held}" for held in _HELD_BY.values()))
+    ("state = 'queued' and not admitted and not held", *(f"not {held}" for held in _HELD_BY.values()))
 )
 # Of those that come next, an agent takes on as many as it has room for.
 _ADMIT = text(
@@ -105,6 +105,11 @@ _OVERDUE = text(
     "select id, project_id from tasks.runs where finished_at is null and ends_at <= :lived "
     "and stop_reason is null order by ends_at limit :limit"
 )
+_BEGINNING = text(
+    "select count(*) from tasks.runs where schedule is not null and admitted and state = 'queued'"
+)
+_HELD = text("select id, project_id from tasks.runs where held order by queued_at, id limit :limit")
+_LET_GO = text("update tasks.runs set held = false where id = any(cast(:ids as uuid[]))")
 _ACTIVE = text(
     "select id, project_id from tasks.runs where project_id = :project and finished_at is null "
     "order by id limit :limit"
@@ -151,6 +156,7 @@ def _row_of(run: Run) -> dict[str, Any]:
         "created_by": run.created_by,
         "created_by_name": run.created_by_name,
         "schedule": run.schedule,
+        "held": run.held,
         "queued_at": run.queued_at,
         "started_at": run.started_at,
         "finished_at": run.finished_at,
@@ -172,6 +178,7 @@ def _one(row: Row[Any] | None) -> Run | None:
         created_by=row.created_by,
         created_by_name=row.created_by_name,
         schedule=row.schedule,
+        held=row.held,
         queued_at=row.queued_at,
         state=RunState(row.state),
         step=StepName(row.step) if row.step is not None else None,
@@ -276,6 +283,24 @@ async def overdue(
     """Runs whose time is over, with their projects."""
     rows = await connection.execute(_OVERDUE, {"lived": lived, "limit": limit})
     return [(row.id, row.project_id) for row in rows]
+
+
+async def beginning(connection: AsyncConnection) -> int:
+    """Those that schedules have started, and that are about to begin."""
+    return int((await connection.execute(_BEGINNING)).scalar_one())
+
+
+async def held(connection: AsyncConnection, limit: int) -> dict[uuid.UUID, list[uuid.UUID]]:
+    """Those that wait for others which were started at the same time, the first ones, by project."""
+    found: dict[uuid.UUID, list[uuid.UUID]] = {}
+    for row in await connection.execute(_HELD, {"limit": limit}):
+        found.setdefault(row.project_id, []).append(row.id)
+    return found
+
+
+async def let_go(transaction: Transaction, given: Sequence[uuid.UUID]) -> None:
+    """They wait no longer for those."""
+    await transaction.connection.execute(_LET_GO, {"ids": list(given)})
 
 
 async def active(connection: AsyncConnection, project: uuid.UUID, limit: int) -> Sequence[uuid.UUID]:

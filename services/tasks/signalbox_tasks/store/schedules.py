@@ -65,7 +65,7 @@ _DUE = text(
     f"{_SELECT} where next_at <= tasks.clock() and delegated and not exists (select from tasks.projects "
     "where projects.project_id = schedules.project_id and deleted_at is not null) "
     "and (cast(:only as uuid) is null or id = :only) "
-    "order by next_at limit :limit for update skip locked"
+    "order by next_at, project_id limit :limit for update skip locked"
 )
 _DUE_IDS = text(
     "select id from tasks.schedules where next_at <= tasks.clock() and delegated "

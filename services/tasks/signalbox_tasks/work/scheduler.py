@@ -2,6 +2,9 @@
 
 What a time has started is committed together with what comes next of its schedule, whose row is locked
 meanwhile: an instance that dies over it has started nothing, and another one finds the same time due.
+
+Where very many times come together, all of them are started at once, and their runs begin a few at a time:
+whoever else wants something done does not wait for them.
 """
 
 import asyncio
@@ -33,9 +36,15 @@ log = telemetry.get_logger()
 
 BATCH = 100
 """Schedules that are looked at in one transaction."""
+_BATCHES = 100
+"""Until it is looked whether runs wait to begin."""
 POLL = 1.0
 """Seconds after which it is looked in any case: others create schedules, and clocks are set."""
 _PAUSE = 1.0
+AT_ONCE = 16
+"""Runs that are about to begin together."""
+_RELEASE = 0.05
+"""Seconds until it is looked who follows them."""
 _SHOWN = 1000
 STARTED, SKIPPED, FAILED = "started", "skipped", "failed"
 MISSED, OVERLAP = "missed", "overlap"
@@ -92,16 +101,32 @@ class Scheduler:
             self._wake.clear()
             pause = _PAUSE
             try:
-                while await self.fire() == BATCH:
-                    pass
+                for _ in range(_BATCHES):
+                    if await self.fire() < BATCH:
+                        break
+                holds = await self.release()
                 async with self._database.reading() as connection:
                     next_in = await schedules.next_in(connection)
-                pause = POLL if next_in is None else max(0.0, min(POLL, next_in))
+                pause = min(each for each in (POLL, next_in, _RELEASE if holds else None) if each is not None)
             except Exception as error:  # noqa: BLE001 - whatever it was, what is due stays due
                 log.warning("schedules not looked at", reason=repr(error)[:300])
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._wake.wait()
+
+    async def release(self) -> bool:
+        """Lets those begin whose turn it is; whether others wait behind them."""
+        async with self._database.reading() as connection:
+            room = AT_ONCE - await runs.beginning(connection)
+            waiting = await runs.held(connection, max(1, room))
+        if room <= 0:
+            return bool(waiting)
+        for project in sorted(waiting):
+            async with self._database.transaction() as transaction:
+                state = await projects.lock(transaction, project)
+                await runs.let_go(transaction, waiting[project])
+                await self._turns.admit(transaction, state)
+        return bool(waiting)
 
     async def fire(self) -> int:
         """What is due now; returns how many schedules that was."""
@@ -153,6 +178,9 @@ class Scheduler:
                 return 0
             now, _ = await projects.moments(transaction)
             left = await schedules.left(transaction, [each.id for each in found])
+            room = 0  # where more is due than this, all of it is started before any of it begins
+            if len(found) < most:
+                room = AT_ONCE - await runs.beginning(transaction.connection)
             turns = [_Turn(each, *each.due(now), left.get(each.id, [])) for each in found]
             await self._take_rows_in_the_way(transaction, turns)
             done: list[_Turn] = []
@@ -160,7 +188,7 @@ class Scheduler:
                 ours = [turn for turn in turns if turn.schedule.project_id == project]
                 state = await projects.lock(transaction, project)
                 if not state.is_deleted:
-                    await self._fire_in(transaction, state, ours)
+                    room = await self._fire_in(transaction, state, ours, room)
                     done += ours
             await schedules.note(transaction, [fired for turn in done for fired in turn.fired])
             await schedules.move(transaction, [replace(turn.schedule, next_at=turn.next_at) for turn in done])
@@ -183,8 +211,11 @@ class Scheduler:
         for run in sorted(wanted):
             await self._worker.table.called(transaction, RUN, str(run))
 
-    async def _fire_in(self, transaction: Transaction, state: ProjectState, turns: Sequence[_Turn]) -> None:
-        """First the first time of each, then the second of those that have several."""
+    async def _fire_in(
+        self, transaction: Transaction, state: ProjectState, turns: Sequence[_Turn], room: int
+    ) -> int:
+        """First the first time of each, then the second of those that have several; returns how many more may
+        begin at once."""
         for place in range(max(len(turn.due) for turn in turns)):
             made: list[tuple[_Turn, Due, Task, Run]] = []
             for turn in turns:
@@ -201,6 +232,7 @@ class Scheduler:
                     await self._cancel(transaction, state, turn)
                 try:
                     task, run = await self._made(transaction, state, turn.schedule, len(made))
+                    run, room = replace(run, held=room <= 0), room - 1
                     if _may_be_refused(task.spec):
                         await self._add_alone(transaction, state, task, run)
                         self._started(turn, due, task, state.moment)
@@ -214,6 +246,7 @@ class Scheduler:
             for turn, due, task, _ in made:
                 self._started(turn, due, task, state.moment)
             await self._turns.admit(transaction, state)
+        return room
 
     @staticmethod
     def _started(turn: _Turn, due: Due, task: Task, now: datetime) -> None:

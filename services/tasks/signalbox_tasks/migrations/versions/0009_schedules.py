@@ -43,7 +43,7 @@ STATEMENTS = (
     "create unique index schedules_name on tasks.schedules (project_id, lower(name))",
     "create index schedules_of_project on tasks.schedules (project_id, id desc)",
     "create unique index schedules_authority on tasks.schedules (authority)",
-    "create index schedules_due on tasks.schedules (next_at) where next_at is not null and delegated",
+    "create index schedules_due on tasks.schedules (next_at, project_id) where delegated",
     "create index schedules_environment on tasks.schedules (environment) where environment is not null",
     """
     create table tasks.schedule_attachments (
@@ -79,6 +79,12 @@ STATEMENTS = (
     where schedule is not null and completed_at is null
     """,
     "alter table tasks.runs add column schedule uuid",
+    "alter table tasks.runs add column held boolean not null default false",
+    "create index runs_held on tasks.runs (queued_at, id) where held",
+    """
+    create index runs_of_schedule_beginning on tasks.runs (schedule)
+    where schedule is not null and admitted and state = 'queued'
+    """,
     """
     create index runs_of_schedule_left on tasks.runs (authority)
     where schedule is not null and finished_at is null
