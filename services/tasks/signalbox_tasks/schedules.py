@@ -17,6 +17,8 @@ SHOWN = 5
 """Of the times that come next."""
 MOST_AT_ONCE = 10_000
 """Times that are looked at together; those that follow are looked at right after."""
+MOST_STARTED = 100
+"""The same of one schedule, of those that start something."""
 _FIELDS = 5
 _ALIASES = {
     "@hourly": "0 * * * *",
@@ -176,16 +178,15 @@ class Schedule:
             found.append(following)
             following = next(coming, None)
         late = [at for at in found if (now - at).total_seconds() > self.late_after]
-        in_time = found[len(late) :]
-        if following is not None and following <= now:
-            # There are more, so that the newest of these may be among those that are made up for.
-            kept = self.misfire_limit if self.misfire is Misfire.ALL else 1
-            following, late, in_time = found[-kept], found[:-kept], []
-            return _skipped(late), following
         kept = {Misfire.SKIP: 0, Misfire.ONCE: 1, Misfire.ALL: self.misfire_limit}[self.misfire]
-        made_up = late[len(late) - min(kept, len(late)) :]
-        fired = [Due(at, at, 1, fires=True) for at in (*made_up, *in_time)]
-        return [*_skipped(late[: len(late) - len(made_up)]), *fired], following
+        skips = max(0, len(late) - kept)
+        fires = found[skips:]
+        if len(late) == len(found) and following is not None and following <= now:
+            # Of those that follow, some may be late as well, and newer than what is made up for of these.
+            fires, following = [], fires[0] if fires else following
+        elif len(fires) > MOST_STARTED:
+            fires, following = fires[:MOST_STARTED], fires[MOST_STARTED]
+        return [*_skipped(late[:skips]), *(Due(at, at, 1, fires=True) for at in fires)], following
 
 
 def _skipped(missed: list[datetime]) -> list[Due]:
