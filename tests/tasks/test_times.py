@@ -126,7 +126,8 @@ class Clockwork:
         return counts
 
     def _judged(self, watched: Watched, rows: list[Any]) -> Counter[str]:
-        expected = list(takewhile(lambda at: at <= self.now, watched.times.after(watched.since)))
+        until = max([self.now, *(row["until"] for row in rows)])  # the clock goes on while it is waited
+        expected = list(takewhile(lambda at: at <= until, watched.times.after(watched.since)))
         seen: list[datetime] = []
         for fired_at, together in groupby(rows, key=lambda row: row["fired_at"]):
             found: dict[datetime, str] = {}
