@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from signalbox_tasks.work import scheduler
 from tests.support.clocks import Clock, clock_of
 from tests.support.installation import Installation
-from tests.support.schedules import SCHEDULES, do, history, look, moments, ready, remove_all, schedule
+from tests.support.schedules import SCHEDULES, do, due, history, look, moments, ready, remove_all, schedule
 from tests.support.tasks import TaskScene, gathered, task_scene
 
 pytestmark = pytest.mark.usefixtures("patient")
@@ -136,6 +137,25 @@ async def test_paused_and_resumed(there: TaskScene, clock: Clock) -> None:
     await ready(there, made)
     await clock.set(moments(resumed)[0] + timedelta(seconds=1))
     assert (await history(there, made, 2))[1]["askedBy"] is None
+
+
+async def test_those_that_come_together_begin_in_turns(
+    there: TaskScene, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is cancelled meanwhile holds up nobody."""
+    monkeypatch.setattr(scheduler, "AT_ONCE", 0)
+    made = [await schedule(there, every=600) for _ in range(3)]
+    await ready(there, *made)
+    await clock.set(max(due(each) for each in made) + timedelta(seconds=1))
+    fired = [(await history(there, each, 1))[0] for each in made]
+    assert [each["outcome"] for each in fired] == ["started"] * 3
+    for each in fired:
+        run = await there.run(each["runId"])
+        assert (run["status"], run["waitingFor"]) == ("queued", "turn")
+    assert (await there.cancel(fired[0]["taskId"]))["status"] == "cancelled"
+    monkeypatch.setattr(scheduler, "AT_ONCE", 1)
+    for each in fired[1:]:
+        await there.ended(await there.task(each["taskId"]))
 
 
 async def test_once(there: TaskScene, clock: Clock) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from signalbox_common import telemetry
+from signalbox_common.errors import SignalboxError
 from signalbox_common.settings import OwnerSettings
 
 log = telemetry.get_logger()
@@ -167,6 +168,19 @@ def is_contention(error: BaseException) -> bool:
 def is_there_already(error: BaseException) -> bool:
     """Whether something has that key."""
     return isinstance(error, IntegrityError) and _state(error) == _UNIQUE
+
+
+async def write_unique(
+    transaction: Transaction, statement: Any, values: dict[str, Any], refusal: type[SignalboxError]
+) -> None:
+    """Raises the refusal where another one has that key, and leaves the transaction as it was."""
+    try:
+        async with transaction.connection.begin_nested():
+            await transaction.connection.execute(statement, values)
+    except IntegrityError as error:
+        if is_there_already(error):
+            raise refusal from error
+        raise
 
 
 def _state(error: DBAPIError) -> str:

@@ -7,12 +7,11 @@ from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import Row, text
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from signalbox_common.contracts import tasks as contract
 from signalbox_common.contracts.tasks import RunState
-from signalbox_common.db import Transaction, is_there_already
+from signalbox_common.db import Transaction, write_unique
 from signalbox_common.paging import read_id_cursor, read_number_cursor
 from signalbox_tasks import errors
 from signalbox_tasks.agents import NOT_RUNNABLE, Agent, Workload, bucket_of
@@ -121,23 +120,15 @@ def _one(row: Row[Any] | None) -> Agent | None:
 
 async def add(transaction: Transaction, agent: Agent) -> None:
     """Raises AgentExists where another one has its name."""
-    await _written(transaction, _INSERT, _row_of(agent))
+    await write_unique(transaction, _INSERT, _row_of(agent), errors.AgentExists)
 
 
 async def save(transaction: Transaction, agent: Agent) -> None:
     """The same, of what somebody has changed."""
     values = _row_of(agent)
-    await _written(transaction, _UPDATE, {name: values[name] for name in ("id", *_GIVEN)})
-
-
-async def _written(transaction: Transaction, statement: Any, values: dict[str, Any]) -> None:
-    try:
-        async with transaction.connection.begin_nested():
-            await transaction.connection.execute(statement, values)
-    except IntegrityError as error:
-        if is_there_already(error):
-            raise errors.AgentExists from error
-        raise
+    await write_unique(
+        transaction, _UPDATE, {name: values[name] for name in ("id", *_GIVEN)}, errors.AgentExists
+    )
 
 
 async def get(connection: AsyncConnection, project: uuid.UUID, agent: uuid.UUID) -> Agent | None:

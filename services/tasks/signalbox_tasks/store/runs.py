@@ -108,7 +108,10 @@ _OVERDUE = text(
 _BEGINNING = text(
     "select count(*) from tasks.runs where schedule is not null and admitted and state = 'queued'"
 )
-_HELD = text("select id, project_id from tasks.runs where held order by queued_at, id limit :limit")
+_HELD = text(
+    "select id, project_id from tasks.runs where held and state = 'queued' "
+    "order by queued_at, id limit :limit"
+)
 _LET_GO = text("update tasks.runs set held = false where id = any(cast(:ids as uuid[]))")
 _ACTIVE = text(
     "select id, project_id from tasks.runs where project_id = :project and finished_at is null "

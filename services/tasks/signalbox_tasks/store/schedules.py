@@ -10,12 +10,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Row, text
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from signalbox_common.contracts import tasks as contract
 from signalbox_common.contracts.tasks import Misfire, NewTask, Overlap
-from signalbox_common.db import Transaction, is_there_already
+from signalbox_common.db import Transaction, write_unique
 from signalbox_common.paging import read_id_cursor, read_number_cursor
 from signalbox_tasks import errors
 from signalbox_tasks.schedules import Schedule, Times
@@ -177,14 +176,16 @@ def _schedule_of(row: Row[Any]) -> Schedule:
 
 async def add(transaction: Transaction, schedule: Schedule) -> None:
     """Raises ScheduleExists where another one has its name."""
-    await _written(transaction, _INSERT, _row_of(schedule))
+    await write_unique(transaction, _INSERT, _row_of(schedule), errors.ScheduleExists)
     await _attach(transaction, schedule)
 
 
 async def save(transaction: Transaction, schedule: Schedule) -> None:
     """The same, of what somebody has changed."""
     values = _row_of(schedule)
-    await _written(transaction, _UPDATE, {name: values[name] for name in ("id", *_CHANGING)})
+    await write_unique(
+        transaction, _UPDATE, {name: values[name] for name in ("id", *_CHANGING)}, errors.ScheduleExists
+    )
     await transaction.connection.execute(_DETACH, {"schedule": schedule.id})
     await _attach(transaction, schedule)
 
@@ -194,16 +195,6 @@ async def _attach(transaction: Transaction, schedule: Schedule) -> None:
     if wanted:
         rows = [{"schedule": schedule.id, "attachment": each} for each in wanted]
         await transaction.connection.execute(_ATTACH, rows)
-
-
-async def _written(transaction: Transaction, statement: Any, values: dict[str, Any]) -> None:
-    try:
-        async with transaction.connection.begin_nested():
-            await transaction.connection.execute(statement, values)
-    except IntegrityError as error:
-        if is_there_already(error):
-            raise errors.ScheduleExists from error
-        raise
 
 
 async def get(connection: AsyncConnection, project: uuid.UUID, schedule: uuid.UUID) -> Schedule | None:

@@ -80,7 +80,7 @@ STATEMENTS = (
     """,
     "alter table tasks.runs add column schedule uuid",
     "alter table tasks.runs add column held boolean not null default false",
-    "create index runs_held on tasks.runs (queued_at, id) where held",
+    "create index runs_held on tasks.runs (queued_at, id) where held and state = 'queued'",
     """
     create index runs_of_schedule_beginning on tasks.runs (schedule)
     where schedule is not null and admitted and state = 'queued'
