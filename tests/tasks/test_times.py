@@ -6,8 +6,10 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import groupby, takewhile
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,13 @@ import pytest
 from signalbox_common import background
 from signalbox_common.testing import eventually
 from signalbox_tasks.schedules import Times
+from signalbox_tasks.service.turns import Turns
+from signalbox_tasks.store import runs, schedules, tasks
+from signalbox_tasks.work.scheduler import Scheduler
 from tests.support.clocks import Clock, clock_of
 from tests.support.installation import Installation
 from tests.support.processes import Running
+from tests.support.schedules import due, ready, remove_all, schedule
 from tests.support.services import restarting
 from tests.support.tasks import TaskScene, gathered, task_scene
 
@@ -245,6 +251,70 @@ async def test_each_time_once_whoever_dies(there: TaskScene, tmp_path: Path, beg
     counts = await clockwork(there, tmp_path, walk(minutes=6, kills=3, copies=1), begin=begin)
     assert counts["killed"] > 3
     assert counts["skipped"] > 1000
+
+
+@asynccontextmanager
+async def schedulers(there: TaskScene, count: int) -> AsyncIterator[list[Scheduler]]:
+    """Of one process; each looks when it is told to, beside that of the service."""
+    async with there.service() as service:
+        turns = Turns(service.work, most=100, most_queued=1000)
+        yield [Scheduler(service.database, service.work, turns, service.space) for _ in range(count)]
+
+
+async def outcomes(there: TaskScene, found: Any) -> list[tuple[str, str | None]]:
+    async with there.installation.sql() as sql:
+        rows = await sql.fetch(
+            "select outcome, reason from tasks.firings where schedule_id = $1", uuid.UUID(found["id"])
+        )
+        tasks = await sql.fetchval(
+            "select count(*) from tasks.tasks where schedule = $1", uuid.UUID(found["id"])
+        )
+    assert tasks == sum(row["outcome"] == "started" for row in rows)
+    return [(row["outcome"], row["reason"]) for row in rows]
+
+
+async def test_whoever_looks_at_the_same_moment_starts_it_once(there: TaskScene) -> None:
+    async with schedulers(there, 6) as instances, clock_of(there.installation, "tasks") as clock:
+        made = await schedule(there, every=60, overlap="queue")
+        await ready(there, made)
+        for number in range(10):
+            await clock.set(due(made) + number * MINUTE)
+            await gathered(*(each.fire() for each in instances))
+        assert await outcomes(there, made) == [("started", None)] * 10
+        await remove_all(there)
+
+
+async def test_who_dies_before_the_commit_has_started_nothing(
+    there: TaskScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever that is: in the next moment it is started whole."""
+    async with schedulers(there, 1) as (instance,), clock_of(there.installation, "tasks") as clock:
+        made = await schedule(there, every=60, overlap="queue")
+        await ready(there, made)
+        parts = ((tasks, "add"), (runs, "add"), (schedules, "note"), (schedules, "move"))
+        for number, (module, name) in enumerate(parts):
+            dies = asyncio.Event()
+
+            async def die(*_: Any, dies: asyncio.Event = dies) -> None:
+                dies.set()
+                raise asyncio.CancelledError
+
+            with monkeypatch.context() as patched:
+                patched.setattr(module, name, die)
+                await clock.set(due(made) + number * MINUTE)
+                with suppress(asyncio.CancelledError):
+                    await instance.fire()
+                async with asyncio.timeout(10):  # or that of the service has come first
+                    await dies.wait()
+                assert len(await outcomes(there, made)) == number
+            await eventually(partial(_fired, instance, there, made, number + 1), what="it is started")
+        assert await outcomes(there, made) == [("started", None)] * len(parts)
+        await remove_all(there)
+
+
+async def _fired(instance: Scheduler, there: TaskScene, found: Any, times: int) -> bool:
+    await instance.fire()
+    return len(await outcomes(there, found)) == times
 
 
 @pytest.mark.proof
