@@ -61,10 +61,6 @@ class Clockwork:
     schedules: list[Watched] = field(default_factory=list)
     killed: int = 0
 
-    async def remove_all(self) -> None:
-        for each in self.schedules:
-            await self.there.ask("DELETE", f"/api/v1/schedules/{each.id}", status=204)
-
     async def create(self, **when: Any) -> None:
         body: dict[str, Any] = {
             "name": f"t {uuid.uuid4().hex[:8]}",
@@ -188,7 +184,7 @@ async def clockwork(
 
             await eventually(all_ended, within=300, what="all tasks have ended")
             counts = await found.check() + Counter(killed=found.killed)
-            await found.remove_all()
+            await remove_all(there)
             return counts
         finally:
             for supervisor in supervising:
