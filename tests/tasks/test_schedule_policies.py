@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signalbox_common.contracts.tasks import Misfire, NewTask, NoopShell, Overlap, TaskSpec
+from signalbox_common.contracts.tasks import Misfire, NoopShell, Overlap, ScheduledTask, TaskSpec
 from signalbox_tasks.schedules import BadTiming, Schedule, Times
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -54,7 +54,7 @@ def schedule(times: Times, misfire: Misfire, limit: int, late_after: int) -> Sch
         project_id=uuid.uuid4(),
         name="s",
         times=times,
-        task=NewTask(title="t", spec=TaskSpec(noop=NoopShell())),
+        task=ScheduledTask(title="t", spec=TaskSpec(noop=NoopShell())),
         misfire=misfire,
         misfire_limit=limit,
         late_after=late_after,

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 
-from signalbox_common.contracts.tasks import Misfire, NewTask, Overlap, Timing
+from signalbox_common.contracts.tasks import Misfire, Overlap, ScheduledTask, Timing
 
 SHOWN = 5
 """Of the times that come next."""
@@ -126,7 +126,7 @@ class Schedule:
     project_id: uuid.UUID
     name: str
     times: Times
-    task: NewTask
+    task: ScheduledTask
     misfire: Misfire
     misfire_limit: int
     late_after: int

@@ -11,7 +11,7 @@ from signalbox_common import outbox
 from signalbox_common.bus import Call
 from signalbox_common.contracts import tasks as contract
 from signalbox_common.contracts.base import Empty
-from signalbox_common.contracts.tasks import NewTask, Timing
+from signalbox_common.contracts.tasks import NewTask, ScheduledTask, Timing
 from signalbox_common.db import Database, Transaction
 from signalbox_common.keys import uuid7
 from signalbox_common.paging import cut, id_cursor, number_cursor
@@ -138,12 +138,12 @@ class Schedules:
         for authority in await schedules.forget(transaction, days):
             await self._worker.put(transaction, SCHEDULE, str(authority), soonest=True)
 
-    async def _checked(self, call: Call, task: NewTask) -> NewTask:
+    async def _checked(self, call: Call, task: NewTask) -> ScheduledTask:
         """What it refers to is there, and stays as long as it does."""
         project = call.principal.project()
         await checked(call.transaction, project, task.spec)
         await held(call.transaction, project, task.spec.attachments)
-        return task
+        return ScheduledTask(**dict(task))
 
     async def _acting_for(self, call: Call, before: Schedule, schedule: Schedule) -> contract.Schedule:
         schedule = replace(schedule, **_given(call, schedule.updated_at))

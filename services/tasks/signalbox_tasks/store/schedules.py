@@ -13,7 +13,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from signalbox_common.contracts import tasks as contract
-from signalbox_common.contracts.tasks import Misfire, NewTask, Overlap
+from signalbox_common.contracts.tasks import Misfire, Overlap, ScheduledTask
 from signalbox_common.db import Transaction, write_unique
 from signalbox_common.paging import read_id_cursor, read_number_cursor
 from signalbox_tasks import errors
@@ -152,7 +152,7 @@ def _schedule_of(row: Row[Any]) -> Schedule:
         project_id=row.project_id,
         name=row.name,
         times=Times(cron=row.cron, at=at, every=row.every, timezone=row.timezone, since=row.since),
-        task=NewTask.model_validate(row.task),
+        task=ScheduledTask.model_validate(row.task),
         misfire=Misfire(row.misfire),
         misfire_limit=row.misfire_limit,
         late_after=row.late_after,

@@ -82,6 +82,10 @@ class Policies(Message):
     overlap: Overlap = Overlap.SKIP
 
 
+class ScheduledTask(NewTask):
+    """What is created each time."""
+
+
 class Schedule(Reply):
     id: uuid.UUID
     project_id: uuid.UUID
@@ -90,7 +94,7 @@ class Schedule(Reply):
     at: datetime | None = None
     every: int | None = None
     timezone: str
-    task: NewTask
+    task: ScheduledTask
     misfire: Misfire
     misfire_limit: int
     late_after: int
