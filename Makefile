@@ -36,7 +36,7 @@ demo: setup ## Run a first slice through the whole stack, live
 	@$(BIN)/signalbox demo
 
 .PHONY: test
-test: setup ## Run all tests against real servers (about 36 minutes on two slow cores)
+test: setup ## Run all tests against real servers (about 30 minutes on two slow cores)
 	@$(BIN)/pytest -m "not chaos and not proof" -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 .PHONY: chaos
