@@ -71,7 +71,7 @@ class Bench:
         await self._all_ended()
         done = time.time() - at.timestamp()
         others.cancel()
-        waits = await self._waits(await _result(others))
+        waits = await self._waits(await others)
         quiet = [wait.milliseconds for wait in waits if wait.at < at.timestamp() - 0.5]
         busy = [wait.milliseconds for wait in waits if at.timestamp() <= wait.at <= at.timestamp() + done]
         usual = statistics.median(quiet)
@@ -125,10 +125,6 @@ class Bench:
         for wait in made:
             wait.milliseconds = (begun[wait.task] - wait.at) * 1000
         return made
-
-
-async def _result(task: "asyncio.Task[list[Wait]]") -> list[Wait]:
-    return await task
 
 
 async def measure(stack: Stack, projects: int) -> dict[str, float]:

@@ -10,7 +10,18 @@ import pytest
 from signalbox_tasks.work import scheduler
 from tests.support.clocks import Clock, clock_of
 from tests.support.installation import Installation
-from tests.support.schedules import SCHEDULES, do, due, history, look, moments, ready, remove_all, schedule
+from tests.support.schedules import (
+    NOTHING,
+    SCHEDULES,
+    do,
+    due,
+    history,
+    look,
+    moments,
+    ready,
+    remove_all,
+    schedule,
+)
 from tests.support.tasks import TaskScene, gathered, task_scene
 
 pytestmark = pytest.mark.usefixtures("patient")
@@ -156,6 +167,32 @@ async def test_those_that_come_together_begin_in_turns(
     monkeypatch.setattr(scheduler, "AT_ONCE", 1)
     for each in fired[1:]:
         await there.ended(await there.task(each["taskId"]))
+
+
+async def test_what_stands_against_a_task_stands_in_the_history(there: TaskScene, clock: Clock) -> None:
+    """And nothing is left of it; the next time is tried again."""
+    before, busy = await gathered(
+        there.create(noop={}), there.create(exec={"script": "echo in; sleep 600"}, concurrency={"key": "one"})
+    )
+    await there.ended(before)
+    alone = {"key": "one", "policy": "reject"}
+    lost = await schedule(there, every=60, task=NOTHING | {"dependsOn": [before["id"]]})
+    held = await schedule(there, every=60, task=NOTHING | {"concurrency": alone})
+    await there.ask("DELETE", f"/api/v1/tasks/{before['id']}", status=204)
+    await ready(there, lost, held)
+    await clock.set(max(due(lost), due(held)) + timedelta(seconds=1))
+    codes = [(await history(there, each, 1))[0] for each in (lost, held)]
+    assert [(each["outcome"], each["reason"], each["taskId"]) for each in codes] == [
+        ("failed", "dependency_not_found", None),
+        ("failed", "concurrency_busy", None),
+    ]
+    assert (await look(there, held))["lastRun"] is None
+    await there.cancel(busy["id"])
+    await clock.set(max(due(lost), due(held)) + timedelta(seconds=61))
+    again = (await history(there, held, 2))[1]
+    await there.ended(await there.task(again["taskId"]))
+    await remove_all(there)
+    await there.nothing_is_left()
 
 
 async def test_once(there: TaskScene, clock: Clock) -> None:

@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 
 from signalbox_common import background
+from signalbox_common.errors import DiskFull
+from signalbox_common.space import DiskSpace
 from signalbox_common.testing import eventually
 from signalbox_tasks.schedules import Times
 from signalbox_tasks.service.turns import Turns
@@ -277,6 +279,23 @@ async def test_whoever_looks_at_the_same_moment_starts_it_once(there: TaskScene)
             await clock.set(due(made) + number * MINUTE)
             await gathered(*(each.fire() for each in instances))
         assert await outcomes(there, made) == [("started", None)] * 10
+        await remove_all(there)
+
+
+async def test_a_full_disk_starts_nothing_and_loses_nothing(
+    there: TaskScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with schedulers(there, 1) as (instance,), clock_of(there.installation, "tasks") as clock:
+        made = await schedule(there, every=60)
+        await ready(there, made)
+        with monkeypatch.context() as full:
+            full.setattr(DiskSpace, "_free", 0.0)
+            await clock.set(due(made) + timedelta(seconds=1))
+            with pytest.raises(DiskFull):
+                await instance.fire()
+            assert await outcomes(there, made) == []
+        await eventually(partial(_fired, instance, there, made, 1), what="it is started")
+        assert await outcomes(there, made) == [("started", None)]
         await remove_all(there)
 
 

@@ -33,8 +33,8 @@ class ScheduleApi:
             return made(self.http, _TASKS, body, below=_SCHEDULES)
         return made(self.http, _SCHEDULES, {"name": name, "task": task} | when | self._project)
 
-    def change(self, schedule: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
-        path = f"{_SCHEDULES}/{schedule['id']}"
+    def change(self, schedule: str, body: dict[str, Any]) -> dict[str, Any]:
+        path = f"{_SCHEDULES}/{schedule}"
         wait_for(self.http, self.http.patch(path, json=body))
         return self._now(path)
 

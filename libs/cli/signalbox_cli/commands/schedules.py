@@ -143,7 +143,7 @@ def update(
     with _open(url, project) as api:
         found = api.find(schedule)
         when = timing(cron, every, at, timezone, zone_before=found["timezone"])
-        print(json.dumps(api.change(found, given(options) | when), indent=2))
+        print(json.dumps(api.change(found["id"], given(options) | when), indent=2))
 
 
 @app.command()

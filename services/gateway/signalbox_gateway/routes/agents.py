@@ -104,15 +104,7 @@ async def list_agents(
 ) -> Response:
     """Newest first, with what each comes to at the moment."""
     wanted = contract.ListAgents(q=q, cursor=cursor, limit=limit)
-    if project_id is not None:
-        return await Sender(request, clients, asker, project_id).send(wanted)
-    return await everywhere.listed(
-        clients,
-        asker,
-        wanted,
-        limit,
-        lambda items, after: contract.AgentPage(items=items, next_cursor=after),
-    )
+    return await everywhere.listed(request, clients, asker, wanted, project_id)
 
 
 @routes.on("GET", "/projects/{project_id}/agents", contract.ListAgents)

@@ -2,9 +2,9 @@
 
 import asyncio
 import uuid
-from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
+from fastapi import Request
 from starlette.responses import Response
 
 from signalbox_common.contracts import base
@@ -13,6 +13,7 @@ from signalbox_common.paging import id_cursor
 from signalbox_gateway.clients import Clients
 from signalbox_gateway.identity import Asker
 from signalbox_gateway.live.access import own_projects
+from signalbox_gateway.routes.here import Sender
 
 AT_ONCE = 8
 MOST_PROJECTS = 100
@@ -32,17 +33,15 @@ class _Page(Protocol):
     def next_cursor(self) -> str | None: ...
 
 
-P = TypeVar("P", bound=Reply)
-
-
 async def listed(
-    clients: Clients,
-    asker: Asker,
-    wanted: base.Query[P],
-    limit: int,
-    made: Callable[[tuple[Any, ...], str | None], P],
+    request: Request, clients: Clients, asker: Asker, wanted: base.Query[Any], project: uuid.UUID | None
 ) -> Response:
-    """Ids grow with time, so that each project begins where the page before has ended."""
+    """In one project, or else in all of the asker's: ids grow with time, so that each of those begins where
+    the page before has ended."""
+    if project is not None:
+        return await Sender(request, clients, asker, project).send(wanted)
+    asked: Any = wanted
+    limit: int = asked.limit
     slots = asyncio.Semaphore(AT_ONCE)
 
     async def of(project: uuid.UUID) -> _Page:
@@ -56,7 +55,8 @@ async def listed(
     found = sorted((item for page in pages for item in page.items), key=_id_of, reverse=True)
     more = len(found) > limit or any(page.next_cursor for page in pages)
     items = tuple(found[:limit])
-    page = made(items, id_cursor(_id_of(items[-1])) if more and items else None)
+    after = id_cursor(_id_of(items[-1])) if more and items else None
+    page: Reply = asked.reply(items=items, next_cursor=after)
     return Response(page.encode(), media_type="application/json")
 
 

@@ -11,7 +11,7 @@ from signalbox_common.contracts.paging import Cursor
 from signalbox_gateway.identity import CurrentAsker
 from signalbox_gateway.routes import everywhere
 from signalbox_gateway.routes.at_git import AtPullRequest, AtRepository, GitBody
-from signalbox_gateway.routes.here import ClientsHere, InProject, Sender
+from signalbox_gateway.routes.here import ClientsHere, InProject
 from signalbox_gateway.routes.router import Routes
 
 routes = Routes("/api/v1", "pull requests")
@@ -86,15 +86,7 @@ async def list_pull_requests(
 ) -> Response:
     """Newest first."""
     wanted = contract.ListPullRequests(repository=repository_id, state=state, cursor=cursor, limit=limit)
-    if project_id is not None:
-        return await Sender(request, clients, asker, project_id).send(wanted)
-    return await everywhere.listed(
-        clients,
-        asker,
-        wanted,
-        limit,
-        lambda items, after: contract.PullRequestPage(items=items, next_cursor=after),
-    )
+    return await everywhere.listed(request, clients, asker, wanted, project_id)
 
 
 @routes.on("GET", "/projects/{project_id}/pull-requests", contract.ListPullRequests)

@@ -127,15 +127,7 @@ async def list_sandboxes(
 ) -> Response:
     """Newest first; those that have ended are listed for a month."""
     wanted = contract.ListSandboxes(status=status, cursor=cursor, limit=limit)
-    if project_id is not None:
-        return await Sender(request, clients, asker, project_id).send(wanted)
-    return await everywhere.listed(
-        clients,
-        asker,
-        wanted,
-        limit,
-        lambda items, after: contract.SandboxPage(items=items, next_cursor=after),
-    )
+    return await everywhere.listed(request, clients, asker, wanted, project_id)
 
 
 @routes.on("GET", "/projects/{project_id}/sandboxes", contract.ListSandboxes)

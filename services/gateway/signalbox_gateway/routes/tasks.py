@@ -292,17 +292,9 @@ async def list_tasks(
         cursor=cursor,
         limit=limit,
     )
-    if project_id is not None:
-        return await Sender(request, clients, asker, project_id).send(wanted)
-    if sort is not contract.TaskOrder.NEWEST:
+    if project_id is None and sort is not contract.TaskOrder.NEWEST:
         raise SortNeedsProject
-    return await everywhere.listed(
-        clients,
-        asker,
-        wanted,
-        limit,
-        lambda items, after: contract.TaskPage(items=items, next_cursor=after),
-    )
+    return await everywhere.listed(request, clients, asker, wanted, project_id)
 
 
 @routes.on("GET", "/projects/{project_id}/tasks", contract.ListTasks)

@@ -56,7 +56,6 @@ _LOST = text(
     "where task_id = :task and completed_at is not null and status <> 'succeeded')"
 )
 _DEPENDENTS = text("select task_id from tasks.dependencies where depends_on = :task order by task_id")
-_REFERS = text("select exists (select from tasks.tasks where environment = :environment)")
 
 
 def _row_of(task: Task) -> dict[str, Any]:
@@ -174,7 +173,3 @@ async def waits_in_vain(transaction: Transaction, task: uuid.UUID) -> bool:
 async def dependents(transaction: Transaction, task: uuid.UUID) -> Sequence[uuid.UUID]:
     """Tasks that wait for this one."""
     return (await transaction.connection.execute(_DEPENDENTS, {"task": task})).scalars().all()
-
-
-async def refers_to(connection: AsyncConnection, environment: uuid.UUID) -> bool:
-    return bool((await connection.execute(_REFERS, {"environment": environment})).scalar())

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -47,7 +48,7 @@ _RELEASE = 0.05
 """Seconds until it is looked who follows them."""
 _SHOWN = 1000
 STARTED, SKIPPED, FAILED = "started", "skipped", "failed"
-MISSED, OVERLAP = "missed", "overlap"
+_MISSED, _OVERLAP = "Nobody was there in time.", "An earlier task of it had not ended."
 
 
 @dataclass
@@ -61,18 +62,25 @@ class _Turn:
     """Runs of its tasks that have not ended."""
     fired: list[Fired] = field(default_factory=list)
 
-    def note(self, due: Due, outcome: str, now: datetime, *, error: SignalboxError | None = None) -> None:
+    def note(self, due: Due, now: datetime, outcome: str, **more: Any) -> None:
         fired = Fired(
             schedule=self.schedule.id,
             due_at=due.first,
             until=due.last,
             times=due.times,
             outcome=outcome,
-            reason=error.code if error is not None else None,
-            detail=error.detail[:_SHOWN] if error is not None else None,
             fired_at=now,
+            **more,
         )
         self.fired.append(fired)
+
+    def fail(self, due: Due, now: datetime, error: SignalboxError) -> None:
+        self.note(due, now, FAILED, reason=error.code, detail=error.detail[:_SHOWN])
+
+    def start(self, due: Due, now: datetime, task: Task) -> None:
+        self.note(due, now, STARTED, task_id=task.id, run_id=task.run)
+        self.left.append(task.run)
+        self.schedule = replace(self.schedule, last_at=due.last, last_task=task.id)
 
 
 class Scheduler:
@@ -167,7 +175,7 @@ class Scheduler:
                 due, next_at = each.due(now)
                 turn = _Turn(each, due, next_at, [])
                 for times in due:
-                    turn.note(times, FAILED, now, error=SignalboxError(reason))
+                    turn.fail(times, now, SignalboxError(reason))
                 await schedules.note(transaction, turn.fired)
                 await schedules.move(transaction, [replace(each, next_at=next_at)])
 
@@ -223,10 +231,10 @@ class Scheduler:
                     continue
                 due = turn.due[place]
                 if not due.fires:
-                    turn.note(due, SKIPPED, state.moment, error=_Missed())
+                    turn.note(due, state.moment, SKIPPED, reason="missed", detail=_MISSED)
                     continue
                 if turn.left and turn.schedule.overlap is Overlap.SKIP:
-                    turn.note(due, SKIPPED, state.moment, error=_Overlapping())
+                    turn.note(due, state.moment, SKIPPED, reason="overlap", detail=_OVERLAP)
                     continue
                 if turn.schedule.overlap is Overlap.CANCEL:
                     await self._cancel(transaction, state, turn)
@@ -235,25 +243,18 @@ class Scheduler:
                     run, room = replace(run, held=room <= 0), room - 1
                     if _may_be_refused(task.spec):
                         await self._add_alone(transaction, state, task, run)
-                        self._started(turn, due, task, state.moment)
+                        turn.start(due, state.moment, task)
                     else:
                         made.append((turn, due, task, run))
                 except SignalboxError as error:
-                    turn.note(due, FAILED, state.moment, error=error)
+                    turn.fail(due, state.moment, error)
             if made:
                 await tasks.add(transaction, [task for _, _, task, _ in made])
                 await self._turns.add(transaction, [(task, run) for _, _, task, run in made], state)
             for turn, due, task, _ in made:
-                self._started(turn, due, task, state.moment)
+                turn.start(due, state.moment, task)
             await self._turns.admit(transaction, state)
         return room
-
-    @staticmethod
-    def _started(turn: _Turn, due: Due, task: Task, now: datetime) -> None:
-        turn.note(due, STARTED, now)
-        turn.fired[-1] = replace(turn.fired[-1], task_id=task.id, run_id=task.run)
-        turn.left.append(task.run)
-        turn.schedule = replace(turn.schedule, last_at=due.last, last_task=task.id)
 
     async def _cancel(self, transaction: Transaction, state: ProjectState, turn: _Turn) -> None:
         for each in turn.left:
@@ -293,16 +294,6 @@ class Scheduler:
             del transaction.facts[facts:]
             state.active, state.queued = counts
             raise
-
-
-class _Missed(SignalboxError):
-    code = MISSED
-    detail = "Nobody was there in time."
-
-
-class _Overlapping(SignalboxError):
-    code = OVERLAP
-    detail = "An earlier task of it had not ended."
 
 
 def _in_turn(schedule: Schedule) -> NewTask:
