@@ -168,7 +168,12 @@ async def _started(folder: Path, servers: Sequence[Any], *, durable: bool) -> di
             config = Path(program.argv[-1])
             config.write_text(config.read_text().replace("sync_interval: always", "sync_interval: 2m"))
         processes[program.name] = Running(program, folder / f"{program.name}.log")
-    await asyncio.gather(*(process.start() for process in processes.values()))
+    try:
+        await asyncio.gather(*(process.start() for process in processes.values()))
+    except BaseException:
+        for process in processes.values():
+            await process.stop()
+        raise
     return processes
 
 

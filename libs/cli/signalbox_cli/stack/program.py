@@ -1,6 +1,7 @@
 """What the supervisor starts, its surroundings, and how to tell that it is ready."""
 
 import asyncio
+import random
 import signal
 import socket
 from collections.abc import Awaitable, Callable
@@ -11,8 +12,13 @@ from typing import Literal, TypeVar
 T = TypeVar("T")
 PROBE_PATIENCE = 1.5
 BACKLOG = 4096
+SERVER_PORTS = range(15_000, 32_768)
+"""Where servers get their ports: below those that systems give to outgoing connections, which come and go."""
+PORT_TRIES = 200
 
 Ready = Callable[[], Awaitable[bool]]
+_given: set[int] = set()
+"""Ports of servers that may not have started yet."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,11 @@ class Program:
 
 
 def free_port() -> int:
-    """A port that was free a moment ago."""
+    """A port for a server that starts later, or again: no outgoing connection takes it meanwhile."""
+    for port in random.choices(SERVER_PORTS, k=PORT_TRIES):
+        if port not in _given and is_free(port):
+            _given.add(port)
+            return port
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
