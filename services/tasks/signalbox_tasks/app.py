@@ -11,6 +11,7 @@ from signalbox_tasks.service.agents import Agents
 from signalbox_tasks.service.answers import Answers
 from signalbox_tasks.service.attachments import Attachments
 from signalbox_tasks.service.attempts import Attempts
+from signalbox_tasks.service.authorities import Authorities
 from signalbox_tasks.service.environments import Environments
 from signalbox_tasks.service.followers import LogFollowers
 from signalbox_tasks.service.news import News
@@ -18,6 +19,7 @@ from signalbox_tasks.service.proofs import Proofs
 from signalbox_tasks.service.runs import Runs
 from signalbox_tasks.service.schedules import Schedules
 from signalbox_tasks.service.tasks import Tasks
+from signalbox_tasks.service.triggers import Triggers
 from signalbox_tasks.service.turns import Turns
 from signalbox_tasks.settings import TasksSettings
 from signalbox_tasks.store import agents as agent_rows
@@ -27,7 +29,7 @@ from signalbox_tasks.work.delegations import Delegations
 from signalbox_tasks.work.engine import Engine
 from signalbox_tasks.work.log import RunLog
 from signalbox_tasks.work.peers import Grants
-from signalbox_tasks.work.schedule_authority import ScheduleAuthority
+from signalbox_tasks.work.standing_authority import StandingAuthority
 from signalbox_tasks.work.scheduler import Scheduler
 from signalbox_tasks.work.steps.authority import AuthorityStep
 from signalbox_tasks.work.steps.checkout import CheckoutStep
@@ -54,10 +56,12 @@ def build(settings: TasksSettings) -> Service:
     attempts = Attempts(turns, proofs, app.space)
     answers = Answers(app.work, turns)
     agents = Agents(app.database, turns)
-    schedules = Schedules(app.database, app.work, turns, proofs, tasks)
+    authorities = Authorities(app.work, proofs)
+    schedules = Schedules(app.database, turns, authorities, tasks)
+    triggers = Triggers(app.database, secrets, turns, authorities, app.space)
     attachments = Attachments(app.database, most_mb=settings.attachments_mb)
     handlers.register(
-        app.bus, tasks, attempts, answers, runs, environments, attachments, agents, schedules, news
+        app.bus, tasks, attempts, answers, runs, environments, attachments, agents, schedules, triggers, news
     )
     if settings.data_listen is not None:
         LogRoutes(app.database, runs, followers).register(app.data)
@@ -86,7 +90,7 @@ def build(settings: TasksSettings) -> Service:
     ).register(app.work)
     Closing(delegations).register(app.work)
     scheduler = Scheduler(app.database, app.work, turns, app.space)
-    ScheduleAuthority(app.database, delegations, scheduler, ids).register(app.work)
+    StandingAuthority(app.database, delegations, scheduler, ids).register(app.work)
     timekeeper = Timekeeper(app.database, news)
 
     async def prepare() -> None:
@@ -102,6 +106,7 @@ def build(settings: TasksSettings) -> Service:
         await rows.forget(transaction, settings.tasks_kept_days)
         await agent_rows.forget(transaction, settings.tasks_kept_days)
         await schedules.forget(transaction, settings.tasks_kept_days)
+        await triggers.forget(transaction, settings.tasks_kept_days)
         await environments.forget()
         await attachments.forget()
         await proofs.forget()

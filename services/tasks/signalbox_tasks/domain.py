@@ -74,6 +74,8 @@ class Task:
     attachments: tuple[TaskAttachment, ...] = ()
     schedule: uuid.UUID | None = None
     """The one that has started it."""
+    trigger: uuid.UUID | None = None
+    """The same."""
 
     @property
     def target_branch(self) -> str:
@@ -161,8 +163,8 @@ class Run:
     log_end: int = 0
     proof_at: datetime | None = None
     """When the stream took the command that it was asked for with, where there is a proof of that."""
-    schedule: uuid.UUID | None = None
-    """The one that has its authority: that was there before, and does not end with the run."""
+    holder: uuid.UUID | None = None
+    """The schedule or the trigger that has its authority: that was there before, and does not end with it."""
     held: bool = False
     """Whether others that were started at the same time come first."""
     started_at: datetime | None = None
@@ -237,19 +239,19 @@ class Run:
         return self.stop_reason is not None
 
     def acting_under(
-        self, authority: uuid.UUID, proof_at: datetime | None, schedule: uuid.UUID | None
+        self, authority: uuid.UUID, proof_at: datetime | None, holder: uuid.UUID | None
     ) -> "Run":
-        """What was given before it; a schedule has been given its own already."""
+        """What was given before it; who holds one has been given it already."""
         if StepName.AUTHORITY not in self.plan:
             proof_at = None
         plan = self.plan
-        if schedule is not None:
+        if holder is not None:
             plan = tuple(step for step in plan if step is not StepName.AUTHORITY)
-        return replace(self, authority=authority, proof_at=proof_at, schedule=schedule, plan=plan)
+        return replace(self, authority=authority, proof_at=proof_at, holder=holder, plan=plan)
 
     def delivering(self, facts: Mapping[str, Any]) -> "Run":
         """Only that; nothing is run for it."""
-        own = (StepName.AUTHORITY,) if self.schedule is None else ()
+        own = (StepName.AUTHORITY,) if self.holder is None else ()
         return replace(self, plan=(*own, StepName.DELIVER), facts=facts)
 
     def restoring(self, facts: Mapping[str, Any]) -> "Run":

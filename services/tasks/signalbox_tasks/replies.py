@@ -29,6 +29,7 @@ def task_reply(found: Task) -> contract.Task:
         error=found.error,
         assigned_agent_id=found.spec.agent,
         schedule_id=found.schedule,
+        trigger_id=found.trigger,
         git_branch=found.branch,
         pull_request_url=found.pull_request_url,
         created_by=found.created_by,

@@ -12,7 +12,7 @@ from signalbox_common.errors import AlreadyDone, SignalboxError
 from signalbox_common.secrets import SecretNotFound, SecretStore
 from signalbox_tasks.domain import Run
 from signalbox_tasks.replies import secrets_of
-from signalbox_tasks.store import runs, schedules
+from signalbox_tasks.store import authorities, runs
 
 PROOF, DELEGATION = "proof", "delegation"
 _ON_THE_WAY = timedelta(hours=1)
@@ -30,7 +30,7 @@ class Proofs:
             run = uuid.UUID(name.split("/")[1])
             async with self._database.reading() as connection:
                 is_there = await runs.place(connection, run) is not None
-                is_there = is_there or await schedules.is_in_use(connection, run)
+                is_there = is_there or await authorities.is_in_use(connection, run)
             if is_there:
                 continue
             with suppress(SecretNotFound):

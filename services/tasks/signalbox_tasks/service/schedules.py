@@ -15,33 +15,24 @@ from signalbox_common.contracts.tasks import NewTask, ScheduledTask, Timing
 from signalbox_common.db import Database, Transaction
 from signalbox_common.keys import uuid7
 from signalbox_common.paging import cut, id_cursor, number_cursor
-from signalbox_common.work import Worker
 from signalbox_tasks import errors
 from signalbox_tasks.replies import SCHEMA, task_reply
 from signalbox_tasks.schedules import BadTiming, Schedule, Times
 from signalbox_tasks.service.attachments import held
-from signalbox_tasks.service.proofs import Proofs
+from signalbox_tasks.service.authorities import Authorities, given
 from signalbox_tasks.service.tasks import Tasks, checked
 from signalbox_tasks.service.turns import Turns
 from signalbox_tasks.store import projects, schedules
 from signalbox_tasks.store.schedules import Fired
 
-SCHEDULE = "schedule"
-"""The work on a right to act for somebody, from when it is taken until nothing needs it; its key is that of
-the authority."""
 MOST = 10_000
 
 
 class Schedules:
-    """Each change locks the work on its authority first, then the schedule, and then its project."""
-
-    def __init__(
-        self, database: Database, worker: Worker, turns: Turns, proofs: Proofs, tasks: Tasks
-    ) -> None:
+    def __init__(self, database: Database, turns: Turns, authorities: Authorities, tasks: Tasks) -> None:
         self._database = database
-        self._worker = worker
         self._turns = turns
-        self._proofs = proofs
+        self._authorities = authorities
         self._tasks = tasks
 
     # -- declared ----------------------------------------------------------------------------------------
@@ -68,10 +59,10 @@ class Schedules:
             created_by=who.user_id,
             created_at=state.moment,
             updated_at=state.moment,
-            **_given(call, state.moment),
+            **given(call, state.moment),
         )
         await schedules.add(transaction, schedule)
-        await self._keep(call, schedule)
+        await self._authorities.keep(call, schedule.authority)
         _tell(transaction, schedule)
         return schedule_reply(schedule)
 
@@ -111,7 +102,7 @@ class Schedules:
     async def delete(self, call: Call, command: contract.DeleteSchedule) -> Empty:
         found = await self._locked(call, command.schedule)
         await schedules.remove(call.transaction, found.id)
-        await self._let_go(call.transaction, found)
+        await self._authorities.let_go(call.transaction, found.authority, found.project_id)
         event = contract.ScheduleDeleted(schedule=found.id)
         outbox.emit(call.transaction, SCHEMA, event, project=found.project_id)
         return Empty()
@@ -136,7 +127,7 @@ class Schedules:
     async def forget(self, transaction: Transaction, days: int) -> None:
         """What became of their times so long ago, and those of projects that were deleted then."""
         for authority in await schedules.forget(transaction, days):
-            await self._worker.put(transaction, SCHEDULE, str(authority), soonest=True)
+            await self._authorities.let_go(transaction, authority)
 
     async def _checked(self, call: Call, task: NewTask) -> ScheduledTask:
         """What it refers to is there, and stays as long as it does."""
@@ -146,25 +137,12 @@ class Schedules:
         return ScheduledTask(**dict(task))
 
     async def _acting_for(self, call: Call, before: Schedule, schedule: Schedule) -> contract.Schedule:
-        schedule = replace(schedule, **_given(call, schedule.updated_at))
+        schedule = replace(schedule, **given(call, schedule.updated_at))
         await schedules.save(call.transaction, schedule)
-        await self._let_go(call.transaction, before)
-        await self._keep(call, schedule)
+        await self._authorities.let_go(call.transaction, before.authority, before.project_id)
+        await self._authorities.keep(call, schedule.authority)
         _tell(call.transaction, schedule)
         return schedule_reply(schedule)
-
-    async def _keep(self, call: Call, schedule: Schedule) -> None:
-        """The proof comes last: where something stands against the command, none is left of it."""
-        await self._worker.put(
-            call.transaction, SCHEDULE, str(schedule.authority), project=schedule.project_id
-        )
-        await self._proofs.keep(call, schedule.authority)
-
-    async def _let_go(self, transaction: Transaction, before: Schedule) -> None:
-        """What it acted under ends with the last run that does."""
-        await self._worker.put(
-            transaction, SCHEDULE, str(before.authority), project=before.project_id, soonest=True
-        )
 
     async def _locked(self, call: Call, schedule: uuid.UUID) -> Schedule:
         project, known = call.principal.project(), None
@@ -172,7 +150,7 @@ class Schedules:
             found = await schedules.get(call.transaction.connection, project, schedule)
             if found is not None and found.authority != known:
                 known = found.authority
-                await self._worker.table.called(call.transaction, SCHEDULE, str(known))
+                await self._authorities.lock(call.transaction, known)
             found = await schedules.lock(call.transaction, project, schedule)
             if found is None:
                 raise errors.ScheduleNotFound
@@ -210,17 +188,6 @@ class Schedules:
             rows = await schedules.firings(connection, found.id, cursor=query.cursor, limit=query.limit + 1)
         items, cursor = cut(rows, query.limit, lambda each: number_cursor(each.id))
         return contract.FiringPage(items=items, next_cursor=cursor)
-
-
-def _given(call: Call, now: datetime) -> dict[str, Any]:
-    """By whoever asks: it acts for them."""
-    return {
-        "authority": uuid.uuid5(call.command_id, SCHEDULE),
-        "proof_at": call.accepted_at or now,
-        "delegated": False,
-        "acts_for": call.principal.user_id,
-        "acts_for_name": call.principal.username,
-    }
 
 
 async def stop_under(transaction: Transaction, authority: uuid.UUID, reason: str) -> bool:

@@ -230,6 +230,7 @@ def new_task(
     by: uuid.UUID,
     now: datetime,
     schedule: uuid.UUID | None = None,
+    trigger: uuid.UUID | None = None,
 ) -> Task:
     return Task(
         id=id_,
@@ -245,4 +246,5 @@ def new_task(
         updated_at=now,
         attachments=attachments,
         schedule=schedule,
+        trigger=trigger,
     )

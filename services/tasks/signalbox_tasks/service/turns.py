@@ -177,7 +177,7 @@ class Turns:
         if task is not None and task.run == run.id and task.retries(ended) and not state.is_deleted:
             await self._retry(transaction, task, ended, state)
             return ended, True
-        if run.proof_at is not None and run.schedule is None:
+        if run.proof_at is not None and run.holder is None:
             await self._worker.put(transaction, CLOSE, str(run.authority), project=run.project_id)
         return ended, ended.state is RunState.SUCCEEDED
 
@@ -186,7 +186,7 @@ class Turns:
         again = task.again(uuid.uuid5(run.id, "retry"), state.moment)
         await tasks.save(transaction, again)
         following = first_run(again, by=run.created_by, name=run.created_by_name, attempt=again.attempts)
-        following = following.acting_under(run.authority, run.proof_at, run.schedule)
+        following = following.acting_under(run.authority, run.proof_at, run.holder)
         following = replace(following, wish=replace(run.wish, attempt=run.wish.attempt + 1))
         if run.step is StepName.DELIVER and run.to_deliver is not None:  # the work itself is done
             following = following.delivering(run.to_deliver)

@@ -66,7 +66,8 @@ _LOCK = text(
 )
 _IN_USE = (
     "(exists (select from tasks.task_attachments where attachment_id = attachments.id) "
-    "or exists (select from tasks.schedule_attachments where attachment_id = attachments.id))"
+    "or exists (select from tasks.schedule_attachments where attachment_id = attachments.id) "
+    "or exists (select from tasks.trigger_attachments where attachment_id = attachments.id))"
 )
 _REMOVE = text(
     f"delete from tasks.attachments where id = any(cast(:ids as uuid[])) and not {_IN_USE} "  # noqa: S608 - words of ours

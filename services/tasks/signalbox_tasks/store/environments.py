@@ -11,7 +11,8 @@ from signalbox_common.db import Transaction
 _NAMED = (
     "(exists (select from tasks.tasks where tasks.environment = environments.id) or exists ("
     "select from tasks.runs where wish -> 'exec' ->> 'environment' = cast(environments.id as text)) "
-    "or exists (select from tasks.schedules where schedules.environment = environments.id))"
+    "or exists (select from tasks.schedules where schedules.environment = environments.id) "
+    "or exists (select from tasks.triggers where triggers.environment = environments.id))"
 )
 """By a task, by a run that wants something else than its task, or by a schedule."""
 _ADD = text(

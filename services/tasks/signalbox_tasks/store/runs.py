@@ -17,7 +17,7 @@ from signalbox_tasks.domain import Run, RunWish
 _COLUMNS = (
     *("id", "project_id", "task_id", "attempt", "state", "plan", "step", "admitted", "rank", "key", "agent"),
     *("stop_reason", "waiting_for", "error", "result", "facts", "wish", "authority", "log_end", "proof_at"),
-    *("created_by", "created_by_name", "schedule", "held"),
+    *("created_by", "created_by_name", "holder", "held"),
     *("queued_at", "started_at", "finished_at", "ends_at", "version"),
 )
 _CHANGING = (
@@ -106,7 +106,7 @@ _OVERDUE = text(
     "and stop_reason is null order by ends_at limit :limit"
 )
 _BEGINNING = text(
-    "select count(*) from tasks.runs where schedule is not null and admitted and state = 'queued'"
+    "select count(*) from tasks.runs where holder is not null and admitted and state = 'queued'"
 )
 _HELD = text(
     "select id, project_id from tasks.runs where held and state = 'queued' "
@@ -158,7 +158,7 @@ def _row_of(run: Run) -> dict[str, Any]:
         "proof_at": run.proof_at,
         "created_by": run.created_by,
         "created_by_name": run.created_by_name,
-        "schedule": run.schedule,
+        "holder": run.holder,
         "held": run.held,
         "queued_at": run.queued_at,
         "started_at": run.started_at,
@@ -180,7 +180,7 @@ def _one(row: Row[Any] | None) -> Run | None:
         rank=row.rank,
         created_by=row.created_by,
         created_by_name=row.created_by_name,
-        schedule=row.schedule,
+        holder=row.holder,
         held=row.held,
         queued_at=row.queued_at,
         state=RunState(row.state),
@@ -289,7 +289,7 @@ async def overdue(
 
 
 async def beginning(connection: AsyncConnection) -> int:
-    """Those that schedules have started, and that are about to begin."""
+    """Those that nobody has asked for themselves, and that are about to begin."""
     return int((await connection.execute(_BEGINNING)).scalar_one())
 
 

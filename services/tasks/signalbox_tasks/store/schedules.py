@@ -45,10 +45,8 @@ _UPDATE = text(
 )
 _GET = text(f"{_SELECT} where id = :id and project_id = :project")
 _LOCK = text(f"{_SELECT} where id = :id and project_id = :project for update")
-_UNDER = text(f"{_SELECT} where authority = :authority")
 _LOCK_UNDER = text(f"{_SELECT} where authority = :authority for update")
 _PLACE = text("select project_id from tasks.schedules where id = :id")
-_DELEGATED = text("update tasks.schedules set delegated = true where authority = :authority returning id")
 _REMOVE = text("delete from tasks.schedules where id = :id")
 _COUNT = text("select count(*) from tasks.schedules where project_id = :project")
 _PAGE = text(
@@ -94,11 +92,6 @@ _FIRINGS = text(
     "select id, due_at, until, times, outcome, reason, detail, task_id, run_id, asked_by, fired_at "
     "from tasks.firings where schedule_id = :schedule and (cast(:before as bigint) is null or id < :before) "
     "order by id desc limit :limit"
-)
-_IN_USE = text(
-    "select exists (select from tasks.schedules where authority = :authority) "
-    "or exists (select from tasks.runs where authority = :authority and schedule is not null "
-    "and finished_at is null)"
 )
 _FORGET = text(
     "delete from tasks.firings where id in (select id from tasks.firings "
@@ -206,18 +199,8 @@ async def lock(transaction: Transaction, project: uuid.UUID, schedule: uuid.UUID
     return _one((await transaction.connection.execute(_LOCK, values)).first())
 
 
-async def under(connection: AsyncConnection, authority: uuid.UUID) -> Schedule | None:
-    """The one that has it."""
-    return _one((await connection.execute(_UNDER, {"authority": authority})).first())
-
-
 async def lock_under(transaction: Transaction, authority: uuid.UUID) -> Schedule | None:
     return _one((await transaction.connection.execute(_LOCK_UNDER, {"authority": authority})).first())
-
-
-async def set_delegated(transaction: Transaction, authority: uuid.UUID) -> bool:
-    """From now on it may start something; False where none acts under that any more."""
-    return (await transaction.connection.execute(_DELEGATED, {"authority": authority})).first() is not None
 
 
 async def place(connection: AsyncConnection, schedule: uuid.UUID) -> uuid.UUID | None:
@@ -302,11 +285,6 @@ async def firings(
 
 
 # -- what is left of them ----------------------------------------------------------------------------------
-
-
-async def is_in_use(connection: AsyncConnection, authority: uuid.UUID) -> bool:
-    """Whether a schedule, or a run that one has started, acts under it."""
-    return bool((await connection.execute(_IN_USE, {"authority": authority})).scalar())
 
 
 async def forget(transaction: Transaction, days: int) -> Sequence[uuid.UUID]:

@@ -15,7 +15,7 @@ from signalbox_tasks.domain import PRIORITIES, RANKS, Task
 _COLUMNS = (
     *("id", "project_id", "title", "description", "priority", "labels", "spec", "repository", "agent"),
     *("environment", "status", "run", "attempts", "error", "branch", "pushed", "target", "pull_request_url"),
-    *("created_by", "created_at", "updated_at", "completed_at", "attachments", "schedule"),
+    *("created_by", "created_at", "updated_at", "completed_at", "attachments", "schedule", "trigger"),
 )
 _CHANGING = (
     *("status", "run", "attempts", "error", "branch", "pushed", "target", "pull_request_url"),
@@ -85,6 +85,7 @@ def _row_of(task: Task) -> dict[str, Any]:
         "completed_at": task.completed_at,
         "attachments": json.dumps([each.model_dump(mode="json", by_alias=True) for each in task.attachments]),
         "schedule": task.schedule,
+        "trigger": task.trigger,
     }
 
 
@@ -111,6 +112,7 @@ def task_of(row: Row[Any]) -> Task:
         completed_at=row.completed_at,
         attachments=tuple(map(TaskAttachment.model_validate, row.attachments)),
         schedule=row.schedule,
+        trigger=row.trigger,
     )
 
 

@@ -19,7 +19,7 @@ from signalbox_common.work import Job, Worker
 from signalbox_common.work.kinds import Retry
 from signalbox_tasks.domain import REASONS, SANDBOX_LOST, SHOWN, Run, Task, next_step
 from signalbox_tasks.replies import tell_of_run
-from signalbox_tasks.service.schedules import stop_under
+from signalbox_tasks.service.holders import stop_under
 from signalbox_tasks.service.turns import RUN, Turns
 from signalbox_tasks.store import agents, projects, runs, steps, tasks
 from signalbox_tasks.work.peers import AuthorityEnded, Grants, Peers
@@ -181,7 +181,7 @@ class Engine:
 
     async def _lose(self, turn: Turn) -> None:
         """All of it ends: nothing can be asked for in its person's name any more, and nothing is started."""
-        if turn.run.schedule is not None:
+        if turn.run.holder is not None:
             async with self._database.transaction() as transaction:
                 await stop_under(transaction, turn.run.authority, REASONS[StopReason.AUTHORITY_ENDED])
         async with turn.transaction() as transaction:

@@ -21,14 +21,12 @@ from signalbox_common import background, telemetry
 from signalbox_common.contracts.tasks import Concurrency, NewTask, Overlap, StopReason, TaskSpec
 from signalbox_common.db import Database, Transaction, is_contention, is_outage
 from signalbox_common.errors import SignalboxError
-from signalbox_common.keys import uuid7
 from signalbox_common.space import DiskSpace
 from signalbox_common.work import Worker
 from signalbox_tasks.domain import Run, Task
 from signalbox_tasks.schedules import Due, Schedule
-from signalbox_tasks.service.attachments import held
-from signalbox_tasks.service.tasks import checked, new_task
-from signalbox_tasks.service.turns import RUN, Turns, first_run
+from signalbox_tasks.service.starting import started
+from signalbox_tasks.service.turns import RUN, Turns
 from signalbox_tasks.store import projects, runs, schedules, tasks
 from signalbox_tasks.store.projects import ProjectState
 from signalbox_tasks.store.schedules import Fired
@@ -268,20 +266,7 @@ class Scheduler:
     ) -> tuple[Task, Run]:
         """As its person may do it; raises what stands against it."""
         self._turns.check_room(state, beside + 1)
-        new = _in_turn(schedule)
-        task = new_task(
-            new,
-            id_=uuid7(),
-            project=schedule.project_id,
-            spec=await checked(transaction, schedule.project_id, new.spec),
-            attachments=await held(transaction, schedule.project_id, new.spec.attachments),
-            run=uuid7(),
-            by=schedule.acts_for,
-            now=state.moment,
-            schedule=schedule.id,
-        )
-        run = first_run(task, by=schedule.acts_for, name=schedule.acts_for_name)
-        return task, run.acting_under(schedule.authority, schedule.proof_at, schedule.id)
+        return await started(transaction, _in_turn(schedule), schedule, state.moment, schedule=schedule.id)
 
     async def _add_alone(self, transaction: Transaction, state: ProjectState, task: Task, run: Run) -> None:
         """As if it had not been tried, where something stands against it."""

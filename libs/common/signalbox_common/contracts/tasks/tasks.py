@@ -154,6 +154,8 @@ class Task(Reply):
     assigned_agent_id: uuid.UUID | None = None
     schedule_id: uuid.UUID | None = None
     """The one that has started it."""
+    trigger_id: uuid.UUID | None = None
+    """The same."""
     git_branch: str | None = None
     """Where its changes are, once they are there."""
     pull_request_url: str | None = None
@@ -233,6 +235,7 @@ class ListTasks(Query[TaskPage]):
     created_by: uuid.UUID | None = None
     agent_id: uuid.UUID | None = None
     schedule_id: uuid.UUID | None = None
+    trigger_id: uuid.UUID | None = None
     q: Search | None = None
     """Words of the title or of the description."""
     sort: TaskOrder = TaskOrder.NEWEST

@@ -1,0 +1,162 @@
+"""What is sent to triggers: checked, and made a task of, once for each delivery."""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs
+
+from signalbox_common.bus import Call
+from signalbox_common.contracts import tasks as contract
+from signalbox_common.contracts.tasks import LARGEST_PAYLOAD, Verification
+from signalbox_common.db import Database, Transaction
+from signalbox_common.errors import SignalboxError
+from signalbox_common.secrets import SecretNotFound, SecretStore
+from signalbox_common.space import DiskSpace
+from signalbox_tasks import errors
+from signalbox_tasks.replies import trigger_secret
+from signalbox_tasks.service.starting import started
+from signalbox_tasks.service.turns import Turns
+from signalbox_tasks.store import projects, tasks, triggers
+from signalbox_tasks.store.triggers import Called
+from signalbox_tasks.triggers import NotUsable, Trigger
+
+_IN_TIME = 300
+"""Seconds that a signed time may be away from ours."""
+_FORM = b"payload="
+STARTED, IGNORED, REFUSED, FAILED = "started", "ignored", "refused", "failed"
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A payload that was checked."""
+
+    payload: Any
+    digest: bytes
+    size: int
+    once: str | None
+    delivery: str | None
+
+
+class Calls:
+    def __init__(self, database: Database, secrets: SecretStore, turns: Turns, space: DiskSpace) -> None:
+        self._database = database
+        self._secrets = secrets
+        self._turns = turns
+        self._space = space
+
+    async def call(self, call: Call, ask: contract.CallTrigger) -> contract.Call:
+        """Nobody is known to ask: what counts is the address, and the signature where there is one."""
+        self._space.require()
+        token = hashlib.sha256(ask.token.get_secret_value().encode()).digest()
+        trigger = await triggers.called(call.transaction.connection, token)
+        if trigger is None:
+            raise errors.TriggerNotFound
+        sent = await self._checked(trigger, ask)
+        found = await self.take(call.transaction, trigger, sent)
+        if found.reason == "too_many_calls":
+            raise errors.TooManyCalls
+        return found
+
+    async def take(self, transaction: Transaction, trigger: Trigger, sent: Sent) -> contract.Call:
+        """The trigger first, and then its project; what came before is answered as it was."""
+        locked = await triggers.lock(transaction, trigger.project_id, trigger.id)
+        if locked is None:
+            raise errors.TriggerNotFound
+        if sent.once is not None:
+            before = await triggers.known(transaction.connection, locked.id, sent.once)
+            if before is not None:
+                return before
+        state = await self._turns.locked(transaction, locked.project_id)
+        locked = locked.refilled(state.moment)
+
+        async def note(outcome: str, reason: str | None = None, detail: str | None = None) -> contract.Call:
+            return await triggers.note(
+                transaction,
+                Called(
+                    trigger=locked.id,
+                    digest=sent.digest,
+                    size=sent.size,
+                    outcome=outcome,
+                    called_at=state.moment,
+                    once=sent.once if outcome != REFUSED else None,
+                    delivery=sent.delivery,
+                    reason=reason,
+                    detail=detail,
+                ),
+            )
+
+        if locked.paused:
+            raise errors.TriggerPaused
+        if not locked.is_meant(sent.payload):
+            return await note(IGNORED, "no_match")
+        if locked.allowance < 1:
+            raise errors.TooManyCalls
+        try:
+            self._turns.check_room(state, 1)
+            new = locked.task_for(sent.payload)
+            task, run = await started(transaction, new, locked, state.moment, trigger=locked.id)
+            await tasks.add(transaction, [task])
+            await self._turns.add(transaction, [(task, run)], state)
+            await self._turns.admit(transaction, state)
+        except NotUsable as error:
+            return await note(FAILED, error.code, str(error))
+        raise NotImplementedError
+
+    async def _checked(self, trigger: Trigger, ask: contract.CallTrigger) -> Sent:
+        try:
+            body = base64.b64decode(ask.payload.get_secret_value(), validate=True)
+        except binascii.Error as error:
+            raise errors.BadPayload from error
+        if len(body) > LARGEST_PAYLOAD:
+            raise errors.BadPayload
+        once = f"id:{ask.delivery}" if ask.delivery is not None else None
+        digest = hashlib.sha256(body).digest()
+        if trigger.verify is Verification.GITHUB:
+            await self._check_github(trigger, body, ask)
+            once = f"body:{digest.hex()}"  # what is called its delivery is not signed
+        elif trigger.verify is Verification.STANDARD:
+            await self._check_standard(trigger, body, ask)
+        return Sent(_json(body), digest, len(body), once, ask.delivery)
+
+    async def _check_github(self, trigger: Trigger, body: bytes, ask: contract.CallTrigger) -> None:
+        expected = "sha256=" + hmac.digest(await self._secret(trigger), body, "sha256").hex()
+        if not hmac.compare_digest(expected, ask.signature or ""):
+            raise errors.BadSignature
+
+    async def _check_standard(self, trigger: Trigger, body: bytes, ask: contract.CallTrigger) -> None:
+        if ask.delivery is None or ask.sent_at is None or not ask.sent_at.isdecimal():
+            raise errors.BadSignature
+        secret = (await self._secret(trigger)).removeprefix(b"whsec_")
+        signed = f"{ask.delivery}.{ask.sent_at}.".encode() + body
+        key = base64.urlsafe_b64decode(secret + b"=" * (-len(secret) % 4))
+        expected = "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode()
+        given = (ask.signature or "").split()
+        if not any(hmac.compare_digest(expected, each) for each in given):
+            raise errors.BadSignature
+        if abs(time.time() - int(ask.sent_at)) > _IN_TIME:
+            raise errors.TooLate
+
+    async def _secret(self, trigger: Trigger) -> bytes:
+        try:
+            return (await self._secrets.get(trigger_secret(trigger.id))).value
+        except SecretNotFound:
+            raise errors.BadSignature from None
+
+
+def _json(body: bytes) -> Any:
+    """JSON, or what a form has as its `payload`; nothing where nothing was sent."""
+    if not body:
+        return {}
+    try:
+        text = body.decode()
+        if body.startswith(_FORM):
+            (text,) = parse_qs(text, strict_parsing=True)["payload"]
+        return json.loads(text)
+    except (ValueError, KeyError, RecursionError) as error:
+        raise errors.BadPayload from error
