@@ -65,6 +65,7 @@ from signalbox_gateway.routes import (
     sessions,
     tasks,
     tokens,
+    triggers,
     users,
 )
 from signalbox_gateway.server import server
@@ -104,6 +105,7 @@ ROUTES = (
     runs,
     agents,
     schedules,
+    triggers,
     operations,
     live,
 )

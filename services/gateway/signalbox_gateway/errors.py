@@ -141,6 +141,11 @@ class ScheduleNotFound(NotFound):
     detail = "There is no such schedule."
 
 
+class TriggerNotFound(NotFound):
+    code = "trigger_not_found"
+    detail = "There is no such trigger."
+
+
 class AgentNotFound(NotFound):
     code = "agent_not_found"
     detail = "There is no such agent."

@@ -12,6 +12,7 @@ from signalbox_tasks.service.answers import Answers
 from signalbox_tasks.service.attachments import Attachments
 from signalbox_tasks.service.attempts import Attempts
 from signalbox_tasks.service.authorities import Authorities
+from signalbox_tasks.service.calls import Calls
 from signalbox_tasks.service.environments import Environments
 from signalbox_tasks.service.followers import LogFollowers
 from signalbox_tasks.service.news import News
@@ -58,10 +59,22 @@ def build(settings: TasksSettings) -> Service:
     agents = Agents(app.database, turns)
     authorities = Authorities(app.work, proofs)
     schedules = Schedules(app.database, turns, authorities, tasks)
-    triggers = Triggers(app.database, secrets, turns, authorities, app.space)
+    triggers = Triggers(app.database, secrets, turns, authorities)
+    calls = Calls(app.database, secrets, turns, app.space)
     attachments = Attachments(app.database, most_mb=settings.attachments_mb)
     handlers.register(
-        app.bus, tasks, attempts, answers, runs, environments, attachments, agents, schedules, triggers, news
+        app.bus,
+        tasks,
+        attempts,
+        answers,
+        runs,
+        environments,
+        attachments,
+        agents,
+        schedules,
+        triggers,
+        calls,
+        news,
     )
     if settings.data_listen is not None:
         LogRoutes(app.database, runs, followers).register(app.data)

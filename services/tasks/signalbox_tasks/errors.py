@@ -163,6 +163,61 @@ class TooManySchedules(SignalboxError):
         super().__init__(f"A project has no more than {most} schedules.")
 
 
+class TriggerNotFound(NotFound):
+    code = "trigger_not_found"
+    detail = "There is no such trigger."
+
+
+class TriggerExists(Conflict):
+    code = "trigger_exists"
+    detail = "Another trigger of this project is called so."
+
+
+class TriggerPaused(Conflict):
+    code = "trigger_paused"
+    detail = "It is paused: nothing is started."
+
+
+class BadTrigger(SignalboxError):
+    status = 422
+    code = "bad_trigger"
+
+
+class BadPayload(SignalboxError):
+    status = 422
+    code = "bad_payload"
+    detail = "It is neither JSON nor a form with a `payload`, or has more than 256 KiB."
+
+
+class BadSignature(SignalboxError):
+    status = 401
+    code = "bad_signature"
+    detail = "It is not signed with the secret of this address."
+
+
+class TooLate(SignalboxError):
+    status = 401
+    code = "too_late"
+    detail = "It was signed more than five minutes ago, or for later."
+
+
+class TooManyCalls(SignalboxError):
+    status = 429
+    code = "too_many_calls"
+    retry_after = 10
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"It takes {most} calls a minute.")
+
+
+class TooManyTriggers(SignalboxError):
+    status = 429
+    code = "too_many_triggers"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"A project has no more than {most} triggers.")
+
+
 class ActivityTooLarge(SignalboxError):
     status = 413
     code = "activity_too_large"

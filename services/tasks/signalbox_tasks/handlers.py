@@ -16,11 +16,13 @@ from signalbox_tasks.service.agents import Agents
 from signalbox_tasks.service.answers import Answers
 from signalbox_tasks.service.attachments import Attachments
 from signalbox_tasks.service.attempts import Attempts
+from signalbox_tasks.service.calls import Calls
 from signalbox_tasks.service.environments import Environments
 from signalbox_tasks.service.news import News
 from signalbox_tasks.service.runs import Runs
 from signalbox_tasks.service.schedules import Schedules
 from signalbox_tasks.service.tasks import Tasks
+from signalbox_tasks.service.triggers import Triggers
 
 
 def register(
@@ -33,6 +35,8 @@ def register(
     attachments: Attachments,
     agents: Agents,
     schedules: Schedules,
+    triggers: Triggers,
+    calls: Calls,
     news: News,
 ) -> None:
     bus.on_ask(contract.KeepEnvironment, own_transaction=True)(environments.keep)
@@ -66,6 +70,7 @@ def register(
     bus.on_fact(RUNS_BACK)(news.project_back)
     _register_agents(bus, agents)
     _register_schedules(bus, schedules)
+    _register_triggers(bus, triggers, calls)
 
 
 def _register_agents(bus: ServiceBus, agents: Agents) -> None:
@@ -95,3 +100,17 @@ def _register_schedules(bus: ServiceBus, schedules: Schedules) -> None:
     bus.on_query(contract.FindSchedule)(schedules.place)
     bus.on_query(contract.ListSchedules)(schedules.page)
     bus.on_query(contract.ListFirings)(schedules.firings)
+
+
+def _register_triggers(bus: ServiceBus, triggers: Triggers, calls: Calls) -> None:
+    bus.on_ask(contract.CreateTrigger)(triggers.create)
+    bus.on_ask(contract.RotateTrigger)(triggers.rotate)
+    bus.on_ask(contract.CallTrigger)(calls.call)
+    bus.on_command(contract.UpdateTrigger)(triggers.update)
+    bus.on_command(contract.PauseTrigger)(triggers.pause)
+    bus.on_command(contract.ResumeTrigger)(triggers.resume)
+    bus.on_command(contract.DeleteTrigger)(triggers.delete)
+    bus.on_query(contract.GetTrigger)(triggers.get)
+    bus.on_query(contract.FindTrigger)(triggers.place)
+    bus.on_query(contract.ListTriggers)(triggers.page)
+    bus.on_query(contract.ListCalls)(triggers.calls)

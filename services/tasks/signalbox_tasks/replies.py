@@ -139,5 +139,9 @@ def secrets_of(run: uuid.UUID) -> str:
     return f"runs/{run.hex}/"
 
 
+def trigger_secret(trigger: uuid.UUID) -> str:
+    return f"triggers/{trigger.hex}/secret"
+
+
 def environment_name(environment: uuid.UUID) -> str:
     return f"environments/{environment.hex}"

@@ -40,19 +40,20 @@ def parsed(path: str) -> tuple[Part, ...]:
         if found is None:
             raise BadPath(f"{path!r} leads to no single place: it is made of `.name`, `['name']` and `[0]`.")
         name, number, single, double = found.groups()
-        parts.append(int(number) if number is not None else next(p for p in (name, single, double) if p is not None))
+        named = next((part for part in (name, single, double) if part is not None), "")
+        parts.append(int(number) if number is not None else named)
         place = found.end()
     return tuple(parts)
 
 
 def _at(payload: Any, path: str) -> Any:
     for part in parsed(path):
-        if isinstance(part, int) and isinstance(payload, list) and part < len(payload):
-            payload = payload[part]
-        elif isinstance(part, str) and isinstance(payload, dict) and part in payload:
-            payload = payload[part]
-        else:
+        there = part in payload if isinstance(payload, dict) and isinstance(part, str) else False
+        if isinstance(payload, list) and isinstance(part, int):
+            there = part < len(payload)
+        if not there:
             return _MISSING
+        payload = payload[part]
     return payload
 
 
@@ -100,8 +101,10 @@ class Trigger:
         return replace(self, allowance=min(most, self.allowance + since * most / 60), refilled_at=now)
 
     def is_meant(self, payload: Any) -> bool:
-        return all(_text(_at(payload, path)) in values if _at(payload, path) is not _MISSING else False
-                   for path, values in self.rules.when.items())
+        return all(
+            (value := _at(payload, path)) is not _MISSING and _text(value) in values
+            for path, values in self.rules.when.items()
+        )
 
     def task_for(self, payload: Any) -> NewTask:
         """With what is to be taken from it; raises NotUsable where that is not there."""

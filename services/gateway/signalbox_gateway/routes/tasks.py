@@ -271,6 +271,7 @@ async def list_tasks(
     created_by: Annotated[uuid.UUID | None, Query(alias="createdBy")] = None,
     agent_id: Annotated[uuid.UUID | None, Query(alias="agentId")] = None,
     schedule_id: Annotated[uuid.UUID | None, Query(alias="scheduleId")] = None,
+    trigger_id: Annotated[uuid.UUID | None, Query(alias="triggerId")] = None,
     q: Annotated[Search | None, Query(description="Words of the title or of the description.")] = None,
     sort: Annotated[
         contract.TaskOrder, Query(description="Within one project; otherwise the newest come first.")
@@ -287,6 +288,7 @@ async def list_tasks(
         created_by=created_by,
         agent_id=agent_id,
         schedule_id=schedule_id,
+        trigger_id=trigger_id,
         q=q,
         sort=sort,
         cursor=cursor,

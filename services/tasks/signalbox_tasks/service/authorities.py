@@ -15,7 +15,7 @@ the authority."""
 
 
 class Authorities:
-    """Whoever changes a holder locks the work on its authority first, then the holder, and then its project."""
+    """Whoever changes a holder locks the work on its authority first, then itself, and then its project."""
 
     def __init__(self, worker: Worker, proofs: Proofs) -> None:
         self._worker = worker

@@ -6,8 +6,7 @@ import hashlib
 import hmac
 import json
 import time
-import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -15,21 +14,23 @@ from signalbox_common.bus import Call
 from signalbox_common.contracts import tasks as contract
 from signalbox_common.contracts.tasks import LARGEST_PAYLOAD, Verification
 from signalbox_common.db import Database, Transaction
-from signalbox_common.errors import SignalboxError
+from signalbox_common.errors import SignalboxError, Unavailable
 from signalbox_common.secrets import SecretNotFound, SecretStore
 from signalbox_common.space import DiskSpace
 from signalbox_tasks import errors
 from signalbox_tasks.replies import trigger_secret
-from signalbox_tasks.service.starting import started
+from signalbox_tasks.service.starting import add_alone, started
 from signalbox_tasks.service.turns import Turns
-from signalbox_tasks.store import projects, tasks, triggers
+from signalbox_tasks.store import triggers
 from signalbox_tasks.store.triggers import Called
 from signalbox_tasks.triggers import NotUsable, Trigger
 
 _IN_TIME = 300
 """Seconds that a signed time may be away from ours."""
 _FORM = b"payload="
-STARTED, IGNORED, REFUSED, FAILED = "started", "ignored", "refused", "failed"
+STARTED, IGNORED, FAILED = "started", "ignored", "failed"
+_FINAL = frozenset({403, 404, 409, 422})
+"""Status of what stands against a task for good."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,7 @@ class Calls:
         trigger = await triggers.called(call.transaction.connection, token)
         if trigger is None:
             raise errors.TriggerNotFound
-        sent = await self._checked(trigger, ask)
-        found = await self.take(call.transaction, trigger, sent)
-        if found.reason == "too_many_calls":
-            raise errors.TooManyCalls
-        return found
+        return await self.take(call.transaction, trigger, await self._checked(trigger, ask))
 
     async def take(self, transaction: Transaction, trigger: Trigger, sent: Sent) -> contract.Call:
         """The trigger first, and then its project; what came before is answered as it was."""
@@ -75,38 +72,42 @@ class Calls:
         state = await self._turns.locked(transaction, locked.project_id)
         locked = locked.refilled(state.moment)
 
-        async def note(outcome: str, reason: str | None = None, detail: str | None = None) -> contract.Call:
-            return await triggers.note(
-                transaction,
-                Called(
-                    trigger=locked.id,
-                    digest=sent.digest,
-                    size=sent.size,
-                    outcome=outcome,
-                    called_at=state.moment,
-                    once=sent.once if outcome != REFUSED else None,
-                    delivery=sent.delivery,
-                    reason=reason,
-                    detail=detail,
-                ),
-            )
-
         if locked.paused:
             raise errors.TriggerPaused
+        if not locked.delegated:  # a moment ago it was not there, or acted for somebody else
+            raise Unavailable("It may not act yet.")
+        called = Called(
+            trigger=locked.id,
+            digest=sent.digest,
+            size=sent.size,
+            outcome=IGNORED,
+            reason="no_match",
+            called_at=state.moment,
+            once=sent.once,
+            delivery=sent.delivery,
+        )
         if not locked.is_meant(sent.payload):
-            return await note(IGNORED, "no_match")
+            return await triggers.note(transaction, called)
         if locked.allowance < 1:
-            raise errors.TooManyCalls
+            raise errors.TooManyCalls(locked.rules.per_minute)
+        await triggers.spend(transaction, replace(locked, allowance=locked.allowance - 1))
         try:
             self._turns.check_room(state, 1)
             new = locked.task_for(sent.payload)
             task, run = await started(transaction, new, locked, state.moment, trigger=locked.id)
-            await tasks.add(transaction, [task])
-            await self._turns.add(transaction, [(task, run)], state)
-            await self._turns.admit(transaction, state)
+            await add_alone(transaction, self._turns, state, task, run)
         except NotUsable as error:
-            return await note(FAILED, error.code, str(error))
-        raise NotImplementedError
+            called = replace(called, outcome=FAILED, reason=error.code, detail=str(error))
+            return await triggers.note(transaction, called)
+        except SignalboxError as error:
+            if error.status not in _FINAL:
+                raise  # it is worth to be sent again
+            called = replace(called, outcome=FAILED, reason=error.code, detail=error.detail)
+            return await triggers.note(transaction, called)
+        await self._turns.admit(transaction, state)
+        await triggers.follow(transaction, locked.id, task.id)
+        called = replace(called, outcome=STARTED, reason=None, task_id=task.id, run_id=task.run)
+        return await triggers.note(transaction, called)
 
     async def _checked(self, trigger: Trigger, ask: contract.CallTrigger) -> Sent:
         try:

@@ -5,12 +5,15 @@ from datetime import datetime
 
 from signalbox_common.contracts.tasks import NewTask
 from signalbox_common.db import Transaction
+from signalbox_common.errors import SignalboxError
 from signalbox_common.keys import uuid7
 from signalbox_tasks.domain import Run, Task
 from signalbox_tasks.schedules import Schedule
 from signalbox_tasks.service.attachments import held
 from signalbox_tasks.service.tasks import checked, new_task
-from signalbox_tasks.service.turns import first_run
+from signalbox_tasks.service.turns import Turns, first_run
+from signalbox_tasks.store import tasks
+from signalbox_tasks.store.projects import ProjectState
 from signalbox_tasks.triggers import Trigger
 
 
@@ -39,3 +42,18 @@ async def started(
     )
     run = first_run(task, by=holder.acts_for, name=holder.acts_for_name)
     return task, run.acting_under(holder.authority, holder.proof_at, holder.id)
+
+
+async def add_alone(
+    transaction: Transaction, turns: Turns, state: ProjectState, task: Task, run: Run
+) -> None:
+    """As if it had not been tried, where something stands against it."""
+    facts, counts = len(transaction.facts), (state.active, state.queued)
+    try:
+        async with transaction.connection.begin_nested():
+            await tasks.add(transaction, [task])
+            await turns.add(transaction, [(task, run)], state)
+    except SignalboxError:
+        del transaction.facts[facts:]
+        state.active, state.queued = counts
+        raise

@@ -53,10 +53,8 @@ _PAGE = text(
     "and (cast(:words as text) is null or position(lower(:words) in lower(name)) > 0) "
     "order by id desc limit :limit"
 )
-_SPEND = text(
-    "update tasks.triggers set allowance = :allowance, refilled_at = :at, "
-    "last_task = coalesce(cast(:task as uuid), last_task) where id = :id"
-)
+_SPEND = text("update tasks.triggers set allowance = :allowance, refilled_at = :at where id = :id")
+_FOLLOW = text("update tasks.triggers set last_task = :task where id = :id")
 _ATTACH = text(
     "insert into tasks.trigger_attachments (trigger_id, attachment_id) values (:trigger, :attachment)"
 )
@@ -197,10 +195,15 @@ async def page(
 # -- what was sent to them ---------------------------------------------------------------------------------
 
 
-async def spend(transaction: Transaction, trigger: Trigger, task: uuid.UUID | None) -> None:
+async def spend(transaction: Transaction, trigger: Trigger) -> None:
     """A call of those that it takes."""
-    values = {"id": trigger.id, "allowance": trigger.allowance, "at": trigger.refilled_at, "task": task}
+    values = {"id": trigger.id, "allowance": trigger.allowance, "at": trigger.refilled_at}
     await transaction.connection.execute(_SPEND, values)
+
+
+async def follow(transaction: Transaction, trigger: uuid.UUID, task: uuid.UUID) -> None:
+    """What it has started last."""
+    await transaction.connection.execute(_FOLLOW, {"id": trigger, "task": task})
 
 
 async def note(transaction: Transaction, call: Called) -> contract.Call:
@@ -223,7 +226,7 @@ async def calls(
 
 
 def _call_of(row: Row[Any]) -> contract.Call:
-    return contract.Call.model_validate(dict(row._mapping) | {"digest": bytes(row.digest).hex()})
+    return contract.Call.model_validate(row._asdict() | {"digest": bytes(row.digest).hex()})
 
 
 async def forget(transaction: Transaction, days: int) -> Sequence[tuple[uuid.UUID, uuid.UUID]]:

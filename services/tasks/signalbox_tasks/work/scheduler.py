@@ -25,7 +25,7 @@ from signalbox_common.space import DiskSpace
 from signalbox_common.work import Worker
 from signalbox_tasks.domain import Run, Task
 from signalbox_tasks.schedules import Due, Schedule
-from signalbox_tasks.service.starting import started
+from signalbox_tasks.service.starting import add_alone, started
 from signalbox_tasks.service.turns import RUN, Turns
 from signalbox_tasks.store import projects, runs, schedules, tasks
 from signalbox_tasks.store.projects import ProjectState
@@ -240,7 +240,7 @@ class Scheduler:
                     task, run = await self._made(transaction, state, turn.schedule, len(made))
                     run, room = replace(run, held=room <= 0), room - 1
                     if _may_be_refused(task.spec):
-                        await self._add_alone(transaction, state, task, run)
+                        await add_alone(transaction, self._turns, state, task, run)
                         turn.start(due, state.moment, task)
                     else:
                         made.append((turn, due, task, run))
@@ -267,18 +267,6 @@ class Scheduler:
         """As its person may do it; raises what stands against it."""
         self._turns.check_room(state, beside + 1)
         return await started(transaction, _in_turn(schedule), schedule, state.moment, schedule=schedule.id)
-
-    async def _add_alone(self, transaction: Transaction, state: ProjectState, task: Task, run: Run) -> None:
-        """As if it had not been tried, where something stands against it."""
-        facts, counts = len(transaction.facts), (state.active, state.queued)
-        try:
-            async with transaction.connection.begin_nested():
-                await tasks.add(transaction, [task])
-                await self._turns.add(transaction, [(task, run)], state)
-        except SignalboxError:
-            del transaction.facts[facts:]
-            state.active, state.queued = counts
-            raise
 
 
 def _in_turn(schedule: Schedule) -> NewTask:

@@ -49,7 +49,7 @@ DeliveryId = Annotated[Text, StringConstraints(min_length=1, max_length=200, pat
 class Verification(StrEnum):
     """How it is known who has sent something to the address."""
 
-    TOKEN = "token"
+    TOKEN = "token"  # noqa: S105 - a word for how it is checked
     """Whoever knows the address may."""
     GITHUB = "github"
     """`X-Hub-Signature-256`: an HMAC of the body, as GitHub, Gitea and Forgejo send it."""
@@ -228,9 +228,9 @@ class Call(Reply):
     digest: str
     """SHA-256 of the payload, which is not kept."""
     size: int
-    outcome: Literal["started", "ignored", "refused", "failed"]
+    outcome: Literal["started", "ignored", "failed"]
     reason: str | None = None
-    """Why no task was created: `no_match`, `too_many_calls`, `paused`, or the code of what refused it."""
+    """Why no task was created: `no_match`, or the code of what stood against it."""
     detail: str | None = None
     task_id: uuid.UUID | None = None
     run_id: uuid.UUID | None = None
