@@ -30,8 +30,8 @@ from signalbox_tasks.work.delegations import Delegations
 from signalbox_tasks.work.engine import Engine
 from signalbox_tasks.work.log import RunLog
 from signalbox_tasks.work.peers import Grants
-from signalbox_tasks.work.standing_authority import StandingAuthority
 from signalbox_tasks.work.scheduler import Scheduler
+from signalbox_tasks.work.standing_authority import StandingAuthority
 from signalbox_tasks.work.steps.authority import AuthorityStep
 from signalbox_tasks.work.steps.checkout import CheckoutStep
 from signalbox_tasks.work.steps.collect import CollectStep

@@ -113,7 +113,9 @@ class Trigger:
             value = _at(payload, path)
             if value is _MISSING:
                 if name not in found:
-                    raise NotUsable("parameter_missing", f"There is nothing at {path}, which {name} is to be.")
+                    raise NotUsable(
+                        "parameter_missing", f"There is nothing at {path}, which {name} is to be."
+                    )
                 continue
             text = _text(value)
             if len(text) > _LONGEST_VALUE:

@@ -39,7 +39,7 @@ class NewTrigger(TaskBody):
     verify: contract.Verification = contract.Verification.TOKEN
     """How it is known who has sent something to the address."""
     task: NewTask
-    """What is created, as `POST /tasks` takes it; `${NAME}` in its title and its description is a parameter."""
+    """What is created, as `POST /tasks` takes it; `${NAME}` in its title or description is a parameter."""
     when: contract.Matching = Field(default_factory=dict)
     """Only where each of these places of the payload has one of its values."""
     parameters: contract.Mapped = Field(default_factory=dict)
@@ -47,9 +47,7 @@ class NewTrigger(TaskBody):
     per_minute: contract.PerMinute = 60
 
     async def asked(self, here: Sender) -> contract.CreateTrigger:
-        rules = contract.TriggerRules(
-            when=self.when, parameters=self.parameters, per_minute=self.per_minute
-        )
+        rules = contract.TriggerRules(when=self.when, parameters=self.parameters, per_minute=self.per_minute)
         task = await self.task.asked(here)
         return contract.CreateTrigger(
             name=self.name, event=self.event, verify=self.verify, task=task, rules=rules
