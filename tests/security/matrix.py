@@ -27,7 +27,7 @@ NO_PROJECT, NO_OPERATION = "404 project_not_found", "404 operation_not_found"
 NO_SANDBOX, NO_REPOSITORY = "404 sandbox_not_found", "404 repository_not_found"
 NO_DELIVERY = "404 delivery_not_found"
 NO_TASK, NO_RUN, NO_AGENT = "404 task_not_found", "404 run_not_found", "404 agent_not_found"
-NO_SCHEDULE = "404 schedule_not_found"
+NO_SCHEDULE, NO_TRIGGER = "404 schedule_not_found", "404 trigger_not_found"
 NO_ATTACHMENT = "404 attachment_not_found"
 NO_PULL_REQUEST, NO_CREDENTIAL = "404 pull_request_not_found", "404 credential_not_found"
 NO_SESSION, NO_TOKEN = "404 session_not_found", "404 token_not_found"
@@ -54,6 +54,8 @@ AGENT = "/api/v1/agents/{agent_id}"
 AGENTS = "/api/v1/projects/{project_id}/agents"
 SCHEDULE = "/api/v1/schedules/{schedule_id}"
 SCHEDULES = "/api/v1/projects/{project_id}/schedules"
+TRIGGER = "/api/v1/triggers/{trigger_id}"
+TRIGGERS = "/api/v1/projects/{project_id}/triggers"
 TEMPLATES = ("/api/v1/templates", "/api/v1/projects/{project_id}/templates")
 KIND = "/api/v1/kinds/{plural}"
 ONE = f"{KIND}/{{name}}"
@@ -327,6 +329,18 @@ ROWS = (
     of_task(f"POST {SCHEDULE}/resume", "developer", "200", NO_SCHEDULE),
     of_task(f"POST {SCHEDULE}/run", "developer", "201", NO_SCHEDULE),
     of_task(f"DELETE {SCHEDULE}", "developer", "204", NO_SCHEDULE),
+    in_project("POST /api/v1/triggers", "developer", "201"),
+    in_project(f"POST {TRIGGERS}", "developer", "201"),
+    in_project("GET /api/v1/triggers", "viewer", "200"),
+    in_project(f"GET {TRIGGERS}", "viewer", "200"),
+    *(of_task(f"GET {TRIGGER}{path}", "viewer", "200", NO_TRIGGER) for path in ("", "/history")),
+    of_task(f"PATCH {TRIGGER}", "developer", "200", NO_TRIGGER),
+    *(
+        of_task(f"POST {TRIGGER}/{verb}", "developer", "200", NO_TRIGGER)
+        for verb in ("pause", "resume", "rotate")
+    ),
+    of_task(f"DELETE {TRIGGER}", "developer", "204", NO_TRIGGER),
+    open_to_all("POST /api/v1/hooks/{token}", "404 trigger_not_found"),
     in_project(f"GET {OF_PROJECT}", "viewer", "200"),
     *(of_task(f"GET {TASK}{path}", "viewer", "200") for path in ("", "/runs")),
     *(of_task(f"GET {RUN}{path}", "viewer", "200", NO_RUN) for path in ("", "/steps", "/artifacts", "/log")),
@@ -445,6 +459,7 @@ A_SCHEDULE = {
     "cron": "@yearly",
     "task": {"title": "Do nothing", "noop": {}},
 }
+A_TRIGGER = {"name": "trigger {number}", "task": {"title": "Do nothing", "noop": {}}}
 AN_AGENT = {"name": "agent {number}", "bot": "idler"}
 ELSEWHERE = "https://forge.invalid/{number}.git"
 AT_PORT = Words(path={"port": "8123", "path": "page"})
@@ -517,6 +532,12 @@ WORDS = {
     f"POST {SCHEDULES}": Words(A_SCHEDULE),
     "GET /api/v1/schedules": Words(query={"projectId": "{project_id}"}),
     f"PATCH {SCHEDULE}": Words({"overlap": "queue"}),
+    "POST /api/v1/triggers": Words({"projectId": "{project_id}"} | A_TRIGGER),
+    f"POST {TRIGGERS}": Words(A_TRIGGER),
+    "GET /api/v1/triggers": Words(query={"projectId": "{project_id}"}),
+    f"PATCH {TRIGGER}": Words({"perMinute": 30}),
+    f"DELETE {TRIGGER}": Words(about={"trigger_id": "other_trigger_id"}),
+    "POST /api/v1/hooks/{token}": Words({}, path={"token": "nobody-has-this-address"}),
     f"DELETE {SCHEDULE}": Words(about={"schedule_id": "other_schedule_id"}),
     f"DELETE {AGENT}": Words(about={"agent_id": "other_agent_id"}),
     "POST /api/v1/attachments": Words(

@@ -164,6 +164,7 @@ class World:
             await self._build_tasks(things, headers)
             await self._build_agents(things, headers)
             await self._build_schedules(things, headers)
+            await self._build_triggers(things, headers)
 
     async def _build_resources(self, things: Things, headers: dict[str, str], prefix: str) -> None:
         """A ghost, and a skill with a package."""
@@ -258,6 +259,14 @@ class World:
             made = await self._http.post("/api/v1/schedules", json=body, headers=headers)
             assert made.status_code == 201, made.text
             things[name] = made.json()["id"]
+
+    async def _build_triggers(self, things: Things, headers: dict[str, str]) -> None:
+        for name in ("trigger_id", "other_trigger_id"):
+            body: dict[str, object] = {"name": name, "projectId": things["project_id"]}
+            body |= {"task": {"title": "Do nothing", "noop": {}}}
+            made = await self._http.post("/api/v1/triggers", json=body, headers=headers)
+            assert made.status_code == 201, made.text
+            things[name] = made.json()["trigger"]["id"]
 
     async def _build_git_operation(self, things: Things, headers: dict[str, str]) -> None:
         """One that has ended."""

@@ -24,6 +24,7 @@ from tests.support.repositories import REPOSITORIES, GitScene, git_scene
 from tests.support.sandboxes import process_of, service_of
 
 TASKS, RUNS = "/api/v1/tasks", "/api/v1/runs"
+_HOLDERS = "(select authority from tasks.schedules union all select authority from tasks.triggers) holders"
 ENDED = frozenset({"succeeded", "failed", "cancelled", "timed_out"})
 
 
@@ -156,13 +157,13 @@ class TaskScene:
         async def gone() -> bool:
             async with self.installation.sql() as sql:
                 work = await sql.fetch(
-                    "select kind, key, state, error from tasks.work where kind <> 'schedule' "
-                    "or key not in (select cast(authority as text) from tasks.schedules)"
+                    "select kind, key, state, error from tasks.work where kind <> 'authority' "
+                    f"or key not in (select cast(authority as text) from {_HOLDERS})"
                 )
                 secrets = await sql.fetch(
                     "select name from tasks.secrets where name like 'runs/%' "
                     "and cast(split_part(name, '/', 2) as uuid) "
-                    "not in (select authority from tasks.schedules)"
+                    f"not in (select authority from {_HOLDERS})"
                 )
                 alive = await sql.fetch(
                     "select id, status, owner_run from sandbox.sandboxes where owner_run is not null "
