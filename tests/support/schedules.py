@@ -64,7 +64,8 @@ async def remove_all(there: TaskScene) -> None:
             for row in left:
                 await there.http.post(f"/api/v1/tasks/{row['id']}/cancel", headers=there.headers)
             work = await sql.fetch(
-                "select key, state, due_at, tasks.clock() from tasks.work where kind = 'authority' and key not in (select cast(authority as text) from tasks.triggers) "
+                "select key, state, due_at, tasks.clock() from tasks.work where kind = 'authority' "
+                "and key not in (select cast(authority as text) from tasks.triggers) "
                 "and key not in (select cast(authority as text) from tasks.schedules)"
             )
         assert (left, work) == ([], []), (left, work)
