@@ -144,9 +144,13 @@ class Edge:
         await answer(scope, receive, send)
 
 
+_LINKS = (PREVIEW, f"{API}v1/hooks/")
+"""What such addresses begin with."""
+
+
 def _shown(path: str) -> str:
-    """Whoever has a link may follow it: it stands in no log."""
-    return f"{PREVIEW}…" if path.startswith(PREVIEW) else path
+    """Whoever has a link may follow it: it stands in no log, nor in a span."""
+    return next((f"{each}…" for each in _LINKS if path.startswith(each)), path)
 
 
 def _taken_or_minted(given: str | None, fallback: str | None = None) -> str:
