@@ -10,7 +10,7 @@ from functools import lru_cache
 from string import Template
 from typing import Any
 
-from signalbox_common.contracts.tasks import NewTask, TriggerRules, Verification
+from signalbox_common.contracts.tasks import NewTask, TriggeredTask, TriggerRules, Verification
 
 _LONGEST_VALUE = 10_000
 _LONGEST_TITLE, _LONGEST_DESCRIPTION = 500, 100_000
@@ -71,7 +71,7 @@ class Trigger:
     name: str
     event: str | None
     verify: Verification
-    task: NewTask
+    task: TriggeredTask
     rules: TriggerRules
     paused: bool
     token: bytes | None

@@ -13,7 +13,7 @@ from signalbox_common import outbox
 from signalbox_common.bus import Call
 from signalbox_common.contracts import tasks as contract
 from signalbox_common.contracts.base import Empty
-from signalbox_common.contracts.tasks import NewTask, TriggerRules, Verification
+from signalbox_common.contracts.tasks import NewTask, TriggeredTask, TriggerRules, Verification
 from signalbox_common.db import Database, Transaction
 from signalbox_common.keys import uuid7
 from signalbox_common.paging import cut, id_cursor, number_cursor
@@ -133,12 +133,12 @@ class Triggers:
             await self._authorities.let_go(transaction, authority)
             transaction.after_commit.append(self._without_secret(trigger))
 
-    async def _checked(self, call: Call, task: NewTask) -> NewTask:
+    async def _checked(self, call: Call, task: NewTask) -> TriggeredTask:
         """What it refers to is there, and stays as long as it does."""
         project = call.principal.project()
         await checked(call.transaction, project, task.spec)
         await held(call.transaction, project, task.spec.attachments)
-        return task
+        return TriggeredTask(**dict(task))
 
     async def _acting_for(self, call: Call, before: Trigger, trigger: Trigger) -> contract.Trigger:
         trigger = replace(trigger, **given(call, trigger.updated_at))

@@ -10,7 +10,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from signalbox_common.contracts import tasks as contract
-from signalbox_common.contracts.tasks import NewTask, TriggerRules, Verification
+from signalbox_common.contracts.tasks import TriggeredTask, TriggerRules, Verification
 from signalbox_common.db import Transaction, write_unique
 from signalbox_common.paging import read_id_cursor, read_number_cursor
 from signalbox_tasks import errors
@@ -117,7 +117,7 @@ def _trigger_of(row: Row[Any]) -> Trigger:
     return Trigger(
         **values
         | {
-            "task": NewTask.model_validate(row.task),
+            "task": TriggeredTask.model_validate(row.task),
             "rules": TriggerRules.model_validate(row.rules),
             "verify": Verification(row.verify),
             "token": bytes(row.token) if row.token is not None else None,

@@ -65,6 +65,10 @@ class TriggerRules(Message):
     per_minute: PerMinute = 60
 
 
+class TriggeredTask(NewTask):
+    """What is created from a delivery."""
+
+
 class Trigger(Reply):
     id: uuid.UUID
     project_id: uuid.UUID
@@ -72,7 +76,7 @@ class Trigger(Reply):
     event: str | None = None
     """Types of events from outside; without it, it has an address of its own."""
     verify: Verification | None = None
-    task: NewTask
+    task: TriggeredTask
     when: Matching
     parameters: Mapped
     per_minute: int
