@@ -247,6 +247,7 @@ class CallTrigger(Ask[Call]):
 
     subject = "ask.tasks.v1.call-trigger"
     grant = GrantScope.NONE
+    once = False  # a delivery is known by more than its key
     refusals = TRIGGER_NOT_FOUND | {
         "bad_signature": 401,
         "too_late": 401,
