@@ -51,7 +51,7 @@ class Calls:
         self._turns = turns
         self._space = space
 
-    async def call(self, call: Call, ask: contract.CallTrigger) -> contract.Call:
+    async def call(self, call: Call, ask: contract.CallTrigger) -> contract.TriggerCall:
         """Nobody is known to ask: what counts is the address, and the signature where there is one."""
         self._space.require()
         token = hashlib.sha256(ask.token.get_secret_value().encode()).digest()
@@ -60,7 +60,7 @@ class Calls:
             raise errors.TriggerNotFound
         return await self.take(call.transaction, trigger, await self._checked(trigger, ask))
 
-    async def take(self, transaction: Transaction, trigger: Trigger, sent: Sent) -> contract.Call:
+    async def take(self, transaction: Transaction, trigger: Trigger, sent: Sent) -> contract.TriggerCall:
         """The trigger first, and then its project; what came before is answered as it was."""
         locked = await triggers.lock(transaction, trigger.project_id, trigger.id)
         if locked is None:

@@ -199,12 +199,12 @@ class Triggers:
         items, cursor = cut(list(map(trigger_reply, found)), query.limit, lambda each: id_cursor(each.id))
         return contract.TriggerPage(items=items, next_cursor=cursor)
 
-    async def calls(self, call: Call, query: contract.ListCalls) -> contract.CallPage:
+    async def calls(self, call: Call, query: contract.ListCalls) -> contract.TriggerCallPage:
         async with self._database.reading() as connection:
             found = await _there(connection, call, query.trigger)
             rows = await triggers.calls(connection, found.id, cursor=query.cursor, limit=query.limit + 1)
         items, cursor = cut(rows, query.limit, lambda each: number_cursor(each.id))
-        return contract.CallPage(items=items, next_cursor=cursor)
+        return contract.TriggerCallPage(items=items, next_cursor=cursor)
 
 
 async def stop_under(transaction: Transaction, authority: uuid.UUID, reason: str) -> bool:

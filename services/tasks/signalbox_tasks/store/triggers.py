@@ -206,12 +206,12 @@ async def follow(transaction: Transaction, trigger: uuid.UUID, task: uuid.UUID) 
     await transaction.connection.execute(_FOLLOW, {"id": trigger, "task": task})
 
 
-async def note(transaction: Transaction, call: Called) -> contract.Call:
+async def note(transaction: Transaction, call: Called) -> contract.TriggerCall:
     """Once for each delivery: a second one of the same cannot be written."""
     return _call_of((await transaction.connection.execute(_NOTE, vars(call))).one())
 
 
-async def known(connection: AsyncConnection, trigger: uuid.UUID, once: str) -> contract.Call | None:
+async def known(connection: AsyncConnection, trigger: uuid.UUID, once: str) -> contract.TriggerCall | None:
     """What became of the same before."""
     row = (await connection.execute(_KNOWN, {"trigger": trigger, "once": once})).first()
     return _call_of(row) if row is not None else None
@@ -219,14 +219,14 @@ async def known(connection: AsyncConnection, trigger: uuid.UUID, once: str) -> c
 
 async def calls(
     connection: AsyncConnection, trigger: uuid.UUID, *, cursor: str | None, limit: int
-) -> list[contract.Call]:
+) -> list[contract.TriggerCall]:
     """Newest first."""
     values = {"trigger": trigger, "before": read_number_cursor(cursor), "limit": limit}
     return list(map(_call_of, await connection.execute(_CALLS, values)))
 
 
-def _call_of(row: Row[Any]) -> contract.Call:
-    return contract.Call.model_validate(row._asdict() | {"digest": bytes(row.digest).hex()})
+def _call_of(row: Row[Any]) -> contract.TriggerCall:
+    return contract.TriggerCall.model_validate(row._asdict() | {"digest": bytes(row.digest).hex()})
 
 
 async def forget(transaction: Transaction, days: int) -> Sequence[tuple[uuid.UUID, uuid.UUID]]:

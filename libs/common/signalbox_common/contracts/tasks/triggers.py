@@ -223,7 +223,7 @@ class ListTriggers(Query[TriggerPage]):
 # -- what is sent to them ----------------------------------------------------------------------------------
 
 
-class Call(Reply):
+class TriggerCall(Reply):
     """Of a trigger: what was sent, and what became of it."""
 
     id: int
@@ -241,7 +241,7 @@ class Call(Reply):
     called_at: datetime
 
 
-class CallTrigger(Ask[Call]):
+class CallTrigger(Ask[TriggerCall]):
     """From whoever knows its address: nobody is known to ask. An ask, because a payload may hold secrets, and
     is stored nowhere. The same delivery once more is answered as it was."""
 
@@ -267,12 +267,12 @@ class CallTrigger(Ask[Call]):
     """Seconds since 1970, as the sender has signed them."""
 
 
-class CallPage(Reply):
-    items: tuple[Call, ...]
+class TriggerCallPage(Reply):
+    items: tuple[TriggerCall, ...]
     next_cursor: str | None = None
 
 
-class ListCalls(Query[CallPage]):
+class ListCalls(Query[TriggerCallPage]):
     """Newest first."""
 
     subject = "qry.tasks.v1.list-calls"
