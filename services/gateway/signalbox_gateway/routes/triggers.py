@@ -101,15 +101,7 @@ async def list_triggers(
 ) -> Response:
     """Newest first."""
     wanted = contract.ListTriggers(q=q, cursor=cursor, limit=limit)
-    if project_id is not None:
-        return await Sender(request, clients, asker, project_id).send(wanted)
-    return await everywhere.listed(
-        clients,
-        asker,
-        wanted,
-        limit,
-        lambda items, after: contract.TriggerPage(items=items, next_cursor=after),
-    )
+    return await everywhere.listed(request, clients, asker, wanted, project_id)
 
 
 @routes.on("GET", "/projects/{project_id}/triggers", contract.ListTriggers)
