@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from signalbox_common.testing import eventually
+from signalbox_tasks.triggers import matches
 from tests.support.installation import Installation
+from tests.support.live import fanout
 from tests.support.tasks import TaskScene, gathered, task_scene
 
 pytestmark = pytest.mark.usefixtures("patient")
@@ -31,6 +33,7 @@ async def there(
     async with (
         task_scene(shared_installation, tmp_path_factory.mktemp("tasks")) as scene,
         scene.service(),
+        fanout(shared_installation),
     ):
         yield scene
 
@@ -200,3 +203,107 @@ async def test_who_left_starts_nothing_more(there: TaskScene) -> None:
 )
 async def test_what_is_no_trigger(there: TaskScene, body: dict[str, Any], code: str) -> None:
     assert (await trigger(there, status=422, **body))["code"] == code
+
+
+async def publish(there: TaskScene, kind: str, data: Any, *, name: str | None = None) -> None:
+    event = {"type": kind, "data": data, "source": "/ci"} | ({"id": name} if name is not None else {})
+    await there.ask("POST", f"/api/v1/projects/{there.project}/events", status=202, json=event)
+
+
+async def started(there: TaskScene, made: Any, count: int) -> list[Any]:
+    """The history, once that many tasks were started."""
+
+    async def enough() -> Any:
+        found = [each for each in await history(there, made) if each["outcome"] == "started"]
+        return found if len(found) >= count else None
+
+    await eventually(enough, what=f"{count} tasks were started")
+    return await history(there, made)
+
+
+async def test_events_from_outside_start_tasks(there: TaskScene) -> None:
+    """Those that it listens to, of its project, once each."""
+    made = await trigger(
+        there, event="ext.ci.>", task=ECHO, parameters=MAPPED, when={"$.ref": ["main", PUSH["ref"]]}
+    )
+    assert (made["token"], made["trigger"]["verify"], made["trigger"]["event"]) == (None, None, "ext.ci.>")
+    exact = await trigger(there, event="ext.*.done")
+    await publish(there, "ext.ci", PUSH)
+    await publish(there, "ext.cd.done", PUSH)
+    await publish(there, "ext.ci.build.done", PUSH | {"ref": "other"})
+    for _ in range(3):
+        await publish(there, "ext.ci.build.done", PUSH, name="build 7")
+    (call,) = await started(there, made, 1)
+    assert (call["outcome"], call["delivery"]) == ("started", "build 7")
+    assert await there.ended(await there.task(call["taskId"]))
+    assert await there.log(call["runId"]) == 'main; rm -rf / 3 {"id":null,"ok":true}\n'
+    assert len(await started(there, exact, 1)) == 1
+
+    await there.ask("POST", f"{TRIGGERS}/{made['trigger']['id']}/pause")
+    await publish(there, "ext.ci.build.done", PUSH, name="build 8")
+    await publish(there, "ext.ci.done", PUSH, name="build 9")
+    assert len(await started(there, exact, 2)) == 2
+    assert len(await history(there, made)) == 1
+
+
+async def test_the_same_name_in_another_project_is_another_event(there: TaskScene) -> None:
+    """Whoever guesses what an event will be called takes it from nobody."""
+    stranger = await there.http.sign_up()
+    theirs = await there.http.project(stranger)
+    event = {"type": "ext.guess.done", "data": {}, "source": "/ci", "id": "next"}
+    taken = await there.http.post(f"/api/v1/projects/{theirs}/events", json=event, headers=stranger)
+    assert taken.status_code == 202
+    made = await trigger(there, event="ext.guess.done")
+    await publish(there, "ext.guess.done", {}, name="next")
+    assert len(await started(there, made, 1)) == 1
+
+
+async def test_more_events_than_it_takes_are_counted_once_a_minute(there: TaskScene) -> None:
+    made = await trigger(there, event="ext.many.>", perMinute=2)
+    for number in range(6):
+        await publish(there, "ext.many.more", {"number": number})
+    last = await trigger(there, event="ext.many.last")
+    await publish(there, "ext.many.last", {})
+    await started(there, last, 1)
+
+    async def refused() -> Any:
+        found = [each for each in await history(there, made) if each["outcome"] == "failed"]
+        return found or None
+
+    found = await eventually(refused, what="that there were too many is told")
+    assert {each["reason"] for each in found} == {"too_many_calls"}
+    assert len(found) <= 2
+
+
+async def test_who_may_not_act_yet_holds_up_nobody(there: TaskScene) -> None:
+    """It hears of it later, and nobody hears twice."""
+    early, late = await trigger(there, event="ext.wait.>"), await trigger(there, event="ext.wait.>")
+    allow = "update tasks.triggers set delegated = $2 where id = $1"
+    async with there.installation.sql() as sql:
+        await sql.execute(allow, uuid.UUID(early["trigger"]["id"]), False)
+    await publish(there, "ext.wait.done", {})
+    assert len(await started(there, late, 1)) == 1
+    assert not await history(there, early)
+    async with there.installation.sql() as sql:
+        await sql.execute(allow, uuid.UUID(early["trigger"]["id"]), True)
+    assert len(await started(there, early, 1)) == 1
+    assert len(await history(there, late)) == 1
+
+
+@pytest.mark.parametrize(
+    ("pattern", "kind", "listens"),
+    [
+        ("ext.ci.done", "ext.ci.done", True),
+        ("ext.ci.done", "ext.ci.done.now", False),
+        ("ext.ci.done", "ext.ci", False),
+        ("ext.*.done", "ext.ci.done", True),
+        ("ext.*.done", "ext.ci.x.done", False),
+        ("ext.>", "ext.ci", True),
+        ("ext.ci.>", "ext.ci", False),
+        ("ext.ci.>", "ext.ci.a.b.c", True),
+        ("ext.*.>", "ext.ci.done", True),
+        ("ext.*.>", "ext.ci", False),
+    ],
+)
+def test_types_are_matched_as_subjects_are(pattern: str, kind: str, listens: bool) -> None:
+    assert matches(pattern, kind) is listens

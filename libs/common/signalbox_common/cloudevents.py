@@ -9,6 +9,7 @@ from signalbox_common.contracts.events import Event
 from signalbox_common.keys import is_canonical_uuid
 
 MESSAGE_ID = "Nats-Msg-Id"
+_OUTSIDE = uuid.UUID("6b6c7a0e-4a53-5d0c-9f1e-6f3c3d0b7c11")
 TTL = "Nats-TTL"
 """How long the stream keeps it, where that is not as long as it can."""
 
@@ -19,6 +20,8 @@ class EventContext:
 
     id: uuid.UUID
     type: str
+    name: str
+    """What its publisher calls it: its id, where it is one of ours."""
     correlation_id: str | None
     actor: uuid.UUID | None
     operation: str | None
@@ -56,14 +59,25 @@ def context_of(headers: dict[str, str]) -> EventContext:
     """Raises ValueError where the headers are no CloudEvent of ours."""
     if headers.get("ce-specversion") != "1.0" or not headers.get("ce-type"):
         raise ValueError("the message is no CloudEvent")
-    event_id = headers.get("ce-id", "")
-    if not is_canonical_uuid(event_id):
-        raise ValueError("ce-id is no canonical UUID")
+    name = headers.get("ce-id", "")
     actor = headers.get("ce-actorid")
     return EventContext(
-        id=uuid.UUID(event_id),
+        id=_id_of(name, headers),
         type=headers["ce-type"],
+        name=name,
         correlation_id=headers.get("ce-correlationid"),
         actor=uuid.UUID(actor) if actor and is_canonical_uuid(actor) else None,
         operation=headers.get("ce-operation"),
     )
+
+
+def _id_of(name: str, headers: dict[str, str]) -> uuid.UUID:
+    """What somebody outside calls an event may be anything, and in another project another event: that one
+    is known by what the stream knows it by."""
+    if headers["ce-type"].startswith("ext."):
+        if MESSAGE_ID not in headers:
+            raise ValueError(f"an event from outside has no {MESSAGE_ID}")
+        return uuid.uuid5(_OUTSIDE, headers[MESSAGE_ID])
+    if not is_canonical_uuid(name):
+        raise ValueError("ce-id is no canonical UUID")
+    return uuid.UUID(name)

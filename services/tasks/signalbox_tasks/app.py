@@ -29,6 +29,7 @@ from signalbox_tasks.work.closing import Closing
 from signalbox_tasks.work.delegations import Delegations
 from signalbox_tasks.work.engine import Engine
 from signalbox_tasks.work.log import RunLog
+from signalbox_tasks.work.outside_events import OutsideEvents
 from signalbox_tasks.work.peers import Grants
 from signalbox_tasks.work.scheduler import Scheduler
 from signalbox_tasks.work.standing_authority import StandingAuthority
@@ -61,6 +62,7 @@ def build(settings: TasksSettings) -> Service:
     schedules = Schedules(app.database, turns, authorities, tasks)
     triggers = Triggers(app.database, secrets, turns, authorities)
     calls = Calls(app.database, secrets, turns, app.space)
+    outside = OutsideEvents(app.database, app.work, calls, app.space)
     attachments = Attachments(app.database, most_mb=settings.attachments_mb)
     handlers.register(
         app.bus,
@@ -74,6 +76,7 @@ def build(settings: TasksSettings) -> Service:
         schedules,
         triggers,
         calls,
+        outside,
         news,
     )
     if settings.data_listen is not None:
@@ -102,6 +105,7 @@ def build(settings: TasksSettings) -> Service:
         most_in_project=settings.runs_in_project,
     ).register(app.work)
     Closing(delegations).register(app.work)
+    outside.register(app.work)
     scheduler = Scheduler(app.database, app.work, turns, app.space)
     StandingAuthority(app.database, delegations, scheduler, ids).register(app.work)
     timekeeper = Timekeeper(app.database, news)

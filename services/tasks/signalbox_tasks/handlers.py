@@ -11,6 +11,7 @@ from signalbox_common.contracts.streams import (
     RUN_SANDBOXES,
     RUNS_BACK,
     RUNS_GONE,
+    TRIGGERS_TOLD,
 )
 from signalbox_tasks.service.agents import Agents
 from signalbox_tasks.service.answers import Answers
@@ -23,6 +24,7 @@ from signalbox_tasks.service.runs import Runs
 from signalbox_tasks.service.schedules import Schedules
 from signalbox_tasks.service.tasks import Tasks
 from signalbox_tasks.service.triggers import Triggers
+from signalbox_tasks.work.outside_events import OutsideEvents
 
 
 def register(
@@ -37,6 +39,7 @@ def register(
     schedules: Schedules,
     triggers: Triggers,
     calls: Calls,
+    outside: OutsideEvents,
     news: News,
 ) -> None:
     bus.on_ask(contract.KeepEnvironment, own_transaction=True)(environments.keep)
@@ -70,7 +73,7 @@ def register(
     bus.on_fact(RUNS_BACK)(news.project_back)
     _register_agents(bus, agents)
     _register_schedules(bus, schedules)
-    _register_triggers(bus, triggers, calls)
+    _register_triggers(bus, triggers, calls, outside)
 
 
 def _register_agents(bus: ServiceBus, agents: Agents) -> None:
@@ -102,7 +105,7 @@ def _register_schedules(bus: ServiceBus, schedules: Schedules) -> None:
     bus.on_query(contract.ListFirings)(schedules.firings)
 
 
-def _register_triggers(bus: ServiceBus, triggers: Triggers, calls: Calls) -> None:
+def _register_triggers(bus: ServiceBus, triggers: Triggers, calls: Calls, outside: OutsideEvents) -> None:
     bus.on_ask(contract.CreateTrigger)(triggers.create)
     bus.on_ask(contract.RotateTrigger)(triggers.rotate)
     bus.on_ask(contract.CallTrigger)(calls.call)
@@ -114,3 +117,4 @@ def _register_triggers(bus: ServiceBus, triggers: Triggers, calls: Calls) -> Non
     bus.on_query(contract.FindTrigger)(triggers.place)
     bus.on_query(contract.ListTriggers)(triggers.page)
     bus.on_query(contract.ListCalls)(triggers.calls)
+    bus.on_facts(TRIGGERS_TOLD)(outside.tell)

@@ -100,6 +100,9 @@ class Trigger:
         since = max(0.0, (now - self.refilled_at).total_seconds())
         return replace(self, allowance=min(most, self.allowance + since * most / 60), refilled_at=now)
 
+    def listens_to(self, type_: str) -> bool:
+        return self.event is not None and matches(self.event, type_)
+
     def is_meant(self, payload: Any) -> bool:
         return all(
             (value := _at(payload, path)) is not _MISSING and _text(value) in values
@@ -125,6 +128,16 @@ class Trigger:
         title = " ".join(_filled(self.task.title, found).split())[:_LONGEST_TITLE] or self.task.title
         description = _filled(self.task.description, found)[:_LONGEST_DESCRIPTION]
         return self.task.model_copy(update={"title": title, "description": description, "spec": spec})
+
+
+def matches(pattern: str, type_: str) -> bool:
+    """As subjects are matched: `*` is one word, and `>` all that follow."""
+    wanted, words = pattern.split("."), type_.split(".")
+    if wanted[-1] == ">" and len(words) >= len(wanted):
+        wanted, words = wanted[:-1], words[: len(wanted) - 1]
+    return len(wanted) == len(words) and all(
+        each in ("*", word) for each, word in zip(wanted, words, strict=True)
+    )
 
 
 def _filled(text: str, parameters: Mapping[str, str]) -> str:

@@ -72,7 +72,7 @@ class FactConsumer(DurableConsumer):
     def _decoded(self, delivery: Delivery) -> tuple[EventContext, Event]:
         try:
             context = cloudevents.context_of(delivery.headers)
-            event = self.contract.model_validate_json(delivery.body)
+            event = self.contract.decoded(delivery.body)
             project_of(delivery.subject)
         except ValidationError as error:
             raise PermanentFailure(

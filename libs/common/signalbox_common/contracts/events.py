@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 from signalbox_common.contracts.base import PLATFORM, ContractError, Message, register
 from signalbox_common.programs import OWNERS
 
-_EVENT = re.compile(r"(?:evt|rvk)\.\*\.([a-z]+|\*)\.([a-z0-9-]+)\.([a-z0-9-]+)")
+_EVENT = re.compile(r"(?:evt|rvk)\.\*\.([a-z]+|\*)\.([a-z0-9-]+)\.([a-z0-9-]+)|evt\.\*\.ext\.>")
 
 
 class Event(Message):
@@ -34,6 +34,11 @@ class Event(Message):
         if cls.carries_secrets:
             raise ContractError(f"{cls.__name__} would tell a secret to whoever reads events")
         register(cls, cls.subject)
+
+    @classmethod
+    def decoded(cls, body: bytes) -> Self:
+        """Raises ValueError where it is none."""
+        return cls.model_validate_json(body)
 
     @classmethod
     def type(cls, service: str | None = None) -> str:
@@ -86,6 +91,19 @@ class ProgressOmitted(ProgressEvent):
 
     events: int
     bytes: int
+
+
+class OutsideEvent(Event):
+    """Of any type that begins with `ext.`: what it says is its publisher's."""
+
+    subject = "evt.*.ext.>"
+
+    body: bytes
+    """JSON."""
+
+    @classmethod
+    def decoded(cls, body: bytes) -> Self:
+        return cls(body=body)
 
 
 class AuditRecorded(Event):

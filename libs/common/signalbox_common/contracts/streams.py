@@ -21,7 +21,7 @@ from signalbox_common.contracts.catalog import (
     ResourceRestored,
     RevealKeys,
 )
-from signalbox_common.contracts.events import AuditRecorded, Event
+from signalbox_common.contracts.events import AuditRecorded, Event, OutsideEvent
 from signalbox_common.contracts.git import (
     CheckoutChanged,
     Deliver,
@@ -49,7 +49,7 @@ from signalbox_common.programs import OWNERS
 DAY = 24 * 3600.0
 MIB = 1024 * 1024
 
-GENERATION = 16
+GENERATION = 17
 """Grows whenever provisioning changes; an older program refuses to provision a newer installation."""
 
 KEY_BUCKET = "grant-keys"
@@ -210,6 +210,7 @@ RUNS_BACK = FactConsumer("tasks", "project-back", ProjectRestored)
 AGENTS_FOUND = FactConsumer("tasks", "resource-created", ResourceCreated)
 AGENTS_BACK = FactConsumer("tasks", "resource-restored", ResourceRestored)
 AGENTS_LOST = FactConsumer("tasks", "resource-deleted", ResourceDeleted)
+TRIGGERS_TOLD = FactConsumer("tasks", "outside-event", OutsideEvent)
 FACT_CONSUMERS: tuple[FactConsumer, ...] = (
     AUDIT,
     PROJECT_GONE,
@@ -232,6 +233,7 @@ FACT_CONSUMERS: tuple[FactConsumer, ...] = (
     AGENTS_FOUND,
     AGENTS_BACK,
     AGENTS_LOST,
+    TRIGGERS_TOLD,
 )
 """Who reads whose facts; a row here becomes a durable consumer and the permissions for it."""
 

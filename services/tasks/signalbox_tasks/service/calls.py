@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import time
+import uuid
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs
@@ -21,7 +22,7 @@ from signalbox_tasks import errors
 from signalbox_tasks.replies import trigger_secret
 from signalbox_tasks.service.starting import add_alone, started
 from signalbox_tasks.service.turns import Turns
-from signalbox_tasks.store import triggers
+from signalbox_tasks.store import projects, triggers
 from signalbox_tasks.store.triggers import Called
 from signalbox_tasks.triggers import NotUsable, Trigger
 
@@ -58,11 +59,14 @@ class Calls:
         trigger = await triggers.called(call.transaction.connection, token)
         if trigger is None:
             raise errors.TriggerNotFound
-        return await self.take(call.transaction, trigger, await self._checked(trigger, ask))
+        sent = await self._checked(trigger, ask)
+        return await self.take(call.transaction, trigger.project_id, trigger.id, sent)
 
-    async def take(self, transaction: Transaction, trigger: Trigger, sent: Sent) -> contract.TriggerCall:
+    async def take(
+        self, transaction: Transaction, project: uuid.UUID, trigger: uuid.UUID, sent: Sent
+    ) -> contract.TriggerCall:
         """The trigger first, and then its project; what came before is answered as it was."""
-        locked = await triggers.lock(transaction, trigger.project_id, trigger.id)
+        locked = await triggers.lock(transaction, project, trigger)
         if locked is None:
             raise errors.TriggerNotFound
         if sent.once is not None:
@@ -109,6 +113,27 @@ class Calls:
         called = replace(called, outcome=STARTED, reason=None, task_id=task.id, run_id=task.run)
         return await triggers.note(transaction, called)
 
+    async def refuse(
+        self, transaction: Transaction, trigger: uuid.UUID, sent: Sent, error: SignalboxError
+    ) -> None:
+        """What nobody waits for: that it came to nothing stands in the history, of too many once a minute."""
+        moment, _ = await projects.moments(transaction)
+        too_many = isinstance(error, errors.TooManyCalls)
+        await triggers.note_once(
+            transaction,
+            Called(
+                trigger=trigger,
+                digest=sent.digest,
+                size=sent.size,
+                outcome=FAILED,
+                reason=error.code,
+                detail=error.detail,
+                called_at=moment,
+                once=f"{error.code}:{moment:%Y-%m-%dT%H:%M}" if too_many else sent.once,
+                delivery=sent.delivery,
+            ),
+        )
+
     async def _checked(self, trigger: Trigger, ask: contract.CallTrigger) -> Sent:
         try:
             body = base64.b64decode(ask.payload.get_secret_value(), validate=True)
@@ -123,7 +148,7 @@ class Calls:
             once = f"body:{digest.hex()}"  # what is called its delivery is not signed
         elif trigger.verify is Verification.STANDARD:
             await self._check_standard(trigger, body, ask)
-        return Sent(_json(body), digest, len(body), once, ask.delivery)
+        return Sent(json_of(body), digest, len(body), once, ask.delivery)
 
     async def _check_github(self, trigger: Trigger, body: bytes, ask: contract.CallTrigger) -> None:
         expected = "sha256=" + hmac.digest(await self._secret(trigger), body, "sha256").hex()
@@ -150,7 +175,7 @@ class Calls:
             raise errors.BadSignature from None
 
 
-def _json(body: bytes) -> Any:
+def json_of(body: bytes) -> Any:
     """JSON, or what a form has as its `payload`; nothing where nothing was sent."""
     if not body:
         return {}

@@ -1,7 +1,7 @@
 """Triggers, and what was sent to them."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -44,7 +44,9 @@ _GET = text(f"{_SELECT} where id = :id and project_id = :project")
 _LOCK = text(f"{_SELECT} where id = :id and project_id = :project for update")
 _LOCK_UNDER = text(f"{_SELECT} where authority = :authority for update")
 _CALLED = text(f"{_SELECT} where token = :token")
-_OF_EVENTS = text(f"{_SELECT} where project_id = :project and event is not null and not paused order by id")
+_LISTENING = text(
+    f"{_SELECT} where project_id = any(:projects) and event is not null and not paused order by id"
+)
 _PLACE = text("select project_id from tasks.triggers where id = :id")
 _REMOVE = text("delete from tasks.triggers where id = :id")
 _COUNT = text("select count(*) from tasks.triggers where project_id = :project")
@@ -60,11 +62,13 @@ _ATTACH = text(
 )
 _DETACH = text("delete from tasks.trigger_attachments where trigger_id = :trigger")
 _CALL_COLUMNS = "id, delivery, digest, size, outcome, reason, detail, task_id, run_id, called_at"
-_NOTE = text(
-    "insert into tasks.calls (trigger_id, once, delivery, digest, size, outcome, reason, detail, task_id, "  # noqa: S608 - as above
+_INSERT_CALL = (
+    "insert into tasks.calls (trigger_id, once, delivery, digest, size, outcome, reason, detail, task_id, "
     "run_id, called_at) values (:trigger, :once, :delivery, :digest, :size, :outcome, :reason, :detail, "
-    f"cast(:task_id as uuid), cast(:run_id as uuid), :called_at) returning {_CALL_COLUMNS}"
+    "cast(:task_id as uuid), cast(:run_id as uuid), :called_at)"
 )
+_NOTE = text(f"{_INSERT_CALL} returning {_CALL_COLUMNS}")
+_NOTE_ONCE = text(f"{_INSERT_CALL} on conflict do nothing")
 _KNOWN = text(f"select {_CALL_COLUMNS} from tasks.calls where trigger_id = :trigger and once = :once")  # noqa: S608 - as above
 _CALLS = text(
     f"select {_CALL_COLUMNS} from tasks.calls where trigger_id = :trigger "  # noqa: S608 - as above
@@ -166,9 +170,14 @@ async def called(connection: AsyncConnection, token: bytes) -> Trigger | None:
     return _one((await connection.execute(_CALLED, {"token": token})).first())
 
 
-async def of_events(connection: AsyncConnection, project: uuid.UUID) -> list[Trigger]:
-    """Those that listen to events from outside."""
-    return list(map(_trigger_of, await connection.execute(_OF_EVENTS, {"project": project})))
+async def listening(
+    connection: AsyncConnection, projects: Collection[uuid.UUID]
+) -> dict[uuid.UUID, list[Trigger]]:
+    """To events from outside, by project."""
+    found: dict[uuid.UUID, list[Trigger]] = {}
+    for row in await connection.execute(_LISTENING, {"projects": list(projects)}):
+        found.setdefault(row.project_id, []).append(_trigger_of(row))
+    return found
 
 
 async def place(connection: AsyncConnection, trigger: uuid.UUID) -> uuid.UUID | None:
@@ -209,6 +218,11 @@ async def follow(transaction: Transaction, trigger: uuid.UUID, task: uuid.UUID) 
 async def note(transaction: Transaction, call: Called) -> contract.TriggerCall:
     """Once for each delivery: a second one of the same cannot be written."""
     return _call_of((await transaction.connection.execute(_NOTE, vars(call))).one())
+
+
+async def note_once(transaction: Transaction, call: Called) -> None:
+    """Or nothing, where it is there."""
+    await transaction.connection.execute(_NOTE_ONCE, vars(call))
 
 
 async def known(connection: AsyncConnection, trigger: uuid.UUID, once: str) -> contract.TriggerCall | None:
