@@ -278,14 +278,14 @@ async def test_more_events_than_it_takes_are_counted_once_a_minute(there: TaskSc
 async def test_who_may_not_act_yet_holds_up_nobody(there: TaskScene) -> None:
     """It hears of it later, and nobody hears twice."""
     early, late = await trigger(there, event="ext.wait.>"), await trigger(there, event="ext.wait.>")
-    allow = "update tasks.triggers set delegated = $2 where id = $1"
+    allow = "update tasks.triggers set delegated = not delegated where id = $1"
     async with there.installation.sql() as sql:
-        await sql.execute(allow, uuid.UUID(early["trigger"]["id"]), False)
+        await sql.execute(allow, uuid.UUID(early["trigger"]["id"]))
     await publish(there, "ext.wait.done", {})
     assert len(await started(there, late, 1)) == 1
     assert not await history(there, early)
     async with there.installation.sql() as sql:
-        await sql.execute(allow, uuid.UUID(early["trigger"]["id"]), True)
+        await sql.execute(allow, uuid.UUID(early["trigger"]["id"]))
     assert len(await started(there, early, 1)) == 1
     assert len(await history(there, late)) == 1
 

@@ -29,6 +29,7 @@ from signalbox_cli.commands import (
     tasks,
     templates,
     trace,
+    triggers,
     work,
 )
 
@@ -78,6 +79,7 @@ app.add_typer(templates.app, name="template")
 app.command(context_settings={"allow_interspersed_args": False})(tasks.run)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(schedules.app, name="schedules")
+app.add_typer(triggers.app, name="triggers")
 app.add_typer(agents.app, name="agents")
 app.command()(trace.trace)
 repositories.app.add_typer(repository_operations.app)

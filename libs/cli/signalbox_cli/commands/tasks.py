@@ -27,7 +27,6 @@ from signalbox_cli.commands.common import (
 )
 from signalbox_cli.commands.run_output import follow, print_end
 from signalbox_cli.commands.timing import (
-    TIMES,
     AtOption,
     CronOption,
     EveryOption,
@@ -37,6 +36,15 @@ from signalbox_cli.commands.timing import (
     given,
     timing,
 )
+from signalbox_cli.commands.triggering import (
+    EventOption,
+    HookOption,
+    OnlyOption,
+    PerMinuteOption,
+    TakeOption,
+    rules,
+)
+from signalbox_cli.commands.triggers import show_key
 
 if TYPE_CHECKING:
     from signalbox_cli.tasks import TaskApi
@@ -100,9 +108,13 @@ def run(
     timezone: ZoneOption = None,
     overlap: OverlapOption = None,
     misfire: MisfireOption = None,
+    hook: HookOption = None,
+    event: EventOption = None,
+    only: OnlyOption = None,
+    take: TakeOption = None,
+    per_minute: PerMinuteOption = None,
     name: Annotated[
-        str | None,
-        typer.Option("--name", help="Of the schedule; by default the title.", rich_help_panel=TIMES),
+        str | None, typer.Option("--name", help="Of the schedule or trigger; by default the title.")
     ] = None,
     project: ProjectOption = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Do not wait for it.")] = False,
@@ -111,12 +123,21 @@ def run(
 ) -> None:
     """Run a command in a sandbox, as a task; what it changes in a repository becomes a branch.
 
-    With --cron, --every or --at it is run then, by a schedule.
+    With --cron, --every or --at it is run then, by a schedule; with --hook or --event whenever others tell
+    something, by a trigger.
     """
     when = timing(cron, every, at, timezone) | given({"overlap": overlap, "misfire": misfire})
     scheduled = any(each is not None for each in (cron, every, at))
-    if not scheduled and (when or name is not None):
-        raise fail("--timezone, --overlap, --misfire and --name go with --cron, --every or --at", 2)
+    told = rules(only, take, per_minute) | given({"verify": hook, "event": event})
+    triggered = hook is not None or event is not None
+    if not scheduled and when:
+        raise fail("--timezone, --overlap and --misfire go with --cron, --every or --at", 2)
+    if not triggered and told:
+        raise fail("--only, --take and --per-minute go with --hook or --event", 2)
+    if sum((scheduled, hook is not None, event is not None)) > 1:
+        raise fail("say either when it is run, or --hook, or --event", 2)
+    if name is not None and not scheduled and not triggered:
+        raise fail("--name goes with a schedule or a trigger", 2)
     if sum(bool(each) for each in (command, bot, team, agent)) != 1:
         raise fail("say one of -- COMMAND, --bot, --team and --agent", 2)
     words = prompt or " ".join(command or ()) or f"{bot or team or agent}"
@@ -138,11 +159,17 @@ def run(
         "pullRequest": None if pull_request else False,
     }
     with _open(url) as api:
+        from signalbox_cli.triggers import TriggerApi
+
         if agent is not None:
             body["agentId"] = api.agent(agent, project)["id"]
         body["attachments"] = [api.attach(file, project)["id"] for file in attach or ()]
         if scheduled:
             _schedule(api, project, body, when, name, as_json=as_json)
+            return
+        if triggered:
+            made = TriggerApi(api.http, project).create(name or body["title"], body, told)
+            show_key(made, as_json=as_json)
             return
         task = api.create(body | {"projectId": project})
         if detach:
