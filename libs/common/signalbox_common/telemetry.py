@@ -33,6 +33,9 @@ WORK_OLDEST = Gauge("signalbox_work_oldest_seconds", "Age of the oldest row of w
 SCHEDULE_TIMES = Counter(
     "signalbox_schedule_times_total", "Times of schedules that have come, by what became of them", ["outcome"]
 )
+TRIGGER_CALLS = Counter(
+    "signalbox_trigger_calls_total", "Deliveries to triggers, by what became of them", ["outcome"]
+)
 SLOW_QUERIES = Counter("signalbox_slow_queries_total", "Statements over the slow-query limit")
 
 _SECRET_KEYS = frozenset({"password", "token", "grant", "secret", "authorization", "cookie"})

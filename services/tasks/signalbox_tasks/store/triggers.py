@@ -4,11 +4,13 @@ import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from signalbox_common import telemetry
 from signalbox_common.contracts import tasks as contract
 from signalbox_common.contracts.tasks import TriggeredTask, TriggerRules, Verification
 from signalbox_common.db import Transaction, write_unique
@@ -217,12 +219,18 @@ async def follow(transaction: Transaction, trigger: uuid.UUID, task: uuid.UUID) 
 
 async def note(transaction: Transaction, call: Called) -> contract.TriggerCall:
     """Once for each delivery: a second one of the same cannot be written."""
+    transaction.after_commit.append(partial(_count, call))
     return _call_of((await transaction.connection.execute(_NOTE, vars(call))).one())
+
+
+async def _count(call: Called) -> None:
+    telemetry.TRIGGER_CALLS.labels(call.outcome).inc()
 
 
 async def note_once(transaction: Transaction, call: Called) -> None:
     """Or nothing, where it is there."""
-    await transaction.connection.execute(_NOTE_ONCE, vars(call))
+    if (await transaction.connection.execute(_NOTE_ONCE, vars(call))).rowcount:
+        transaction.after_commit.append(partial(_count, call))
 
 
 async def known(connection: AsyncConnection, trigger: uuid.UUID, once: str) -> contract.TriggerCall | None:
