@@ -316,7 +316,7 @@ async def test_a_state_that_cannot_be_written_stops_nothing(own_stack: Stack) ->
     await eventually(gone, within=30)
 
 
-@pytest.mark.parametrize("cleaner", ["down", pytest.param("up", marks=pytest.mark.proof)])
+@pytest.mark.parametrize("cleaner", ["up", pytest.param("down", marks=pytest.mark.proof)])
 async def test_a_killed_supervisor_leaves_nothing_that_cannot_be_cleaned(
     own_stack: Stack, cleaner: str
 ) -> None:
@@ -343,11 +343,15 @@ async def test_a_killed_supervisor_leaves_nothing_that_cannot_be_cleaned(
     await eventually(gone, what="the roles have ended with it, whoever they run as")
     orphans = {process.pid for process in own_stack.processes()}
     assert len(orphans) >= 9
-    assert own_stack.run("status", "--json").returncode == 3
+    url = own_stack.url
+    status = own_stack.run("status", "--json")
+    assert (status.returncode, json.loads(status.stdout)["phase"]) == (4, "unsupervised")
+    assert "the supervisor is dead, its programs run" in own_stack.run("status").stdout
     if cleaner == "down":
         assert "cleaned up" in own_stack.down().stdout
         assert own_stack.processes() == []
     own_stack.up()
+    assert (own_stack.url == url) is (cleaner == "up")
     assert orphans.isdisjoint(process.pid for process in own_stack.processes())
     assert await sign_in_as_admin(own_stack) == 200
     again = own_stack.run("sandbox", "exec", sandbox, "--", "sh", "-c", "kill -0 $(cat pid)")

@@ -185,8 +185,9 @@ def _differing(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
 # -- what is shown -------------------------------------------------------------------------------------
 
 SECRET_WORDS = ("password", "hash", "secret", "sealed", "private", "folded")
-SHOWN = {"AuditEntry.hash"}
-"""The seal of a line of the audit log is there to be compared."""
+SHOWN = {"AuditEntry.hash", "TriggerKey.secret"}
+"""The seal of a line of the audit log is there to be compared; what is sent to a trigger is signed with the
+other, which is shown once."""
 
 
 def test_no_answer_has_a_place_for_a_secret() -> None:

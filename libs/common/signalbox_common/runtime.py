@@ -47,6 +47,7 @@ class Service:
         self.inbox = Inbox(self.database, checkpoint)
         self.bus = ServiceBus(settings, self.database, self.inbox)
         self.space = DiskSpace(settings.disk_path, settings.disk_least_free)
+        telemetry.DISK_FREE.set_function(lambda: self.space.free)
         self.health = Health(
             settings,
             {"database": self.database.check, "nats": self._check_nats},

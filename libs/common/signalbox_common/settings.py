@@ -88,6 +88,11 @@ class ServiceSettings(EnvironmentSettings):
     trust_anchor: str = RootKey.derived(DEVELOPMENT_SECRET).anchor
     """The public half of the key that auth signs the entries of its buckets with."""
 
+    disk_path: Path = Path()
+    """A folder on the disk that the installation fills."""
+    disk_least_free: float = Field(default=0.05, ge=0, le=1)
+    """The part of it that stays free: whatever needs space is refused below that."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     otel_endpoint: str | None = Field(default=None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
     shutdown_grace: float = 10.0
@@ -121,11 +126,6 @@ class OwnerSettings(ServiceSettings):
     data_listen: str | None = None
     """Where the data plane listens, if this service has routes there: `unix:<path>` or `<host>:<port>`, on a
     network that neither clients nor sandboxes reach."""
-
-    disk_path: Path = Path()
-    """A folder on the disk that this service fills."""
-    disk_least_free: float = Field(default=0.05, ge=0, le=1)
-    """The part of it that stays free: whatever needs space is refused below that."""
 
     command_workers: int = 4
     """Commands of one verb that one process handles at the same time."""

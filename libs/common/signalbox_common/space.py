@@ -6,6 +6,12 @@ from pathlib import Path
 from signalbox_common.errors import DiskFull
 
 
+def free_of(folder: Path) -> float:
+    """The part of its file system that is free."""
+    found = os.statvfs(folder)
+    return found.f_bavail / found.f_blocks if found.f_blocks else 1.0
+
+
 class DiskSpace:
     """The file system that a folder is on, and the part of it that stays free."""
 
@@ -15,14 +21,13 @@ class DiskSpace:
 
     def require(self) -> None:
         """Before anything that needs space."""
-        if self._free < self._least_free:
+        if self.free < self._least_free:
             raise DiskFull
 
     def degraded(self) -> str | None:
-        free = self._free
+        free = self.free
         return None if free >= self._least_free else f"{free:.1%} of the disk are free"
 
     @property
-    def _free(self) -> float:
-        found = os.statvfs(self._path)
-        return found.f_bavail / found.f_blocks if found.f_blocks else 1.0
+    def free(self) -> float:
+        return free_of(self._path)

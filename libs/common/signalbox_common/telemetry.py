@@ -36,6 +36,8 @@ SCHEDULE_TIMES = Counter(
 TRIGGER_CALLS = Counter(
     "signalbox_trigger_calls_total", "Deliveries to triggers, by what became of them", ["outcome"]
 )
+LINES_LOST = Counter("signalbox_log_lines_lost_total", "Lines of the log that could not be written")
+DISK_FREE = Gauge("signalbox_disk_free_ratio", "The part of the disk that is free")
 SLOW_QUERIES = Counter("signalbox_slow_queries_total", "Statements over the slow-query limit")
 
 _SECRET_KEYS = frozenset({"password", "token", "grant", "secret", "authorization", "cookie"})
@@ -87,9 +89,12 @@ def _context(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDic
 
 
 def write(line: str) -> None:
-    """To wherever standard output is at that moment."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+    """To wherever standard output is at that moment; nothing fails because it cannot be logged."""
+    try:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    except OSError:
+        LINES_LOST.inc()
 
 
 class _Lines:

@@ -16,8 +16,9 @@ from starlette.types import Receive, Scope, Send
 
 from signalbox_common import __version__, telemetry
 from signalbox_common.bus import Bus
-from signalbox_common.errors import Unavailable
+from signalbox_common.bus.storing import StoreProbe
 from signalbox_common.health import Health, HealthServer
+from signalbox_common.space import DiskSpace
 from signalbox_gateway import openapi, pages, problems
 from signalbox_gateway.addresses import Addresses
 from signalbox_gateway.clients import Clients
@@ -70,6 +71,7 @@ from signalbox_gateway.routes import (
 )
 from signalbox_gateway.server import server
 from signalbox_gateway.settings import GatewaySettings
+from signalbox_gateway.space import DiskGuard
 
 log = telemetry.get_logger()
 
@@ -122,17 +124,19 @@ def build(settings: GatewaySettings, *, started: Callable[[], object] | None = N
         retry=Retry(NoBackoff(), 1),  # by default it would try for a minute: whoever asks is told at once
     )
 
-    async def check_nats() -> None:
-        if not bus.connection.is_up:
-            raise Unavailable
-
     async def check_redis() -> None:
         await redis.ping()
 
     secret_key = settings.secret_key.get_secret_value()
     clients = Clients(bus, secret_key, command_patience=settings.command_patience)
     node = Node(clients, redis, OpenConnections(bus.revoked))
-    report = Health(settings, {"nats": check_nats, "redis": check_redis}, {"keys": bus.buckets.keys.degraded})
+    space = DiskSpace(settings.disk_path, settings.disk_least_free / 2)
+    telemetry.DISK_FREE.set_function(lambda: space.free)
+    report = Health(
+        settings,
+        {"nats": StoreProbe(bus.connection).check, "redis": check_redis},
+        {"keys": bus.buckets.keys.degraded, "disk": space.degraded},
+    )
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -210,6 +214,8 @@ class _Cors(CORSMiddleware):
 
 def add_middlewares(app: FastAPI, settings: GatewaySettings, limits: bodies.Limits = ()) -> None:
     """What every request passes, the last one added first; `limits` of those bodies that may be larger."""
+    # Half of what services keep free: until then, they say themselves what they cannot take.
+    app.add_middleware(DiskGuard, space=DiskSpace(settings.disk_path, settings.disk_least_free / 2))
     app.add_middleware(GZipMiddleware, minimum_size=1024)
     app.add_middleware(
         _Cors,

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -152,10 +152,27 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
             print(json.dumps({"phase": "down"}))
             raise typer.Exit(3)
         raise fail(f"nothing is running in {place.path}", 3)
+    unsupervised = found["phase"] == stack_status.UNSUPERVISED
     if as_json:
         print(json.dumps(found, indent=2))
-        return
-    console.print(f"[bold]{found['url']}[/]  {found['phase']}  (supervisor {found['supervisor']})\n")
+    else:
+        _show(found, unsupervised=unsupervised)
+    if unsupervised:
+        raise typer.Exit(4)
+
+
+def _show(found: dict[str, Any], *, unsupervised: bool) -> None:
+    if unsupervised:
+        console.print(f"[bold]{found['url']}[/]")
+        what = "the supervisor is dead, its programs run, `signalbox up` takes over\n"
+        console.print(what, style="bold red")
+    else:
+        console.print(f"[bold]{found['url']}[/]  {found['phase']}  (supervisor {found['supervisor']})\n")
+    disk = found["disk"]
+    if disk["state"] != "ok":
+        how = "full" if disk["state"] == "full" else "nearly full"
+        left = f"{disk['freeBytes'] / 1e6:.0f} MB ({disk['free']:.1%}) are free"
+        console.print(f"the disk is {how}: {left}\n", style="bold red")
     table = Table("name", "state", "pid", "restarts", box=None, header_style="dim")
     others = [found["forkserver"]] if found["forkserver"] is not None else []
     for row in (*found["services"], *found["servers"], *others):

@@ -53,6 +53,10 @@ class Child:
     def start(self) -> None:
         self._task = asyncio.create_task(self._keep_running(), name=self.program.name)
 
+    def renew(self) -> None:
+        """Stops it, so that it is started again."""
+        self._signal(self.program.stop_signal)
+
     async def stop(self) -> None:
         self._stopping = True
         if self._process is not None and not self._process.ended:

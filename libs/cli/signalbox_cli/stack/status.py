@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from signalbox_cli.stack import disk, leftovers
 from signalbox_cli.stack.home import Home
 from signalbox_common.programs import OWNERS
 
@@ -11,14 +12,19 @@ if TYPE_CHECKING:
     from signalbox_cli.operator import Operator
 
 PATIENCE = 0.5
+UNSUPERVISED = "unsupervised"
+"""Programs run, and nobody is there who would start one again."""
 DEAD_LETTERS = "DEAD_LETTERS"
 """The stream; its contract would import all others, which takes longer than to ask."""
 
 
 async def read(home: Home) -> dict[str, Any] | None:
-    """None where no supervisor lives."""
+    """None where nothing runs."""
     state = await asyncio.to_thread(home.read_state)
-    if state is None or not home.is_locked():
+    if state is None:
+        return None
+    supervised = home.is_locked()
+    if not supervised and not await asyncio.to_thread(leftovers.find, home):
         return None
     from signalbox_cli.operator import Operator  # before the clock runs: it takes as long as the patience
 
@@ -31,9 +37,10 @@ async def read(home: Home) -> dict[str, Any] | None:
         if stream["name"] == DEAD_LETTERS:
             letters = stream["messages"]
     return {
-        "phase": state["phase"],
+        "phase": state["phase"] if supervised else UNSUPERVISED,
         "url": state["url"],
-        "supervisor": state["pid"],
+        "supervisor": state["pid"] if supervised else None,
+        "disk": disk.state_of(home),
         "services": state["services"],
         "servers": state["servers"],
         "forkserver": state["forkserver"],

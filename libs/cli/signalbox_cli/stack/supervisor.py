@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from rich.console import Console
 
@@ -16,11 +17,12 @@ from signalbox_cli.secret_files import write_secret
 from signalbox_cli.stack import leftovers, sandboxes
 from signalbox_cli.stack.child import Child
 from signalbox_cli.stack.console import LogView
+from signalbox_cli.stack.disk import DiskWatch
 from signalbox_cli.stack.forkserver import ForkServer
 from signalbox_cli.stack.home import MARK, Home
 from signalbox_cli.stack.modules import AT_FIRST_USE, MODULES, PROVISION
 from signalbox_cli.stack.processes import Launch, execute
-from signalbox_cli.stack.program import Program, Sockets
+from signalbox_cli.stack.program import Program, Sockets, is_free
 
 if TYPE_CHECKING:
     from signalbox_cli.stack.servers import Nats, Postgres, Servers, Valkey
@@ -47,6 +49,7 @@ class Supervisor:
         self._servers: Servers | None = None
         self._phase = "starting"
         self._url: str | None = None
+        self._takes_over = False
         self._stop = asyncio.Event()
         self._began = time.monotonic()
 
@@ -56,8 +59,11 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._stop.set)
+        self._takes_over = self.home.read_state() is not None  # whoever stops takes it away
         self._save()  # whoever looks now must see us, and not what was here before
         viewing = asyncio.create_task(self._show_logs())
+        disk = DiskWatch(self.home, self._children.values, self._view.file, self._view.say)
+        watching = asyncio.create_task(disk.run())
         try:
             ended = await asyncio.to_thread(leftovers.end, self.home)
             if ended:
@@ -77,6 +83,7 @@ class Supervisor:
                     await starting
             stopping.cancel()
         finally:
+            watching.cancel()
             await self._take_down()
             viewing.cancel()
             self._view.show_new()
@@ -110,7 +117,7 @@ class Supervisor:
 
         instances = services.wanted_instances()
         try:
-            gateway_fd, port = self._sockets.listen(self._port, self._host)
+            gateway_fd, port = self._sockets.listen(self._port or self._port_before(), self._host)
         except OSError as error:
             raise StartFailed(
                 f"port {self._port} is taken ({error.strerror}): "
@@ -134,6 +141,14 @@ class Supervisor:
         ):
             self._add(program, execute if program.argv else self._forkserver.launch)
         await self._all_ready("service")
+
+    def _port_before(self) -> int:
+        """Of a supervisor that was killed: people know the stack by it. Any free one where that is taken."""
+        try:
+            known = urlsplit(self.home.url_file.read_text(encoding="utf-8")).port or 0
+        except (OSError, ValueError):
+            return 0
+        return known if self._takes_over and is_free(known) else 0
 
     async def _start_server(self, server: "Postgres | Valkey | Nats") -> None:
         await asyncio.to_thread(server.prepare)

@@ -49,7 +49,7 @@ from signalbox_common.programs import OWNERS
 DAY = 24 * 3600.0
 MIB = 1024 * 1024
 
-GENERATION = 17
+GENERATION = 18
 """Grows whenever provisioning changes; an older program refuses to provision a newer installation."""
 
 KEY_BUCKET = "grant-keys"
@@ -105,8 +105,11 @@ COMMANDS = Stream(
     max_bytes=1024 * MIB,
     work_queue=True,
     discard_new=True,
+    allow_ttl=True,
     description="Commands, kept until their owner has handled them",
 )
+STORE_PROBE = "cmd.probe"
+"""What shows that the stream stores: it has no consumer, and lives for a second."""
 EVENTS = Stream(
     "EVENTS",
     ("evt.>",),
