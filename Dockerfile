@@ -40,6 +40,13 @@ RUN --mount=type=bind,from=builder,source=/usr/local/bin/uv,target=/usr/local/bi
     --mount=type=bind,target=/src \
     uv --project /src sync --no-cache --locked --no-dev --no-editable --package "signalbox-$SERVICE" --all-extras
 ENV PATH=/app/.venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+ENV SIGNALBOX_HEALTH_HOST=0.0.0.0 SIGNALBOX_HEALTH_PORT=9000
+# Whatever is a service says here how it is; the command line, which is none, has no such port.
+HEALTHCHECK --interval=10s --timeout=5s --retries=3 --start-period=60s --start-interval=1s CMD ["python", "-c", "\
+import os; from http.client import HTTPConnection; \
+connection = HTTPConnection('127.0.0.1', int(os.environ['SIGNALBOX_HEALTH_PORT']), timeout=4); \
+connection.request('GET', '/health/ready'); \
+raise SystemExit(connection.getresponse().status != 200)"]
 WORKDIR /app
 USER 10001:10001
 
@@ -62,6 +69,7 @@ RUN apt-get update -qq \
 USER 10001:10001
 CMD ["python", "-m", "signalbox_common.start", "signalbox_git.app"]
 FROM runtime AS run-cli
+HEALTHCHECK NONE
 ENTRYPOINT ["signalbox"]
 CMD ["--help"]
 

@@ -1,10 +1,12 @@
 """What the services owe each other, and the rules that every contract keeps."""
 
 import json
+import re
 import uuid
 from pathlib import Path
 
 import pytest
+import yaml
 from pydantic import SecretStr, ValidationError
 
 from signalbox_auth.settings import AuthSettings
@@ -173,7 +175,9 @@ def test_openapi_shows_what_the_contracts_say() -> None:
         "personal",
     }
     for path, operations in document["paths"].items():
-        assert path in ("/", "/health") or path.startswith(("/api/v1/", "/.well-known/", "/preview/")), path
+        assert path in ("/", "/health", "/info") or path.startswith(
+            ("/api/v1/", "/.well-known/", "/preview/")
+        ), path
         for operation in operations.values():
             assert operation["responses"]
 
@@ -182,6 +186,38 @@ def test_every_request_has_a_reply() -> None:
     for contract in REGISTRY.values():
         if issubclass(contract, Request):
             assert issubclass(contract.reply, base.Reply), contract
+
+
+OF_THE_NATIVE_STACK = frozenset(
+    {
+        *(f"SIGNALBOX_{server}_SERVER" for server in ("POSTGRES", "REDIS", "NATS")),
+        "SIGNALBOX_UNPRIVILEGED_USER",
+        "SIGNALBOX_SANDBOX_UID",
+        "SIGNALBOX_GATEWAY_WORKERS",  # containers are more where `docker compose up --scale` says so
+        "SIGNALBOX_AUTH_INSTANCES",
+        "SIGNALBOX_AUTH_HEALTH_PORT",
+        "SIGNALBOX_INSTANCE",  # of two containers it would be the same
+        "SIGNALBOX_URL",
+        "SIGNALBOX_TOKEN",
+        "SIGNALBOX_CONFIG_DIR",
+    }
+)
+"""What containers have no use for."""
+
+
+def test_every_setting_reaches_containers() -> None:
+    example = Path(".env.example").read_text(encoding="utf-8")
+    compose = yaml.safe_load(Path("docker-compose.yml").read_text(encoding="utf-8"))
+    reached = {
+        name
+        for service in compose["services"].values()
+        for given in service.get("environment", {})
+        for name in (given, given.removesuffix("_FILE"))
+    }
+    wanted = set(re.findall(r"^#?([A-Z][A-Z0-9_]+)=", example, re.MULTILINE))
+    assert len(wanted) > 50
+    assert wanted - reached - OF_THE_NATIVE_STACK == {"SIGNALBOX_PORT"}  # where the port is published
+    assert reached.isdisjoint(OF_THE_NATIVE_STACK)
 
 
 def test_every_setting_is_in_the_example_file() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+import asyncpg
 import nats
 import psutil
 import pytest
@@ -452,9 +453,11 @@ async def test_requests_go_on_while_the_gateway_restarts(stack: Stack) -> None:
 
 
 async def test_servers_that_are_there_already_are_used(own_stack: Stack, servers: TestServers) -> None:
-    """Named by the URLs that users of such systems already set; roles and schemas are made there."""
+    """Named by the URLs that users of such systems already set; roles and schemas are made there, in the
+    database that is named."""
+    server = servers.postgres_admin_url.removeprefix("postgresql://").rpartition("/")[0]
     own_stack.env |= {
-        "DATABASE_URL": servers.postgres_admin_url,
+        "DATABASE_URL": f"postgresql+asyncpg://{server}/agents-of%20ours",
         "REDIS_URL": servers.credentials.redis_url(servers.endpoints, "admin"),
         "NATS_URL": servers.nats_admin_url,
     }
@@ -464,6 +467,9 @@ async def test_servers_that_are_there_already_are_used(own_stack: Stack, servers
         status = own_stack.status()
         assert status["servers"] == []
         assert status["outbox"] == dict.fromkeys(OWNERS, 0)
+        own = await asyncpg.connect(f"postgresql://{server}/agents-of%20ours")
+        assert await own.fetchval("select count(*) from auth.users") > 0
+        await own.close()
         demo = own_stack.run("demo")
         assert demo.returncode == 0, demo.stdout + demo.stderr
         assert own_stack.down().returncode == 0

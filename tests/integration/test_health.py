@@ -7,6 +7,8 @@ from signalbox_common.testing import eventually
 from tests.support.installation import Installation
 from tests.support.live import fanout
 
+CHECKS = {"nats": "ok", "redis": "ok", "vault": "not_configured", "spire": "not_configured"}
+
 pytestmark = pytest.mark.fresh  # services come and go
 
 
@@ -17,8 +19,9 @@ async def test_the_routes_of_health(installation: Installation) -> None:
         for path in ("/api/v1/readiness", "/api/v1/health/ready"):
             ready = await http.get(path)
             assert (ready.status_code, ready.json()["status"]) == (200, "ok")
+            assert ready.json()["checks"] == {"database": "ok"} | CHECKS
         detailed = (await http.get("/api/v1/health/detailed")).json()
-        assert detailed["dependencies"] == {"nats": "ok", "redis": "ok"}
+        assert detailed["dependencies"] == CHECKS
         assert set(detailed["services"]) == set(OWNERS)
         assert detailed["services"]["auth"]["state"] == "ok"
         assert detailed["services"]["auth"]["latencyMs"] > 0

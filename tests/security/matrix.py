@@ -364,6 +364,7 @@ ROWS = (
     in_repository(f"DELETE {REPOSITORY}", "developer", "204"),
     #
     in_project("GET /api/v1/info", "viewer", "200", None),  # what a token may do is for its holder to see
+    in_project("GET /info", "viewer", "200", None),
     of_member("GET /api/v1/operations/{operation_id}", "200", NO_OPERATION),
     # Whoever may ask for the same; it was to add a member, and has ended.
     Row(
@@ -478,6 +479,7 @@ WORDS = {
     "POST /api/v1/auth/admin/register": Words(NEW_USER | {"role": "admin"}),
     "PATCH /api/v1/users/{user_id}": Words({"role": "admin"}),
     "GET /api/v1/info": Words(query={"projectId": "{project_id}"}),
+    "GET /info": Words(query={"project_id": "{project_id}"}),
     "PATCH /api/v1/projects/{project_id}": Words({"name": "Renamed"}),
     "POST /api/v1/projects/{project_id}/members": Words({"userId": "{newcomer_id}", "role": "viewer"}),
     "PATCH /api/v1/projects/{project_id}/members/{user_id}": Words({"role": "viewer"}, about=MEMBER),

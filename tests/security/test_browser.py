@@ -186,6 +186,7 @@ UNSAFE: tuple[tuple[str, dict[str, str], tuple[int, str]], ...] = (
     ("our name in front", origin(f"{OURS}.evil.example") | RIGHT, FROM_ELSEWHERE),
     ("our name behind", origin("http://evil-gateway") | RIGHT, FROM_ELSEWHERE),
     ("our name as a user", origin("http://gateway@evil.example") | RIGHT, FROM_ELSEWHERE),
+    ("our name over HTTPS", origin(OURS.replace("http", "https")) | RIGHT, FROM_ELSEWHERE),
     ("a configured name with more", origin(f"{CONFIGURED}0") | RIGHT, FROM_ELSEWHERE),
     ("a configured name over HTTPS", origin(CONFIGURED.replace("http", "https")) | RIGHT, FROM_ELSEWHERE),
     ("an origin that is no address", origin("http://[") | RIGHT, FROM_ELSEWHERE),

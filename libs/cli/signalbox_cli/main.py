@@ -1,5 +1,6 @@
 """The `signalbox` command."""
 
+import sys
 from collections.abc import Callable
 
 import typer
@@ -32,8 +33,11 @@ from signalbox_cli.commands import (
     triggers,
     work,
 )
+from signalbox_cli.env_file import read_env_file
 
 RESOURCES = "Resources"
+_OF_A_STACK = frozenset({"up", "down", "status", "credentials", "provision"})
+"""Commands that are configured where they are called; others would believe any folder that came along."""
 
 app = typer.Typer(
     name="signalbox",
@@ -93,6 +97,8 @@ app.add_typer(events.publisher, name="publisher")
 
 
 def main() -> None:
+    if sys.argv[1:2] and sys.argv[1] in _OF_A_STACK:
+        read_env_file()
     app()
 
 

@@ -19,6 +19,9 @@ from signalbox_common.settings import ServiceSettings
 Check = Callable[[], Awaitable[None]]
 Reason = Callable[[], str | None]
 CHECK_LIMIT = 1.0
+NOT_CONFIGURED = "not_configured"
+_ELSEWHERE = ("vault", "spire")
+"""What other installations have, and ours goes without: services keep keys and secrets themselves."""
 
 
 class Health:
@@ -52,7 +55,7 @@ class Health:
             status="ok" if ready else "unavailable",
             version=__version__,
             instance=self._settings.instance,
-            checks=results,
+            checks=results | dict.fromkeys(_ELSEWHERE, NOT_CONFIGURED),
             degraded={name: reason for name, reason in reasons.items() if reason is not None},
         )
 

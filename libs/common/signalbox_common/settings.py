@@ -15,6 +15,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from signalbox_common.entries import RootKey
 
 DEVELOPMENT_SECRET = "signalbox-development-only"  # noqa: S105 - refused outside development
+LEAST_SECRET = 32
+"""Bytes of a secret key outside development."""
 
 
 _TOLD = frozenset({"trust_anchor"})
@@ -106,6 +108,9 @@ class ServiceSettings(EnvironmentSettings):
             if (field.annotation is SecretStr or name in _TOLD) and name not in self.model_fields_set:
                 variable = _names(field, name)[0]
                 raise ValueError(f"{variable} (or {variable}_FILE) must be set when SIGNALBOX_ENV={self.env}")
+        key: SecretStr | None = getattr(self, "secret_key", None)
+        if key is not None and len(key.get_secret_value().encode()) < LEAST_SECRET:
+            raise ValueError(f"SECRET_KEY has at least {LEAST_SECRET} bytes when SIGNALBOX_ENV={self.env}")
         return self
 
 
@@ -117,7 +122,7 @@ class OwnerSettings(ServiceSettings):
     )
 
     db_pool_size: int = 10
-    db_pool_overflow: int = 0
+    db_pool_overflow: int = 10
     """Connections beyond the pool; each is opened and closed for one use."""
     db_pool_timeout: float = 3.0
     db_slow_query: float = 0.25

@@ -55,11 +55,22 @@ def test_outside_development_what_is_missing_is_named(
 ) -> None:
     monkeypatch.setenv("SIGNALBOX_ENV", env)
     for name in ("NATS_URL", "REDIS_URL", "DATABASE_URL", "SECRET_KEY", "SIGNALBOX_TRUST_ANCHOR"):
-        monkeypatch.setenv(name, "x://y")
+        monkeypatch.setenv(name, "x://and-more-than-thirty-two-bytes-of-it")
     assert Example().env == env
     monkeypatch.delenv(missing)
     with pytest.raises(ValidationError, match=missing):
         Example()
+
+
+def test_a_short_key_is_refused_outside_development(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NATS_URL", "REDIS_URL", "DATABASE_URL", "SECRET_KEY", "SIGNALBOX_TRUST_ANCHOR"):
+        monkeypatch.setenv(name, "x" * 31)
+    assert Example().env == "development"
+    monkeypatch.setenv("SIGNALBOX_ENV", "production")
+    with pytest.raises(ValidationError, match="at least 32 bytes"):
+        Example()
+    monkeypatch.setenv("SECRET_KEY", "x" * 32)
+    assert Example().env == "production"
 
 
 def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,7 +168,7 @@ def build(settings: GatewaySettings, *, started: Callable[[], object] | None = N
         version=__version__,
         description="A self-hosted control plane for AI coding agents.",
         lifespan=lifespan,
-        openapi_url=pages.OPENAPI if settings.docs else None,
+        openapi_url=pages.OPENAPI if settings.shows_docs else None,
         openapi_tags=[{"name": tag} for tag in dict.fromkeys(t for m in ROUTES for t in m.routes.tags)],
         docs_url=None,
         redoc_url=None,
@@ -176,7 +176,8 @@ def build(settings: GatewaySettings, *, started: Callable[[], object] | None = N
         telemetry={"tracing": False, "metrics": False, "logs": False},  # Edge traces, counts and logs
     )
     addresses = Addresses(settings.proxies())
-    origins = Origins(secret_key, settings.origins())
+    public = [settings.public_url.rstrip("/")] if settings.public_url is not None else []
+    origins = Origins(secret_key, [*settings.origins(), *public], addresses)
     app.state.health = report
     app.state.settings = settings
     app.state.clients = clients
@@ -198,7 +199,7 @@ def _add_routes(app: FastAPI, settings: GatewaySettings) -> None:
     for module in sorted(ROUTES, key=lambda module: module is not live):
         app.include_router(module.routes)
     pages.install_device_page(app)
-    if settings.docs:
+    if settings.shows_docs:
         pages.install(app)
 
 

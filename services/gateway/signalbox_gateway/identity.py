@@ -199,7 +199,7 @@ async def current_asker(
     if asker.session_id is None:
         raise Unauthenticated
     origins: Origins = request.app.state.cookies.origins
-    origins.check(request.method, request.headers, asker.session_id)
+    origins.check(request, asker.session_id)
     return asker
 
 

@@ -7,6 +7,8 @@ from pydantic import Field, SecretStr, field_validator
 
 from signalbox_common.settings import DEVELOPMENT_SECRET, ServiceSettings
 
+_LOCAL_ORIGINS = ("http://localhost:3000", "http://localhost:8000")
+
 
 class FanoutSettings(ServiceSettings):
     service: Literal["fanout"] = "fanout"
@@ -25,10 +27,11 @@ class GatewaySettings(ServiceSettings):
 
     public_url: str | None = None
     """How people reach this gateway, where it is not how the gateway is called."""
-    docs: bool = True
-    """Whether `/docs`, `/redoc` and `/openapi.json` are served."""
-    cors_origins: str = "http://localhost:3000"
-    """Comma-separated origins that may call with credentials."""
+    docs: bool | None = None
+    """Whether `/docs`, `/redoc` and `/openapi.json` are served; by default in development only."""
+    cors_origins: str | None = None
+    """Comma-separated origins that may call with credentials; by default, in development, those of a front
+    end on this machine."""
     trusted_proxies: str = ""
     """Comma-separated networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed."""
     cookie_secure: bool | None = None
@@ -40,8 +43,8 @@ class GatewaySettings(ServiceSettings):
 
     @field_validator("cors_origins")
     @classmethod
-    def _name_origins(cls, text: str) -> str:
-        if "*" in text:
+    def _name_origins(cls, text: str | None) -> str | None:
+        if text is not None and "*" in text:
             raise ValueError("everybody may not call with credentials: name the origins")
         return text
 
@@ -53,7 +56,13 @@ class GatewaySettings(ServiceSettings):
         return text
 
     def origins(self) -> list[str]:
+        if self.cors_origins is None:
+            return list(_LOCAL_ORIGINS) if self.env == "development" else []
         return _listed(self.cors_origins)
+
+    @property
+    def shows_docs(self) -> bool:
+        return self.env == "development" if self.docs is None else self.docs
 
     def proxies(self) -> list[IPv4Network | IPv6Network]:
         return [ip_network(part, strict=False) for part in _listed(self.trusted_proxies)]

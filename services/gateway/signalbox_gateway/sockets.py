@@ -32,7 +32,7 @@ async def shown_by(socket: WebSocket) -> Asker | None:
         return None
     # Browsers let any page open a WebSocket, cookies included, but always say which page it was.
     origins: Origins = socket.app.state.cookies.origins
-    origins.refuse_foreign(socket.headers)
+    origins.refuse_foreign(socket)
     if "origin" not in socket.headers:
         raise OriginMissing
     return await identity.asker(cookie)

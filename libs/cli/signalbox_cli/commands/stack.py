@@ -173,11 +173,14 @@ def _show(found: dict[str, Any], *, unsupervised: bool) -> None:
         how = "full" if disk["state"] == "full" else "nearly full"
         left = f"{disk['freeBytes'] / 1e6:.0f} MB ({disk['free']:.1%}) are free"
         console.print(f"the disk is {how}: {left}\n", style="bold red")
-    table = Table("name", "state", "pid", "restarts", box=None, header_style="dim")
+    table = Table("name", "state", "pid", "restarts", "metrics", box=None, header_style="dim")
     others = [found["forkserver"]] if found["forkserver"] is not None else []
     for row in (*found["services"], *found["servers"], *others):
         colour = "green" if row["state"] == "running" else "yellow"
-        table.add_row(row["name"], f"[{colour}]{row['state']}[/]", str(row["pid"]), str(row["restarts"]))
+        metrics = f":{row['healthPort']}/metrics" if row.get("healthPort") else ""
+        table.add_row(
+            row["name"], f"[{colour}]{row['state']}[/]", str(row["pid"]), str(row["restarts"]), metrics
+        )
     console.print(table)
     console.print()
     table = Table("stream", "messages", "consumer", "pending", "unacknowledged", box=None, header_style="dim")

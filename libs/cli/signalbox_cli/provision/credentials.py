@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from signalbox_cli.provision.accounts import (
     OUTSIDE,
@@ -39,8 +39,13 @@ from signalbox_common.keys import derive
 from signalbox_common.programs import FANOUT, PROGRAMS
 
 DATABASE = "signalbox"
-KNOWS_SECRET_KEY = frozenset({"gateway", FANOUT, "auth"})
-"""Who gets the key of the installation; all others have one of their own, which tells nothing about it."""
+MAINTENANCE = "postgres"
+"""The database that every server has."""
+_POSTGRES = ("postgres", "postgresql")
+KNOWS_SECRET_KEY = frozenset({"auth"})
+"""Who gets the key of the installation; all others have one made of it, which tells nothing about it."""
+EDGE = frozenset({"gateway", FANOUT})
+"""Who read the ids of each other's operations: they share one."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,7 @@ class Endpoints:
     nats: str
     postgres_options: str = ""
     """What follows the `?` of a URL that somebody brought along."""
+    database: str = DATABASE
 
 
 @dataclass(frozen=True)
@@ -119,7 +125,7 @@ class Credentials:
         """What a service gets as its `SECRET_KEY`."""
         if service in KNOWS_SECRET_KEY:
             return self.secret_key
-        return derive(self.secret_key, f"secret-key-of/{service}").hex()
+        return derive(self.secret_key, f"secret-key-of/{'edge' if service in EDGE else service}").hex()
 
     def nats_url(self, endpoints: Endpoints, user: str) -> str:
         return _url("nats", endpoints.nats, user, self.passwords["nats"][user])
@@ -127,13 +133,14 @@ class Credentials:
     def redis_url(self, endpoints: Endpoints, user: str) -> str:
         return _url("redis", endpoints.redis, user, self.passwords["redis"][user], "/0")
 
-    def database_url(self, endpoints: Endpoints, user: str, database: str = DATABASE) -> str:
+    def database_url(self, endpoints: Endpoints, user: str, database: str | None = None) -> str:
         return _url(
             "postgresql",
             endpoints.postgres,
             database_role(user),
             self.passwords["postgres"][user],
-            f"/{database}" + (f"?{endpoints.postgres_options}" if endpoints.postgres_options else ""),
+            f"/{quote(database or endpoints.database)}"
+            + (f"?{endpoints.postgres_options}" if endpoints.postgres_options else ""),
         )
 
 
@@ -159,12 +166,24 @@ def locked(path: Path, mode: int = 0o600) -> Iterator[None]:
         os.close(descriptor)
 
 
+def plain_postgres_url(url: str) -> str:
+    """As every client reads it, without the driver that one of them is told by `postgresql+asyncpg://`."""
+    scheme, separator, rest = url.partition("://")
+    return f"postgresql{separator}{rest}" if scheme.partition("+")[0] in _POSTGRES else url
+
+
+def database_of(admin_url: str) -> str:
+    """The one that the URL names; an administrator's own is not meant."""
+    name = unquote(urlsplit(admin_url).path.removeprefix("/"))
+    return DATABASE if name in ("", MAINTENANCE) else name
+
+
 def write_server_files(
     directory: Path, credentials: Credentials, endpoints: Endpoints, mode: int = 0o600
 ) -> None:
     """What servers in containers start with, and the administrator's URLs for provisioning."""
     nats_port = endpoints.nats.rpartition(":")[2]
-    config = nats_config(credentials, listen=f"0.0.0.0:{nats_port}", store="/data", monitor="0.0.0.0:8222")
+    config = nats_config(credentials, listen=f"0.0.0.0:{nats_port}", store="/data", monitor="127.0.0.1:8222")
     write_secret(directory / "nats" / "nats.conf", config, mode)
     write_secret(directory / "redis" / "users.acl", redis_acl(credentials), mode)
     write_secret(directory / "postgres" / "password", credentials.passwords["postgres"][ADMIN], mode)
@@ -184,13 +203,13 @@ def write_operator_files(
 ) -> None:
     """What `signalbox status`, `dlq` and `demo` look into the servers with."""
     own = directory / "operator"
-    database = urlsplit(postgres_admin)._replace(path=f"/{DATABASE}").geturl()
+    database = urlsplit(postgres_admin)._replace(path=f"/{quote(endpoints.database)}").geturl()
     write_secret(own / "nats-url", credentials.nats_url(endpoints, OPERATOR), mode)
     write_secret(own / "database-url", database, mode)
 
 
 def postgres_admin_url(credentials: Credentials, where: str) -> str:
-    return f"postgresql://{ADMIN}:{credentials.passwords['postgres'][ADMIN]}@{where}/postgres"
+    return f"postgresql://{ADMIN}:{credentials.passwords['postgres'][ADMIN]}@{where}/{MAINTENANCE}"
 
 
 def write_service_files(

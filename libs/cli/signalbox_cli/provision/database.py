@@ -12,7 +12,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from signalbox_cli.provision.credentials import DATABASE, Credentials, database_role
+from signalbox_cli.provision.credentials import MAINTENANCE, Credentials, database_of, database_role
 from signalbox_cli.provision.errors import ProvisionError
 from signalbox_common.contracts.streams import GENERATION
 from signalbox_common.migrate import upgrade
@@ -22,9 +22,10 @@ _RACED = ("42P06", "42P07", "23505")
 """What another one has just made."""
 
 
-async def provision(admin_url: str, credentials: Credentials, name: str = DATABASE) -> list[str]:
+async def provision(admin_url: str, credentials: Credentials, name: str | None = None) -> list[str]:
     """Brings the database server to what this version needs; answers what was changed."""
     url = make_url(admin_url).set(drivername="postgresql+asyncpg")
+    name = name or database_of(admin_url)
     changes = await _ensure_database(url, name)
     engine = create_async_engine(url.set(database=name), isolation_level="AUTOCOMMIT")
     try:
@@ -59,7 +60,8 @@ async def _one_at_a_time(engine: AsyncEngine) -> AsyncIterator[None]:
 
 
 async def _ensure_database(url: URL, name: str) -> list[str]:
-    engine = create_async_engine(url, isolation_level="AUTOCOMMIT")
+    """It cannot be made from within itself."""
+    engine = create_async_engine(url.set(database=MAINTENANCE), isolation_level="AUTOCOMMIT")
     try:
         async with engine.connect() as connection:
             found = await connection.execute(
@@ -67,7 +69,9 @@ async def _ensure_database(url: URL, name: str) -> list[str]:
             )
             if found.first() is not None:
                 return []
-            await connection.execute(text(f"create database {name} encoding 'UTF8' template template0"))
+            await connection.execute(
+                text(f"create database {_quoted(name)} encoding 'UTF8' template template0")
+            )
             return [f"database {name} created"]
     finally:
         await engine.dispose()
@@ -93,7 +97,7 @@ async def _check_generation(connection: AsyncConnection) -> None:
 async def _ensure_roles(connection: AsyncConnection, service: str, password: str, database: str) -> None:
     login, owner = database_role(service), f"{database_role(service)}_owner"
     await connection.execute(text("revoke all on schema public from public"))
-    await connection.execute(text(f"revoke connect on database {database} from public"))
+    await connection.execute(text(f"revoke connect on database {_quoted(database)} from public"))
     for role, login_clause in ((owner, "nologin"), (login, "login")):
         exists = await connection.execute(text("select 1 from pg_roles where rolname = :r"), {"r": role})
         if exists.first() is None:
@@ -102,7 +106,7 @@ async def _ensure_roles(connection: AsyncConnection, service: str, password: str
     quoted = password.replace("'", "''")
     for statement in (
         f"alter role {login} password '{quoted}'",
-        f"grant connect on database {database} to {login}",
+        f"grant connect on database {_quoted(database)} to {login}",
         f"grant {owner} to current_user",
         f"create schema if not exists {service} authorization {owner}",
         f"grant usage on schema {service} to {login}",
@@ -110,6 +114,10 @@ async def _ensure_roles(connection: AsyncConnection, service: str, password: str
         f"{defaults} grant usage on sequences to {login}",
     ):
         await connection.execute(text(statement))
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""').replace(":", r"\:") + '"'
 
 
 async def _migrate(connection: AsyncConnection, service: str) -> list[str]:

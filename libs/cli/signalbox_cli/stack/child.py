@@ -76,7 +76,13 @@ class Child:
         self._set("stopped")
 
     def describe(self) -> dict[str, Any]:
-        return {"name": self.program.name, "pid": self.pid, "state": self.state, "restarts": self.restarts}
+        return {
+            "name": self.program.name,
+            "pid": self.pid,
+            "state": self.state,
+            "restarts": self.restarts,
+            "healthPort": self.program.health_port,
+        }
 
     async def _keep_running(self) -> None:
         while not self._stopping:

@@ -36,6 +36,8 @@ class Program:
     cwd: Path | None = None
     user: str | None = None
     """Run as this user; only root can."""
+    health_port: int | None = None
+    """Where it tells its health and its metrics."""
     sockets: dict[str, int] = field(default_factory=dict)
     """Listening sockets for what is forked: the setting that names each, and its descriptor here."""
     is_edge: bool = False

@@ -20,7 +20,9 @@ from signalbox_cli.provision.accounts import EARLIER_ACCOUNT, STREAMS
 from signalbox_cli.provision.credentials import (
     Credentials,
     Endpoints,
+    database_of,
     nats_config,
+    plain_postgres_url,
     postgres_admin_url,
     redis_acl,
 )
@@ -346,7 +348,9 @@ class Servers:
         nats_url = os.environ.get("NATS_URL")
         where = {"postgres": "", "redis": redis_url or "", "nats": nats_url or ""}
         if postgres_url:
+            postgres_url = plain_postgres_url(postgres_url)
             given = urlsplit(postgres_url)
+            where["database"] = database_of(postgres_url)
             where["postgres"] = given.netloc.rpartition("@")[2]
             where["postgres_options"] = given.query
         else:

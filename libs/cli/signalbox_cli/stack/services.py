@@ -8,7 +8,7 @@ from signalbox_cli.provision.credentials import Endpoints, service_environment
 from signalbox_cli.stack import sandboxes
 from signalbox_cli.stack.home import Home
 from signalbox_cli.stack.modules import MODULES
-from signalbox_cli.stack.program import Program, Sockets, first_lines
+from signalbox_cli.stack.program import Program, Sockets, first_lines, is_free
 from signalbox_common.programs import PROGRAMS, SERVICES
 
 GATEWAY = SERVICES[0]
@@ -16,7 +16,7 @@ GATEWAY_WORKERS = "SIGNALBOX_GATEWAY_WORKERS"
 MOST = 64
 
 
-class BadInstances(ValueError):
+class BadSetting(ValueError):
     """Carries what the person is to be told."""
 
 
@@ -50,14 +50,25 @@ def wanted_instances() -> dict[str, int]:
 def _number(setting: str) -> int:
     text = os.environ.get(setting) or "1"
     if not (text.isdecimal() and 1 <= int(text) <= MOST):
-        raise BadInstances(f"{setting} is a number from 1 to {MOST}, not {text!r}")
+        raise BadSetting(f"{setting} is a number from 1 to {MOST}, not {text!r}")
+    return int(text)
+
+
+def _health_port(name: str) -> int:
+    """Where somebody collects metrics, and has said so."""
+    setting = f"SIGNALBOX_{name.upper().replace('-', '_')}_HEALTH_PORT"
+    text = os.environ.get(setting) or "0"
+    if not (text.isdecimal() and int(text) < 65536):
+        raise BadSetting(f"{setting} is a port, not {text!r}")
+    if text != "0" and not is_free(int(text)):
+        raise BadSetting(f"port {text} is taken: set {setting} to another one")
     return int(text)
 
 
 def _program(
     service: str, home: Home, sockets: Sockets, gateway_fd: int, *, name: str | None = None
 ) -> Program:
-    health_fd, health_port = sockets.listen()
+    health_fd, health_port = sockets.listen(_health_port(name or service))
     listening = {"SIGNALBOX_HEALTH_FD": health_fd}
     if service == GATEWAY:
         listening["SIGNALBOX_LISTEN_FD"] = gateway_fd
@@ -86,6 +97,7 @@ def _program(
         module=MODULES[service],
         env=env,
         sockets=listening,
+        health_port=health_port,
         is_edge=service == GATEWAY,
         ready=ready,
         stop_patience=float(os.environ.get("SIGNALBOX_SHUTDOWN_GRACE", "10")) + 5,

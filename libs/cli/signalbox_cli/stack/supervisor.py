@@ -103,11 +103,11 @@ class Supervisor:
         # These import the contracts, in a thread, so that we go on hearing meanwhile.
         await asyncio.to_thread(importlib.import_module, "signalbox_cli.stack.servers")
         from signalbox_cli.stack.servers import MissingServer
-        from signalbox_cli.stack.services import BadInstances
+        from signalbox_cli.stack.services import BadSetting
 
         try:
             await self._bring_up()
-        except (MissingServer, BadInstances) as error:
+        except (MissingServer, BadSetting) as error:
             raise StartFailed(str(error)) from None
 
     async def _bring_up(self) -> None:

@@ -97,7 +97,7 @@ async def admin_register(here: Here, body: contract.AdminRegister) -> Response:
 async def login(request: Request, here: Anybody, cookie: WantsCookie = True) -> Response:
     """Changes a password for an access token. Takes JSON, or a form as OAuth2 clients send it."""
     jar: Cookies = request.app.state.cookies
-    jar.origins.refuse_foreign(request.headers)
+    jar.origins.refuse_foreign(request)
     fields = await fields_of(request)
     try:
         body = contract.Login.model_validate(fields)
@@ -120,7 +120,7 @@ async def refresh(request: Request, here: Anybody, body: RefreshBody | None = No
     cookie = None if given is not None else request.cookies.get(cookies.REFRESH)
     if cookie is not None:
         jar: Cookies = request.app.state.cookies
-        jar.origins.refuse_foreign(request.headers)
+        jar.origins.refuse_foreign(request)
         given = SecretStr(cookie)
     if given is None:
         raise Unauthenticated("A refresh token is needed.")

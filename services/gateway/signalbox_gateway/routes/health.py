@@ -46,9 +46,11 @@ async def alive() -> dict[str, str]:
 @routes.get("/api/v1/readiness", responses=_NOT_READY)
 @routes.get("/api/v1/health/ready", responses=_NOT_READY)
 async def ready(request: Request) -> Response:
-    """The gateway reaches what it cannot work without."""
-    report = await request.app.state.health.report()
-    body = {"status": report.status, "checks": report.checks}
+    """The gateway reaches what it cannot work without; of the database it knows what auth says."""
+    clients: Clients = request.app.state.clients
+    report, auth = await asyncio.gather(request.app.state.health.report(), _look(clients, "auth"))
+    database = auth.get("checks", {}).get("database", "unknown: auth does not answer")
+    body = {"status": report.status, "checks": report.checks | {"database": database}}
     return JSONResponse(body, 200 if report.status == "ok" else 503)
 
 

@@ -10,11 +10,12 @@ from signalbox_common.contracts import auth as contract
 from signalbox_common.contracts.base import GrantScope, Message, Request, contracts_of
 from signalbox_common.errors import Forbidden
 from signalbox_common.principal import Standing, authorize
-from signalbox_gateway.identity import CurrentAsker
+from signalbox_gateway.clients import Clients
+from signalbox_gateway.identity import Asker, CurrentAsker
 from signalbox_gateway.routes.here import ClientsHere
 from signalbox_gateway.routes.router import Routes
 
-routes = Routes("/api/v1", "info")
+routes = Routes("", "info")
 
 
 class InfoUser(Message):
@@ -37,13 +38,25 @@ class Info(Message):
     """What the asker may ask for: of everything that needs no project, and of that project."""
 
 
-@routes.on("GET", "/info", contract.Identify, contract.GetGrant, reply=Info, grant=GrantScope.PROJECT)
+@routes.on("GET", "/api/v1/info", contract.Identify, contract.GetGrant, reply=Info, grant=GrantScope.PROJECT)
 async def info(
     asker: CurrentAsker,
     clients: ClientsHere,
     project_id: Annotated[uuid.UUID | None, Query(alias="projectId")] = None,
 ) -> Info:
     """The version, and what the asker may do in a project (or without one)."""
+    return await _info(asker, clients, project_id)
+
+
+@routes.on("GET", "/info", contract.Identify, contract.GetGrant, reply=Info, grant=GrantScope.PROJECT)
+async def info_at_the_root(
+    asker: CurrentAsker, clients: ClientsHere, project_id: uuid.UUID | None = None
+) -> Info:
+    """The same."""
+    return await _info(asker, clients, project_id)
+
+
+async def _info(asker: Asker, clients: Clients, project_id: uuid.UUID | None) -> Info:
     who = await clients.identify(asker)
     grant = await clients.identity.grant(asker, "auth", project_id)
     standing = Standing(
