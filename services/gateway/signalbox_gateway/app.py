@@ -7,9 +7,6 @@ from contextlib import asynccontextmanager, suppress
 
 import uvloop
 from fastapi import FastAPI
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import Receive, Scope, Send
@@ -30,6 +27,7 @@ from signalbox_gateway.live.access import OpenConnections
 from signalbox_gateway.live.node import Node
 from signalbox_gateway.live.resource_watch import ChangeSignals
 from signalbox_gateway.live.tickets import Tickets
+from signalbox_gateway.measured_redis import MeasuredRedis
 from signalbox_gateway.origins import Origins
 from signalbox_gateway.previews import PREVIEW, Links
 from signalbox_gateway.routes import (
@@ -117,26 +115,12 @@ EXPOSED = ["Location", "X-Operation-ID", "X-Request-ID", "X-Correlation-ID", "Re
 def build(settings: GatewaySettings, *, started: Callable[[], object] | None = None) -> FastAPI:
     telemetry.configure(settings.service, settings.instance, settings.log_level, settings.otel_endpoint)
     bus = Bus(settings)
-    redis = Redis.from_url(
-        settings.redis_url.get_secret_value(),
-        socket_timeout=1.0,
-        socket_connect_timeout=1.0,
-        retry=Retry(NoBackoff(), 1),  # by default it would try for a minute: whoever asks is told at once
-    )
-
-    async def check_redis() -> None:
-        await redis.ping()
+    redis = MeasuredRedis.at(settings.redis_url.get_secret_value(), patience=1.0)
 
     secret_key = settings.secret_key.get_secret_value()
     clients = Clients(bus, secret_key, command_patience=settings.command_patience)
     node = Node(clients, redis, OpenConnections(bus.revoked))
-    space = DiskSpace(settings.disk_path, settings.disk_least_free / 2)
-    telemetry.DISK_FREE.set_function(lambda: space.free)
-    report = Health(
-        settings,
-        {"nats": StoreProbe(bus.connection).check, "redis": check_redis},
-        {"keys": bus.buckets.keys.degraded, "disk": space.degraded},
-    )
+    report = _health(settings, bus, redis)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -191,6 +175,21 @@ def build(settings: GatewaySettings, *, started: Callable[[], object] | None = N
     _add_routes(app, settings)
     add_middlewares(app, settings, bodies.limits(module.routes for module in ROUTES))
     return app
+
+
+def _health(settings: GatewaySettings, bus: Bus, redis: MeasuredRedis) -> Health:
+    async def check_redis() -> None:
+        await redis.ping()
+
+    space = DiskSpace(settings.disk_path, settings.disk_least_free / 2)
+    telemetry.DISK_FREE.set_function(lambda: space.free)
+    health = Health(
+        settings,
+        {"nats": StoreProbe(bus.connection).check, "redis": check_redis},
+        {"keys": bus.buckets.keys.degraded, "disk": space.degraded},
+    )
+    health.measure = redis.measure
+    return health
 
 
 def _add_routes(app: FastAPI, settings: GatewaySettings) -> None:

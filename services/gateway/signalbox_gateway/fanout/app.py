@@ -5,9 +5,6 @@ import signal
 from contextlib import suppress
 
 import uvloop
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from signalbox_common import background, telemetry
 from signalbox_common.bus.connection import Connection
@@ -17,6 +14,7 @@ from signalbox_gateway.external import Reader
 from signalbox_gateway.fanout.ingest import Ingest
 from signalbox_gateway.fanout.replicator import Replicator
 from signalbox_gateway.live.keepalive import FanoutHeartbeat
+from signalbox_gateway.measured_redis import MeasuredRedis
 from signalbox_gateway.settings import FanoutSettings
 
 log = telemetry.get_logger()
@@ -29,13 +27,9 @@ class Fanout:
         telemetry.configure(settings.service, settings.instance, settings.log_level, settings.otel_endpoint)
         self._settings = settings
         self._connection = Connection(settings)
-        self._redis = Redis.from_url(
-            settings.redis_url.get_secret_value(),
-            socket_timeout=3.0,
-            socket_connect_timeout=1.0,
-            retry=Retry(NoBackoff(), 1),  # Replicator tries again by itself, and sooner
-        )
+        self._redis = MeasuredRedis.at(settings.redis_url.get_secret_value(), patience=3.0)
         self.health = Health(settings, {"nats": self._check_nats, "redis": self._check_redis})
+        self.health.measure = self._redis.measure
         self._stopping = asyncio.Event()
 
     async def _check_nats(self) -> None:
