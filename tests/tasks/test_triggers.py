@@ -7,11 +7,13 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from signalbox_common.testing import eventually
+from signalbox_tasks.service import triggers as declared
 from signalbox_tasks.triggers import matches
 from tests.support.installation import Installation
 from tests.support.live import fanout
@@ -307,3 +309,22 @@ async def test_who_may_not_act_yet_holds_up_nobody(there: TaskScene) -> None:
 )
 def test_types_are_matched_as_subjects_are(pattern: str, kind: str, listens: bool) -> None:
     assert matches(pattern, kind) is listens
+
+
+async def test_a_secret_that_came_to_nothing_is_forgotten(
+    there: TaskScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the one that counts is not."""
+    made = await trigger(there, verify="github", name="the only one")
+    again = {"name": "the only one", "verify": "github", "projectId": there.project, "task": NOTHING}
+    await there.ask("POST", TRIGGERS, status=409, json=again)
+    other = await there.ask("POST", f"{TRIGGERS}/{made['trigger']['id']}/rotate")
+    monkeypatch.setattr(declared, "_ON_THE_WAY", timedelta(seconds=-1))
+    async with there.service() as service, service.database.transaction() as transaction:
+        await service.tidy(transaction)
+    body = b"{}"
+    assert await send(there, other, body=body, x_hub_signature_256=signed_by_github(other, body))
+    async with there.installation.sql() as sql:
+        names = await sql.fetch("select name from tasks.secrets where name like 'triggers/%'")
+        keys = await sql.fetch("select secret from tasks.triggers where secret is not null")
+    assert {each["name"].split("/")[2] for each in names} == {each["secret"].hex for each in keys}

@@ -127,6 +127,7 @@ def build(settings: TasksSettings) -> Service:
         await environments.forget()
         await attachments.forget()
         await proofs.forget()
+        await triggers.forget_secrets()
 
     app.prepare, app.finish, app.tidy = prepare, finish, tidy
     return app

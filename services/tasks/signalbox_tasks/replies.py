@@ -139,8 +139,8 @@ def secrets_of(run: uuid.UUID) -> str:
     return f"runs/{run.hex}/"
 
 
-def trigger_secret(trigger: uuid.UUID) -> str:
-    return f"triggers/{trigger.hex}/secret"
+def trigger_secret(trigger: uuid.UUID, secret: uuid.UUID) -> str:
+    return f"triggers/{trigger.hex}/{secret.hex}"
 
 
 def environment_name(environment: uuid.UUID) -> str:

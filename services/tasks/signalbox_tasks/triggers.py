@@ -71,6 +71,8 @@ class Trigger:
     name: str
     event: str | None
     verify: Verification
+    secret: uuid.UUID | None
+    """Which of those that it was given is signed with."""
     task: TriggeredTask
     rules: TriggerRules
     paused: bool

@@ -169,8 +169,10 @@ class Calls:
             raise errors.TooLate
 
     async def _secret(self, trigger: Trigger) -> bytes:
+        if trigger.secret is None:
+            raise errors.BadSignature
         try:
-            return (await self._secrets.get(trigger_secret(trigger.id))).value
+            return (await self._secrets.get(trigger_secret(trigger.id, trigger.secret))).value
         except SecretNotFound:
             raise errors.BadSignature from None
 

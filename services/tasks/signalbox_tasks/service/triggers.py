@@ -3,7 +3,9 @@
 import hashlib
 import secrets as random
 import uuid
+from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic import SecretStr
@@ -17,7 +19,7 @@ from signalbox_common.contracts.tasks import NewTask, TriggeredTask, TriggerRule
 from signalbox_common.db import Database, Transaction
 from signalbox_common.keys import uuid7
 from signalbox_common.paging import cut, id_cursor, number_cursor
-from signalbox_common.secrets import SecretStore
+from signalbox_common.secrets import SecretNotFound, SecretStore
 from signalbox_tasks import errors
 from signalbox_tasks.replies import SCHEMA, trigger_secret
 from signalbox_tasks.service.attachments import held
@@ -29,6 +31,9 @@ from signalbox_tasks.triggers import BadPath, Trigger, parsed
 
 MOST = 1_000
 _KEYED = frozenset({Verification.GITHUB, Verification.STANDARD})
+_SECRETS = "triggers/"
+_ON_THE_WAY = timedelta(hours=1)
+"""How long a trigger that is not there may yet come."""
 _PREFIX = {Verification.GITHUB: "", Verification.STANDARD: "whsec_"}
 
 
@@ -50,12 +55,15 @@ class Triggers:
             raise errors.TooManyTriggers(MOST)
         _check(ask.rules)
         token = _new_token() if ask.event is None else None
+        identifier = uuid7()
+        key, secret = await self._new_secret(identifier, ask.verify)
         trigger = Trigger(
-            id=uuid7(),
+            id=identifier,
             project_id=state.project,
             name=ask.name.strip(),
             event=ask.event,
             verify=ask.verify,
+            secret=key,
             task=await self._checked(call, ask.task),
             rules=ask.rules,
             paused=False,
@@ -68,7 +76,6 @@ class Triggers:
             **given(call, state.moment),
         )
         await triggers.add(transaction, trigger)
-        secret = await self._new_secret(trigger)
         await self._authorities.keep(call, trigger.authority)
         _tell(transaction, trigger)
         return _key(trigger, token, secret)
@@ -77,10 +84,13 @@ class Triggers:
         found = await self._locked(call, ask.trigger)
         moment, _ = await projects.moments(call.transaction)
         token = _new_token() if found.event is None else None
-        changed = found.changed(moment, token=_hash(token) if token is not None else None)
+        key, secret = await self._new_secret(found.id, found.verify)
+        changed = found.changed(moment, token=_hash(token) if token is not None else None, secret=key)
         await triggers.save(call.transaction, changed)
         _tell(call.transaction, changed)
-        return _key(changed, token, await self._new_secret(changed))
+        if found.secret is not None:
+            call.transaction.after_commit.append(self._without(trigger_secret(found.id, found.secret)))
+        return _key(changed, token, secret)
 
     async def update(self, call: Call, command: contract.UpdateTrigger) -> contract.Trigger:
         found = await self._locked(call, command.trigger)
@@ -124,14 +134,26 @@ class Triggers:
         await self._authorities.let_go(call.transaction, found.authority, found.project_id)
         event = contract.TriggerDeleted(trigger=found.id)
         outbox.emit(call.transaction, SCHEMA, event, project=found.project_id)
-        call.transaction.after_commit.append(self._without_secret(found.id))
+        if found.secret is not None:
+            call.transaction.after_commit.append(self._without(trigger_secret(found.id, found.secret)))
         return Empty()
 
     async def forget(self, transaction: Transaction, days: int) -> None:
         """What was sent so long ago, and those of projects that were deleted then."""
-        for trigger, authority in await triggers.forget(transaction, days):
+        for authority in await triggers.forget(transaction, days):
             await self._authorities.let_go(transaction, authority)
-            transaction.after_commit.append(self._without_secret(trigger))
+
+    async def forget_secrets(self) -> None:
+        """Those that nothing is signed with: of what came to nothing, or is gone."""
+        for name in await self._secrets.names(_SECRETS):
+            _, trigger, secret = name.split("/")
+            async with self._database.reading() as connection:
+                if await triggers.is_signed_with(connection, uuid.UUID(trigger), uuid.UUID(secret)):
+                    continue
+            with suppress(SecretNotFound):
+                age = datetime.now(UTC) - (await self._secrets.get(name)).created_at
+                if age > _ON_THE_WAY:
+                    await self._secrets.delete(name)
 
     async def _checked(self, call: Call, task: NewTask) -> TriggeredTask:
         """What it refers to is there, and stays as long as it does."""
@@ -148,16 +170,19 @@ class Triggers:
         _tell(call.transaction, trigger)
         return trigger_reply(trigger)
 
-    async def _new_secret(self, trigger: Trigger) -> str | None:
-        if trigger.verify not in _KEYED:
-            return None
-        secret = _PREFIX[trigger.verify] + random.token_urlsafe(32)
-        await self._secrets.put(trigger_secret(trigger.id), secret.encode())
-        return secret
+    async def _new_secret(
+        self, trigger: uuid.UUID, verify: Verification
+    ) -> tuple[uuid.UUID | None, str | None]:
+        """Stored before the row that says that it counts; the one before stays until that has committed."""
+        if verify not in _KEYED:
+            return None, None
+        key, secret = uuid.uuid4(), _PREFIX[verify] + random.token_urlsafe(32)
+        await self._secrets.put(trigger_secret(trigger, key), secret.encode())
+        return key, secret
 
-    def _without_secret(self, trigger: uuid.UUID) -> Any:
+    def _without(self, secret: str) -> Any:
         async def remove() -> None:
-            await self._secrets.delete(trigger_secret(trigger))
+            await self._secrets.delete(secret)
 
         return remove
 

@@ -19,7 +19,19 @@ from signalbox_tasks import errors
 from signalbox_tasks.triggers import Trigger
 
 _COLUMNS = (
-    *("id", "project_id", "name", "token", "event", "verify", "task", "environment", "rules", "paused"),
+    *(
+        "id",
+        "project_id",
+        "name",
+        "token",
+        "event",
+        "verify",
+        "secret",
+        "task",
+        "environment",
+        "rules",
+        "paused",
+    ),
     *("reason", "allowance", "refilled_at", "last_task", "authority", "proof_at", "delegated", "acts_for"),
     *("acts_for_name", "created_by", "created_at", "updated_at", "version"),
 )
@@ -50,6 +62,7 @@ _LISTENING = text(
     f"{_SELECT} where project_id = any(:projects) and event is not null and not paused order by id"
 )
 _PLACE = text("select project_id from tasks.triggers where id = :id")
+_SIGNED_WITH = text("select exists (select from tasks.triggers where id = :id and secret = :secret)")
 _REMOVE = text("delete from tasks.triggers where id = :id")
 _COUNT = text("select count(*) from tasks.triggers where project_id = :project")
 _PAGE = text(
@@ -82,7 +95,7 @@ _FORGET = text(
 )
 _FORGET_ALL = text(
     "delete from tasks.triggers where project_id in (select project_id from tasks.projects "
-    "where deleted_at < tasks.clock() - :days * interval '1 day') returning id, authority"
+    "where deleted_at < tasks.clock() - :days * interval '1 day') returning authority"
 )
 
 
@@ -182,6 +195,10 @@ async def listening(
     return found
 
 
+async def is_signed_with(connection: AsyncConnection, trigger: uuid.UUID, secret: uuid.UUID) -> bool:
+    return bool((await connection.execute(_SIGNED_WITH, {"id": trigger, "secret": secret})).scalar())
+
+
 async def place(connection: AsyncConnection, trigger: uuid.UUID) -> uuid.UUID | None:
     found: uuid.UUID | None = (await connection.execute(_PLACE, {"id": trigger})).scalar()
     return found
@@ -251,9 +268,9 @@ def _call_of(row: Row[Any]) -> contract.TriggerCall:
     return contract.TriggerCall.model_validate(row._asdict() | {"digest": bytes(row.digest).hex()})
 
 
-async def forget(transaction: Transaction, days: int) -> Sequence[tuple[uuid.UUID, uuid.UUID]]:
-    """What was sent so long ago, and those of projects that were deleted then; returns those, and under what
-    they acted."""
+async def forget(transaction: Transaction, days: int) -> Sequence[uuid.UUID]:
+    """What was sent so long ago, and those of projects that were deleted then; returns under what those
+    acted."""
     await transaction.connection.execute(_FORGET, {"days": days})
     rows = await transaction.connection.execute(_FORGET_ALL, {"days": days})
-    return [(row.id, row.authority) for row in rows]
+    return [row.authority for row in rows]

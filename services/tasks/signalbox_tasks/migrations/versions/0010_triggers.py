@@ -17,6 +17,7 @@ STATEMENTS = (
         token bytea,
         event text,
         verify text not null,
+        secret uuid,
         task jsonb not null,
         environment uuid,
         rules jsonb not null,
