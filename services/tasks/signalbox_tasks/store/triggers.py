@@ -19,21 +19,9 @@ from signalbox_tasks import errors
 from signalbox_tasks.triggers import Trigger
 
 _COLUMNS = (
-    *(
-        "id",
-        "project_id",
-        "name",
-        "token",
-        "event",
-        "verify",
-        "secret",
-        "task",
-        "environment",
-        "rules",
-        "paused",
-    ),
-    *("reason", "allowance", "refilled_at", "last_task", "authority", "proof_at", "delegated", "acts_for"),
-    *("acts_for_name", "created_by", "created_at", "updated_at", "version"),
+    *("id", "project_id", "name", "token", "event", "verify", "secret", "task", "environment", "rules"),
+    *("paused", "reason", "allowance", "refilled_at", "last_task", "authority", "proof_at", "delegated"),
+    *("acts_for", "acts_for_name", "created_by", "created_at", "updated_at", "version"),
 )
 _FIXED = frozenset({"id", "project_id", "created_by", "created_at"})
 _CHANGING = tuple(name for name in _COLUMNS if name not in _FIXED)
