@@ -38,6 +38,11 @@ TRIGGER_CALLS = Counter(
 )
 LINES_LOST = Counter("signalbox_log_lines_lost_total", "Lines of the log that could not be written")
 DISK_FREE = Gauge("signalbox_disk_free_ratio", "The part of the disk that is free")
+NOTICES = Counter(
+    "signalbox_notices_total",
+    "Tries to tell others of tasks, by what came of them; the dead ones are not tried again",
+    ["outcome"],
+)
 SLOW_QUERIES = Counter("signalbox_slow_queries_total", "Statements over the slow-query limit")
 
 _SECRET_KEYS = frozenset({"password", "token", "grant", "secret", "authorization", "cookie"})

@@ -47,6 +47,7 @@ from signalbox_gateway.routes import (
     kinds,
     live,
     members,
+    notifications,
     operations,
     packages,
     projects,
@@ -106,6 +107,7 @@ ROUTES = (
     agents,
     schedules,
     triggers,
+    notifications,
     operations,
     live,
 )

@@ -146,6 +146,11 @@ class TriggerNotFound(NotFound):
     detail = "There is no such trigger."
 
 
+class NotificationNotFound(NotFound):
+    code = "notification_not_found"
+    detail = "There is no such notification."
+
+
 class AgentNotFound(NotFound):
     code = "agent_not_found"
     detail = "There is no such agent."

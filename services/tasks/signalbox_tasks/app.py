@@ -1,5 +1,6 @@
 """Composition root of the tasks service."""
 
+from signalbox_common.addresses import PrivateHosts
 from signalbox_common.contracts.tasks import StepName
 from signalbox_common.db import Transaction
 from signalbox_common.keys import StepIds
@@ -16,6 +17,7 @@ from signalbox_tasks.service.calls import Calls
 from signalbox_tasks.service.environments import Environments
 from signalbox_tasks.service.followers import LogFollowers
 from signalbox_tasks.service.news import News
+from signalbox_tasks.service.notifications import Notifications
 from signalbox_tasks.service.proofs import Proofs
 from signalbox_tasks.service.runs import Runs
 from signalbox_tasks.service.schedules import Schedules
@@ -30,6 +32,7 @@ from signalbox_tasks.work.delegations import Delegations
 from signalbox_tasks.work.engine import Engine
 from signalbox_tasks.work.log import RunLog
 from signalbox_tasks.work.outside_events import OutsideEvents
+from signalbox_tasks.work.notifier import Notifier
 from signalbox_tasks.work.peers import Grants
 from signalbox_tasks.work.scheduler import Scheduler
 from signalbox_tasks.work.standing_authority import StandingAuthority
@@ -42,6 +45,7 @@ from signalbox_tasks.work.steps.sandbox import SandboxStep
 from signalbox_tasks.work.steps.shell import ShellStep
 from signalbox_tasks.work.steps.team import TeamStep
 from signalbox_tasks.work.timekeeper import Timekeeper
+from signalbox_tasks.work.webhooks import Webhooks
 
 
 def build(settings: TasksSettings) -> Service:
@@ -63,6 +67,8 @@ def build(settings: TasksSettings) -> Service:
     triggers = Triggers(app.database, secrets, turns, authorities)
     calls = Calls(app.database, secrets, turns, app.space)
     outside = OutsideEvents(app.database, app.work, calls, app.space)
+    private = PrivateHosts.parse(settings.private_hosts)
+    notifications = Notifications(app.database, secrets, app.work, turns, private)
     attachments = Attachments(app.database, most_mb=settings.attachments_mb)
     handlers.register(
         app.bus,
@@ -77,6 +83,7 @@ def build(settings: TasksSettings) -> Service:
         triggers,
         calls,
         outside,
+        notifications,
         news,
     )
     if settings.data_listen is not None:
@@ -106,6 +113,7 @@ def build(settings: TasksSettings) -> Service:
     ).register(app.work)
     Closing(delegations).register(app.work)
     outside.register(app.work)
+    Notifier(app.database, app.work, secrets, Webhooks(private)).register()
     scheduler = Scheduler(app.database, app.work, turns, app.space)
     StandingAuthority(app.database, delegations, scheduler, ids).register(app.work)
     timekeeper = Timekeeper(app.database, news)
@@ -122,12 +130,13 @@ def build(settings: TasksSettings) -> Service:
     async def tidy(transaction: Transaction) -> None:
         await rows.forget(transaction, settings.tasks_kept_days)
         await agent_rows.forget(transaction, settings.tasks_kept_days)
-        await schedules.forget(transaction, settings.tasks_kept_days)
-        await triggers.forget(transaction, settings.tasks_kept_days)
+        for each in (schedules, triggers, notifications):
+            await each.forget(transaction, settings.tasks_kept_days)
         await environments.forget()
         await attachments.forget()
         await proofs.forget()
         await triggers.forget_secrets()
+        await notifications.forget_secrets()
 
     app.prepare, app.finish, app.tidy = prepare, finish, tidy
     return app

@@ -218,6 +218,48 @@ class TooManyTriggers(SignalboxError):
         super().__init__(f"A project has no more than {most} triggers.")
 
 
+class NotificationNotFound(NotFound):
+    code = "notification_not_found"
+    detail = "There is no such notification."
+
+
+class NotificationExists(Conflict):
+    code = "notification_exists"
+    detail = "Another notification of this project is called so."
+
+
+class NotificationPaused(Conflict):
+    code = "notification_paused"
+    detail = "It is paused: nothing is sent."
+
+
+class BadNotification(SignalboxError):
+    status = 422
+    code = "bad_notification"
+
+
+class TooManyNotifications(SignalboxError):
+    status = 429
+    code = "too_many_notifications"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"A project has no more than {most} notifications.")
+
+
+class NoticeNotFound(NotFound):
+    code = "notice_not_found"
+    detail = "There is no such delivery, or not any more."
+
+
+class TooManyNotices(SignalboxError):
+    status = 429
+    code = "too_many_notices"
+    retry_after = 60
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"{most} deliveries of this project wait already.")
+
+
 class ActivityTooLarge(SignalboxError):
     status = 413
     code = "activity_too_large"

@@ -20,6 +20,7 @@ from signalbox_tasks.service.attempts import Attempts
 from signalbox_tasks.service.calls import Calls
 from signalbox_tasks.service.environments import Environments
 from signalbox_tasks.service.news import News
+from signalbox_tasks.service.notifications import Notifications
 from signalbox_tasks.service.runs import Runs
 from signalbox_tasks.service.schedules import Schedules
 from signalbox_tasks.service.tasks import Tasks
@@ -40,6 +41,7 @@ def register(
     triggers: Triggers,
     calls: Calls,
     outside: OutsideEvents,
+    notifications: Notifications,
     news: News,
 ) -> None:
     bus.on_ask(contract.KeepEnvironment, own_transaction=True)(environments.keep)
@@ -74,6 +76,8 @@ def register(
     _register_agents(bus, agents)
     _register_schedules(bus, schedules)
     _register_triggers(bus, triggers, calls, outside)
+    _register_triggers(bus, triggers, calls)
+    _register_notifications(bus, notifications)
 
 
 def _register_agents(bus: ServiceBus, agents: Agents) -> None:
@@ -118,3 +122,19 @@ def _register_triggers(bus: ServiceBus, triggers: Triggers, calls: Calls, outsid
     bus.on_query(contract.ListTriggers)(triggers.page)
     bus.on_query(contract.ListCalls)(triggers.calls)
     bus.on_facts(TRIGGERS_TOLD)(outside.tell)
+
+
+def _register_notifications(bus: ServiceBus, notifications: Notifications) -> None:
+    bus.on_ask(contract.CreateNotification)(notifications.create)
+    bus.on_ask(contract.RotateNotification)(notifications.rotate)
+    bus.on_command(contract.UpdateNotification)(notifications.update)
+    bus.on_command(contract.PauseNotification)(notifications.pause)
+    bus.on_command(contract.ResumeNotification)(notifications.resume)
+    bus.on_command(contract.DeleteNotification)(notifications.delete)
+    bus.on_command(contract.PingNotification)(notifications.ping)
+    bus.on_command(contract.RedeliverNotice)(notifications.redeliver)
+    bus.on_query(contract.GetNotification)(notifications.get)
+    bus.on_query(contract.FindNotification)(notifications.place)
+    bus.on_query(contract.ListNotifications)(notifications.page)
+    bus.on_query(contract.GetNotice)(notifications.notice)
+    bus.on_query(contract.ListNotices)(notifications.notices)

@@ -2,8 +2,9 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from signalbox_common.addresses import PrivateHosts
 from signalbox_common.settings import SecretStoreSettings
 
 
@@ -19,8 +20,16 @@ class TasksSettings(SecretStoreSettings):
     """How long tasks that have ended stay, with the logs and artifacts of their runs."""
     attachments_mb: int = Field(default=1024, ge=1)
     """What the attachments of one project may take."""
+    private_hosts: str = ""
+    """Hosts and networks at private addresses that are notified all the same, separated by commas."""
     data_url: str | None = None
     """Where others reach the data plane of this instance, if that is not where it listens."""
+
+    @field_validator("private_hosts")
+    @classmethod
+    def _are_hosts(cls, text: str) -> str:
+        PrivateHosts.parse(text)
+        return text
 
     def data_address(self) -> str:
         """As others are told of it."""

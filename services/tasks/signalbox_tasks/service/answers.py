@@ -31,8 +31,7 @@ class Answers:
         goes_on = run.answered(state.lived, answers=answers)
         await runs.save(transaction, goes_on)
         task = await tasks.lock(transaction, project, run.task_id)
-        if task is not None:
-            await tasks.save(transaction, task.follows(goes_on, state.moment))
+        await self._turns.follow(transaction, goes_on, state.moment, task)
         tell_of_run(transaction, goes_on)
         await self._worker.table.hurry(transaction, RUN, str(run.id))
         self._worker.wake_after(transaction)

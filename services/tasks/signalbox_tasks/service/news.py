@@ -9,8 +9,9 @@ from signalbox_common.contracts.sandbox import SandboxChanged
 from signalbox_common.contracts.tasks import StopReason
 from signalbox_common.db import Database
 from signalbox_common.work import Worker
+from signalbox_tasks.service.notices import wake
 from signalbox_tasks.service.turns import RUN, Turns
-from signalbox_tasks.store import projects, runs
+from signalbox_tasks.store import notifications, projects, runs
 
 _BATCH = 100
 
@@ -64,7 +65,10 @@ class News:
         call.transaction.after_commit.append(lambda: self.stop_all(event.id))
 
     async def project_back(self, call: FactCall, event: ProjectRestored) -> None:
+        """What was to be sent then is sent now."""
         await projects.set_deleted(call.transaction, event.id, deleted=False)
+        found = await notifications.of_project(call.transaction.connection, event.id)
+        await wake(self._worker, call.transaction, event.id, found)
 
     async def stop_all(self, project: uuid.UUID) -> None:
         """Those that have not ended, each by itself."""

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from signalbox_common.contracts import tasks as contract
 from signalbox_common.contracts.tasks import RunError, RunState, StepName, StopReason
@@ -13,6 +14,7 @@ from signalbox_common.work import Worker
 from signalbox_tasks import errors
 from signalbox_tasks.domain import RANKS, SANDBOX_LOST, Run, Task, plan_of
 from signalbox_tasks.replies import task_reply, tell, tell_of_run
+from signalbox_tasks.service.notices import Notices
 from signalbox_tasks.store import agents, projects, runs, tasks
 from signalbox_tasks.store.projects import ProjectState
 
@@ -29,6 +31,7 @@ class Turns:
     def __init__(self, worker: Worker, *, most: int, most_queued: int) -> None:
         """`most` runs of a project are under way at a time, and `most_queued` wait."""
         self._worker = worker
+        self._notices = Notices(worker)
         self._most = most
         self._most_queued = most_queued
 
@@ -102,7 +105,7 @@ class Turns:
             return await self._end(transaction, replace(run, stop_reason=reason), state)
         stopped = run.stopped(reason)
         await runs.save(transaction, stopped)
-        await self._follow(transaction, stopped, state)
+        await self.follow(transaction, stopped, state.moment)
         tell(transaction, run, contract.RunStopRequested(run=run.id, reason=reason, grace=GRACE))
         tell_of_run(transaction, stopped)
         await self._worker.table.hurry(transaction, RUN, str(run.id))
@@ -157,7 +160,9 @@ class Turns:
         await runs.save(transaction, ended)
         if ended.agent is not None:
             await agents.count(transaction, ended, state.moment)
-        task = await self._follow(transaction, ended, state, task)
+        task = task or await tasks.get(transaction.connection, run.project_id, run.task_id)
+        goes_on = task is not None and task.run == run.id and task.retries(ended) and not state.is_deleted
+        task = await self.follow(transaction, ended, state.moment, task, is_told=not goes_on)
         if run.proof_at is not None:  # else nobody was asked for anything, and has nothing of it
             event = contract.RunEnded(
                 run=run.id,
@@ -174,7 +179,7 @@ class Turns:
             state.queued -= 1
         if run.was_stopped:
             await self._answer(transaction, ended, task)
-        if task is not None and task.run == run.id and task.retries(ended) and not state.is_deleted:
+        if task is not None and goes_on:
             await self._retry(transaction, task, ended, state)
             return ended, True
         if run.proof_at is not None and run.holder is None:
@@ -194,15 +199,23 @@ class Turns:
             following = following.restoring(run.checkpoint)
         await self._enqueue(transaction, [(again, following)], state)
 
-    @staticmethod
-    async def _follow(
-        transaction: Transaction, run: Run, state: ProjectState, known: Task | None = None
+    async def follow(
+        self,
+        transaction: Transaction,
+        run: Run,
+        now: datetime,
+        known: Task | None = None,
+        *,
+        is_told: bool = True,
     ) -> Task | None:
+        """Its task is as its newest run is, and others are told; not where another run follows at once."""
         task = known or await tasks.get(transaction.connection, run.project_id, run.task_id)
         if task is None:
             return None
-        found = task.follows(run, state.moment)
+        found = task.follows(run, now)
         await tasks.save(transaction, found)
+        if is_told:
+            await self._notices.tell(transaction, found, run)
         return found
 
     async def _answer(self, transaction: Transaction, run: Run, task: Task | None) -> None:

@@ -28,6 +28,9 @@ _RESTORED = text("update tasks.projects set deleted_at = null where project_id =
 _LEFT = text(
     "select project_id from tasks.projects where deleted_at is not null and active + queued > 0 limit 100"
 )
+_IS_DELETED = text(
+    "select exists (select from tasks.projects where project_id = :project and deleted_at is not null)"
+)
 _MOMENTS = text(f"select tasks.clock() as moment, {_COUNTED} as lived from tasks.lived")  # noqa: S608 - as above
 _BEAT = text(
     f"update tasks.lived set seen_at = tasks.clock(), seconds = {_COUNTED} "  # noqa: S608 - as above
@@ -75,6 +78,10 @@ async def save(transaction: Transaction, state: ProjectState) -> None:
 
 async def set_deleted(transaction: Transaction, project: uuid.UUID, *, deleted: bool) -> None:
     await transaction.connection.execute(_DELETED if deleted else _RESTORED, {"project": project})
+
+
+async def is_deleted(transaction: Transaction, project: uuid.UUID) -> bool:
+    return bool((await transaction.connection.execute(_IS_DELETED, {"project": project})).scalar_one())
 
 
 async def left_behind(connection: AsyncConnection) -> list[uuid.UUID]:

@@ -125,7 +125,7 @@ class Engine:
                 tell_of_run(transaction, run)
                 await runs.save(transaction, run)
             if begun:
-                await tasks.save(transaction, task.follows(run, run.started_at or task.updated_at))
+                await self._turns.follow(transaction, run, run.started_at or task.updated_at, task)
         request = known[name].request if name in known else None
         peers = Peers(self._bus, self._grants, run, job.epoch)
         return Turn(job, run, task, name, request, peers, self._database, self._ids)
@@ -204,8 +204,7 @@ class Engine:
             waits = run.waiting(wanted.what, lived + turn.task.spec.wait_timeout, lived)
             await runs.save(transaction, waits)
             task = await tasks.lock(transaction, run.project_id, run.task_id)
-            if task is not None:
-                await tasks.save(transaction, task.follows(waits, now))
+            await self._turns.follow(transaction, waits, now, task)
             tell_of_run(transaction, waits)
             await turn.job.again(transaction, WAITS, {})
 

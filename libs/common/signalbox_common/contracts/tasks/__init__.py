@@ -5,6 +5,7 @@ from signalbox_common.contracts.tasks.attachments import *
 from signalbox_common.contracts.tasks.base import *
 from signalbox_common.contracts.tasks.data_routes import *
 from signalbox_common.contracts.tasks.facts import *
+from signalbox_common.contracts.tasks.notifications import *
 from signalbox_common.contracts.tasks.runs import *
 from signalbox_common.contracts.tasks.schedules import *
 from signalbox_common.contracts.tasks.shells import *
