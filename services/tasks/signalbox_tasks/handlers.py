@@ -125,8 +125,8 @@ def _register_triggers(bus: ServiceBus, triggers: Triggers, calls: Calls, outsid
 
 
 def _register_notifications(bus: ServiceBus, notifications: Notifications) -> None:
-    bus.on_ask(contract.CreateNotification)(notifications.create)
-    bus.on_ask(contract.RotateNotification)(notifications.rotate)
+    bus.on_ask(contract.CreateNotification, own_transaction=True)(notifications.create)
+    bus.on_ask(contract.RotateNotification, own_transaction=True)(notifications.rotate)
     bus.on_command(contract.UpdateNotification)(notifications.update)
     bus.on_command(contract.PauseNotification)(notifications.pause)
     bus.on_command(contract.ResumeNotification)(notifications.resume)

@@ -115,12 +115,13 @@ class Notification:
     url: str
     states: tuple[NotifiedStatus, ...]
     paused: bool
-    generation: int
-    """Which secret of it counts."""
+    secret: uuid.UUID
+    """What that is called which is signed with."""
     created_by: uuid.UUID
     created_at: datetime
     updated_at: datetime
     reason: str | None = None
+    old_secret: uuid.UUID | None = None
     rotated_at: datetime | None = None
     failures: int = 0
     rest_until: datetime | None = None
@@ -133,11 +134,11 @@ class Notification:
     def is_resting(self, now: datetime) -> bool:
         return self.rest_until is not None and self.rest_until > now
 
-    def generations(self, now: datetime) -> tuple[int, ...]:
-        """Of the secrets that are signed with, the newest first."""
-        if self.rotated_at is not None and now - self.rotated_at < SIGNED_WITH_OLD:
-            return self.generation, self.generation - 1
-        return (self.generation,)
+    def secrets(self, now: datetime) -> tuple[uuid.UUID, ...]:
+        """What is signed with, the newest first."""
+        if self.old_secret is None or self.rotated_at is None or now - self.rotated_at >= SIGNED_WITH_OLD:
+            return (self.secret,)
+        return self.secret, self.old_secret
 
     def after(self, attempt: Attempt, now: datetime, *, is_ping: bool) -> "Notification":
         """A ping that fails says nothing that its sender does not see."""

@@ -143,8 +143,8 @@ def trigger_secret(trigger: uuid.UUID, secret: uuid.UUID) -> str:
     return f"triggers/{trigger.hex}/{secret.hex}"
 
 
-def notification_secret(notification: uuid.UUID, generation: int) -> str:
-    return f"notifications/{notification.hex}/{generation}"
+def notification_secret(notification: uuid.UUID, secret: uuid.UUID) -> str:
+    return f"notifications/{notification.hex}/{secret.hex}"
 
 
 def environment_name(environment: uuid.UUID) -> str:

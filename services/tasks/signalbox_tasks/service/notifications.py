@@ -2,6 +2,7 @@
 
 import secrets as random
 import uuid
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ from signalbox_common.contracts.base import Empty
 from signalbox_common.contracts.tasks import NoticeStatus, NotifiedStatus
 from signalbox_common.db import Database, Transaction
 from signalbox_common.keys import uuid7
+from signalbox_common.outcomes import Outcome
 from signalbox_common.paging import cut, id_cursor, number_cursor
 from signalbox_common.secrets import SecretNotFound, SecretStore
 from signalbox_common.work import Worker
@@ -47,36 +49,66 @@ class Notifications:
 
     # -- declared ----------------------------------------------------------------------------------------
 
-    async def create(self, call: Call, ask: contract.CreateNotification) -> contract.NotificationKey:
-        transaction, who = call.transaction, call.principal
+    async def create(self, call: Call, ask: contract.CreateNotification) -> Outcome[contract.NotificationKey]:
         url = self._checked(ask.url)
-        state = await self._turns.locked(transaction, who.project())
-        if await notifications.count(transaction, state.project) >= MOST:
-            raise errors.TooManyNotifications(MOST)
-        found = Notification(
-            id=uuid7(),
-            project_id=state.project,
-            name=ask.name.strip(),
-            url=url,
-            states=_each_once(ask.states),
-            paused=ask.paused,
-            generation=1,
-            created_by=who.user_id,
-            created_at=state.moment,
-            updated_at=state.moment,
-        )
-        await notifications.add(transaction, found)
-        tell_of(transaction, found)
-        return await self._with_secret(found)
+        identifier = uuid7()
 
-    async def rotate(self, call: Call, ask: contract.RotateNotification) -> contract.NotificationKey:
-        """The new secret has a name of its own: until the row says so, the old one counts."""
-        found = await self._locked(call, ask.notification)
-        moment, _ = await projects.moments(call.transaction)
-        changed = found.changed(moment, generation=found.generation + 1, rotated_at=moment)
-        await notifications.save(call.transaction, changed)
-        tell_of(call.transaction, changed)
-        return await self._with_secret(changed)
+        async def add(transaction: Transaction, secret: uuid.UUID) -> Notification:
+            who = call.principal
+            state = await self._turns.locked(transaction, who.project())
+            if await notifications.count(transaction, state.project) >= MOST:
+                raise errors.TooManyNotifications(MOST)
+            found = Notification(
+                id=identifier,
+                project_id=state.project,
+                name=ask.name.strip(),
+                url=url,
+                states=_each_once(ask.states),
+                paused=ask.paused,
+                secret=secret,
+                created_by=who.user_id,
+                created_at=state.moment,
+                updated_at=state.moment,
+            )
+            await notifications.add(transaction, found)
+            return found
+
+        return await self._keyed(call, identifier, add)
+
+    async def rotate(self, call: Call, ask: contract.RotateNotification) -> Outcome[contract.NotificationKey]:
+        async def change(transaction: Transaction, secret: uuid.UUID) -> Notification:
+            found = await notifications.lock(transaction, call.principal.project(), ask.notification)
+            if found is None:
+                raise errors.NotificationNotFound
+            now, _ = await projects.moments(transaction)
+            changed = found.changed(now, secret=secret, old_secret=found.secret, rotated_at=now)
+            await notifications.save(transaction, changed)
+            return changed
+
+        return await self._keyed(call, ask.notification, change)
+
+    async def _keyed(
+        self,
+        call: Call,
+        notification: uuid.UUID,
+        work: Callable[[Transaction, uuid.UUID], Awaitable[Notification]],
+    ) -> Outcome[contract.NotificationKey]:
+        """With a new secret, which is stored before the row that says that it counts."""
+        secret, text = uuid.uuid4(), new_secret(random.token_bytes(_SECRET_BYTES))
+        name = notification_secret(notification, secret)
+        answered = await call.replayed()
+        if answered is None:
+            await self._secrets.put(name, text.encode())
+
+        async def keyed(transaction: Transaction) -> contract.NotificationKey:
+            found = await work(transaction, secret)
+            tell_of(transaction, found)
+            return contract.NotificationKey(notification=notification_reply(found), secret=SecretStr(text))
+
+        outcome = await call.once(keyed)
+        if answered is None and (outcome.failed or outcome.replayed):
+            await self._secrets.delete(name)
+        return outcome
 
     async def update(self, call: Call, command: contract.UpdateNotification) -> contract.Notification:
         changes: dict[str, Any] = {}
@@ -121,11 +153,11 @@ class Notifications:
     async def forget_secrets(self) -> None:
         """Those that nothing is signed with: of what came to nothing, is gone, or has newer ones."""
         for name in await self._secrets.names("notifications/"):
-            _, identifier, generation = name.split("/")
+            _, identifier, secret = name.split("/")
             async with self._database.transaction() as transaction:
                 now, _ = await projects.moments(transaction)
                 found = await notifications.known(transaction, uuid.UUID(identifier))
-            if found is not None and int(generation) in found.generations(now):
+            if found is not None and uuid.UUID(secret) in found.secrets(now):
                 continue
             with suppress(SecretNotFound):
                 age = datetime.now(UTC) - (await self._secrets.get(name)).created_at
@@ -140,11 +172,6 @@ class Notifications:
         if not found.is_reachable(self._private):
             raise errors.BadNotification(f"{found.host} is no address that is public.")
         return str(found)
-
-    async def _with_secret(self, found: Notification) -> contract.NotificationKey:
-        secret = new_secret(random.token_bytes(_SECRET_BYTES))
-        await self._secrets.put(notification_secret(found.id, found.generation), secret.encode())
-        return contract.NotificationKey(notification=notification_reply(found), secret=SecretStr(secret))
 
     def _without_secrets(self, found: uuid.UUID) -> Any:
         async def remove() -> None:

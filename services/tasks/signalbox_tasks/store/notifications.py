@@ -15,19 +15,8 @@ from signalbox_tasks import errors
 from signalbox_tasks.notifications import PING, Notice, Notification
 
 _COLUMNS = (
-    *(
-        "id",
-        "project_id",
-        "name",
-        "url",
-        "states",
-        "paused",
-        "reason",
-        "generation",
-        "rotated_at",
-        "failures",
-    ),
-    *("rest_until", "delivered_at", "created_by", "created_at", "updated_at", "version"),
+    *("id", "project_id", "name", "url", "states", "paused", "reason", "secret", "old_secret", "rotated_at"),
+    *("failures", "rest_until", "delivered_at", "created_by", "created_at", "updated_at", "version"),
 )
 _FIXED = frozenset({"id", "project_id", "created_by", "created_at"})
 _SELECT = f"select {', '.join(_COLUMNS)} from tasks.notifications"  # noqa: S608 - names of ours

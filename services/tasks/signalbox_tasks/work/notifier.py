@@ -112,7 +112,7 @@ class Notifier:
     async def _secrets_of(self, notification: Notification) -> Sequence[str]:
         async with self._database.transaction() as transaction:
             now, _ = await projects.moments(transaction)
-        names = [notification_secret(notification.id, each) for each in notification.generations(now)]
+        names = [notification_secret(notification.id, each) for each in notification.secrets(now)]
         return [(await self._secrets.get(name)).value.decode() for name in names]
 
     async def _note(self, job: Job, sent: Notice, attempt: Attempt) -> None:

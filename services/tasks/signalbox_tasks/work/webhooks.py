@@ -30,9 +30,8 @@ class _Heard:
 
 
 class Webhooks:
-    def __init__(self, private: PrivateHosts, *, deadline: float = DEADLINE) -> None:
+    def __init__(self, private: PrivateHosts) -> None:
         self._private = private
-        self._deadline = deadline
         self._tls: ssl.SSLContext | None = None
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Attempt:
@@ -55,11 +54,11 @@ class Webhooks:
         try:
             endpoint = Endpoint.read(url)
             host = endpoint.host
-            async with asyncio.timeout(self._deadline):
+            async with asyncio.timeout(DEADLINE):
                 addresses = await resolve(endpoint.host, endpoint.port, self._private)
                 await self._send(endpoint, addresses, body, headers, heard)
         except TimeoutError:
-            return f"It did not answer within {self._deadline:g} s."
+            return f"It did not answer within {DEADLINE:g} s."
         except Unresolved:
             return f"There is no host called {host}."
         except NotPublic:
@@ -95,7 +94,7 @@ class Webhooks:
         sent = {**headers, "Host": endpoint.authority, "Accept-Encoding": "identity", "Connection": "close"}
         transport = httpx.AsyncHTTPTransport(verify=self._verify() if endpoint.scheme == "https" else False)
         async with (
-            httpx.AsyncClient(transport=transport, timeout=self._deadline, trust_env=False) as client,
+            httpx.AsyncClient(transport=transport, timeout=DEADLINE, trust_env=False) as client,
             client.stream(
                 "POST", place, content=body, headers=sent, extensions={"sni_hostname": endpoint.host}
             ) as response,
