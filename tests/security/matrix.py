@@ -28,6 +28,7 @@ NO_SANDBOX, NO_REPOSITORY = "404 sandbox_not_found", "404 repository_not_found"
 NO_DELIVERY = "404 delivery_not_found"
 NO_TASK, NO_RUN, NO_AGENT = "404 task_not_found", "404 run_not_found", "404 agent_not_found"
 NO_SCHEDULE, NO_TRIGGER = "404 schedule_not_found", "404 trigger_not_found"
+NO_NOTIFICATION = "404 notification_not_found"
 NO_ATTACHMENT = "404 attachment_not_found"
 NO_PULL_REQUEST, NO_CREDENTIAL = "404 pull_request_not_found", "404 credential_not_found"
 NO_SESSION, NO_TOKEN = "404 session_not_found", "404 token_not_found"
@@ -56,6 +57,9 @@ SCHEDULE = "/api/v1/schedules/{schedule_id}"
 SCHEDULES = "/api/v1/projects/{project_id}/schedules"
 TRIGGER = "/api/v1/triggers/{trigger_id}"
 TRIGGERS = "/api/v1/projects/{project_id}/triggers"
+NOTIFICATION = "/api/v1/notifications/{notification_id}"
+NOTIFICATIONS = "/api/v1/projects/{project_id}/notifications"
+NOTICE = f"{NOTIFICATION}/deliveries/{{notice_id}}"
 TEMPLATES = ("/api/v1/templates", "/api/v1/projects/{project_id}/templates")
 KIND = "/api/v1/kinds/{plural}"
 ONE = f"{KIND}/{{name}}"
@@ -341,6 +345,22 @@ ROWS = (
     ),
     of_task(f"DELETE {TRIGGER}", "developer", "204", NO_TRIGGER),
     open_to_all("POST /api/v1/hooks/{token}", "404 trigger_not_found"),
+    in_project("POST /api/v1/notifications", "maintainer", "201"),
+    in_project(f"POST {NOTIFICATIONS}", "maintainer", "201"),
+    in_project("GET /api/v1/notifications", "viewer", "200"),
+    in_project(f"GET {NOTIFICATIONS}", "viewer", "200"),
+    *(
+        of_task(f"GET {path}", "viewer", "200", NO_NOTIFICATION)
+        for path in (NOTIFICATION, f"{NOTIFICATION}/deliveries", NOTICE)
+    ),
+    of_task(f"PATCH {NOTIFICATION}", "maintainer", "200", NO_NOTIFICATION),
+    *(
+        of_task(f"POST {NOTIFICATION}/{verb}", "maintainer", "200", NO_NOTIFICATION)
+        for verb in ("resume", "rotate", "pause")
+    ),
+    of_task(f"POST {NOTIFICATION}/test", "maintainer", "201", NO_NOTIFICATION),
+    of_task(f"POST {NOTICE}/redeliver", "maintainer", "200", NO_NOTIFICATION),
+    of_task(f"DELETE {NOTIFICATION}", "maintainer", "204", NO_NOTIFICATION),
     in_project(f"GET {OF_PROJECT}", "viewer", "200"),
     *(of_task(f"GET {TASK}{path}", "viewer", "200") for path in ("", "/runs")),
     *(of_task(f"GET {RUN}{path}", "viewer", "200", NO_RUN) for path in ("", "/steps", "/artifacts", "/log")),
@@ -461,6 +481,12 @@ A_SCHEDULE = {
     "task": {"title": "Do nothing", "noop": {}},
 }
 A_TRIGGER = {"name": "trigger {number}", "task": {"title": "Do nothing", "noop": {}}}
+A_NOTIFICATION = {
+    "name": "notification {number}",
+    "url": "https://example.invalid/hook",
+    "states": ["failed"],
+    "paused": True,
+}
 AN_AGENT = {"name": "agent {number}", "bot": "idler"}
 ELSEWHERE = "https://forge.invalid/{number}.git"
 AT_PORT = Words(path={"port": "8123", "path": "page"})
@@ -539,6 +565,11 @@ WORDS = {
     "GET /api/v1/triggers": Words(query={"projectId": "{project_id}"}),
     f"PATCH {TRIGGER}": Words({"perMinute": 30}),
     f"DELETE {TRIGGER}": Words(about={"trigger_id": "other_trigger_id"}),
+    "POST /api/v1/notifications": Words({"projectId": "{project_id}"} | A_NOTIFICATION),
+    f"POST {NOTIFICATIONS}": Words(A_NOTIFICATION),
+    "GET /api/v1/notifications": Words(query={"projectId": "{project_id}"}),
+    f"PATCH {NOTIFICATION}": Words({"states": ["waiting"]}),
+    f"DELETE {NOTIFICATION}": Words(about={"notification_id": "other_notification_id"}),
     "POST /api/v1/hooks/{token}": Words({}, path={"token": "nobody-has-this-address"}),
     f"DELETE {SCHEDULE}": Words(about={"schedule_id": "other_schedule_id"}),
     f"DELETE {AGENT}": Words(about={"agent_id": "other_agent_id"}),

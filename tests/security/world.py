@@ -165,6 +165,7 @@ class World:
             await self._build_agents(things, headers)
             await self._build_schedules(things, headers)
             await self._build_triggers(things, headers)
+            await self._build_notifications(things, headers)
 
     async def _build_resources(self, things: Things, headers: dict[str, str], prefix: str) -> None:
         """A ghost, and a skill with a package."""
@@ -267,6 +268,19 @@ class World:
             made = await self._http.post("/api/v1/triggers", json=body, headers=headers)
             assert made.status_code == 201, made.text
             things[name] = made.json()["trigger"]["id"]
+
+    async def _build_notifications(self, things: Things, headers: dict[str, str]) -> None:
+        """Of which one has sent something, to nobody."""
+        path = "/api/v1/notifications"
+        for name in ("other_notification_id", "notification_id"):
+            body = {"name": name, "projectId": things["project_id"], "states": ["failed"], "paused": True}
+            body |= {"url": "https://example.invalid/hook"}
+            made = await self._http.post(path, json=body, headers=headers)
+            assert made.status_code == 201, made.text
+            things[name] = made.json()["notification"]["id"]
+        sent = await self._http.post(f"{path}/{things['notification_id']}/test", headers=headers)
+        assert sent.status_code == 201, sent.text
+        things["notice_id"] = sent.json()["id"]
 
     async def _build_git_operation(self, things: Things, headers: dict[str, str]) -> None:
         """One that has ended."""

@@ -196,11 +196,12 @@ async def test_many_are_told_once_each(there: TaskScene, receiver: Receiver) -> 
     """By two instances."""
     found = await notification(there, receiver.url())
     async with there.service(private_hosts=LOOPBACK):
-        tasks = await gathered(*(nothing(there) for _ in range(30)))
-        told = await receiver.told(30)
-        await delivery(there, found, "delivered", 29)
-    assert {each.data["taskId"] for each in told} == {each["id"] for each in tasks}
-    assert len({each.id for each in told}) == len(receiver.heard) == 30
+        body = {"projectId": there.project, "tasks": [{"title": "Do nothing", "noop": {}}] * 20}
+        made = await there.ask("POST", "/api/v1/tasks/bulk", status=201, json=body)
+        told = await receiver.told(20)
+        await delivery(there, found, "delivered", 19)
+    assert {each.data["taskId"] for each in told} == {each["id"] for each in made["items"]}
+    assert len({each.id for each in told}) == len(receiver.heard) == 20
 
 
 # -- what fails --------------------------------------------------------------------------------------------
@@ -236,7 +237,7 @@ async def test_what_cannot_be_delivered_is_dead(there: TaskScene, receiver: Rece
     assert await deliveries(there, found, status="pending") == []
     assert (await look(there, found))["failures"] == 12
     receiver.says(answer(200, b"thanks"))
-    again = await do(there, found, f"deliveries/{noted['id']}/redeliver", status=202)
+    again = await do(there, found, f"deliveries/{noted['id']}/redeliver")
     assert (again["status"], again["attempts"]) == ("pending", 12)
     after = await delivery(there, found, "delivered")
     assert (after["attempts"], after["excerpt"]) == (13, "thanks")
@@ -375,11 +376,11 @@ async def test_who_is_sent_to_is_who_was_looked_at(
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", names)
     inside = await notification(there, receiver.url(host="inside.example"))
     rebind = await notification(there, receiver.url("/rebind", host="rebind.example"))
-    await do(there, inside, "test", status=202)
+    await do(there, inside, "test", status=201)
     refused = await delivery(there, inside, "dead")
     assert refused["reason"] == "inside.example is at an address that is not public."
     for number, status in enumerate(("delivered", "dead")):
-        await do(there, rebind, "test", status=202)
+        await do(there, rebind, "test", status=201)
         noted = await delivery(there, rebind, status, number)
         assert noted["attempts"] == 1
     assert noted["reason"] == "rebind.example is at an address that is not public."
@@ -401,7 +402,7 @@ async def test_no_more_is_read_than_wanted(there: TaskScene, receiver: Receiver)
         ("/nonsense", "dead", None),
     ):
         found = await notification(there, receiver.url(path))
-        await do(there, found, "test", status=202)
+        await do(there, found, "test", status=201)
         noted = await delivery(there, found, status)
         assert noted["httpStatus"] == http, noted
     assert receiver.at("/elsewhere") == []
@@ -466,13 +467,13 @@ async def test_how_many(there: TaskScene, receiver: Receiver, monkeypatch: pytes
 
 async def test_a_ping_is_sent_also_where_it_is_paused(there: TaskScene, receiver: Receiver) -> None:
     found = await notification(there, receiver.url(), paused=True)
-    sent = await do(there, found, "test", status=202)
+    sent = await do(there, found, "test", status=201)
     (told,) = await receiver.told()
     assert (told.id, told.told["type"]) == (sent["id"], "tasks.notification.ping")
     assert told.signed_with(found["secret"])
     assert (await delivery(there, found, "delivered"))["taskId"] is None
     receiver.says(BROKEN)
-    await do(there, found, "test", status=202)
+    await do(there, found, "test", status=201)
     failed = await delivery(there, found, "dead", 1)
     assert (failed["attempts"], (await look(there, found))["failures"]) == (1, 0)
 
@@ -483,13 +484,13 @@ async def test_a_new_secret_counts_beside_the_old_one_for_a_day(
     found = await notification(there, receiver.url())
     new = await do(there, found, "rotate")
     assert new["secret"] != found["secret"]
-    await do(there, found, "test", status=202)
+    await do(there, found, "test", status=201)
     (told,) = await receiver.told()
     assert told.signed_with(new["secret"])
     assert told.signed_with(found["secret"])
     async with clock_of(there.installation, "tasks") as clock:
         await clock.set(datetime.now(UTC) + timedelta(days=1, minutes=1))
-        await do(there, found, "test", status=202)
+        await do(there, found, "test", status=201)
         service.work.look(ALL)
         *_, told = await receiver.told(2)
         await delivery(there, found, "delivered", 1)

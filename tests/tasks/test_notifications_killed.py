@@ -89,7 +89,7 @@ async def tell_while_they_die(there: TaskScene, folder: Path, *, tasks: int, kil
     services = [process(there, folder / f"tasks-{number}.log") for number in range(2)]
     chance = random.Random(17)
     async with receiving() as receiver:
-        answers = [answer(204) if chance.random() < 0.8 else answer(500) for _ in range(tasks * 3)]
+        answers = [answer(204) if chance.random() < 0.8 else answer(500) for _ in range(tasks // 4)]
         receiver.says(*answers, answer(204))
         await gathered(*(each.start() for each in services))
         supervising = [asyncio.create_task(restarting(each)) for each in services]
@@ -118,6 +118,8 @@ async def tell_while_they_die(there: TaskScene, folder: Path, *, tasks: int, kil
             await killing
 
             async def all_are() -> bool:
+                waiting = await deliveries(there, found, "pending")
+                assert not waiting, (len(waiting), waiting[0])
                 return len(await deliveries(there, found, "delivered")) == tasks
 
             await eventually(all_are, within=240, what="all are told")

@@ -17,6 +17,7 @@ from signalbox_cli.commands import (
     keys,
     kinds,
     manifests,
+    notifications,
     pull_requests,
     repositories,
     repository_deliveries,
@@ -84,6 +85,7 @@ app.command(context_settings={"allow_interspersed_args": False})(tasks.run)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(triggers.app, name="triggers")
+app.add_typer(notifications.app, name="notifications")
 app.add_typer(agents.app, name="agents")
 app.command()(trace.trace)
 repositories.app.add_typer(repository_operations.app)

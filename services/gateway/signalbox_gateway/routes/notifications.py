@@ -135,7 +135,7 @@ async def rotate_notification(here: AtNotification, notification_id: uuid.UUID) 
     return await here.send(contract.RotateNotification(notification=notification_id))
 
 
-@routes.on("POST", "/notifications/{notification_id}/test", contract.PingNotification, status=202)
+@routes.on("POST", "/notifications/{notification_id}/test", contract.PingNotification, status=201)
 async def ping_notification(here: AtNotification, notification_id: uuid.UUID) -> Response:
     """Sends a ping, once, also where it is paused; the delivery tells what came of it."""
     return await here.send(contract.PingNotification(notification=notification_id))
@@ -164,7 +164,6 @@ async def get_notice(here: AtNotification, notification_id: uuid.UUID, notice_id
     "POST",
     "/notifications/{notification_id}/deliveries/{notice_id}/redeliver",
     contract.RedeliverNotice,
-    status=202,
 )
 async def redeliver_notice(
     here: AtNotification, notification_id: uuid.UUID, notice_id: uuid.UUID
