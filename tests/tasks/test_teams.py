@@ -178,6 +178,31 @@ async def test_a_person_lets_it_go_on(there: TaskScene, asking: tuple[Any, Any])
     await there.nothing_is_left()
 
 
+@pytest.fixture
+async def notification(there: TaskScene) -> str:
+    """Its address: whether anybody is reached is not what this is about."""
+    body = {"name": "n", "url": "http://localhost:1/", "states": ["waiting", "running", "succeeded"]}
+    path = f"/api/v1/projects/{there.project}/notifications"
+    made = await there.ask("POST", path, status=201, json=body)
+    return f"/api/v1/notifications/{made['notification']['id']}"
+
+
+async def test_others_are_told_that_it_waits(
+    there: TaskScene, notification: str, asking: tuple[Any, Any]
+) -> None:
+    """And that it goes on."""
+    made, _ = asking
+    await answer(there, made, approve=True)
+    await there.ended(made)
+    told = (await there.ask("GET", f"{notification}/deliveries"))["items"]
+    assert [each["type"].removeprefix("tasks.task.") for each in reversed(told)] == [
+        *("running", "waiting", "running", "succeeded")
+    ]
+    assert {each["runId"] for each in told} == {made["runId"]}
+    await there.ask("DELETE", notification, status=204)
+    await there.nothing_is_left()
+
+
 async def test_a_person_refuses(there: TaskScene, asking: tuple[Any, Any]) -> None:
     made, remote = asking
     await answer(there, made, approve=False)

@@ -162,7 +162,7 @@ def deliveries(
         return
     table = Table(box=None, header_style="dim")
     table.add_column("delivery", no_wrap=True, min_width=36)
-    table.add_column("what")
+    table.add_column("what", no_wrap=True)
     table.add_column("tries", justify="right")
     table.add_column("what came of it")
     for each in found:

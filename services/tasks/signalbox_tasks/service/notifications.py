@@ -140,6 +140,7 @@ class Notifications:
     async def delete(self, call: Call, command: contract.DeleteNotification) -> Empty:
         found = await self._locked(call, command.notification)
         await notifications.remove(call.transaction, found.id)
+        await wake(self._worker, call.transaction, found.project_id, [found.id])  # its row of work goes
         event = contract.NotificationDeleted(notification=found.id)
         outbox.emit(call.transaction, SCHEMA, event, project=found.project_id)
         call.transaction.after_commit.append(self._without_secrets(found.id))
