@@ -2,7 +2,9 @@
 
 import asyncio
 import socket
+import threading
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -354,16 +356,22 @@ async def test_what_is_no_address(shared: TaskScene, url: str) -> None:
 
 
 class Names:
-    """What is said of names, one answer after the other; all other ones are as they are."""
+    """What is said of names, one answer after the other, or nothing; all other ones are as they are."""
 
     def __init__(self, **answers: list[str]) -> None:
         self.answers = {f"{name}.example": iter(each) for name, each in answers.items()}
         self.asked: list[str] = []
-        self._there = asyncio.get_running_loop().getaddrinfo
+        self.over = threading.Event()
+        """Until then, whoever asks for a name that begins with `silent` waits."""
+        self._there = socket.getaddrinfo
 
-    async def __call__(self, host: Any, port: Any, **more: Any) -> Any:
+    def __call__(self, host: Any, port: Any, *more: Any, **named: Any) -> Any:
+        if str(host).startswith("silent"):
+            self.asked.append(host)
+            self.over.wait(60)
+            raise socket.gaierror(socket.EAI_AGAIN, "nobody says so")
         if host not in self.answers:
-            return await self._there(host, port, **more)
+            return self._there(host, port, *more, **named)
         self.asked.append(host)
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (next(self.answers[host]), port))]
 
@@ -373,7 +381,7 @@ async def test_who_is_sent_to_is_who_was_looked_at(
 ) -> None:
     """A name that says another address each time: it is asked once for each request, and judged each time."""
     names = Names(rebind=["127.0.0.1", "127.0.0.2", "127.0.0.1"], inside=["10.1.2.3"])
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", names)
+    monkeypatch.setattr(socket, "getaddrinfo", names)
     inside = await notification(there, receiver.url(host="inside.example"))
     rebind = await notification(there, receiver.url("/rebind", host="rebind.example"))
     await do(there, inside, "test", status=201)
@@ -387,6 +395,31 @@ async def test_who_is_sent_to_is_who_was_looked_at(
     assert [each.path for each in receiver.heard] == ["/rebind"]
     assert receiver.heard[0].headers["host"] == f"rebind.example:{receiver.port}"
     assert names.asked == ["inside.example", *["rebind.example"] * 2]
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_name_server_that_keeps_silent_holds_up_nobody(
+    there: TaskScene, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither other receivers nor anything else that needs a thread; a name is asked for once at a time."""
+    names = Names(quick=["127.0.0.1"] * 9)
+    monkeypatch.setattr(socket, "getaddrinfo", names)
+    try:
+        for number in range(18):
+            await notification(there, receiver.url(host=f"silent-{number % 9}.example"))
+        quick = await notification(there, receiver.url("/quick", host="quick.example"))
+        await nothing(there)
+
+        async def all_are_asked() -> bool:
+            return len({each for each in names.asked if each.startswith("silent")}) == 9
+
+        await eventually(all_are_asked, what="all of them are looked up")
+        await asyncio.wait_for(asyncio.to_thread(int), 5)
+        await do(there, quick, "test", status=201)
+        await receiver.told(1, "/quick")
+        assert Counter(names.asked).most_common(1)[0][1] <= 2, "only that which speaks is asked again"
+    finally:
+        names.over.set()
 
 
 async def test_no_more_is_read_than_wanted(there: TaskScene, receiver: Receiver) -> None:

@@ -8,9 +8,11 @@ import asyncio
 import ipaddress
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -134,24 +136,66 @@ class PrivateHosts:
         return host in self.names or any(address in network for network in self.networks)
 
 
+Lookup = Callable[[str, int], Awaitable[list[Any]]]
+"""What `getaddrinfo` says of a host and a port."""
+
+
+async def _looked_up(host: str, port: int) -> list[Any]:
+    return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+
+class Lookups:
+    """In threads of their own: a name server that keeps silent takes one for as long as the system waits, and
+    whoever else in this process needs a thread is not to wait for that. One name takes one at a time."""
+
+    def __init__(self, most: int) -> None:
+        self._threads = ThreadPoolExecutor(most, thread_name_prefix="lookup")
+        self._under_way: dict[tuple[str, int], asyncio.Future[list[Any]]] = {}
+
+    async def __call__(self, host: str, port: int) -> list[Any]:
+        place = (host, port)
+        found = self._under_way.get(place)
+        if found is None:
+            loop = asyncio.get_running_loop()
+            found = loop.run_in_executor(self._threads, _ask_system, host, port)
+            self._under_way[place] = found
+            found.add_done_callback(lambda done: self._ended(place, done))
+        return await asyncio.shield(found)
+
+    def _ended(self, place: tuple[str, int], done: "asyncio.Future[list[Any]]") -> None:
+        del self._under_way[place]
+        if not done.cancelled():
+            done.exception()  # whoever asked may have gone
+
+
+def _ask_system(host: str, port: int) -> list[Any]:
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+
 async def resolve(
-    host: str, port: int, private: PrivateHosts, within: float | None = _RESOLVED_WITHIN
+    host: str,
+    port: int,
+    private: PrivateHosts,
+    within: float | None = _RESOLVED_WITHIN,
+    lookup: Lookup = _looked_up,
 ) -> list[Address]:
     """Each may be connected to: where one may not, none may. Raises Unresolved and NotPublic."""
-    found = await addresses_of(host, port, within)
+    found = await addresses_of(host, port, within, lookup)
     for address in found:
         if not is_public(address) and not private.allow(host, address):
             raise NotPublic(address)
     return found
 
 
-async def addresses_of(host: str, port: int, within: float | None = _RESOLVED_WITHIN) -> list[Address]:
+async def addresses_of(
+    host: str, port: int, within: float | None = _RESOLVED_WITHIN, lookup: Lookup = _looked_up
+) -> list[Address]:
     """All that it resolves to, itself where it is an address; raises Unresolved."""
     with suppress(ValueError):
         return [ipaddress.ip_address(host)]
     try:
         async with asyncio.timeout(within):
-            told = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            told = await lookup(host, port)
     except (OSError, UnicodeError, TimeoutError) as error:
         raise Unresolved(f"{host} is not resolved") from error
     return list(dict.fromkeys(_plain(each[4][0]) for each in told))

@@ -1,6 +1,9 @@
 """Hosts are read in one form, and no address that is not public is taken for one that is."""
 
+import asyncio
 import ipaddress
+import socket
+import threading
 
 import pytest
 from hypothesis import given
@@ -8,8 +11,11 @@ from hypothesis import strategies as st
 
 from signalbox_common.addresses import (
     BadHost,
+    Lookups,
     NotPublic,
     PrivateHosts,
+    Unresolved,
+    addresses_of,
     host_and_port,
     host_of,
     is_of_this_machine,
@@ -167,3 +173,26 @@ def test_patterns() -> None:
     assert not matches("example.com", ["*.example.com"])
     assert not matches("badexample.com", ["*.example.com", "example.com"])
     assert matches("example.com", ["other.com", "example.com"])
+
+
+async def test_one_name_is_asked_for_once_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the first who asked has gone; what comes of it is for all."""
+    asked, go_on = [], threading.Event()
+    told = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.215.14", 80))]
+
+    def ask(host: str, port: int, **_: object) -> list[object]:
+        asked.append((host, port))
+        go_on.wait(30)
+        return list(told)
+
+    monkeypatch.setattr(socket, "getaddrinfo", ask)
+    lookups = Lookups(2)
+    with pytest.raises(Unresolved):
+        await addresses_of("slow.example", 80, 0.05, lookups)
+    others = [asyncio.create_task(addresses_of("slow.example", 80, 30, lookups)) for _ in range(3)]
+    await asyncio.wait(others, timeout=0.05)
+    go_on.set()
+    assert await asyncio.gather(*others) == [[ipaddress.ip_address("93.184.215.14")]] * 3
+    assert asked == [("slow.example", 80)]
+    assert await addresses_of("slow.example", 80, 30, lookups)
+    assert len(asked) == 2

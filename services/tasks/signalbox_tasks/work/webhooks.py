@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import httpx
 
-from signalbox_common.addresses import Address, NotPublic, PrivateHosts, Unresolved, resolve
+from signalbox_common.addresses import Address, Lookups, NotPublic, PrivateHosts, Unresolved, resolve
 from signalbox_tasks.notifications import Attempt, BadEndpoint, Endpoint, excerpt_of, retry_after
 
 DEADLINE = 10.0
@@ -17,6 +17,8 @@ DEADLINE = 10.0
 LONGEST_ANSWER = 64 * 1024
 _ADDRESSES = 3
 """Of one name that are tried, where nobody listens at the first."""
+_LOOKUPS = 64
+"""Names that are looked up at a time; some of them for longer than anybody waits."""
 _SHOWN = 200
 
 
@@ -32,6 +34,7 @@ class _Heard:
 class Webhooks:
     def __init__(self, private: PrivateHosts) -> None:
         self._private = private
+        self._lookups = Lookups(_LOOKUPS)
         self._tls: ssl.SSLContext | None = None
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Attempt:
@@ -55,7 +58,7 @@ class Webhooks:
             endpoint = Endpoint.read(url)
             host = endpoint.host
             async with asyncio.timeout(DEADLINE):
-                addresses = await resolve(endpoint.host, endpoint.port, self._private)
+                addresses = await resolve(endpoint.host, endpoint.port, self._private, None, self._lookups)
                 await self._send(endpoint, addresses, body, headers, heard)
         except TimeoutError:
             return f"It did not answer within {DEADLINE:g} s."
