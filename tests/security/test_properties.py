@@ -185,7 +185,7 @@ def _differing(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
 # -- what is shown -------------------------------------------------------------------------------------
 
 SECRET_WORDS = ("password", "hash", "secret", "sealed", "private", "folded")
-SHOWN = {"AuditEntry.hash", "TriggerKey.secret"}
+SHOWN = {"AuditEntry.hash", "NotificationKey.secret", "TriggerKey.secret"}
 """The seal of a line of the audit log is there to be compared; what is sent to a trigger is signed with the
 other, which is shown once."""
 

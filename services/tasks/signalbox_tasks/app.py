@@ -1,5 +1,7 @@
 """Composition root of the tasks service."""
 
+from collections.abc import Awaitable, Callable
+
 from signalbox_common.addresses import PrivateHosts
 from signalbox_common.contracts.tasks import StepName
 from signalbox_common.db import Transaction
@@ -31,8 +33,8 @@ from signalbox_tasks.work.closing import Closing
 from signalbox_tasks.work.delegations import Delegations
 from signalbox_tasks.work.engine import Engine
 from signalbox_tasks.work.log import RunLog
-from signalbox_tasks.work.outside_events import OutsideEvents
 from signalbox_tasks.work.notifier import Notifier
+from signalbox_tasks.work.outside_events import OutsideEvents
 from signalbox_tasks.work.peers import Grants
 from signalbox_tasks.work.scheduler import Scheduler
 from signalbox_tasks.work.standing_authority import StandingAuthority
@@ -128,15 +130,16 @@ def build(settings: TasksSettings) -> Service:
         await timekeeper.stop()
 
     async def tidy(transaction: Transaction) -> None:
-        await rows.forget(transaction, settings.tasks_kept_days)
-        await agent_rows.forget(transaction, settings.tasks_kept_days)
-        for each in (schedules, triggers, notifications):
-            await each.forget(transaction, settings.tasks_kept_days)
-        await environments.forget()
-        await attachments.forget()
-        await proofs.forget()
-        await triggers.forget_secrets()
-        await notifications.forget_secrets()
+        ended: tuple[Callable[[Transaction, int], Awaitable[object]], ...] = (
+            *(rows.forget, agent_rows.forget),
+            *(each.forget for each in (schedules, triggers, notifications)),
+        )
+        for forget in ended:
+            await forget(transaction, settings.tasks_kept_days)
+        for clear in (environments.forget, attachments.forget, proofs.forget):
+            await clear()
+        for keeper in (triggers, notifications):
+            await keeper.forget_secrets()
 
     app.prepare, app.finish, app.tidy = prepare, finish, tidy
     return app

@@ -76,7 +76,6 @@ def register(
     _register_agents(bus, agents)
     _register_schedules(bus, schedules)
     _register_triggers(bus, triggers, calls, outside)
-    _register_triggers(bus, triggers, calls)
     _register_notifications(bus, notifications)
 
 
