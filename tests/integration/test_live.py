@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from signalbox_common.testing import eventually
-from signalbox_gateway.live.access import OpenConnection
+from signalbox_gateway.live.connections import OpenConnection
 from signalbox_gateway.live.subscriber import Subscriber
 from signalbox_gateway.live.subscription import Subscriptions
 from signalbox_gateway.live.transport import Transport

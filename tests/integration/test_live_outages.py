@@ -125,7 +125,7 @@ async def test_who_logs_out_does_not_stay_for_a_subscription_that_takes_long(
 
 async def test_without_the_bus(own: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     # What is open would be ended after ten seconds without word of revocations, however long this takes.
-    monkeypatch.setattr("signalbox_gateway.live.access.UNCHECKED_FOR", 120)
+    monkeypatch.setattr("signalbox_gateway.live.assurance.UNCHECKED_FOR", 120)
     server = own.installation.servers.processes["nats"]
     async with own.streaming() as stream, socket(own.address, own.me) as connection:
         await own.teller.tell(own.project)

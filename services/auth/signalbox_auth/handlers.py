@@ -51,6 +51,7 @@ def register_tokens(bus: ServiceBus, tokens: Tokens, grants: Grants) -> None:
     bus.on_query(contract.Identify)(grants.identify)
     bus.on_query(contract.GetGrant)(grants.grant)
     bus.on_query(contract.GetNamespaces)(grants.reach)
+    bus.on_query(contract.CheckRevocations)(grants.check_revocations)
     bus.on_ask(contract.Delegate, own_transaction=True)(grants.delegate)
     bus.on_query(contract.DelegatedGrant)(grants.delegated)
     bus.on_ask(contract.RenewDelegation)(grants.renew)

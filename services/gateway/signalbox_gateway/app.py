@@ -23,7 +23,6 @@ from signalbox_gateway.cookies import Cookies
 from signalbox_gateway.edge import Edge
 from signalbox_gateway.external import Reader
 from signalbox_gateway.live import websocket
-from signalbox_gateway.live.access import OpenConnections
 from signalbox_gateway.live.node import Node
 from signalbox_gateway.live.resource_watch import ChangeSignals
 from signalbox_gateway.live.tickets import Tickets
@@ -123,6 +122,8 @@ def build(settings: GatewaySettings, *, started: Callable[[], object] | None = N
     clients = Clients(bus, secret_key, command_patience=settings.command_patience)
     node = Node(clients, redis, OpenConnections(bus.revoked))
     report = _health(settings, bus, redis)
+    node = Node(clients, redis)
+    report = Health(settings, {"nats": check_nats, "redis": check_redis}, {"keys": bus.buckets.keys.degraded})
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

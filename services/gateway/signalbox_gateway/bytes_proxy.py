@@ -13,13 +13,20 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
-from signalbox_common import background
 from signalbox_common.contracts.dataplane import DataRoute
 from signalbox_common.dataplane import Body, DataClient, number_of
-from signalbox_common.errors import SignalboxError
+from signalbox_common.errors import SignalboxError, Unavailable
 from signalbox_gateway import event_stream
 from signalbox_gateway.closing import ENDED, close_of
+from signalbox_gateway.errors import SessionEnded
 from signalbox_gateway.identity import Asker, Identity
+from signalbox_gateway.live.connections import (
+    CLOSES,
+    EndReason,
+    OpenConnections,
+    connections_of,
+    while_allowed,
+)
 
 
 @dataclass(frozen=True)
@@ -60,14 +67,16 @@ class BytesProxy:
             "Content-Disposition": _disposition(name),
             **({"Content-Length": str(opened.body.left)} if opened.body.left is not None else {}),
         }
-        return StreamedBody(aiter(opened.body), opened.close, media_type, headers)
+        return StreamedBody(asker, aiter(opened.body), opened.close, media_type, headers)
 
     async def events(self, request: Request, asker: Asker, place: Place, offset: int = 0) -> Response:
         """Each with the offset after it as its id, so that a browser that connects again misses nothing."""
         said = request.headers.get("last-event-id")
         offset = number_of(said, "Last-Event-ID") if said else offset
         opened = await _Opened.of(self._client(asker, place), place, offset)
-        return StreamedBody(_events(opened), opened.close, event_stream.MEDIA_TYPE, event_stream.HEADERS)
+        return StreamedBody(
+            asker, _events(opened), opened.close, event_stream.MEDIA_TYPE, event_stream.HEADERS
+        )
 
     async def socket(self, socket: WebSocket, asker: Asker, place: Place, offset: int = 0) -> None:
         """Binary messages as they come; of an accepted WebSocket, which is closed at the end."""
@@ -76,7 +85,11 @@ class BytesProxy:
         except SignalboxError as error:
             await socket.close(*close_of(error))
             return
-        await _while_there(_send(socket, opened), socket.receive, opened.close)
+        why = await _while_there(
+            connections_of(socket.scope), asker, _send(socket, opened), socket.receive, opened.close
+        )
+        if why is not None:
+            await socket.close(CLOSES[why], why)
 
     def _client(self, asker: Asker, place: Place) -> DataClient:
         return self.client(asker, place.route.service, place.address, place.project, place.route.does)
@@ -109,10 +122,11 @@ class _Opened:
 
 
 class StreamedBody(Response):
-    """Ends with its client, also while there is nothing to send."""
+    """Ends with its client, also while there is nothing to send, and with what its asker stands on."""
 
     def __init__(
         self,
+        asker: Asker,
         chunks: AsyncIterator[bytes],
         close: Callable[[], Awaitable[None]],
         media_type: str,
@@ -121,31 +135,42 @@ class StreamedBody(Response):
         super().__init__(media_type=media_type, headers=dict(headers))
         if "Content-Length" not in headers:
             del self.headers["content-length"]
+        self._asker = asker
+        self._begun = False
         self._chunks = chunks
         self._close = close
 
-    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
-        await _while_there(self._stream(send), receive, self._close)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        connections, sending = connections_of(scope), self._stream(send)
+        why = await _while_there(connections, self._asker, sending, receive, self._close)
+        if why is not None and self._begun and self.media_type == event_stream.MEDIA_TYPE:
+            said = event_stream.error_event(SessionEnded() if why is EndReason.REVOKED else Unavailable())
+            await send({"type": "http.response.body", "body": said, "more_body": False})
 
     async def _stream(self, send: Send) -> None:
-        """What is cut stays without its end, so that nobody takes it for whole."""
+        """What is cut stays without its end, so that nobody takes it for whole; events say it."""
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        self._begun = True
         async for chunk in self._chunks:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _while_there(
-    sending: Coroutine[Any, Any, None], receive: Receive, close: Callable[[], Awaitable[None]]
-) -> None:
-    """Until all is sent, or nobody is there who would take it; what else they say is not heard."""
+    connections: OpenConnections,
+    asker: Asker,
+    sending: Coroutine[Any, Any, None],
+    receive: Receive,
+    close: Callable[[], Awaitable[None]],
+) -> EndReason | None:
+    """Until all is sent, or nobody is there who would or may take it; what else they say is not heard."""
 
     async def until_it_leaves() -> None:
         while (await receive())["type"] not in ("http.disconnect", "websocket.disconnect"):
             pass
 
     try:
-        await background.until_one_ends(sending, until_it_leaves())
+        return await while_allowed(connections, asker, sending, until_it_leaves())
     finally:
         await close()
 

@@ -49,6 +49,11 @@ class Asker:
     kid: str | None = None
     """The key that signed the token."""
 
+    @property
+    def ends_at(self) -> float | None:
+        """When what speaks for the asker ends by itself: a session goes on beyond its access token."""
+        return self.expires_at if self.session_id is None else None
+
     def revoked(self, known: Revocations) -> bool:
         """Whether what speaks for the asker was taken back."""
         return known.covers(session=self.session_id, token=self.token_id, kid=self.kid)
@@ -60,6 +65,14 @@ class Asker:
             or (self.token_id is not None and what.token_id == self.token_id)
             or (self.kid is not None and what.kid == self.kid)
         )
+
+
+@dataclass(eq=False)
+class _Asking:
+    """A question for a grant that is on its way."""
+
+    asker: Asker
+    overtaken: bool = False
 
 
 class TtlCache(Generic[V]):
@@ -100,6 +113,7 @@ class Identity:
         self._tokens = TokenVerifier(bus.keys, ACCESS, ACCESS_AUDIENCE)
         self._askers: TtlCache[Asker] = TtlCache()
         self._grants: TtlCache[tuple[Asker, Grant]] = TtlCache()
+        self._asking: set[_Asking] = set()
         self._revoked.listeners.add(self._forget)
 
     async def asker(self, token: str) -> Asker:
@@ -168,19 +182,37 @@ class Identity:
             namespace=project if by_name else None,
             purpose=purpose,
         )
-        with declared_by(GetGrant):
-            grant = (await self._bus.query(question)).value()
+        grant = await self._asked_for_grant(asker, question)
         until = time.time() + (grant.expires_at - datetime.now(UTC)).total_seconds() - _MARGIN
         for named in {project, grant.project}:
             self._grants.put((asker.token, service, named), (asker, grant), until)
         return grant
 
+    async def _asked_for_grant(self, asker: Asker, question: GetGrant) -> Grant:
+        """None that was made before something was taken back that was heard of since."""
+        while True:
+            asking = _Asking(asker)
+            self._asking.add(asking)
+            try:
+                with declared_by(GetGrant):
+                    grant = (await self._bus.query(question)).value()
+            finally:
+                self._asking.discard(asking)
+            if not asking.overtaken:
+                return grant
+
     def _forget(self, what: AccessRevoked) -> None:
         """Drops the grants that were made before; what is asked next is asked of auth."""
         for key, (asker, _) in self._grants.items():
-            # A key may have signed any of them.
-            if what.kid is not None or asker.stands_on(what) or what.user_id == asker.user_id:
+            if _touches(what, asker):
                 self._grants.drop(key)
+        for asking in self._asking:
+            asking.overtaken |= _touches(what, asking.asker)
+
+
+def _touches(what: AccessRevoked, asker: Asker) -> bool:
+    """A key may have signed any grant."""
+    return what.kid is not None or asker.stands_on(what) or what.user_id == asker.user_id
 
 
 async def current_asker(

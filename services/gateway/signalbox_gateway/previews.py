@@ -32,6 +32,8 @@ from signalbox_common.errors import SignalboxError, Unavailable
 from signalbox_common.keys import Sealer, decode_raw, encode_raw
 from signalbox_gateway import event_stream
 from signalbox_gateway.errors import PreviewEnded
+from signalbox_gateway.identity import Asker
+from signalbox_gateway.live.connections import CLOSES, connections_of, while_allowed
 
 log = telemetry.get_logger()
 
@@ -134,7 +136,7 @@ class Target:
         return f"localhost:{self.port}"
 
 
-async def show(request: Request, tunnel: Tunnel, target: Target) -> "Shown":
+async def show(request: Request, asker: Asker, tunnel: Tunnel, target: Target) -> "Shown":
     """The answer, once it has begun."""
     exchange = _Exchange(request, tunnel, target)
     beginning = asyncio.create_task(exchange.begin())
@@ -149,7 +151,7 @@ async def show(request: Request, tunnel: Tunnel, target: Target) -> "Shown":
             raise Unavailable("What listens there does not answer as HTTP does.") from error
         raise
     await background.end(leaving)
-    return Shown(exchange, response, target)
+    return Shown(asker, exchange, response, target)
 
 
 class _Exchange:
@@ -221,7 +223,7 @@ class Shown(Response):
     close: Close
     """Called at its end: whoever shows it says what it came by."""
 
-    def __init__(self, exchange: _Exchange, response: h11.Response, target: Target) -> None:
+    def __init__(self, asker: Asker, exchange: _Exchange, response: h11.Response, target: Target) -> None:
         super().__init__(status_code=response.status_code)
         self.raw_headers = [
             (name, value)
@@ -235,13 +237,14 @@ class Shown(Response):
         ]
         self.raw_headers.append((b"content-security-policy", POLICY.encode()))
         self.raw_headers.append((b"cache-control", b"no-store"))
+        self._asker = asker
         self._exchange = exchange
         self._target = target
 
-    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
-        leaving = self._exchange.until_it_leaves(receive)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        both = (self._stream(send), self._exchange.until_it_leaves(receive))
         try:
-            await background.until_one_ends(self._stream(send), leaving, within=self._target.seconds_left)
+            await while_allowed(connections_of(scope), self._asker, *both, within=self._target.seconds_left)
         finally:
             await self._exchange.end()
             await self.close()
@@ -290,15 +293,16 @@ def _is_one_of(name: str, names: frozenset[str], beginnings: tuple[str, ...]) ->
 # -- WebSockets --------------------------------------------------------------------------------------------
 
 
-async def converse(browser: WebSocket, tunnel: Tunnel, target: Target) -> None:
+async def converse(browser: WebSocket, asker: Asker, tunnel: Tunnel, target: Target) -> None:
     """Messages both ways, until one of both closes; accepts the socket when the other side has."""
     async with _counted(), _inside(browser, tunnel, target) as inside:
         if browser.application_state is WebSocketState.CONNECTING:
             await browser.accept(inside.subprotocol)
         both = (_to_inside(browser, inside), _to_browser(inside, browser))
-        await background.until_one_ends(*both, within=target.seconds_left)
+        connections = connections_of(browser.scope)
+        why = await while_allowed(connections, asker, *both, within=target.seconds_left)
         with suppress(RuntimeError, WebSocketDisconnect):
-            await browser.close(inside.close_code or 1000)
+            await browser.close(CLOSES[why] if why is not None else inside.close_code or 1000, why)
 
 
 _open_sockets = asyncio.BoundedSemaphore(MOST_SOCKETS)

@@ -19,6 +19,8 @@ from signalbox_common.dataplane.frames import Frame, FrameKind
 from signalbox_common.dataplane.programs import ProgramClient
 from signalbox_common.errors import SignalboxError
 from signalbox_gateway.closing import ENDED, close_of
+from signalbox_gateway.identity import Asker
+from signalbox_gateway.live.connections import CLOSES, connections_of, while_allowed
 from signalbox_gateway.output_events import events_of
 
 MOST_OUTPUT = 1024 * 1024
@@ -90,16 +92,18 @@ class Programs(ProgramClient):
 
     # -- at a terminal -----------------------------------------------------------------------------------
 
-    async def converse(self, socket: WebSocket, key: str, offset: int) -> None:
+    async def converse(self, socket: WebSocket, asker: Asker, key: str, offset: int) -> None:
         """Bytes both ways; text is for what is said about the terminal itself."""
         try:
-            await background.until_one_ends(self._tell(socket, key, offset), self._hear(socket, key))
+            why = await while_allowed(
+                connections_of(socket.scope), asker, self._tell(socket, key, offset), self._hear(socket, key)
+            )
         except WebSocketDisconnect:
             return
         except SignalboxError as error:
             await socket.close(*close_of(error))
         else:
-            await socket.close(ENDED)
+            await socket.close(CLOSES[why] if why is not None else ENDED, why)
 
     async def _tell(self, socket: WebSocket, key: str, offset: int) -> None:
         async with aclosing(self.frames(key, offset)) as frames:

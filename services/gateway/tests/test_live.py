@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from signalbox_common.contracts.auth import AccessRevoked
+from signalbox_common.errors import SignalboxError
+from signalbox_gateway.errors import ProjectNotFound
 from signalbox_gateway.identity import Asker
 from signalbox_gateway.live import access
 from signalbox_gateway.live.access import AccessMonitor
@@ -62,7 +64,7 @@ class OpenStream:
     projects: frozenset[uuid.UUID] = frozenset({uuid.uuid4()})
     forbidden: bool = False
 
-    def forbid(self) -> None:
+    def forbid(self, _why: SignalboxError) -> None:
         self.forbidden = True
 
 
@@ -70,13 +72,14 @@ class OpenStream:
 async def test_rights_that_end_while_somebody_joins(
     monkeypatch: pytest.MonkeyPatch, ended_meanwhile: bool
 ) -> None:
-    async def no_more(*_: Any) -> bool:
-        return False
+    async def no_more(*_: Any, **__: Any) -> None:
+        raise ProjectNotFound
 
     listeners: set[Any] = set()
+    assurance: Any = SimpleNamespace(is_lost=False, left=10.0)
     clients: Any = SimpleNamespace(bus=SimpleNamespace(revoked=SimpleNamespace(listeners=listeners)))
-    monkeypatch.setattr(access, "has_access", no_more)
-    monitor = AccessMonitor(clients)
+    monkeypatch.setattr(access, "require_access", no_more)
+    monitor = AccessMonitor(clients, assurance)
     (hear,) = listeners
     revocations = monitor.revocations
     if ended_meanwhile:

@@ -88,6 +88,12 @@ class Grants:
             )
         )
 
+    async def check_revocations(
+        self, _call: Call, _query: contract.CheckRevocations
+    ) -> contract.RevocationsTold:
+        async with self._database.reading() as connection:
+            return contract.RevocationsTold(waiting=await facts.revocation_waits(connection))
+
     async def _holder(self, token: str, project: uuid.UUID | str | None) -> Holder:
         """Whoever the token belongs to, as the database knows them now."""
         if token.startswith(api_tokens.PREFIX):

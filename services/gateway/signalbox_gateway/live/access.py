@@ -1,27 +1,22 @@
-"""Access: who may follow which project, and the end of what is open when that is over."""
+"""Access: who may follow which project, and the end of what they follow when that is over."""
 
 import asyncio
 import uuid
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from enum import StrEnum
+from collections.abc import Collection
 from typing import Protocol
 
-from signalbox_common import background
-from signalbox_common.contracts.auth import AccessRevoked, ListProjects
+from signalbox_common.contracts.auth import AccessRevoked, Grant, ListProjects
 from signalbox_common.contracts.base import EVENTS_AREA
 from signalbox_common.contracts.roles import ProjectRole
-from signalbox_common.errors import InsufficientScope, RoleTooLow, SignalboxError
+from signalbox_common.errors import InsufficientScope, RoleTooLow, SignalboxError, Unavailable
 from signalbox_common.principal import in_scope
-from signalbox_common.revoked import Revocations
 from signalbox_gateway.clients import Clients
 from signalbox_gateway.identity import Asker
+from signalbox_gateway.live.assurance import Assurance
 
 READ, WRITE = f"{EVENTS_AREA}:read", f"{EVENTS_AREA}:write"
 MAX_PROJECTS = 1_000
 """Of one stream without a project."""
-UNCHECKED_FOR = 10.0
-"""Seconds without word of revocations after which open connections are ended."""
 _CHECK_EVERY = 0.5
 
 
@@ -31,11 +26,17 @@ async def require_access(
     project: uuid.UUID,
     scope: str = READ,
     least_role: ProjectRole = ProjectRole.VIEWER,
+    *,
+    fresh: bool = False,
 ) -> None:
     """Raises where the asker is no member of the project, or shows a token that does not cover this."""
-    grant = await clients.identity.grant(asker, "auth", project)
+    grant = await clients.identity.grant(asker, "auth", project, fresh=fresh)
     if grant.role is None or not grant.role.includes(least_role):
         raise RoleTooLow(least_role)
+    _require_scope(grant, scope)
+
+
+def _require_scope(grant: Grant, scope: str) -> None:
     if grant.scopes is not None and not in_scope(scope, frozenset(grant.scopes)):
         raise InsufficientScope(scope)
 
@@ -53,17 +54,6 @@ async def own_projects(clients: Clients, asker: Asker) -> set[uuid.UUID]:
     return found
 
 
-async def has_access(clients: Clients, asker: Asker, projects: Collection[uuid.UUID]) -> bool:
-    """Asked again with what auth knows now; what cannot be asked at the moment is not taken back."""
-    for project in projects:
-        try:
-            await require_access(clients, asker, project)
-        except SignalboxError as error:
-            if error.status < 500:
-                return False
-    return True
-
-
 class Follower(Protocol):
     """Something open that somebody may see because of projects that they are members of."""
 
@@ -73,19 +63,28 @@ class Follower(Protocol):
     @property
     def projects(self) -> Collection[uuid.UUID]: ...
 
-    def forbid(self) -> None: ...
+    def forbid(self, why: SignalboxError) -> None: ...
 
 
 class AccessMonitor:
     """Asks for new grants of whoever is said to have lost some, and ends what they may not read any more."""
 
-    def __init__(self, clients: Clients) -> None:
+    def __init__(self, clients: Clients, assurance: Assurance) -> None:
         self._clients = clients
+        self._assurance = assurance
         self._followers: dict[uuid.UUID, set[Follower]] = {}
         self._checks: set[asyncio.Task[None]] = set()
         self.revocations = 0
         """How many were heard of."""
         clients.bus.revoked.listeners.add(self._on_revoked)
+
+    async def require(self, asker: Asker, projects: Collection[uuid.UUID]) -> None:
+        """Raises where they may not follow all of these; of none, where their token covers no events."""
+        fresh = self._assurance.is_lost
+        for project in projects:
+            await require_access(self._clients, asker, project, fresh=fresh)
+        if not projects:
+            _require_scope(await self._clients.identity.grant(asker, "auth", fresh=fresh), READ)
 
     def add(self, follower: Follower, revocations: int) -> None:
         """Checked again at once where more were heard of since its access was checked."""
@@ -107,70 +106,22 @@ class AccessMonitor:
             self._check(follower)
 
     def _check(self, follower: Follower) -> None:
-        task = asyncio.create_task(self._ask(follower))
+        task = asyncio.create_task(self.check(follower))
         self._checks.add(task)
         task.add_done_callback(self._checks.discard)
 
-    async def _ask(self, follower: Follower) -> None:
-        if not await has_access(self._clients, follower.asker, follower.projects):
-            follower.forbid()
-
-
-class EndReason(StrEnum):
-    REVOKED = "revoked"
-    UNCHECKED = "unchecked"
-
-
-class OpenConnection:
-    """One open connection and the person that it was opened for."""
-
-    def __init__(self, asker: Asker) -> None:
-        self.asker = asker
-        self.ended: asyncio.Future[EndReason] = asyncio.get_running_loop().create_future()
-
-    def end(self, reason: EndReason) -> None:
-        if not self.ended.done():
-            self.ended.set_result(reason)
-
-
-class OpenConnections:
-    """All of this process; ended when the token behind one is revoked, or cannot be checked any more."""
-
-    def __init__(self, revoked: Revocations) -> None:
-        self._revoked = revoked
-        self._open: set[OpenConnection] = set()
-        self._task: asyncio.Task[None] | None = None
-        revoked.listeners.add(self._on_revoked)
-
-    @contextmanager
-    def track(self, asker: Asker) -> Iterator[OpenConnection]:
-        connection = OpenConnection(asker)
-        self._open.add(connection)
-        # It may have been revoked since it was checked: from now on nothing is missed.
-        if asker.revoked(self._revoked):
-            connection.end(EndReason.REVOKED)
-        try:
-            yield connection
-        finally:
-            self._open.discard(connection)
-
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._check(), name="open connections")
-
-    async def stop(self) -> None:
-        await background.end(self._task)
-
-    def _on_revoked(self, what: AccessRevoked) -> None:
-        for connection in list(self._open):
-            if connection.asker.stands_on(what):
-                connection.end(EndReason.REVOKED)
-
-    async def _check(self) -> None:
-        while True:
-            await asyncio.sleep(_CHECK_EVERY)
-            if self._revoked.silence > UNCHECKED_FOR:
-                self._end_all()
-
-    def _end_all(self) -> None:
-        for connection in list(self._open):
-            connection.end(EndReason.UNCHECKED)
+    async def check(self, follower: Follower) -> None:
+        """Returns when it is known whether it may go on; where that stays unknown, it may not."""
+        ends_at = asyncio.get_running_loop().time() + self._assurance.left
+        while follower in self._followers.get(follower.asker.user_id, ()):
+            try:
+                async with asyncio.timeout_at(ends_at):
+                    await self.require(follower.asker, follower.projects)
+            except TimeoutError:
+                follower.forbid(Unavailable())
+            except SignalboxError as error:
+                if not error.final:
+                    await asyncio.sleep(_CHECK_EVERY)
+                    continue
+                follower.forbid(error)
+            return

@@ -7,21 +7,24 @@ from redis.asyncio import Redis
 from signalbox_common.bus.stored import StreamReader
 from signalbox_common.contracts.streams import EVENTS
 from signalbox_gateway.clients import Clients
-from signalbox_gateway.live.access import AccessMonitor, Follower, OpenConnections
+from signalbox_gateway.live.access import AccessMonitor, Follower
+from signalbox_gateway.live.assurance import Assurance
+from signalbox_gateway.live.connections import OpenConnections
 from signalbox_gateway.live.hub import Hub
 from signalbox_gateway.live.keepalive import FanoutHeartbeat, Keepalive
 from signalbox_gateway.live.subscriber import Subscriber
 
 
 class Node:
-    def __init__(self, clients: Clients, redis: Redis, connections: OpenConnections) -> None:
+    def __init__(self, clients: Clients, redis: Redis) -> None:
         self.clients = clients
-        self.connections = connections
+        assurance = Assurance(clients.bus)
+        self.connections = OpenConnections(clients.bus.revoked, assurance)
         self.heartbeat = FanoutHeartbeat(redis)
         self.stream = StreamReader(clients.bus.connection, EVENTS)
         self.hub = Hub(redis, self.stream)
         self.keepalive = Keepalive()
-        self.access = AccessMonitor(clients)
+        self.access = AccessMonitor(clients, assurance)
         self._releasing: set[asyncio.Task[None]] = set()
 
     def release(self, follower: Follower, subscriber: Subscriber) -> None:

@@ -23,7 +23,7 @@ from signalbox_common.errors import SignalboxError, Unavailable
 from signalbox_gateway.clients import Clients
 from signalbox_gateway.errors import BadResourceVersion
 from signalbox_gateway.identity import Asker
-from signalbox_gateway.live.access import OpenConnections
+from signalbox_gateway.live.connections import OpenConnections
 from signalbox_gateway.live.node import Node
 
 LONGEST = 300.0

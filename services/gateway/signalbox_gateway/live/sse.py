@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from signalbox_common.errors import SignalboxError
 from signalbox_gateway.identity import Asker
-from signalbox_gateway.live.access import EndReason
+from signalbox_gateway.live.connections import EndReason
 from signalbox_gateway.live.node import Node
 from signalbox_gateway.live.publication import Publication, Resync, StreamPosition, channel_of
 from signalbox_gateway.live.subscriber import Subscriber, UnrecoverablePosition
@@ -187,7 +187,7 @@ class _StreamConnection:
     def expire(self) -> None:
         self._finish_with(StreamEnd.EXPIRED)
 
-    def forbid(self) -> None:
+    def forbid(self, _why: SignalboxError) -> None:
         self._finish_with(StreamEnd.FORBIDDEN)
 
     def _finish_with(self, end: StreamEnd) -> None:

@@ -11,7 +11,6 @@ from pydantic import ValidationError
 from signalbox_common.errors import SignalboxError
 from signalbox_gateway.errors import BadSubscription, RefTaken, TooManySubscriptions
 from signalbox_gateway.identity import Asker
-from signalbox_gateway.live.access import require_access
 from signalbox_gateway.live.node import Node
 from signalbox_gateway.live.protocol import MAX_REF, Subscribe
 from signalbox_gateway.live.publication import Publication, Resync, StreamPosition, channel_of
@@ -46,8 +45,8 @@ class Subscription:
         at = StreamPosition(epoch, self.subscriber.offset)
         self.deliver(Resync(at, StreamPosition(epoch, publication.offset - 1), "late"))
 
-    def forbid(self) -> None:
-        self._subscriptions.forbid(self)
+    def forbid(self, why: SignalboxError) -> None:
+        self._subscriptions.forbid(self, why)
 
 
 class Subscriptions:
@@ -91,7 +90,7 @@ class Subscriptions:
         if len(self._by_ref) >= MAX_SUBSCRIPTIONS:
             raise TooManySubscriptions(MAX_SUBSCRIPTIONS)
         revocations = self._node.access.revocations
-        await require_access(self._node.clients, self.asker, request.project)
+        await self._node.access.require(self.asker, [request.project])
         resume = StreamPosition.parse(request.resume_from) if request.resume_from else None
         subscription = self._by_ref[request.ref] = Subscription(self, request)
         try:
@@ -125,11 +124,17 @@ class Subscriptions:
         await self._leave(subscription)
         self.send({"type": "unsubscribed", "ref": ref})
 
-    def forbid(self, subscription: Subscription) -> None:
+    async def stand_on(self, asker: Asker) -> None:
+        """From now on; what that does not cover ends."""
+        self.asker = asker
+        await asyncio.gather(*(self._node.access.check(each) for each in self._by_ref.values()))
+
+    def forbid(self, subscription: Subscription, why: SignalboxError) -> None:
         """The connection stays: there may be others on it."""
-        if self._by_ref.pop(subscription.ref, None) is not None:
+        if self._by_ref.get(subscription.ref) is subscription:
+            del self._by_ref[subscription.ref]
             self._node.release(subscription, subscription.subscriber)
-            self.refuse(subscription.ref, "project_not_found", "There is no such project.")
+            self.refuse(subscription.ref, why.code, why.detail)
 
     async def close(self) -> None:
         self._closed = True

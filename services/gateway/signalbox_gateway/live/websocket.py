@@ -14,7 +14,7 @@ from signalbox_common import background
 from signalbox_common.errors import SignalboxError
 from signalbox_gateway.closing import NOT_AUTHENTICATED, TOKEN_EXPIRED, TOO_SLOW, TRY_LATER, UNSUPPORTED
 from signalbox_gateway.identity import Asker, Identity
-from signalbox_gateway.live.access import EndReason, OpenConnection
+from signalbox_gateway.live.connections import CLOSES, OpenConnection
 from signalbox_gateway.live.node import Node
 from signalbox_gateway.live.subscription import Subscriptions
 from signalbox_gateway.live.transport import TRANSPORT, Transport
@@ -22,7 +22,6 @@ from signalbox_gateway.sockets import AUTH_WITHIN, shown_by
 
 routes = APIRouter()
 
-_CLOSES = {EndReason.REVOKED: NOT_AUTHENTICATED, EndReason.UNCHECKED: TRY_LATER}
 _LONGEST = 24 * 3600.0
 
 
@@ -99,15 +98,15 @@ async def _serve(
     """A new token in time goes on."""
     subscriptions = Subscriptions(node, transport, asker)
     try:
-        subscriptions.send({"type": "ready"})
         while True:
             with node.connections.track(asker) as connection:
+                await _while_open(subscriptions.stand_on(asker), connection)
+                subscriptions.send({"type": "ready"})
                 token = await _until_new_token(receive, subscriptions, connection)
             renewed = await _verify(identity, token)
             if renewed.user_id != asker.user_id:
                 raise Disconnect(NOT_AUTHENTICATED, "another_user")
-            subscriptions.asker = asker = renewed
-            subscriptions.send({"type": "ready"})
+            asker = renewed
     finally:
         if subscriptions.slow.done():
             transport.close()
@@ -123,7 +122,7 @@ async def _until_new_token(receive: Receive, subscriptions: Subscriptions, conne
             await asyncio.wait(waiting, timeout=max(left, 0), return_when=asyncio.FIRST_COMPLETED)
             if connection.ended.done():
                 why = connection.ended.result()
-                raise Disconnect(_CLOSES[why], why)
+                raise Disconnect(CLOSES[why], why)
             if subscriptions.slow.done():
                 raise Disconnect(TOO_SLOW, "resync")
             if not reading.done():

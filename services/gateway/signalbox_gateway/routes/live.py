@@ -117,11 +117,8 @@ async def stream_events(
     asked for in pages.
     """
     revocations = node.access.revocations
-    if project is not None:
-        await require_access(clients, asker, project)
-        projects = {project}
-    else:
-        projects = await own_projects(clients, asker)
+    projects = {project} if project is not None else await own_projects(clients, asker)
+    await node.access.require(asker, projects if project is not None else ())
     return EventStream(
         node, asker, SubscribeOptions(frozenset(projects), operation, start.types, start.resume, revocations)
     )
@@ -145,11 +142,10 @@ async def stream_operation(
     if ref is None or (ref.project_id is None and ref.user_id != asker.user_id):
         raise missing
     projects = {ref.project_id} if ref.project_id is not None else await own_projects(clients, asker)
-    if ref.project_id is not None:
-        try:
-            await require_access(clients, asker, ref.project_id)
-        except SignalboxError as error:
-            raise (missing if error.status == 404 else error) from error
+    try:
+        await node.access.require(asker, projects if ref.project_id is not None else ())
+    except SignalboxError as error:
+        raise (missing if error.status == 404 else error) from error
     options = SubscribeOptions(frozenset(projects), operation_id, start.types, start.resume, revocations)
     return EventStream(node, asker, options)
 

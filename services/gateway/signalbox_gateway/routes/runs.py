@@ -141,9 +141,11 @@ async def read_log(
         close = stack.pop_all().aclose
         if as_events:
             headers = {**event_stream.HEADERS, "Content-Encoding": "identity"}
-            return StreamedBody(events_of(frames, _end_of), close, event_stream.MEDIA_TYPE, headers)
+            return StreamedBody(
+                here.someone, events_of(frames, _end_of), close, event_stream.MEDIA_TYPE, headers
+            )
         headers = {"Content-Encoding": "identity", "X-Accel-Buffering": "no"}
-        return StreamedBody(_text_of(frames), close, "text/plain; charset=utf-8", headers)
+        return StreamedBody(here.someone, _text_of(frames), close, "text/plain; charset=utf-8", headers)
 
 
 async def _text_of(frames: AsyncGenerator[Frame, None]) -> AsyncIterator[bytes]:

@@ -155,7 +155,7 @@ async def download_folder(here: AtSandbox, sandbox_id: uuid.UUID, path: PathHere
         packed = await archives.pack(path, f"archive-{uuid.uuid4()}")
         stack.push_async_callback(packed.aclose)
         headers = {"Content-Encoding": "identity", "Content-Disposition": "attachment"}
-        return StreamedBody(packed, stack.pop_all().aclose, "application/x-tar", headers)
+        return StreamedBody(here.someone, packed, stack.pop_all().aclose, "application/x-tar", headers)
 
 
 @routes.on("PUT", "/archive", **_ANYTHING, **_WRITTEN | {"also": [*_WRITTEN["also"], (422, "bad_archive")]})

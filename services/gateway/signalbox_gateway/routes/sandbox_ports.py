@@ -106,7 +106,7 @@ async def _shown(here: Sender, sandbox: uuid.UUID, target: Target) -> Response:
         client = await stack.enter_async_context(client_at(here, sandbox, contract.EXECUTE))
         opening = client.tunnel(contract.CONNECT_TO_PORT, sandbox=str(sandbox), port=str(target.port))
         tunnel = await stack.enter_async_context(opening)
-        response = await previews.show(here.request, tunnel, target)
+        response = await previews.show(here.request, here.someone, tunnel, target)
         response.close = stack.pop_all().aclose
         return response
     raise AssertionError("it returns, or raises")
@@ -201,7 +201,7 @@ async def _spoken(
     async with client_at(here, sandbox, contract.EXECUTE) as client:
         opening = client.tunnel(contract.CONNECT_TO_PORT, sandbox=str(sandbox), port=str(target.port))
         async with opening as tunnel:
-            await previews.converse(socket, tunnel, target)
+            await previews.converse(socket, asker, tunnel, target)
 
 
 def _target(

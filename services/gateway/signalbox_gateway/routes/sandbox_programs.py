@@ -106,7 +106,7 @@ async def execute(
             await programs.start(key, program)
             if stdin is not None:
                 await programs.give(key, stdin, close=True)
-            return _streamed(programs, key, 0, stack.pop_all())
+            return _streamed(here, programs, key, 0, stack.pop_all())
         result = await programs.run(key, program, stdin)
     return Response(result.model_dump_json(by_alias=True), media_type="application/json")
 
@@ -174,7 +174,7 @@ async def follow_output(
     async with AsyncExitStack() as stack:
         programs = await stack.enter_async_context(_programs(here, sandbox_id))
         await programs.process(key)
-        return _streamed(programs, key, offset, stack.pop_all())
+        return _streamed(here, programs, key, offset, stack.pop_all())
 
 
 @routes.on("GET", "/metrics", reply=contract.SandboxMetrics, grant=GrantScope.PROJECT, also=OF_SANDBOX)
@@ -236,7 +236,7 @@ async def terminal(
                 await programs.process(name)
                 await programs.resize(name, size)
             await socket.send_json({"type": "ready", "key": name})
-            await programs.converse(socket, name, max(offset, 0))
+            await programs.converse(socket, asker, name, max(offset, 0))
     except SignalboxError as error:
         await socket.close(*close_of(error))
 
@@ -246,9 +246,10 @@ async def _seen_from(socket: WebSocket, clients: Clients, asker: Asker, sandbox:
     return await sender_at(request, clients, asker, sandbox, contract.EXECUTE)
 
 
-def _streamed(programs: Programs, key: str, offset: int, stack: AsyncExitStack) -> Response:
+def _streamed(here: Sender, programs: Programs, key: str, offset: int, stack: AsyncExitStack) -> Response:
     headers = {**event_stream.HEADERS, "Content-Encoding": "identity"}
-    return StreamedBody(programs.events(key, offset), stack.aclose, event_stream.MEDIA_TYPE, headers)
+    events = programs.events(key, offset)
+    return StreamedBody(here.someone, events, stack.aclose, event_stream.MEDIA_TYPE, headers)
 
 
 def _command_id(here: Sender) -> uuid.UUID:

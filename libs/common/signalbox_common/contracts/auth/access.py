@@ -246,3 +246,15 @@ class AccessRevoked(Event):
     kid: str | None = None
     user_id: uuid.UUID | None = None
     version: int | None = None
+
+
+class RevocationsTold(Reply):
+    waiting: bool
+    """Whether anything was taken back that the stream does not have yet."""
+
+
+class CheckRevocations(Query[RevocationsTold]):
+    """Whether the stream of revocations holds everything that was taken back until now."""
+
+    subject = "qry.auth.v1.check-revocations"
+    grant = GrantScope.NONE
