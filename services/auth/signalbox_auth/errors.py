@@ -104,6 +104,12 @@ class LoginsBusy(Unavailable):
     detail = "Too many people are signing in at this moment."
 
 
+class RegistrationsBusy(Unavailable):
+    code = LoginsBusy.code
+    detail = "Too many people are registering at this moment."
+    retry_after = 5
+
+
 class BadRefreshToken(Unauthenticated):
     code = "bad_refresh_token"
     detail = "The refresh token is not good, or not any more."

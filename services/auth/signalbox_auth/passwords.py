@@ -2,18 +2,43 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import bcrypt
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from signalbox_auth.domain.passwords import is_bcrypt
-from signalbox_auth.errors import LoginsBusy
+from signalbox_auth.errors import LoginsBusy, RegistrationsBusy
 from signalbox_auth.settings import AuthSettings
+from signalbox_common.errors import Unavailable
 
 _BCRYPT_READS = 72
 """Bytes of a password that bcrypt has ever looked at."""
+
+
+class _Queue:
+    """Lets in as many at a time; refuses whoever would wait behind too many."""
+
+    def __init__(self, at_once: int, most: int, busy: type[Unavailable]) -> None:
+        self._turns = asyncio.Semaphore(at_once)
+        self._most = most
+        self._busy = busy
+        self._waiting = 0
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        if self._waiting >= self._most:
+            raise self._busy
+        self._waiting += 1
+        try:
+            await self._turns.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._turns.release()
 
 
 class Passwords:
@@ -25,29 +50,22 @@ class Passwords:
         )
         self._slots = asyncio.Semaphore(settings.argon2_concurrency)
         # As many again may prepare what they hash, so that no slot waits for the database.
-        self._turns = asyncio.Semaphore(2 * settings.argon2_concurrency)
-        self._waiting = 0
-        self._queue = settings.argon2_queue
+        self._logins = _Queue(2 * settings.argon2_concurrency, settings.argon2_queue, LoginsBusy)
+        # One at a time: however many register, a login waits for one of them at most.
+        self._newcomers = _Queue(1, settings.argon2_register_queue, RegistrationsBusy)
         self._nobody: str | None = None
 
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
+    def turn(self) -> AbstractAsyncContextManager[None]:
         """What hashing and verifying happen in; a queue that would be too long to wait in is refused at once.
 
         Whatever decides whether a password is looked at belongs inside: of a thousand guesses that arrive
         together, only a handful are decided about at the same time.
         """
-        if self._waiting >= self._queue:
-            raise LoginsBusy
-        self._waiting += 1
-        try:
-            await self._turns.acquire()
-        finally:
-            self._waiting -= 1
-        try:
-            yield
-        finally:
-            self._turns.release()
+        return self._logins.turn()
+
+    def turn_of_newcomer(self) -> AbstractAsyncContextManager[None]:
+        """The same for strangers, of whom nobody knows how many there are."""
+        return self._newcomers.turn()
 
     async def hash(self, password: str) -> str:
         async with self._slots:

@@ -29,3 +29,5 @@ class AuthSettings(SecretStoreSettings):
     """Passwords hashed at the same time: logins must not exhaust the machine."""
     argon2_queue: int = Field(default=150, ge=1)
     """Logins that may wait for that; more are refused at once with 503."""
+    argon2_register_queue: int = Field(default=20, ge=1)
+    """The same of those who register, one at a time and beside the logins."""
