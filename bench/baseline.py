@@ -36,8 +36,8 @@ from signalbox_common.db import Database, Transaction
 from signalbox_common.keys import uuid7
 from signalbox_common.revoked import Revocations
 from signalbox_common.tokens import KeyRing, PublishedKey
-from signalbox_gateway.app import add_middlewares
 from signalbox_gateway.identity import Asker, Identity
+from signalbox_gateway.middlewares import add_middlewares
 from signalbox_gateway.settings import GatewaySettings
 
 

@@ -16,6 +16,7 @@ import psutil
 from signalbox_cli.operator import read_url
 from signalbox_cli.stack import leftovers
 from signalbox_cli.stack.home import MARK, Home
+from tests.support.bounds import AS_ENVIRONMENT
 from tests.support.run import run_folder
 
 KEEP = "SIGNALBOX_CHAOS_KEEP"
@@ -88,6 +89,7 @@ class Stack:
             "SIGNALBOX_PORT": "0",
             "SIGNALBOX_ARGON2_MEMORY_KIB": "64",
             "SIGNALBOX_ARGON2_TIME": "1",
+            **AS_ENVIRONMENT,
         }
         process = await asyncio.create_subprocess_exec(
             sys.executable,

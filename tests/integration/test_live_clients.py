@@ -85,15 +85,15 @@ async def test_a_connection_has_so_many_subscriptions_and_no_more(scene: Scene) 
         assert len(refs) == 200
 
 
-async def test_half_a_handshake_does_not_stay(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("signalbox_gateway.server.HEADERS_WITHIN", 0.5)
-    host, _, port = scene.address.partition(":")
-    for head in (b"", b"GET /api/v1/ws HTTP/1.1\r\nHost: x\r\nUpgrade: webso"):
-        reader, writer = await asyncio.open_connection(host, int(port))
-        writer.write(head)
-        with_end = await asyncio.wait_for(reader.read(), 30)
-        assert with_end == b""
-        writer.close()
+async def test_half_a_handshake_does_not_stay(scene: Scene) -> None:
+    async with scene.installation.served_gateway(head_timeout=0.5) as (_, address):
+        host, _, port = address.partition(":")
+        for head in (b"", b"GET /api/v1/ws HTTP/1.1\r\nHost: x\r\nUpgrade: webso"):
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(head)
+            with_end = await asyncio.wait_for(reader.read(), 30)
+            assert with_end == b""
+            writer.close()
 
 
 async def test_a_slow_reader_costs_itself_only(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,7 @@ from signalbox_gateway.app import build as build_gateway
 from signalbox_gateway.clients import Clients
 from signalbox_gateway.server import server as gateway_server
 from signalbox_gateway.settings import GatewaySettings
+from tests.support import bounds
 from tests.support.keeping import Keeper
 from tests.support.lab import LabSettings
 from tests.support.servers import TestServers
@@ -78,6 +79,9 @@ class Installation:
             given["secret_key"] = SecretStr(credentials.secret_key_of(name))
         if kind is AuthSettings:
             given |= {"argon2_memory_kib": 64, "argon2_time": 1}  # the machine is for other things
+            given |= bounds.OF_AUTH
+        if kind is GatewaySettings:
+            given |= bounds.OF_GATEWAYS
         if "secrets_dir" in kind.model_fields:
             given["secrets_dir"] = self.folder
         return kind(**(given | changes))
@@ -131,6 +135,7 @@ class Installation:
             "SIGNALBOX_ARGON2_MEMORY_KIB": "64",
             "SIGNALBOX_ARGON2_TIME": "1",
             "SIGNALBOX_RETRY_BASE": "0.05",
+            **bounds.AS_ENVIRONMENT,
         }
 
     @asynccontextmanager

@@ -15,10 +15,16 @@ import psutil
 
 from signalbox_cli.stack import leftovers, sandboxes
 from signalbox_cli.stack.home import Home
+from tests.support.bounds import AS_ENVIRONMENT
 from tests.support.run import new_folder
 
 CLI = [sys.executable, "-m", "signalbox_cli.main"]
-QUICK = {"SIGNALBOX_ARGON2_MEMORY_KIB": "64", "SIGNALBOX_ARGON2_TIME": "1", "SIGNALBOX_RETRY_BASE": "0.05"}
+QUICK = {
+    "SIGNALBOX_ARGON2_MEMORY_KIB": "64",
+    "SIGNALBOX_ARGON2_TIME": "1",
+    "SIGNALBOX_RETRY_BASE": "0.05",
+    **AS_ENVIRONMENT,
+}
 
 
 @dataclass

@@ -9,6 +9,7 @@ from starlette.types import Scope
 from signalbox_common.bus.headers import Client, sound_agent
 
 Network = IPv4Network | IPv6Network
+_HOST_BITS = 64
 
 
 class Addresses:
@@ -23,7 +24,7 @@ class Addresses:
             # The nearest address that no proxy of ours has: everything left of it, anybody may have written.
             # A proxy may add a line of its own instead of a word to the line that is there.
             for hop in reversed(",".join(headers.getlist("x-forwarded-for")).split(",")):
-                named = _parsed(hop)
+                named = parsed(hop)
                 if named is None:
                     break
                 address = named
@@ -44,10 +45,17 @@ class Addresses:
     @staticmethod
     def _of_peer(scope: Scope) -> IPv4Address | IPv6Address | None:
         peer = scope.get("client")
-        return _parsed(peer[0]) if peer else None
+        return parsed(peer[0]) if peer else None
 
 
-def _parsed(text: str) -> IPv4Address | IPv6Address | None:
+def neighbours(address: IPv4Address | IPv6Address) -> str:
+    """Who is counted as one: a household, or a machine, has a whole network of IPv6 addresses."""
+    if isinstance(address, IPv6Address):
+        return str(IPv6Address(int(address) >> _HOST_BITS << _HOST_BITS))
+    return str(address)
+
+
+def parsed(text: str) -> IPv4Address | IPv6Address | None:
     try:
         address = ip_address(text.strip())
     except ValueError:

@@ -4,12 +4,16 @@ import asyncio
 import socket as sockets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 import uvloop
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import Receive, Scope, Send
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from signalbox_common import __version__, telemetry
 from signalbox_common.bus import Bus
@@ -18,17 +22,19 @@ from signalbox_common.health import Health, HealthServer
 from signalbox_common.space import DiskSpace
 from signalbox_gateway import openapi, pages, problems
 from signalbox_gateway.addresses import Addresses
+from signalbox_gateway.allowances import Allowances
 from signalbox_gateway.clients import Clients
 from signalbox_gateway.cookies import Cookies
-from signalbox_gateway.edge import Edge
 from signalbox_gateway.external import Reader
+from signalbox_gateway.lately import Lately
 from signalbox_gateway.live import websocket
 from signalbox_gateway.live.node import Node
 from signalbox_gateway.live.resource_watch import ChangeSignals
 from signalbox_gateway.live.tickets import Tickets
 from signalbox_gateway.measured_redis import MeasuredRedis
+from signalbox_gateway.middlewares import Guards, add_middlewares
 from signalbox_gateway.origins import Origins
-from signalbox_gateway.previews import PREVIEW, Links
+from signalbox_gateway.previews import Links
 from signalbox_gateway.routes import (
     accounts,
     agents,
@@ -70,6 +76,7 @@ from signalbox_gateway.routes import (
 from signalbox_gateway.server import server
 from signalbox_gateway.settings import GatewaySettings
 from signalbox_gateway.space import DiskGuard
+from signalbox_gateway.shedding import Lag
 
 log = telemetry.get_logger()
 
@@ -110,7 +117,6 @@ ROUTES = (
     operations,
     live,
 )
-EXPOSED = ["Location", "X-Operation-ID", "X-Request-ID", "X-Correlation-ID", "Retry-After", "ETag"]
 
 
 def build(settings: GatewaySettings, *, started: Callable[[], object] | None = None) -> FastAPI:
@@ -123,6 +129,7 @@ def build(settings: GatewaySettings, *, started: Callable[[], object] | None = N
     node = Node(clients, redis, OpenConnections(bus.revoked))
     report = _health(settings, bus, redis)
     node = Node(clients, redis)
+    guards = Guards(Lag(), Allowances(redis), clients.identity)
     report = Health(settings, {"nats": check_nats, "redis": check_redis}, {"keys": bus.buckets.keys.degraded})
 
     @asynccontextmanager
@@ -135,7 +142,8 @@ def build(settings: GatewaySettings, *, started: Callable[[], object] | None = N
         if started is not None:
             started()
         try:
-            yield
+            async with guards.watching():
+                yield
         finally:
             connecting.cancel()
             await node.stop()
@@ -166,17 +174,15 @@ def build(settings: GatewaySettings, *, started: Callable[[], object] | None = N
     public = [settings.public_url.rstrip("/")] if settings.public_url is not None else []
     origins = Origins(secret_key, [*settings.origins(), *public], addresses)
     app.state.health = report
-    app.state.settings = settings
     app.state.clients = clients
-    app.state.cookies = Cookies(origins, addresses, settings.cookie_secure, settings.env == "development")
-    app.state.tickets = Tickets(redis, secret_key)
     app.state.node = node
-    app.state.external, app.state.preview_links = Reader(secret_key), Links(secret_key)
-    app.state.change_signals = ChangeSignals(bus)
+    app.state.tickets = Tickets(redis, secret_key)
+    _furnish(app, settings)
     problems.install(app)
     openapi.install(app)
     _add_routes(app, settings)
-    add_middlewares(app, settings, bodies.limits(module.routes for module in ROUTES))
+    limits = bodies.limits(module.routes for module in ROUTES)
+    add_middlewares(app, settings, limits, guards)
     return app
 
 
@@ -193,6 +199,18 @@ def _health(settings: GatewaySettings, bus: Bus, redis: MeasuredRedis) -> Health
     )
     health.measure = redis.measure
     return health
+def _furnish(app: FastAPI, settings: GatewaySettings) -> None:
+    """With what routes look up, beside what was connected to something before."""
+    secret_key, clients = settings.secret_key.get_secret_value(), app.state.clients
+    origins = Origins(secret_key, settings.origins())
+    app.state.settings = settings
+    app.state.cookies = Cookies(
+        origins, Addresses(settings.proxies()), settings.cookie_secure, settings.env == "development"
+    )
+    app.state.external, app.state.preview_links = Reader(secret_key), Links(secret_key)
+    app.state.change_signals = ChangeSignals(clients.bus)
+    app.state.readiness = Lately(app.state.health.report)
+    app.state.details = Lately(partial(health.details, app))
 
 
 def _add_routes(app: FastAPI, settings: GatewaySettings) -> None:

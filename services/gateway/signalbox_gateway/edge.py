@@ -15,6 +15,7 @@ from signalbox_common.bus.headers import client, is_correlation_id
 from signalbox_common.keys import uuid7
 from signalbox_gateway import pages
 from signalbox_gateway.addresses import Addresses
+from signalbox_gateway.peers import BodyRoom
 from signalbox_gateway.previews import PREVIEW
 from signalbox_gateway.problems import problem
 from signalbox_gateway.routes.bodies import Limits
@@ -40,14 +41,49 @@ class _BodyTooLarge(HTTPException):
     """The body went over the limit while it was read; passes through whoever was reading."""
 
 
+class _NoRoom(HTTPException):
+    """What all bodies hold together was over the limit; as above."""
+
+
+class _Body:
+    """The body of one request, counted while it comes in."""
+
+    def __init__(self, receive: Receive, most: int, room: BodyRoom, most_held: int) -> None:
+        self._receive = receive
+        self._most = most
+        self._room = room
+        self._most_held = most_held
+        """What is larger than that is passed on as it comes, and not held."""
+        self._seen = self._held = 0
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._seen += len(message.get("body", b""))
+            if self._seen > self._most:
+                raise _BodyTooLarge(413)
+            more = min(self._seen, self._most_held) - self._held
+            if more and not self._room.take(more):
+                raise _NoRoom(503, headers={"Retry-After": "1", "Connection": "close"})
+            self._held += more
+        return message
+
+    def give_back(self) -> None:
+        self._room.give_back(self._held)
+        self._held = 0
+
+
 class Edge:
     """Pure ASGI, outermost."""
 
-    def __init__(self, app: ASGIApp, *, max_body: int, limits: Limits, addresses: Addresses) -> None:
+    def __init__(
+        self, app: ASGIApp, *, max_body: int, limits: Limits, addresses: Addresses, room: BodyRoom
+    ) -> None:
         self._app = app
         self._max_body = max_body
         self._limits = limits
         self._addresses = addresses
+        self._room = room
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -107,8 +143,9 @@ class Edge:
         if not length.isdecimal() or int(length) > max_body:
             await self._too_large(scope, receive, send, max_body)
             return
+        body = _Body(receive, max_body, self._room, self._max_body)
         try:
-            await self._app(scope, self._bounded(receive, max_body), send)
+            await self._app(scope, body.receive, send)
         except ClientDisconnect:
             log.info("the client left", method=scope["method"], path=_shown(scope["path"]))
         except Exception:
@@ -117,21 +154,8 @@ class Edge:
                 raise
             failed = problem(500, "internal", "Something went wrong on our side.")
             await failed(scope, receive, send)
-
-    @staticmethod
-    def _bounded(receive: Receive, max_body: int) -> Receive:
-        seen = 0
-
-        async def bounded() -> Message:
-            nonlocal seen
-            message = await receive()
-            if message["type"] == "http.request":
-                seen += len(message.get("body", b""))
-                if seen > max_body:
-                    raise _BodyTooLarge(413)
-            return message
-
-        return bounded
+        finally:
+            body.give_back()
 
     @staticmethod
     async def _too_large(scope: Scope, receive: Receive, send: Send, max_body: int) -> None:

@@ -46,6 +46,15 @@ class CsrfCheckFailed(Forbidden):
 # -- requests --------------------------------------------------------------------------------------
 
 
+class TooManyRequests(SignalboxError):
+    status = 429
+    code = "rate_limited"
+    detail = "There were too many requests; come again later."
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(retry_after=max(1, seconds))
+
+
 class ProjectNotFound(NotFound):
     code = "project_not_found"
     detail = "There is no such project."

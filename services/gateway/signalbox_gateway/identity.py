@@ -11,6 +11,9 @@ from typing import Annotated, Generic, TypeVar
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import SecretStr
+from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
+from starlette.types import Scope
 
 from signalbox_common.bus import Bus
 from signalbox_common.contracts.auth import AccessRevoked, GetGrant, Grant, Identify
@@ -30,6 +33,8 @@ _MARGIN = 5.0
 """Seconds before its end at which a grant is not used any more."""
 _IDENTITY_KEPT = 60.0
 _TOKEN_LENGTH = 8192
+_KNOWN = "signalbox.asker"
+"""In the scope of a request."""
 
 _bearer = HTTPBearer(
     auto_error=False, description="An access token from `POST /api/v1/auth/login`, or an API token."
@@ -132,6 +137,11 @@ class Identity:
             raise SessionEnded
         return asker
 
+    def known(self, token: str) -> Asker | None:
+        """Whose token it is, where that was found out before; nobody is let in by this."""
+        asker = self._askers.get(hashlib.sha256(token.encode()).digest())
+        return None if asker is None or asker.revoked(self._revoked) else asker
+
     async def _of_access_token(self, token: str) -> Asker:
         claims = await self._tokens.verify(token)
         try:
@@ -213,6 +223,18 @@ class Identity:
 def _touches(what: AccessRevoked, asker: Asker) -> bool:
     """A key may have signed any grant."""
     return what.kid is not None or asker.stands_on(what) or what.user_id == asker.user_id
+
+
+def known_asker(identity: Identity, scope: Scope) -> Asker | None:
+    """Whose token a request shows, where it was checked here before."""
+    if _KNOWN not in scope:
+        headers = Headers(scope=scope)
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            token = cookie_parser(headers.get("cookie", "")).get(cookies.ACCESS, "")
+        scope[_KNOWN] = identity.known(token) if token else None
+    found: Asker | None = scope[_KNOWN]
+    return found
 
 
 async def current_asker(

@@ -21,6 +21,7 @@ _HTTP_CODES = {
     405: ("method_not_allowed", "This address does not take this method."),
     413: ("body_too_large", "The request body is too large."),
     415: ("unsupported_media_type", "The request body must be JSON (application/json)."),
+    503: ("overloaded", "More is being sent at this moment than can be held."),
 }
 _TITLES = {
     400: "Bad Request",
@@ -28,6 +29,7 @@ _TITLES = {
     403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
+    408: "Request Timeout",
     409: "Conflict",
     410: "Gone",
     412: "Precondition Failed",
@@ -35,6 +37,7 @@ _TITLES = {
     415: "Unsupported Media Type",
     422: "Unprocessable Content",
     429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
     500: "Internal Server Error",
     502: "Bad Gateway",
     503: "Service Unavailable",
@@ -51,6 +54,7 @@ def problem(
     errors: Sequence[FieldError] = (),
     extra: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
+    correlation_id: str | None = None,
 ) -> Response:
     body: dict[str, Any] = {
         "type": f"urn:signalbox:problem:{code}",
@@ -58,7 +62,7 @@ def problem(
         "status": status,
         "detail": detail,
         "code": code,
-        "correlationId": telemetry.correlation_id.get(),
+        "correlationId": correlation_id or telemetry.correlation_id.get(),
     }
     if errors:
         body["errors"] = [error.model_dump(by_alias=True, exclude_none=True) for error in errors]

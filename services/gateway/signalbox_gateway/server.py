@@ -1,90 +1,18 @@
 """The server that the gateway runs in: uvicorn, whose connections can be written to beside it."""
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from signalbox_gateway.live.transport import TRANSPORT, HandoverMiddleware, Transport
+from signalbox_gateway.live.transport import HandoverMiddleware
+from signalbox_gateway.peers import Peers
+from signalbox_gateway.protocols import Bounds, Config, HttpProtocol, WebSocketProtocol
 from signalbox_gateway.settings import GatewaySettings
 
-HEADERS_WITHIN = 10.0
-"""Seconds for the head of a request to arrive; whoever takes longer is let go."""
 MAX_FRAME = 64 * 1024
 """Bytes of one message of a WebSocket's client."""
-
-
-class HttpProtocol(HttpToolsProtocol):
-    """Hands the connection to whoever streams over it, and does not wait for ever for a request to begin."""
-
-    _signalbox: Transport | None = None
-    _deadline: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        self._expect()
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._expect()
-        self._signalbox = Transport(self.transport)
-        scope: Any = self.scope
-        scope["extensions"] = {TRANSPORT: self._signalbox}
-
-    def on_headers_complete(self) -> None:
-        self._expect_nothing()
-        super().on_headers_complete()
-
-    def handle_websocket_upgrade(self) -> None:
-        super().handle_websocket_upgrade()
-        self.parser: Any = None  # as at the end of a connection: it holds us, and we are not needed any more
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._expect_nothing()
-        super().connection_lost(exc)
-        if self._signalbox is not None:
-            self._signalbox.lost()
-
-    def shutdown(self) -> None:
-        super().shutdown()
-        if self._signalbox is not None:
-            self._signalbox.shutdown()
-
-    def _expect(self) -> None:
-        if self._deadline is None:
-            self._deadline = self.loop.call_later(HEADERS_WITHIN, self.transport.abort)
-
-    def _expect_nothing(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-
-
-class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """As above."""
-
-    _signalbox: Transport | None = None
-
-    def handle_connect(self, event: Any) -> None:
-        super().handle_connect(event)
-        if hasattr(self, "scope"):  # not where the handshake was refused
-            scope: Any = self.scope
-            scope["extensions"][TRANSPORT] = self._signalbox = Transport(self.transport)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        if self._signalbox is not None:
-            self._signalbox.lost()
-
-    async def send(self, message: Any) -> None:
-        await super().send(message)
-        if message["type"] == "websocket.accept":
-            del self.request, self.response  # nobody asks for these headers again
 
 
 class Server(uvicorn.Server):
@@ -98,7 +26,7 @@ class Server(uvicorn.Server):
 
 
 def server(app: FastAPI, settings: GatewaySettings) -> uvicorn.Server:
-    config = uvicorn.Config(
+    config = Config(
         HandoverMiddleware(app),
         host=settings.host,
         port=settings.port,
@@ -115,4 +43,11 @@ def server(app: FastAPI, settings: GatewaySettings) -> uvicorn.Server:
         ws_ping_interval=30,
         ws_ping_timeout=30,
     )
+    config.bounds = Bounds(
+        head=settings.max_head,
+        headers=settings.max_headers,
+        head_within=settings.head_timeout,
+        body_within=settings.body_timeout,
+    )
+    config.peers = Peers(settings.connections_per_address, settings.proxies())
     return Server(config)

@@ -38,6 +38,26 @@ class GatewaySettings(ServiceSettings):
     """Whether cookies are for HTTPS only; by default everywhere but in development over HTTP."""
     max_body: int = 512 * 1024
     """Bytes of a request's body; what many documents or a package may have is said with their routes."""
+    max_head: int = Field(default=64 * 1024, ge=0)
+    """Bytes of the head of a request. This and all that follow are off with 0."""
+    max_headers: int = Field(default=100, ge=0)
+    head_timeout: float = Field(default=10.0, ge=0)
+    """Seconds for the head of a request to arrive."""
+    body_timeout: float = Field(default=30.0, ge=0)
+    """Seconds for each 16 KiB of a body, or for its end."""
+    bodies_memory: int = Field(default=64 * 1024 * 1024, ge=0)
+    """Bytes that a process holds of all bodies that are coming in."""
+    connections_per_address: int = Field(default=1_000, ge=0)
+    """Open ones, per process; of any number where the address is a trusted proxy's."""
+    rate_limit_anonymous: int = Field(default=100, ge=0)
+    """Requests a minute from one address that say nobody, or somebody who is not known yet."""
+    rate_limit_user: int = Field(default=6_000, ge=0)
+    """Requests a minute of one person or service account, and by links from one address."""
+    shed_lag: float = Field(default=0.5, ge=0)
+    """Seconds that this process is behind from which strangers are told to come later; the others from twice
+    that."""
+    requests_waiting: int = Field(default=1_000, ge=0)
+    """Requests that have not been answered yet, per process; who comes beyond is told to come later."""
     command_patience: float = 5.0
     """Seconds to wait for the answer of a command before it becomes 202."""
 

@@ -214,7 +214,7 @@ def redis_rules(user: str) -> list[str]:
     if user in {ADMIN, OPERATOR}:
         return ["~*", "&*", "+@all"]
     if user == "gateway":
-        return ["~*", "&*", *_COMMANDS, "-@scripting"]
+        return ["~*", "&*", *_COMMANDS, "-@scripting", "+eval", "+evalsha"]  # rates are counted by a script
     if user == FANOUT:
         return ["~live:*", "&progress:*", *_COMMANDS]  # its history is written by scripts
     return [f"~{user}:*", f"&{user}:*", *_COMMANDS, "-@scripting"]

@@ -22,6 +22,7 @@ _BODY: tuple[Code, ...] = ((413, "body_too_large"), (415, "unsupported_media_typ
 _JSON: tuple[Code, ...] = ((400, "invalid_json"),)
 _BY_COOKIE: tuple[Code, ...] = ((403, "csrf_check_failed"), (403, "origin_not_allowed"))
 _AWAY: tuple[Code, ...] = ((503, "unavailable"),)
+_TOO_MUCH: tuple[Code, ...] = ((429, "rate_limited"), (503, "overloaded"))
 
 
 class Operation(Message):
@@ -58,6 +59,7 @@ def documented(
 
 
 def _codes(method: str, contracts: Collection[Contract], grant: GrantScope, *, json: bool) -> Iterable[Code]:
+    yield from _TOO_MUCH
     if method in _WITH_BODY:
         yield from _BODY
         if json:

@@ -4,7 +4,7 @@ import asyncio
 import time
 from typing import Any
 
-from fastapi import Request
+from fastapi import FastAPI, Request
 from redis.exceptions import RedisError
 from starlette.responses import JSONResponse, Response
 
@@ -51,16 +51,26 @@ async def ready(request: Request) -> Response:
     report, auth = await asyncio.gather(request.app.state.health.report(), _look(clients, "auth"))
     database = auth.get("checks", {}).get("database", "unknown: auth does not answer")
     body = {"status": report.status, "checks": report.checks | {"database": database}}
+    """The gateway reaches what it cannot work without."""
+    report = await request.app.state.readiness.get()
+    body = {"status": report.status, "checks": report.checks}
     return JSONResponse(body, 200 if report.status == "ok" else 503)
 
 
 @routes.get("/api/v1/health/detailed")
 async def detailed(request: Request) -> dict[str, Any]:
-    """Each dependency and service: its state, how fast it answered, and why it is degraded."""
-    clients: Clients = request.app.state.clients
-    own = await request.app.state.health.report()
+    """Each dependency and service: its state, how fast it answered, and why it is degraded; as of the last
+    second."""
+    found: dict[str, Any] = await request.app.state.details.get()
+    return found
+
+
+async def details(app: FastAPI) -> dict[str, Any]:
+    """Asks all of them."""
+    clients: Clients = app.state.clients
+    own = await app.state.health.report()
     services = dict(zip(OWNERS, await asyncio.gather(*(_look(clients, s) for s in OWNERS)), strict=True))
-    live = await _look_at_live(request.app.state.node)
+    live = await _look_at_live(app.state.node)
     healthy = own.status == "ok" and live is None and all(s["state"] == "ok" for s in services.values())
     return {
         "status": "ok" if healthy else "degraded",

@@ -1,0 +1,89 @@
+"""Rates: who is counted as whom, and told so with every answer."""
+
+import re
+from enum import StrEnum
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from signalbox_common.bus.headers import client
+from signalbox_gateway.addresses import neighbours, parsed
+from signalbox_gateway.allowances import PER, Allowance, Allowances
+from signalbox_gateway.errors import TooManyRequests
+from signalbox_gateway.identity import Identity, known_asker
+from signalbox_gateway.previews import PREVIEW
+from signalbox_gateway.problems import of_error
+
+_PROBES = frozenset(
+    ("/health", "/api/v1/health", "/api/v1/liveness", "/api/v1/readiness", "/api/v1/health/ready")
+)
+"""Whoever looks after the installation asks these, and must always be answered."""
+_CREDENTIALS = re.compile(r"/api/v1/auth/(register|login|refresh|device/(code|token))")
+_LINKS = (PREVIEW, "/api/v1/hooks/")
+
+
+class RouteClass(StrEnum):
+    """What is counted together."""
+
+    PROBES = "probes"
+    CREDENTIALS = "credentials"
+    """By address, apart from the rest: who fills one up does not keep others there from signing in."""
+    LINKS = "links"
+    """By address; pages have many parts, and forges tell much at once."""
+    OTHER = "other"
+    """By person, or by address where nobody is known."""
+
+
+def class_of(path: str) -> RouteClass:
+    if path in _PROBES:
+        return RouteClass.PROBES
+    if _CREDENTIALS.fullmatch(path):
+        return RouteClass.CREDENTIALS
+    return RouteClass.LINKS if path.startswith(_LINKS) else RouteClass.OTHER
+
+
+class RateLimits:
+    """A token that nobody has seen here yet counts for its address: who makes some up gains nothing."""
+
+    def __init__(
+        self, app: ASGIApp, *, allowances: Allowances, identity: Identity, anonymous: int, user: int
+    ) -> None:
+        self._app = app
+        self._allowances = allowances
+        self._identity = identity
+        self._anonymous = anonymous
+        self._user = user
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        key, limit = self._counted(scope) if scope["type"] != "lifespan" else ("", 0)
+        if not limit:
+            await self._app(scope, receive, send)
+            return
+        allowance = await self._allowances.take(key, limit)
+
+        async def send_on(message: Message) -> None:
+            if message["type"].endswith("http.response.start"):  # of HTTP, or of a WebSocket that is refused
+                _tell(MutableHeaders(scope=message), allowance)
+            await send(message)
+
+        app = self._app if allowance.granted else of_error(TooManyRequests(allowance.retry_after))
+        await app(scope, receive, send_on)
+
+    def _counted(self, scope: Scope) -> tuple[str, int]:
+        kind = class_of(scope["path"])
+        if kind is RouteClass.PROBES:
+            return "", 0
+        if kind is RouteClass.OTHER:
+            asker = known_asker(self._identity, scope)
+            if asker is not None:
+                return f"user:{asker.user_id}", self._user
+        address = parsed(client.get().address or "")
+        who = neighbours(address) if address is not None else "unknown"
+        return f"{kind}:{who}", self._user if kind is RouteClass.LINKS else self._anonymous
+
+
+def _tell(headers: MutableHeaders, allowance: Allowance) -> None:
+    headers["RateLimit-Limit"] = str(allowance.limit)
+    headers["RateLimit-Remaining"] = str(allowance.left)
+    headers["RateLimit-Reset"] = str(allowance.full_after)
+    headers["RateLimit-Policy"] = f"{allowance.limit};w={PER:.0f}"
