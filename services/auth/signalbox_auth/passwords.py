@@ -1,8 +1,11 @@
 """Argon2id, as many at a time as the machine bears; bcrypt of imported users until they sign in."""
 
 import asyncio
+import os
+import threading
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 import bcrypt
 from argon2 import PasswordHasher
@@ -13,8 +16,15 @@ from signalbox_auth.errors import LoginsBusy, RegistrationsBusy
 from signalbox_auth.settings import AuthSettings
 from signalbox_common.errors import Unavailable
 
+_GIVES_WAY = 10
 _BCRYPT_READS = 72
 """Bytes of a password that bcrypt has ever looked at."""
+
+
+def _give_way() -> None:
+    """On Linux a thread has a priority of its own."""
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _GIVES_WAY)
 
 
 class _Queue:
@@ -53,6 +63,7 @@ class Passwords:
         self._logins = _Queue(2 * settings.argon2_concurrency, settings.argon2_queue, LoginsBusy)
         # One at a time: however many register, a login waits for one of them at most.
         self._newcomers = _Queue(1, settings.argon2_register_queue, RegistrationsBusy)
+        self._patient = ThreadPoolExecutor(1, initializer=_give_way)
         self._nobody: str | None = None
 
     def turn(self) -> AbstractAsyncContextManager[None]:
@@ -70,6 +81,12 @@ class Passwords:
     async def hash(self, password: str) -> str:
         async with self._slots:
             return await asyncio.to_thread(self._hasher.hash, password)
+
+    async def hash_of_newcomer(self, password: str) -> str:
+        """The same, after whatever else there is to do on the machine."""
+        async with self._slots:
+            running = asyncio.get_running_loop().run_in_executor(self._patient, self._hasher.hash, password)
+            return await running
 
     async def verify(self, stored: str | None, password: str) -> bool:
         """Takes as long for somebody unknown (None) as for anybody else."""

@@ -8,7 +8,7 @@ import hashlib
 import math
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from redis.asyncio import Redis
@@ -54,6 +54,8 @@ class Allowance:
     left: int = 0
     retry_after: int = 0
     """Seconds until there is one more."""
+    refusals: int = 0
+    """How often that was said in a row."""
 
     @property
     def full_after(self) -> int:
@@ -72,6 +74,7 @@ class _Account:
     """Of that count, by then."""
     none_until: float = 0.0
     """It is known that there is none before."""
+    refusals: int = 0
     own_left: float = math.inf
     own_at: float = 0.0
     """The count of this process alone, for when nothing can be shared."""
@@ -87,6 +90,11 @@ class Allowances:
     async def take(self, key: str, limit: int) -> Allowance:
         """One of so many a minute."""
         account = self._account(key)
+        found = await self._take(key, account, limit)
+        account.refusals = 0 if found.granted else account.refusals + 1
+        return replace(found, refusals=account.refusals) if account.refusals else found
+
+    async def _take(self, key: str, account: _Account, limit: int) -> Allowance:
         while True:
             now = time.monotonic()
             if now < self._away_until:

@@ -5,6 +5,12 @@ from collections.abc import Sequence
 
 from signalbox_gateway.addresses import Network, neighbours, parsed
 
+PATIENCE = 10
+"""Refusals that are told at once; whoever goes on is told later."""
+HELD = 1.0
+"""Seconds."""
+_FORGOTTEN_AFTER = 60.0
+
 
 class Peers:
     """Of this process. Proxies of ours may have any number: they speak for many."""
@@ -13,6 +19,8 @@ class Peers:
         self._most = most
         self._proxies = proxies
         self._open: Counter[str] = Counter()
+        self._offences: Counter[str] = Counter()
+        self._offences_since = 0.0
 
     def enter(self, peer: str | None) -> str | None:
         """What it is counted under, to be said when it leaves."""
@@ -25,6 +33,16 @@ class Peers:
 
     def is_crowded(self, who: str | None) -> bool:
         return who is not None and self._open[who] > self._most
+
+    def is_held(self, who: str | None, now: float) -> bool:
+        """Notes that something of theirs was refused; whether they have had too much of that."""
+        if who is None:
+            return False
+        if now - self._offences_since > _FORGOTTEN_AFTER:
+            self._offences.clear()
+            self._offences_since = now
+        self._offences[who] += 1
+        return self._offences[who] > PATIENCE
 
     def leave(self, who: str | None) -> None:
         if who is None:

@@ -12,7 +12,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from signalbox_common.keys import uuid7
 from signalbox_gateway.edge import SECURITY_HEADERS, STRICT_CSP
 from signalbox_gateway.live.transport import TRANSPORT, Transport
-from signalbox_gateway.peers import Peers
+from signalbox_gateway.peers import HELD, Peers
 from signalbox_gateway.problems import problem
 
 BODY_STEP = 16 * 1024
@@ -188,9 +188,21 @@ class HttpProtocol(HttpToolsProtocol):
         if under_way:
             cycle.disconnected = True
             cycle.message_event.set()
-        if not self.pipeline and not (under_way and cycle.response_started):
-            self.transport.write(why.answer())
+        told = not self.pipeline and not (under_way and cycle.response_started)
         self.pipeline.clear()
+        self._expect_nothing()
+        self._unwatch_body()
+        if self.config.peers.is_held(self._who, self.loop.time()):
+            self.transport.pause_reading()
+            self.loop.call_later(HELD, self._end, why, told)
+        else:
+            self._end(why, told)
+
+    def _end(self, why: _Why, told: bool) -> None:
+        if self.transport.is_closing():
+            return
+        if told:
+            self.transport.write(why.answer())
         self.transport.close()
 
     def _why_not(self, why: _Why) -> None:

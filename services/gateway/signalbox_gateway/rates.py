@@ -1,5 +1,6 @@
 """Rates: who is counted as whom, and told so with every answer."""
 
+import asyncio
 import re
 from enum import StrEnum
 
@@ -11,6 +12,7 @@ from signalbox_gateway.addresses import neighbours, parsed
 from signalbox_gateway.allowances import PER, Allowance, Allowances
 from signalbox_gateway.errors import TooManyRequests
 from signalbox_gateway.identity import Identity, known_asker
+from signalbox_gateway.peers import HELD, PATIENCE
 from signalbox_gateway.previews import PREVIEW
 from signalbox_gateway.problems import of_error
 
@@ -66,8 +68,12 @@ class RateLimits:
                 _tell(MutableHeaders(scope=message), allowance)
             await send(message)
 
-        app = self._app if allowance.granted else of_error(TooManyRequests(allowance.retry_after))
-        await app(scope, receive, send_on)
+        if allowance.granted:
+            await self._app(scope, receive, send_on)
+            return
+        if allowance.refusals > PATIENCE:
+            await asyncio.sleep(HELD)
+        await of_error(TooManyRequests(allowance.retry_after))(scope, receive, send_on)
 
     def _counted(self, scope: Scope) -> tuple[str, int]:
         kind = class_of(scope["path"])
