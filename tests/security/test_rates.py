@@ -74,6 +74,9 @@ async def test_strangers_are_counted_by_address_and_people_by_themselves(install
         assert (await http.get(ME, headers=forged)).status_code == 429, "a token that is made up helps nobody"
         known = await http.get(ME, headers=one)
         assert (known.status_code, known.headers["ratelimit-limit"]) == (200, str(USER))
+        newcomer = await http.sign_up()
+        first = await http.get(ME, headers=newcomer)
+        assert (first.status_code, first.headers["ratelimit-limit"]) == (200, str(USER)), "it is signed by us"
         elsewhere = {"X-Forwarded-For": "203.0.113.7"}
         assert (await http.get("/", headers=elsewhere)).status_code == 200
         neighbour = {"X-Forwarded-For": "2001:db8::1"}

@@ -11,7 +11,7 @@ from signalbox_common.bus.headers import client
 from signalbox_gateway.addresses import neighbours, parsed
 from signalbox_gateway.allowances import PER, Allowance, Allowances
 from signalbox_gateway.errors import TooManyRequests
-from signalbox_gateway.identity import Identity, known_asker
+from signalbox_gateway.identity import Identity, known_asker, signed_asker
 from signalbox_gateway.peers import HELD, PATIENCE
 from signalbox_gateway.previews import PREVIEW
 from signalbox_gateway.problems import of_error
@@ -22,6 +22,8 @@ _PROBES = frozenset(
 """Whoever looks after the installation asks these, and must always be answered."""
 _CREDENTIALS = re.compile(r"/api/v1/auth/(register|login|refresh|device/(code|token))")
 _LINKS = (PREVIEW, "/api/v1/hooks/")
+_STREAMS = frozenset(("/api/v1/sse", "/api/v1/ws"))
+"""What tickets open, which are links, too."""
 
 
 class RouteClass(StrEnum):
@@ -62,6 +64,14 @@ class RateLimits:
             await self._app(scope, receive, send)
             return
         allowance = await self._allowances.take(key, limit)
+        if not allowance.granted and key.startswith(RouteClass.OTHER):
+            # After a restart nobody is known, and whoever shares an address with many comes again with them.
+            asker = await signed_asker(self._identity, scope)
+            if asker is not None and not self._user:
+                await self._app(scope, receive, send)
+                return
+            if asker is not None:
+                allowance = await self._allowances.take(f"user:{asker.user_id}", self._user)
 
         async def send_on(message: Message) -> None:
             if message["type"].endswith("http.response.start"):  # of HTTP, or of a WebSocket that is refused
@@ -79,6 +89,8 @@ class RateLimits:
         kind = class_of(scope["path"])
         if kind is RouteClass.PROBES:
             return "", 0
+        if kind is RouteClass.OTHER and b"ticket=" in scope["query_string"] and scope["path"] in _STREAMS:
+            kind = RouteClass.LINKS
         if kind is RouteClass.OTHER:
             asker = known_asker(self._identity, scope)
             if asker is not None:

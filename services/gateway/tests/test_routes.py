@@ -64,7 +64,7 @@ def test_a_route_of_one_line_says_it_all() -> None:
 
     operation = _operations(routes)["post /things"]
     assert set(operation["responses"]) == {
-        *("201", "202", "400", "401", "403", "404", "409", "413", "415", "422", "503")
+        *("201", "202", "400", "401", "403", "404", "409", "413", "415", "422", "429", "503")
     }
     assert _codes(operation["responses"]["409"]) == {"already_member"}
     assert refusals_of(contract.AddMember)["already_member"] == 409
