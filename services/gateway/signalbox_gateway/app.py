@@ -8,12 +8,6 @@ from functools import partial
 
 import uvloop
 from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.gzip import GZipMiddleware
-from starlette.types import Receive, Scope, Send
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from signalbox_common import __version__, telemetry
 from signalbox_common.bus import Bus
@@ -75,7 +69,6 @@ from signalbox_gateway.routes import (
 )
 from signalbox_gateway.server import server
 from signalbox_gateway.settings import GatewaySettings
-from signalbox_gateway.space import DiskGuard
 from signalbox_gateway.shedding import Lag
 
 log = telemetry.get_logger()
@@ -126,11 +119,9 @@ def build(settings: GatewaySettings, *, started: Callable[[], object] | None = N
 
     secret_key = settings.secret_key.get_secret_value()
     clients = Clients(bus, secret_key, command_patience=settings.command_patience)
-    node = Node(clients, redis, OpenConnections(bus.revoked))
-    report = _health(settings, bus, redis)
     node = Node(clients, redis)
     guards = Guards(Lag(), Allowances(redis), clients.identity)
-    report = Health(settings, {"nats": check_nats, "redis": check_redis}, {"keys": bus.buckets.keys.degraded})
+    report = _health(settings, bus, redis)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -170,9 +161,6 @@ def build(settings: GatewaySettings, *, started: Callable[[], object] | None = N
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # Edge traces, counts and logs
     )
-    addresses = Addresses(settings.proxies())
-    public = [settings.public_url.rstrip("/")] if settings.public_url is not None else []
-    origins = Origins(secret_key, [*settings.origins(), *public], addresses)
     app.state.health = report
     app.state.clients = clients
     app.state.node = node
@@ -192,24 +180,26 @@ def _health(settings: GatewaySettings, bus: Bus, redis: MeasuredRedis) -> Health
 
     space = DiskSpace(settings.disk_path, settings.disk_least_free / 2)
     telemetry.DISK_FREE.set_function(lambda: space.free)
-    health = Health(
+    found = Health(
         settings,
         {"nats": StoreProbe(bus.connection).check, "redis": check_redis},
         {"keys": bus.buckets.keys.degraded, "disk": space.degraded},
     )
-    health.measure = redis.measure
-    return health
+    found.measure = redis.measure
+    return found
+
+
 def _furnish(app: FastAPI, settings: GatewaySettings) -> None:
     """With what routes look up, beside what was connected to something before."""
     secret_key, clients = settings.secret_key.get_secret_value(), app.state.clients
-    origins = Origins(secret_key, settings.origins())
+    addresses = Addresses(settings.proxies())
+    public = [settings.public_url.rstrip("/")] if settings.public_url is not None else []
+    origins = Origins(secret_key, [*settings.origins(), *public], addresses)
     app.state.settings = settings
-    app.state.cookies = Cookies(
-        origins, Addresses(settings.proxies()), settings.cookie_secure, settings.env == "development"
-    )
+    app.state.cookies = Cookies(origins, addresses, settings.cookie_secure, settings.env == "development")
     app.state.external, app.state.preview_links = Reader(secret_key), Links(secret_key)
     app.state.change_signals = ChangeSignals(clients.bus)
-    app.state.readiness = Lately(app.state.health.report)
+    app.state.readiness = Lately(partial(health.readiness, app))
     app.state.details = Lately(partial(health.details, app))
 
 
@@ -221,33 +211,6 @@ def _add_routes(app: FastAPI, settings: GatewaySettings) -> None:
     pages.install_device_page(app)
     if settings.shows_docs:
         pages.install(app)
-
-
-class _Cors(CORSMiddleware):
-    """But for previews, which are nobody's origin."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith(PREVIEW):
-            await self.app(scope, receive, send)
-        else:
-            await super().__call__(scope, receive, send)
-
-
-def add_middlewares(app: FastAPI, settings: GatewaySettings, limits: bodies.Limits = ()) -> None:
-    """What every request passes, the last one added first; `limits` of those bodies that may be larger."""
-    # Half of what services keep free: until then, they say themselves what they cannot take.
-    app.add_middleware(DiskGuard, space=DiskSpace(settings.disk_path, settings.disk_least_free / 2))
-    app.add_middleware(GZipMiddleware, minimum_size=1024)
-    app.add_middleware(
-        _Cors,
-        allow_origins=settings.origins(),
-        allow_credentials=True,
-        allow_methods=["*"],
-        allow_headers=["*"],
-        expose_headers=EXPOSED,
-    )
-    addresses = Addresses(settings.proxies())
-    app.add_middleware(Edge, max_body=settings.max_body, limits=limits, addresses=addresses)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import Receive, Scope, Send
 
+from signalbox_common.space import DiskSpace
 from signalbox_gateway.addresses import Addresses
 from signalbox_gateway.allowances import Allowances
 from signalbox_gateway.edge import Edge
@@ -19,6 +20,7 @@ from signalbox_gateway.rates import RateLimits
 from signalbox_gateway.routes import bodies
 from signalbox_gateway.settings import GatewaySettings
 from signalbox_gateway.shedding import Lag, LoadShedding
+from signalbox_gateway.space import DiskGuard
 
 EXPOSED = [
     *("Location", "X-Operation-ID", "X-Request-ID", "X-Correlation-ID", "ETag", "Retry-After"),
@@ -57,6 +59,8 @@ def add_middlewares(
     app: FastAPI, settings: GatewaySettings, limits: bodies.Limits = (), guards: Guards | None = None
 ) -> None:
     """What every request passes, the last one added first; `limits` of those bodies that may be larger."""
+    # Half of what services keep free: until then, they say themselves what they cannot take.
+    app.add_middleware(DiskGuard, space=DiskSpace(settings.disk_path, settings.disk_least_free / 2))
     app.add_middleware(GZipMiddleware, minimum_size=1024)
     if guards is not None:
         app.add_middleware(
