@@ -15,8 +15,10 @@ from bench.report import Figure, Report, at_most, console
 from bench.servers import ROOT, Stack, stack
 from signalbox_cli.provision.credentials import service_environment
 from signalbox_common.contracts import tasks as contract
+from signalbox_common.contracts.auth import QuotaLimits
 from signalbox_common.db import Database
 from signalbox_common.inbox import Inbox
+from signalbox_common.quotas import ProjectQuotas
 from signalbox_common.settings import OwnerSettings
 from signalbox_common.work import Worker
 from signalbox_tasks.service.agents import Agents
@@ -100,7 +102,7 @@ async def looks(stack_: Stack, project: uuid.UUID, rounds: int) -> dict[str, lis
     found: dict[str, list[float]] = {}
     caller: Any = Caller(project)
     worker = Worker(database, Inbox(database).pending, "bench")
-    service = Agents(database, Turns(worker, most=1, most_queued=1))
+    service = Agents(database, Turns(worker, ProjectQuotas("tasks", QuotaLimits())))
     everyone, hundred = contract.ListAgents(limit=AGENTS), contract.ListAgents()
     first = (await service.page(caller, hundred)).items[0].id
     year = contract.GetAgentMetrics(agent=first)

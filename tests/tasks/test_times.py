@@ -17,7 +17,9 @@ from typing import Any
 import pytest
 
 from signalbox_common import background
+from signalbox_common.contracts.auth import QuotaLimits
 from signalbox_common.errors import DiskFull
+from signalbox_common.quotas import ProjectQuotas
 from signalbox_common.space import DiskSpace
 from signalbox_common.testing import eventually
 from signalbox_tasks.schedules import Times
@@ -255,7 +257,8 @@ async def test_each_time_once_whoever_dies(there: TaskScene, tmp_path: Path, beg
 async def schedulers(there: TaskScene, count: int) -> AsyncIterator[list[Scheduler]]:
     """Of one process; each looks when it is told to, beside that of the service."""
     async with there.service() as service:
-        turns = Turns(service.work, most=100, most_queued=1000)
+        limits = QuotaLimits(running_tasks=100, queued_tasks=1000)
+        turns = Turns(service.work, ProjectQuotas("tasks", limits))
         yield [Scheduler(service.database, service.work, turns, service.space) for _ in range(count)]
 
 

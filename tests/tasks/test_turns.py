@@ -27,7 +27,7 @@ async def test_the_most_urgent_and_the_oldest_come_first(there: TaskScene) -> No
         await there.until(first, "running", step="shell")
         wanted = ("low", "medium", "urgent", "medium", "high", "low")
         made = [await there.create(noop={}, priority=priority) for priority in wanted]
-        assert await there.refused(429, noop={}) == "too_many_queued"
+        assert await there.refused(429, noop={}) == "quota_exceeded"
         await there.ask("PATCH", f"/api/v1/tasks/{made[5]['id']}", json={"priority": "urgent"})
         await there.cancel(first["id"])
         await gathered(*(there.ended(task) for task in made))

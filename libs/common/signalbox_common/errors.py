@@ -29,6 +29,8 @@ class SignalboxError(Exception):
     """Whether what was changed before the refusal stays changed: a refusal may itself have effects."""
     forgotten = False
     """Whether a command that meets it is answered, and heard again when it comes again."""
+    passing = False
+    """The same for what a handler meets: it may be otherwise a moment later, and is no answer to keep."""
     about: str | None = None
     """What the request turned out to be about; for the audit log alone."""
 
@@ -229,6 +231,22 @@ class DiskFull(SignalboxError):
     detail = "There is not enough space left on the disk for this."
     retry_after = 30
     forgotten = True
+
+
+class QuotaExceeded(SignalboxError):
+    """Asked again when there is room, it is done."""
+
+    status = 429
+    code = "quota_exceeded"
+    retry_after = 10
+    passing = True
+
+    def __init__(self, name: str, *, limit: float, used: float) -> None:
+        super().__init__(
+            f"The project has a quota of {limit:,} for {name}, and {used:,} are used.",
+            errors=[FieldError(field=name, message=f"{used:,} of {limit:,} are used", code=self.code)],
+        )
+        self.retry_after = type(self).retry_after
 
 
 # -- who may do what -------------------------------------------------------------------------------

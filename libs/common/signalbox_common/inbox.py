@@ -146,7 +146,7 @@ class Inbox:
                     outcome = await self._took_effect(transaction, key, reply, audit)
                 await self.checkpoint("in_transaction")
         except SignalboxError as error:
-            if not error.final:
+            if not error.final or error.passing:
                 raise
             return await self.refuse(key, error, audit, operation=operation)
         await self.checkpoint("committed")

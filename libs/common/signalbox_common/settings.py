@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from signalbox_common.contracts.auth.quotas import QuotaLimits
 from signalbox_common.entries import RootKey
 
 DEVELOPMENT_SECRET = "signalbox-development-only"  # noqa: S105 - refused outside development
@@ -140,6 +141,31 @@ class OwnerSettings(ServiceSettings):
     retry_max: float = 30.0
     request_concurrency: int = 64
     """Asks and queries that one process handles at the same time."""
+
+
+class QuotaSettings(EnvironmentSettings):
+    """What a project may have and use for which nobody has said anything else; read by all who hold it to
+    that."""
+
+    runs_in_project: int | None = Field(default=16, ge=1)
+    """Runs of one project that are under way at a time; others of it wait for their turn."""
+    runs_queued: int | None = Field(default=10_000, ge=1)
+    """Runs of one project that may wait."""
+    quota_live_sandboxes: int | None = Field(default=None, ge=0)
+    """Without these there is no bound."""
+    quota_storage_bytes: int | None = Field(default=None, ge=0)
+    quota_tokens_per_month: int | None = Field(default=None, ge=0)
+    quota_cost_per_month: float | None = Field(default=None, ge=0)
+
+    def limits(self) -> QuotaLimits:
+        return QuotaLimits(
+            live_sandboxes=self.quota_live_sandboxes,
+            queued_tasks=self.runs_queued,
+            running_tasks=self.runs_in_project,
+            storage_bytes=self.quota_storage_bytes,
+            tokens_per_month=self.quota_tokens_per_month,
+            cost_per_month=self.quota_cost_per_month,
+        )
 
 
 class SecretStoreSettings(OwnerSettings):

@@ -13,15 +13,18 @@ from signalbox_auth.service.grants import Grants
 from signalbox_auth.service.keys import Keys
 from signalbox_auth.service.members import Members
 from signalbox_auth.service.projects import Projects
+from signalbox_auth.service.quotas import QuotaDesk
 from signalbox_auth.service.sessions import Lives, Sessions
 from signalbox_auth.service.tokens import Tokens
 from signalbox_auth.service.users import Users
 from signalbox_auth.settings import AuthSettings
 from signalbox_auth.store import access, attempts, devices, sessions
+from signalbox_auth.store.tables import SCHEMA
 from signalbox_common.db import Transaction
 from signalbox_common.entries import RootKey
 from signalbox_common.keys import Sealer
 from signalbox_common.outcomes import Checkpoint, no_checkpoint
+from signalbox_common.quotas import ProjectQuotas
 from signalbox_common.runtime import Service, run
 
 
@@ -38,7 +41,8 @@ def build(settings: AuthSettings, *, checkpoint: Checkpoint = no_checkpoint) -> 
     handlers.register_tokens(
         app.bus, Tokens(app.database), Grants(app.database, keys, app.bus.keys, app.bus.revoked)
     )
-    handlers.register_projects(app.bus, Projects(app.database), Members(app.database))
+    quotas = QuotaDesk(app.database, ProjectQuotas(SCHEMA, settings.limits()))
+    handlers.register_projects(app.bus, Projects(app.database), Members(app.database), quotas)
     anchor = Anchor(app.database, buckets.audit, root)
     app.health.degraded_by |= {"audit": anchor.degraded, "signing-keys": keys.degraded}
     audit = Audit(app.database, Chain(secret_key), anchor)

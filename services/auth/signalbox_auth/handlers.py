@@ -6,6 +6,7 @@ from signalbox_auth.service.grants import Grants
 from signalbox_auth.service.keys import Keys
 from signalbox_auth.service.members import Members
 from signalbox_auth.service.projects import Projects
+from signalbox_auth.service.quotas import QuotaDesk
 from signalbox_auth.service.sessions import Sessions
 from signalbox_auth.service.tokens import Tokens
 from signalbox_auth.service.users import Users
@@ -58,7 +59,7 @@ def register_tokens(bus: ServiceBus, tokens: Tokens, grants: Grants) -> None:
     bus.on_ask(contract.EndDelegation)(grants.end)
 
 
-def register_projects(bus: ServiceBus, projects: Projects, members: Members) -> None:
+def register_projects(bus: ServiceBus, projects: Projects, members: Members, quotas: QuotaDesk) -> None:
     bus.on_command(contract.CreateProject)(projects.create)
     bus.on_query(contract.ListProjects)(projects.page)
     bus.on_query(contract.GetProject)(projects.get)
@@ -66,6 +67,9 @@ def register_projects(bus: ServiceBus, projects: Projects, members: Members) -> 
     bus.on_command(contract.UpdateProject)(projects.update)
     bus.on_command(contract.DeleteProject)(projects.delete)
     bus.on_command(contract.RestoreProject)(projects.restore)
+
+    bus.on_query(contract.GetQuotas)(quotas.get)
+    bus.on_command(contract.SetQuotas, own_transaction=True)(quotas.set)
 
     bus.on_query(contract.ListMembers)(members.page)
     bus.on_command(contract.AddMember)(members.add)

@@ -5,11 +5,11 @@ from typing import Literal
 from pydantic import Field, SecretStr
 
 from signalbox_common.entries import RootKey
-from signalbox_common.settings import DEVELOPMENT_SECRET, SecretStoreSettings
+from signalbox_common.settings import DEVELOPMENT_SECRET, QuotaSettings, SecretStoreSettings
 from signalbox_common.tokens import LONGEST_LIFE
 
 
-class AuthSettings(SecretStoreSettings):
+class AuthSettings(SecretStoreSettings, QuotaSettings):
     service: Literal["auth"] = "auth"
     root_key: SecretStr = Field(default_factory=lambda: SecretStr(RootKey.derived(DEVELOPMENT_SECRET).seed))
     """Signs what everybody believes of the buckets: the signing keys, and how far the audit log has come."""

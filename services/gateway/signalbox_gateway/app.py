@@ -65,6 +65,7 @@ from signalbox_gateway.routes import (
     tasks,
     tokens,
     triggers,
+    usage,
     users,
 )
 from signalbox_gateway.server import server
@@ -107,6 +108,7 @@ ROUTES = (
     schedules,
     triggers,
     notifications,
+    usage,
     operations,
     live,
 )

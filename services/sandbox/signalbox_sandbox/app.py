@@ -1,5 +1,6 @@
 """Composition root of the sandbox service."""
 
+from signalbox_common.quotas import ProjectQuotas
 from signalbox_common.runtime import Service, run
 from signalbox_sandbox import handlers
 from signalbox_sandbox.checkouts import Checkouts
@@ -11,6 +12,7 @@ from signalbox_sandbox.data.ports import PortRoutes
 from signalbox_sandbox.data.processes import ProcessRoutes
 from signalbox_sandbox.domain import LIMITS_OF_NODE
 from signalbox_sandbox.layers import Layers
+from signalbox_sandbox.replies import SCHEMA
 from signalbox_sandbox.runtime.bubblewrap import BubblewrapRuntime
 from signalbox_sandbox.service.checkouts import CheckoutNews
 from signalbox_sandbox.service.projects import Projects
@@ -34,11 +36,13 @@ def build(settings: SandboxSettings) -> Service:
     app = Service(settings, node=name)
     secrets = app.keep_secrets(settings)
     runtime = BubblewrapRuntime(settings.sandboxes)
+    quotas = ProjectQuotas(SCHEMA, settings.limits())
     sandboxes = Sandboxes(
         app.database,
         app.work,
         secrets,
         app.space,
+        quotas,
         node=name,
         url=settings.data_address(),
         secret_key=settings.secret_key.get_secret_value(),
@@ -51,6 +55,7 @@ def build(settings: SandboxSettings) -> Service:
         CheckoutNews(sandboxes),
         Runs(sandboxes),
         Projects(sandboxes),
+        quotas,
     )
     desk = DataDesk(app.database)
     ProcessRoutes(desk, runtime).register(app.data)

@@ -3,12 +3,14 @@
 from signalbox_common.bus import ServiceBus
 from signalbox_common.contracts import sandbox as contract
 from signalbox_common.contracts.streams import (
+    SANDBOX_QUOTAS,
     SANDBOXES_BACK,
     SANDBOXES_BEGIN,
     SANDBOXES_END,
     SANDBOXES_GONE,
     SANDBOXES_STOP,
 )
+from signalbox_common.quotas import ProjectQuotas
 from signalbox_sandbox.service.checkouts import CheckoutNews
 from signalbox_sandbox.service.projects import Projects
 from signalbox_sandbox.service.runs import Runs
@@ -23,6 +25,7 @@ def register(
     checkouts: CheckoutNews,
     runs: Runs,
     projects: Projects,
+    quotas: ProjectQuotas,
 ) -> None:
     bus.on_ask(contract.CreateSandbox, own_transaction=True)(sandboxes.create)
     bus.on_query(contract.GetSandbox)(sandboxes.get)
@@ -43,3 +46,4 @@ def register(
     bus.on_fact(SANDBOXES_BEGIN)(checkouts.changed)
     bus.on_fact(SANDBOXES_STOP)(runs.stops)
     bus.on_fact(SANDBOXES_END)(runs.ended)
+    bus.on_fact(SANDBOX_QUOTAS)(quotas.changed)

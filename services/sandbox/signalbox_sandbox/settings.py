@@ -7,12 +7,12 @@ from typing import Literal
 
 from pydantic import Field
 
-from signalbox_common.settings import SecretStoreSettings
+from signalbox_common.settings import QuotaSettings, SecretStoreSettings
 
 _NODE_FILE = ".node"
 
 
-class SandboxSettings(SecretStoreSettings):
+class SandboxSettings(SecretStoreSettings, QuotaSettings):
     service: Literal["sandbox"] = "sandbox"
     sandboxes: Path = Path(".signalbox/sandboxes")
     """The folder of all sandboxes of this node, where its role `keeper` serves."""

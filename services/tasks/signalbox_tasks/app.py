@@ -6,10 +6,12 @@ from signalbox_common.addresses import PrivateHosts
 from signalbox_common.contracts.tasks import StepName
 from signalbox_common.db import Transaction
 from signalbox_common.keys import StepIds
+from signalbox_common.quotas import ProjectQuotas
 from signalbox_common.runtime import Service, run
 from signalbox_tasks import handlers
 from signalbox_tasks.data.attachments import AttachmentRoutes
 from signalbox_tasks.data.logs import LogRoutes
+from signalbox_tasks.replies import SCHEMA
 from signalbox_tasks.service.agents import Agents
 from signalbox_tasks.service.answers import Answers
 from signalbox_tasks.service.attachments import Attachments
@@ -21,14 +23,17 @@ from signalbox_tasks.service.followers import LogFollowers
 from signalbox_tasks.service.news import News
 from signalbox_tasks.service.notifications import Notifications
 from signalbox_tasks.service.proofs import Proofs
+from signalbox_tasks.service.quotas import RunQuotas
 from signalbox_tasks.service.runs import Runs
 from signalbox_tasks.service.schedules import Schedules
 from signalbox_tasks.service.tasks import Tasks
 from signalbox_tasks.service.triggers import Triggers
 from signalbox_tasks.service.turns import Turns
+from signalbox_tasks.service.usage import Usage
 from signalbox_tasks.settings import TasksSettings
 from signalbox_tasks.store import agents as agent_rows
 from signalbox_tasks.store import runs as rows
+from signalbox_tasks.store import usage as usage_rows
 from signalbox_tasks.work.closing import Closing
 from signalbox_tasks.work.delegations import Delegations
 from signalbox_tasks.work.engine import Engine
@@ -54,7 +59,8 @@ def build(settings: TasksSettings) -> Service:
     app = Service(settings)
     secrets = app.keep_secrets(settings)
     secret_key = settings.secret_key.get_secret_value()
-    turns = Turns(app.work, most=settings.runs_in_project, most_queued=settings.runs_queued)
+    quotas = ProjectQuotas(SCHEMA, settings.limits())
+    turns = Turns(app.work, quotas)
     environments = Environments(app.database, secrets, secret_key=secret_key)
     runs = Runs(app.database, url=settings.data_address())
     news = News(app.database, app.work, turns)
@@ -72,6 +78,7 @@ def build(settings: TasksSettings) -> Service:
     private = PrivateHosts.parse(settings.private_hosts)
     notifications = Notifications(app.database, secrets, app.work, turns, private)
     attachments = Attachments(app.database, most_mb=settings.attachments_mb)
+    attachments = Attachments(app.database, quotas, most_mb=settings.attachments_mb)
     handlers.register(
         app.bus,
         tasks,
@@ -86,6 +93,8 @@ def build(settings: TasksSettings) -> Service:
         calls,
         outside,
         notifications,
+        Usage(app.database),
+        RunQuotas(quotas, turns),
         news,
     )
     if settings.data_listen is not None:
@@ -111,7 +120,6 @@ def build(settings: TasksSettings) -> Service:
             StepName.DELIVER: DeliveryStep(),
         },
         most=settings.runs_most,
-        most_in_project=settings.runs_in_project,
     ).register(app.work)
     Closing(delegations).register(app.work)
     outside.register(app.work)
@@ -140,6 +148,14 @@ def build(settings: TasksSettings) -> Service:
             await clear()
         for keeper in (triggers, notifications):
             await keeper.forget_secrets()
+        await rows.forget(transaction, settings.tasks_kept_days)
+        await agent_rows.forget(transaction, settings.tasks_kept_days)
+        await schedules.forget(transaction, settings.tasks_kept_days)
+        await triggers.forget(transaction, settings.tasks_kept_days)
+        await usage_rows.forget(transaction, settings.tasks_kept_days)
+        await environments.forget()
+        await attachments.forget()
+        await proofs.forget()
 
     app.prepare, app.finish, app.tidy = prepare, finish, tidy
     return app

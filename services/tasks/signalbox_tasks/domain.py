@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from signalbox_common.contracts.tasks import (
@@ -130,6 +131,35 @@ class RunWish:
     workflow_files: str | None = None
     attempt: int = 1
     """Of those that follow each other by themselves."""
+
+
+@dataclass(frozen=True)
+class Consumption:
+    """Of a model."""
+
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: Decimal = Decimal(0)
+
+    @property
+    def tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
+
+    def __add__(self, other: "Consumption") -> "Consumption":
+        return Consumption(
+            self.requests + other.requests,
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cost + other.cost,
+        )
+
+    def record(self) -> dict[str, Any]:
+        return {**vars(self), "cost": str(self.cost)}
+
+    @staticmethod
+    def of_record(record: Mapping[str, Any]) -> "Consumption":
+        return Consumption(**{**record, "cost": Decimal(record["cost"])})
 
 
 @dataclass(frozen=True)
@@ -290,6 +320,27 @@ class Run:
             self, state=RunState.RUNNING, waiting_for=None, ends_at=ends_at, version=self.version + 1
         )
         return goes_on.knowing(**facts)
+
+    @property
+    def usage(self) -> dict[str, Consumption]:
+        """Of each model, by its name."""
+        return {name: Consumption.of_record(each) for name, each in self.facts.get("usage", {}).items()}
+
+    @property
+    def used(self) -> Consumption:
+        """Of all models."""
+        return sum(self.usage.values(), Consumption())
+
+    @property
+    def main_model(self) -> str | None:
+        """That it has used most."""
+        usage = self.usage
+        return max(usage, key=lambda name: (usage[name].tokens, usage[name].requests, name), default=None)
+
+    def using(self, model: str, used: Consumption) -> "Run":
+        """More than before: kept in the transaction that keeps what it was used for."""
+        usage = {**self.usage, model: self.usage.get(model, Consumption()) + used}
+        return self.knowing(usage={name: each.record() for name, each in usage.items()})
 
     def with_result(self, result: RunResult) -> "Run":
         return replace(self, result=result)

@@ -108,15 +108,6 @@ class AlreadyDelivered(Conflict):
     detail = "What the run has changed was delivered."
 
 
-class TooManyQueued(SignalboxError):
-    status = 429
-    code = "too_many_queued"
-    retry_after = 10
-
-    def __init__(self, most: int) -> None:
-        super().__init__(f"{most} tasks of this project wait already.")
-
-
 class AgentNotFound(NotFound):
     code = "agent_not_found"
     detail = "There is no such agent."

@@ -8,6 +8,7 @@ from signalbox_common.contracts.streams import (
     AGENTS_LOST,
     RUN_CHECKOUTS,
     RUN_DELIVERIES,
+    RUN_QUOTAS,
     RUN_SANDBOXES,
     RUNS_BACK,
     RUNS_GONE,
@@ -21,11 +22,13 @@ from signalbox_tasks.service.calls import Calls
 from signalbox_tasks.service.environments import Environments
 from signalbox_tasks.service.news import News
 from signalbox_tasks.service.notifications import Notifications
+from signalbox_tasks.service.quotas import RunQuotas
 from signalbox_tasks.service.runs import Runs
 from signalbox_tasks.service.schedules import Schedules
 from signalbox_tasks.service.tasks import Tasks
 from signalbox_tasks.service.triggers import Triggers
 from signalbox_tasks.work.outside_events import OutsideEvents
+from signalbox_tasks.service.usage import Usage
 
 
 def register(
@@ -42,6 +45,8 @@ def register(
     calls: Calls,
     outside: OutsideEvents,
     notifications: Notifications,
+    usage: Usage,
+    quotas: RunQuotas,
     news: News,
 ) -> None:
     bus.on_ask(contract.KeepEnvironment, own_transaction=True)(environments.keep)
@@ -73,6 +78,8 @@ def register(
     bus.on_fact(RUN_DELIVERIES)(news.delivery_changed)
     bus.on_fact(RUNS_GONE)(news.project_gone)
     bus.on_fact(RUNS_BACK)(news.project_back)
+    bus.on_query(contract.GetUsage)(usage.page)
+    bus.on_fact(RUN_QUOTAS)(quotas.changed)
     _register_agents(bus, agents)
     _register_schedules(bus, schedules)
     _register_triggers(bus, triggers, calls, outside)

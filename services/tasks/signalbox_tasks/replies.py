@@ -65,11 +65,32 @@ def run_reply(found: Run, *, waits_for: str | None = None) -> contract.Run:
         commit=facts.get("pushed"),
         pull_request_url=facts.get("pullRequestUrl"),
         log_bytes=found.log_end,
+        usage=_usage_of(found),
         created_by=found.created_by,
         queued_at=found.queued_at,
         started_at=found.started_at,
         finished_at=found.finished_at,
         version=found.version,
+    )
+
+
+def _usage_of(found: Run) -> contract.RunUsage:
+    used = found.used
+    return contract.RunUsage(
+        requests=used.requests,
+        input_tokens=used.input_tokens,
+        output_tokens=used.output_tokens,
+        cost=float(used.cost),
+        models=tuple(
+            contract.ModelUsage(
+                model=name,
+                requests=each.requests,
+                input_tokens=each.input_tokens,
+                output_tokens=each.output_tokens,
+                cost=float(each.cost),
+            )
+            for name, each in sorted(found.usage.items())
+        ),
     )
 
 

@@ -6,16 +6,13 @@ from pydantic import Field, field_validator
 
 from signalbox_common.addresses import PrivateHosts
 from signalbox_common.settings import SecretStoreSettings
+from signalbox_common.settings import QuotaSettings, SecretStoreSettings
 
 
-class TasksSettings(SecretStoreSettings):
+class TasksSettings(SecretStoreSettings, QuotaSettings):
     service: Literal["tasks"] = "tasks"
     runs_most: int = Field(default=200, ge=1)
     """Runs that are worked on at a time, in all instances together."""
-    runs_in_project: int = Field(default=16, ge=1)
-    """Runs of one project that are under way at a time; others of it wait for their turn."""
-    runs_queued: int = Field(default=10_000, ge=1)
-    """Runs of one project that may wait."""
     tasks_kept_days: int = Field(default=90, ge=1)
     """How long tasks that have ended stay, with the logs and artifacts of their runs."""
     attachments_mb: int = Field(default=1024, ge=1)

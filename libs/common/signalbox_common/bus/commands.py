@@ -74,9 +74,10 @@ class CommandConsumer(DurableConsumer):
                 return await call.take_effect(self._handler, command)
             outcome = await self._handler(call, command)
         except SignalboxError as error:
-            if not error.final and not error.forgotten:
+            heard_again = error.forgotten or error.passing
+            if not error.final and not heard_again:
                 raise
-            if error.forgotten:
+            if heard_again:
                 if error.final:
                     await self._audit.refused(asked, error)
                 return Outcome.failure(error)

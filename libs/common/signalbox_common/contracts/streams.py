@@ -11,6 +11,7 @@ from signalbox_common.contracts.auth import (
     GetNamespaces,
     ProjectDeleted,
     ProjectRestored,
+    QuotasChanged,
     RenewDelegation,
 )
 from signalbox_common.contracts.base import Command, Request, consumer_of, contracts_of
@@ -50,6 +51,7 @@ DAY = 24 * 3600.0
 MIB = 1024 * 1024
 
 GENERATION = 18
+GENERATION = 17
 """Grows whenever provisioning changes; an older program refuses to provision a newer installation."""
 
 KEY_BUCKET = "grant-keys"
@@ -214,6 +216,8 @@ AGENTS_FOUND = FactConsumer("tasks", "resource-created", ResourceCreated)
 AGENTS_BACK = FactConsumer("tasks", "resource-restored", ResourceRestored)
 AGENTS_LOST = FactConsumer("tasks", "resource-deleted", ResourceDeleted)
 TRIGGERS_TOLD = FactConsumer("tasks", "outside-event", OutsideEvent)
+RUN_QUOTAS = FactConsumer("tasks", "quotas-changed", QuotasChanged)
+SANDBOX_QUOTAS = FactConsumer("sandbox", "quotas-changed", QuotasChanged)
 FACT_CONSUMERS: tuple[FactConsumer, ...] = (
     AUDIT,
     PROJECT_GONE,
@@ -237,6 +241,8 @@ FACT_CONSUMERS: tuple[FactConsumer, ...] = (
     AGENTS_BACK,
     AGENTS_LOST,
     TRIGGERS_TOLD,
+    RUN_QUOTAS,
+    SANDBOX_QUOTAS,
 )
 """Who reads whose facts; a row here becomes a durable consumer and the permissions for it."""
 

@@ -34,6 +34,9 @@ _ADD = (
     .returning(members.c.project_id)
 )
 _HOLD = select(projects.c.id).where(projects.c.id == bindparam("project_id")).with_for_update()
+_THERE = select(projects.c.id).where(
+    projects.c.id == bindparam("project_id"), projects.c.deleted_at.is_(None)
+)
 _HELD = _VISIBLE.where(
     projects.c.id == bindparam("project_id"), projects.c.deleted_at.is_not(None) == bindparam("deleted")
 )
@@ -73,6 +76,17 @@ async def lock(
     which = {"project_id": project_id, "user_id": user_id, "deleted": deleted}
     row = (await transaction.connection.execute(_HELD, which)).first()
     return _project(row) if row is not None else None
+
+
+async def is_there(connection: AsyncConnection, project_id: uuid.UUID) -> bool:
+    """Whoever asks, and whether they are members of it or not."""
+    return (await connection.execute(_THERE, {"project_id": project_id})).first() is not None
+
+
+async def hold(transaction: Transaction, project_id: uuid.UUID) -> bool:
+    """The same, to the end of the transaction."""
+    await transaction.connection.execute(_HOLD, {"project_id": project_id})
+    return await is_there(transaction.connection, project_id)
 
 
 async def change(transaction: Transaction, project: Project, **values: Any) -> Project:

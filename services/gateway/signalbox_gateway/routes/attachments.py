@@ -38,6 +38,7 @@ _UPLOADED: dict[str, Any] = {
         (422, "bad_idempotency_key"),
         (422, "idempotency_key_reused"),
         (429, "attachments_full"),
+        (429, "quota_exceeded"),
         (507, "disk_full"),
     ],
 }

@@ -55,6 +55,19 @@ async def delete_project(here: InProject, if_match: IfMatch = None) -> Response:
     return await here.send(contract.DeleteProject(expected_version=number_of(if_match)))
 
 
+@routes.on("GET", "/{project_id}/quotas", contract.GetQuotas)
+async def get_quotas(here: Here, project_id: uuid.UUID) -> Response:
+    """What it may have and use. For its owners, and for administrators."""
+    return await here.send(contract.GetQuotas(project=project_id))
+
+
+@routes.on("PUT", "/{project_id}/quotas", contract.SetQuotas)
+async def set_quotas(here: Here, project_id: uuid.UUID, body: contract.QuotaLimits) -> Response:
+    """Admins only. Null is no bound; what is not named is as the installation has it."""
+    given = [name for name in contract.QuotaName if contract.FIELDS[name] in body.model_fields_set]
+    return await here.send(contract.SetQuotas(project=project_id, limits=body, given=tuple(given)))
+
+
 @routes.on("POST", "/{project_id}/restore", contract.RestoreProject)
 async def restore_project(here: Here, project_id: uuid.UUID) -> Response:
     """For owners of a deleted project; `GET /projects?deleted=true` lists them."""

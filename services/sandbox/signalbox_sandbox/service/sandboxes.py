@@ -7,13 +7,15 @@ from functools import partial
 
 from signalbox_common.bus import Call
 from signalbox_common.contracts import sandbox as contract
+from signalbox_common.contracts.auth import QuotaName, Quotas
 from signalbox_common.contracts.base import Failure
 from signalbox_common.contracts.sandbox import SandboxStatus
 from signalbox_common.db import Database, Transaction
-from signalbox_common.errors import AlreadyDone, SignalboxError
+from signalbox_common.errors import AlreadyDone, QuotaExceeded, SignalboxError
 from signalbox_common.keys import derive, uuid7
 from signalbox_common.outcomes import Deferred, Outcome
 from signalbox_common.paging import cut, id_cursor, read_id_cursor
+from signalbox_common.quotas import ProjectQuotas
 from signalbox_common.secrets import SecretStore
 from signalbox_common.space import DiskSpace
 from signalbox_common.work import Worker
@@ -46,6 +48,7 @@ class Sandboxes:
         worker: Worker,
         secrets: SecretStore,
         space: DiskSpace,
+        quotas: ProjectQuotas,
         *,
         node: str,
         url: str,
@@ -60,6 +63,7 @@ class Sandboxes:
         self._worker = worker
         self._secrets = secrets
         self._space = space
+        self._quotas = quotas
         self._key = derive(secret_key, "sandbox/environments")
         self.news = News()
 
@@ -82,7 +86,11 @@ class Sandboxes:
         async def work(transaction: Transaction) -> contract.Sandbox:
             return reply_of(await self._add(call, transaction, ask, identifier))
 
-        outcome = await call.once(work)
+        try:
+            outcome = await call.once(work)
+        except QuotaExceeded:
+            await self._secrets.delete(secret_name(identifier))
+            raise
         made = _resource_of(outcome)
         if ask.env and made != identifier:
             await self._secrets.delete(secret_name(identifier))
@@ -109,6 +117,12 @@ class Sandboxes:
             run = await runs.lock(transaction, project, ask.owned_by.run)
             if run.stopping or run.ended:
                 raise errors.RunEnded
+            found = await sandboxes.owned(
+                transaction.connection, project, ask.owned_by.run, ask.owned_by.name
+            )
+            if found is not None:
+                return found
+        await self._check_room(transaction, project)
         # Here, where there is room: then nobody else needs to look for it.
         here = await nodes.has_room(transaction, self._node)
         sandbox = Sandbox(
@@ -141,6 +155,13 @@ class Sandboxes:
         target = self._node if here else None
         await self._worker.put(transaction, KIND, str(identifier), project=project, target=target)
         return sandbox
+
+    async def _check_room(self, transaction: Transaction, project: uuid.UUID) -> None:
+        """Those that live are counted, one creation at a time: what has ended gives nothing back."""
+        known = await self._quotas.of(transaction.connection, project)
+        if known.limits.live_sandboxes is not None:
+            await _count(transaction, known)  # a crowd does not queue for what is used up
+            await _count(transaction, await self._quotas.lock(transaction, project))
 
     @staticmethod
     async def _owned(transaction: Transaction, wanted: Sandbox) -> Sandbox:
@@ -272,6 +293,12 @@ class Sandboxes:
             transaction, KIND, str(seen.id), project=seen.project_id, target=seen.node, soonest=True
         )
         return await sandboxes.lock(transaction, seen.id)
+
+
+async def _count(transaction: Transaction, quotas: Quotas) -> None:
+    most = quotas.limits.live_sandboxes
+    if most is not None and (used := await sandboxes.count_living(transaction, quotas.project_id)) >= most:
+        raise QuotaExceeded(QuotaName.LIVE_SANDBOXES, limit=most, used=used)
 
 
 def check_reachable(sandbox: Sandbox) -> None:

@@ -59,6 +59,10 @@ _NODES_IN_USE = text(
 _LIVING = text(
     f"{_SELECT} where project_id = :project and status in ('creating', 'running', 'paused') order by id"
 )
+_COUNT_LIVING = text(
+    "select count(*) from sandbox.sandboxes "
+    "where project_id = :project and status in ('creating', 'running', 'paused')"
+)
 _PAUSED_LONG = text(
     f"{_SELECT} where status = 'paused' and since < sandbox.clock() - :days * interval '1 day'"
 )
@@ -170,6 +174,10 @@ async def nodes_in_use(connection: AsyncConnection) -> set[str]:
 async def living(connection: AsyncConnection, project: uuid.UUID) -> list[Sandbox]:
     """Those of a project that have not ended."""
     return list(map(_sandbox_of, await connection.execute(_LIVING, {"project": project})))
+
+
+async def count_living(transaction: Transaction, project: uuid.UUID) -> int:
+    return int((await transaction.connection.execute(_COUNT_LIVING, {"project": project})).scalar_one())
 
 
 async def of_run(connection: AsyncConnection, project: uuid.UUID, run: uuid.UUID) -> list[Sandbox]:

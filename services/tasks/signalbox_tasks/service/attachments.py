@@ -7,11 +7,13 @@ from contextlib import suppress
 
 from signalbox_common.bus import Call
 from signalbox_common.contracts import tasks as contract
+from signalbox_common.contracts.auth import QuotaName
 from signalbox_common.contracts.base import Empty
 from signalbox_common.contracts.tasks import NewAttachment, TaskAttachment
 from signalbox_common.db import Database, Transaction
-from signalbox_common.errors import IdempotencyKeyReused, Unavailable
+from signalbox_common.errors import IdempotencyKeyReused, QuotaExceeded, SignalboxError, Unavailable
 from signalbox_common.keys import uuid7
+from signalbox_common.quotas import ProjectQuotas
 from signalbox_tasks import errors
 from signalbox_tasks.store import attachments
 from signalbox_tasks.store.attachments import PART, KeptAttachment
@@ -20,8 +22,9 @@ _TOO_SLOW = "It took so long that what had come was cleared away."
 
 
 class Attachments:
-    def __init__(self, database: Database, *, most_mb: int) -> None:
+    def __init__(self, database: Database, quotas: ProjectQuotas, *, most_mb: int) -> None:
         self._database = database
+        self._quotas = quotas
         self._most_mb, self._most = most_mb, most_mb * 1024 * 1024
 
     # -- taken in ----------------------------------------------------------------------------------------
@@ -36,8 +39,9 @@ class Attachments:
             return await self._again(project, known, about, body)
         draft = uuid7()
         async with self._database.transaction() as transaction:
-            if not await attachments.begin(transaction, project, draft, about, self._most):
-                raise errors.AttachmentsFull(self._most_mb)
+            most = await self._bound(transaction, project)
+            if not await attachments.begin(transaction, project, draft, about, most):
+                raise await self._full(transaction, project, most)
         ended = None
         try:
             sha256 = await self._keep(project, draft, body)
@@ -62,12 +66,24 @@ class Attachments:
         async for piece in _pieces(body):
             digest.update(piece)
             async with self._database.transaction() as transaction:
-                added = await attachments.add(transaction, project, draft, piece, self._most)
+                most = await self._bound(transaction, project)
+                added = await attachments.add(transaction, project, draft, piece, most)
                 if added is None:
                     raise Unavailable(_TOO_SLOW)
                 if not added:
-                    raise errors.AttachmentsFull(self._most_mb)
+                    raise await self._full(transaction, project, most)
         return digest.hexdigest()
+
+    async def _bound(self, transaction: Transaction, project: uuid.UUID) -> int:
+        """Of the installation, or of the project where that is less."""
+        quota = (await self._quotas.of(transaction.connection, project)).limits.storage_bytes
+        return self._most if quota is None else min(self._most, quota)
+
+    async def _full(self, transaction: Transaction, project: uuid.UUID, most: int) -> SignalboxError:
+        if most == self._most:
+            return errors.AttachmentsFull(self._most_mb)
+        used = await attachments.taken(transaction.connection, project)
+        return QuotaExceeded(QuotaName.STORAGE_BYTES, limit=most, used=used)
 
     async def _taken_meanwhile(
         self, project: uuid.UUID, upload: uuid.UUID, about: NewAttachment, sha256: str

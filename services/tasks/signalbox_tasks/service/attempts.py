@@ -85,6 +85,7 @@ class Attempts:
         *,
         to_deliver: Mapping[str, Any] | None = None,
     ) -> tuple[Task, Run]:
+        self._turns.check_room(state, 1)
         transaction, who = call.transaction, call.principal
         again = task.again(uuid.uuid5(call.command_id, "0"), state.moment)
         await tasks.save(transaction, again)

@@ -79,6 +79,7 @@ class Tasks:
         project, transaction = call.principal.project(), call.transaction
         await self._take_rows_in_the_way(call, wanted)
         state = await self._turns.locked(transaction, project)
+        self._turns.check_room(state, len(wanted))  # before anything is kept for them
         who = call.principal
         made = []
         names = sorted(uuid7() for _ in wanted)  # in their order, also those of one moment

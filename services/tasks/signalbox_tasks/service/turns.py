@@ -5,17 +5,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from signalbox_common.contracts import tasks as contract
+from signalbox_common.contracts.auth import QuotaLimits, QuotaName
 from signalbox_common.contracts.tasks import RunError, RunState, StepName, StopReason
 from signalbox_common.db import Transaction
-from signalbox_common.errors import AlreadyEnded, SignalboxError
+from signalbox_common.errors import AlreadyEnded, QuotaExceeded, SignalboxError
 from signalbox_common.outcomes import Outcome
+from signalbox_common.quotas import ProjectQuotas
 from signalbox_common.work import Worker
 from signalbox_tasks import errors
 from signalbox_tasks.domain import RANKS, SANDBOX_LOST, Run, Task, plan_of
 from signalbox_tasks.replies import task_reply, tell, tell_of_run
 from signalbox_tasks.service.notices import Notices
 from signalbox_tasks.store import agents, projects, runs, tasks
+from signalbox_tasks.store import agents, projects, runs, tasks, usage
 from signalbox_tasks.store.projects import ProjectState
 
 RUN, CLOSE = "run", "close"
@@ -28,12 +33,12 @@ _IN_VAIN = RunError(code="dependency_failed", detail="A task that it waits for d
 class Turns:
     """All of it with the project locked, which comes after rows of work, and before runs and tasks."""
 
-    def __init__(self, worker: Worker, *, most: int, most_queued: int) -> None:
-        """`most` runs of a project are under way at a time, and `most_queued` wait."""
+    def __init__(self, worker: Worker, quotas: ProjectQuotas) -> None:
         self._worker = worker
         self._notices = Notices(worker)
         self._most = most
         self._most_queued = most_queued
+        self._quotas = quotas
 
     async def locked(self, transaction: Transaction, project: uuid.UUID) -> ProjectState:
         """For something new; raises where there is nothing new any more."""
@@ -47,6 +52,8 @@ class Turns:
     ) -> None:
         """Runs of tasks that are there; raises what stands against one of them."""
         self.check_room(state, len(given))
+        if any(spends(task, run) for task, run in given):
+            await self._check_budget(transaction.connection, self._quotas.limits(state.quotas), state.project)
         if all(task.spec.concurrency is None for task, _ in given):
             await self._enqueue(transaction, given, state)
         else:
@@ -58,8 +65,25 @@ class Turns:
                 await self._end(transaction, run.failed(_IN_VAIN), state)
 
     def check_room(self, state: ProjectState, more: int) -> None:
-        if state.queued + more > self._most_queued:
-            raise errors.TooManyQueued(self._most_queued)
+        most = self._quotas.limits(state.quotas).queued_tasks
+        if most is not None and state.queued + more > most:
+            raise QuotaExceeded(QuotaName.QUEUED_TASKS, limit=most, used=state.queued)
+
+    async def check_budget(self, connection: AsyncConnection, project: uuid.UUID) -> None:
+        """Raises where nothing more is to be asked of a model this month."""
+        await self._check_budget(connection, (await self._quotas.of(connection, project)).limits, project)
+
+    @staticmethod
+    async def _check_budget(connection: AsyncConnection, limits: QuotaLimits, project: uuid.UUID) -> None:
+        if limits.tokens_per_month is None and limits.cost_per_month is None:
+            return
+        tokens, cost = await usage.of_month(connection, project)
+        for name, most, used in (
+            (QuotaName.TOKENS_PER_MONTH, limits.tokens_per_month, tokens),
+            (QuotaName.COST_PER_MONTH, limits.cost_per_month, float(cost)),
+        ):
+            if most is not None and used >= most:
+                raise QuotaExceeded(name, limit=most, used=used)
 
     async def _make_way(self, transaction: Transaction, task: Task, state: ProjectState) -> None:
         concurrency = task.spec.concurrency
@@ -84,7 +108,8 @@ class Turns:
     async def admit(self, transaction: Transaction, state: ProjectState) -> None:
         """Lets begin what may, the most urgent and the oldest first; and what was counted is saved."""
         more = not state.is_deleted
-        while more and (free := min(self._most - state.active, state.queued)) > 0:
+        most = self._quotas.limits(state.quotas).running_tasks
+        while more and (free := min(_room(most, state), state.queued)) > 0:
             found, more = await runs.admitted(transaction, state.project, free)
             for run in found:
                 await self._worker.put(transaction, RUN, str(run), project=state.project)
@@ -158,6 +183,7 @@ class Turns:
         """The run, and whether its task has succeeded or may do so yet."""
         ended = run.end(state.moment)
         await runs.save(transaction, ended)
+        await usage.count(transaction, ended, state.moment)
         if ended.agent is not None:
             await agents.count(transaction, ended, state.moment)
         task = task or await tasks.get(transaction.connection, run.project_id, run.task_id)
@@ -226,6 +252,15 @@ class Turns:
                 answer = task_reply(task)
             outcome = Outcome.failure(answer) if isinstance(answer, SignalboxError) else Outcome.of(answer)
             await self._worker.table.pending.settle(transaction, command, outcome, resource=str(run.task_id))
+
+
+def spends(task: Task, run: Run) -> bool:
+    """Whether it may ask a model."""
+    return StepName.SHELL in run.plan and (task.spec.bot is not None or task.spec.team is not None)
+
+
+def _room(most: int | None, state: ProjectState) -> int:
+    return most - state.active if most is not None else state.queued
 
 
 def first_run(task: Task, *, by: uuid.UUID, name: str, attempt: int = 1) -> Run:

@@ -61,12 +61,14 @@ _COUNT_RUN = text(
     "where id = :agent returning id"
 )
 _COUNT_DAY = text(
-    "insert into tasks.agent_days (agent, day, runs, succeeded, failed, cancelled, timed_out) "
-    "values (:agent, :day, 1, :succeeded, :failed, :cancelled, :timed_out) "
+    "insert into tasks.agent_days "
+    "(agent, day, runs, succeeded, failed, cancelled, timed_out, tokens, cost) "
+    "values (:agent, :day, 1, :succeeded, :failed, :cancelled, :timed_out, :tokens, :cost) "
     "on conflict (agent, day) do update "
     "set runs = agent_days.runs + 1, succeeded = agent_days.succeeded + excluded.succeeded, "
     "failed = agent_days.failed + excluded.failed, cancelled = agent_days.cancelled + excluded.cancelled, "
-    "timed_out = agent_days.timed_out + excluded.timed_out"
+    "timed_out = agent_days.timed_out + excluded.timed_out, "
+    "tokens = agent_days.tokens + excluded.tokens, cost = agent_days.cost + excluded.cost"
 )
 _COUNT_DURATION = text(
     "insert into tasks.agent_durations (agent, day, bucket, runs) values (:agent, :day, :bucket, 1) "
@@ -202,7 +204,8 @@ async def count(transaction: Transaction, run: Run, now: datetime) -> None:
         return
     day = now.date()
     counts = {state.value: int(run.state is state) for state in FINAL}
-    await transaction.connection.execute(_COUNT_DAY, {"agent": run.agent, "day": day, **counts})
+    used = {"tokens": run.used.tokens, "cost": float(run.used.cost)}
+    await transaction.connection.execute(_COUNT_DAY, {"agent": run.agent, "day": day, **counts, **used})
     if run.started_at is not None:
         bucket = bucket_of((now - run.started_at).total_seconds())
         found = {"agent": run.agent, "day": day, "bucket": bucket}

@@ -27,6 +27,7 @@ _TAKE = text(
     "where project_id = :project and bytes + :taken <= :most returning bytes"
 )
 _GIVE_BACK = text("update tasks.attachment_space set bytes = bytes - :given where project_id = :project")
+_TAKEN = text("select bytes from tasks.attachment_space where project_id = :project")
 _BEGIN = text(
     "insert into tasks.attachments (id, project_id, name, media_type, created_at) "
     "values (:id, :project, :name, :media_type, tasks.clock())"
@@ -133,6 +134,12 @@ async def add(
 async def _taken(transaction: Transaction, project: uuid.UUID, size: int, most: int) -> bool:
     values = {"project": project, "taken": size, "most": most}
     return (await transaction.connection.execute(_TAKE, values)).first() is not None
+
+
+async def taken(connection: AsyncConnection, project: uuid.UUID) -> int:
+    """Bytes, with those that each counts beyond its own."""
+    found: int | None = (await connection.execute(_TAKEN, {"project": project})).scalar()
+    return found or 0
 
 
 async def end(

@@ -1,8 +1,10 @@
 """What each project has under way, and the time that this service has lived."""
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -16,7 +18,9 @@ _NOTE = text("insert into tasks.projects (project_id) values (:project) on confl
 _COUNTED = "seconds + greatest(0, least(:beat, extract(epoch from tasks.clock() - seen_at)))"
 _LOCK = text(
     "select active, queued, deleted_at is not null as is_deleted, tasks.clock() as moment, "  # noqa: S608 - words of ours
-    f"(select {_COUNTED} from tasks.lived) as lived "
+    f"(select {_COUNTED} from tasks.lived) as lived, "
+    "(select jsonb_build_object('limits', limits, 'given', given) from tasks.quotas "
+    "where quotas.project_id = projects.project_id) as quotas "
     "from tasks.projects where project_id = :project for update"
 )
 _SAVE = text("update tasks.projects set active = :active, queued = :queued where project_id = :project")
@@ -52,6 +56,8 @@ class ProjectState:
     """By the clock of the database."""
     lived: float
     """Seconds that were counted until then."""
+    quotas: Mapping[str, Any] | None = None
+    """What was said for it beside what the installation has."""
     saved: tuple[int, int] = (0, 0)
     """What stands in the row."""
 
@@ -64,7 +70,9 @@ async def lock(transaction: Transaction, project: uuid.UUID) -> ProjectState:
         await transaction.connection.execute(_NOTE, {"project": project})
         found = (await transaction.connection.execute(_LOCK, values)).one()
     counts = (found.active, found.queued)
-    return ProjectState(project, *counts, found.is_deleted, found.moment, float(found.lived), counts)
+    return ProjectState(
+        project, *counts, found.is_deleted, found.moment, float(found.lived), found.quotas, counts
+    )
 
 
 async def save(transaction: Transaction, state: ProjectState) -> None:

@@ -13,14 +13,14 @@ from signalbox_common import telemetry
 from signalbox_common.bus import Bus
 from signalbox_common.contracts.tasks import RunError, RunState, StepName, StepState, StopReason
 from signalbox_common.db import Database, Transaction
-from signalbox_common.errors import SignalboxError
+from signalbox_common.errors import QuotaExceeded, SignalboxError
 from signalbox_common.keys import StepIds
 from signalbox_common.work import Job, Worker
 from signalbox_common.work.kinds import Retry
 from signalbox_tasks.domain import REASONS, SANDBOX_LOST, SHOWN, Run, Task, next_step
 from signalbox_tasks.replies import tell_of_run
 from signalbox_tasks.service.holders import stop_under
-from signalbox_tasks.service.turns import RUN, Turns
+from signalbox_tasks.service.turns import RUN, Turns, spends
 from signalbox_tasks.store import agents, projects, runs, steps, tasks
 from signalbox_tasks.work.peers import AuthorityEnded, Grants, Peers
 from signalbox_tasks.work.turn import LOOKS, Asking, Done, RunStepWork, StepFailed, Stopped, Turn, Waiting
@@ -44,7 +44,6 @@ class Engine:
         work: Mapping[StepName, RunStepWork],
         *,
         most: int,
-        most_in_project: int,
     ) -> None:
         self._database = database
         self._bus = bus
@@ -53,13 +52,12 @@ class Engine:
         self._ids = ids
         self._steps = work
         self._most = most
-        self._most_in_project = most_in_project
 
     def register(self, worker: Worker) -> None:
         worker.on(
             RUN,
             most=self._most,
-            most_in_project=self._most_in_project,
+            most_in_project=self._most,  # those of a project were counted when they were let begin
             retry=Retry(PAUSES),
             failed=self._broken,
         )(self.run)
@@ -108,6 +106,7 @@ class Engine:
             over = frozenset(name for name, step in known.items() if step.state in _OVER)
             if begun:
                 run = await self._begun(transaction, run, task)
+                run = await self._within_budget(transaction, run, task)
             good = frozenset(name for name, step in known.items() if step.state is StepState.SUCCEEDED)
             if task.spec.noop is not None and not run.stopping:
                 await steps.end(transaction, run.id, StepName.SHELL, StepState.SUCCEEDED)
@@ -138,6 +137,15 @@ class Engine:
             await agents.note(transaction, run.agent, type_="run.started", message=said, at=now, run=run.id)
         tell_of_run(transaction, begun)
         return begun
+
+    async def _within_budget(self, transaction: Transaction, run: Run, task: Task) -> Run:
+        """What others have used since it was asked for may have left nothing for it."""
+        if spends(task, run):
+            try:
+                await self._turns.check_budget(transaction.connection, run.project_id)
+            except QuotaExceeded as error:
+                return run.failed(RunError(code=error.code, detail=error.detail))
+        return run
 
     async def _end(self, transaction: Transaction, job: Job, run: Run, task: Task, *, whole: bool) -> None:
         """Its row is ours, so that nobody else changes the run; the project comes next."""

@@ -5,6 +5,7 @@ from signalbox_common.contracts.auth.audit import *
 from signalbox_common.contracts.auth.devices import *
 from signalbox_common.contracts.auth.members import *
 from signalbox_common.contracts.auth.projects import *
+from signalbox_common.contracts.auth.quotas import *
 from signalbox_common.contracts.auth.sessions import *
 from signalbox_common.contracts.auth.tokens import *
 from signalbox_common.contracts.auth.users import *

@@ -110,6 +110,7 @@ class CreateSandbox(Ask[Sandbox]):
         "project_gone": 409,
         "network_not_allowed": 403,
         "run_ended": 409,
+        "quota_exceeded": 429,
     }
 
     owned_by: SandboxOwner | None = Field(default=None, alias="owner")

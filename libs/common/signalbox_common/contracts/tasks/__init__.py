@@ -11,3 +11,4 @@ from signalbox_common.contracts.tasks.schedules import *
 from signalbox_common.contracts.tasks.shells import *
 from signalbox_common.contracts.tasks.tasks import *
 from signalbox_common.contracts.tasks.triggers import *
+from signalbox_common.contracts.tasks.usage import *

@@ -51,6 +51,26 @@ class RunResult(Message):
     signal: int | None = None
 
 
+class ModelUsage(Message):
+    """What a run has used of one model."""
+
+    model: str
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    cost: float
+
+
+class RunUsage(Message):
+    """What a run has used of all models, until now."""
+
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float = 0.0
+    models: tuple[ModelUsage, ...] = ()
+
+
 class Run(Reply):
     id: uuid.UUID
     project_id: uuid.UUID
@@ -85,6 +105,7 @@ class Run(Reply):
     commit: str | None = None
     pull_request_url: str | None = None
     log_bytes: int = 0
+    usage: RunUsage = RunUsage()
     created_by: uuid.UUID
     queued_at: datetime
     started_at: datetime | None = None
@@ -177,7 +198,7 @@ class DeliverRun(Command[Run]):
         "already_delivered": 409,
         "project_gone": 409,
         "concurrency_busy": 409,
-        "too_many_queued": 429,
+        "quota_exceeded": 429,
         "already_done": 409,  # longer ago than its answer is kept
         "disk_full": 507,
     }

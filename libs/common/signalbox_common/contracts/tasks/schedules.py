@@ -207,7 +207,7 @@ class RunSchedule(Command[Task]):
         "agent_not_found": 404,
         "attachment_not_found": 422,
         "attachment_names_clash": 422,
-        "too_many_queued": 429,
+        "quota_exceeded": 429,
         "already_done": 409,  # longer ago than its answer is kept
         "disk_full": 507,
     }

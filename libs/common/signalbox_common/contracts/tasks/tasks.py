@@ -38,7 +38,7 @@ _CREATED = {
     "agent_not_found": 404,
     "attachment_not_found": 422,
     "attachment_names_clash": 422,
-    "too_many_queued": 429,
+    "quota_exceeded": 429,
     "already_done": 409,  # longer ago than its answer is kept
     "disk_full": 507,
 }
@@ -47,7 +47,7 @@ _AGAIN = TASK_NOT_FOUND | {
     "run_under_way": 409,
     "project_gone": 409,
     "concurrency_busy": 409,
-    "too_many_queued": 429,
+    "quota_exceeded": 429,
     "already_done": 409,  # longer ago than its answer is kept
     "disk_full": 507,
 }

@@ -5,7 +5,7 @@ from typing import Any
 
 from signalbox_common.contracts import sandbox as contract
 from signalbox_common.contracts.sandbox import SandboxStatus
-from signalbox_common.errors import SignalboxError
+from signalbox_common.errors import QuotaExceeded, SignalboxError
 from signalbox_tasks.service.environments import Environments
 from signalbox_tasks.service.news import of_sandbox
 from signalbox_tasks.work.turn import Done, Outcome, StepFailed, Stopped, Turn, Waiting
@@ -48,6 +48,8 @@ class SandboxStep:
         except SignalboxError as error:
             if error.code == "already_done":
                 made = await turn.peers.query(contract.GetSandbox(owner=_owner(turn, name)))
+            elif error.code == QuotaExceeded.code:
+                return None  # until another one has ended
             elif error.code == "run_ended":
                 raise Stopped from error
             elif error.final:

@@ -1,0 +1,18 @@
+"""What projects may have, and an index of what they have."""
+
+from alembic import op
+
+from signalbox_common.quotas import add_quotas
+
+revision = "0011"
+down_revision = "0010"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    add_quotas(op.execute, "sandbox")
+    op.execute(
+        "create index sandboxes_living on sandbox.sandboxes (project_id) "
+        "where status in ('creating', 'running', 'paused')"
+    )
