@@ -65,10 +65,10 @@ class ProjectQuotas:
         await transaction.connection.execute(self._lock, {"project": project})
         return await self.of(transaction.connection, project)
 
-    async def save(self, transaction: Transaction, project: uuid.UUID, known: QuotasChanged) -> None:
+    async def save(self, transaction: Transaction, known: QuotasChanged) -> None:
         """What is not newer than what is known is old news."""
         values = {
-            "project": project,
+            "project": known.project,
             "limits": known.limits.model_dump_json(by_alias=True),
             "given": [str(name) for name in known.given],
             "version": known.version,
@@ -76,5 +76,4 @@ class ProjectQuotas:
         await transaction.connection.execute(self._save, values)
 
     async def changed(self, call: FactCall, event: QuotasChanged) -> None:
-        if call.project is not None:
-            await self.save(call.transaction, call.project, event)
+        await self.save(call.transaction, event)

@@ -41,10 +41,10 @@ class QuotaDesk:
                 raise errors.NoSuchProject
             known = await self._quotas.lock(transaction, project)
             changed = contract.QuotasChanged(
-                limits=command.limits, given=command.given, version=known.version + 1
+                project=project, limits=command.limits, given=command.given, version=known.version + 1
             )
-            await self._quotas.save(transaction, project, changed)
-            facts.record(transaction, changed, project=project)
+            await self._quotas.save(transaction, changed)
+            facts.record(transaction, changed)
             return await self._quotas.of(transaction.connection, project)
 
         return await call.within(project).once(work)

@@ -14,8 +14,6 @@ class RunQuotas:
 
     async def changed(self, call: FactCall, event: QuotasChanged) -> None:
         """Those begin at once for which there is room now; what is above a new bound goes on."""
-        if call.project is None:
-            return
-        state = await projects.lock(call.transaction, call.project)
+        await projects.lock(call.transaction, event.project)
         await self._quotas.changed(call, event)
-        await self._turns.admit(call.transaction, await projects.lock(call.transaction, state.project))
+        await self._turns.admit(call.transaction, await projects.lock(call.transaction, event.project))

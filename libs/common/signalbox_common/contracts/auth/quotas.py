@@ -90,10 +90,13 @@ class SetQuotas(Command[Quotas]):
 
 
 class QuotasChanged(Event):
-    """What has no greater version than the last one is old news."""
+    """What has no greater version than the last one is old news. For those who hold projects to them, and
+    not for all members of the project."""
 
     subject = "evt.*.auth.quotas.changed"
+    of_platform = True
 
+    project: uuid.UUID
     limits: QuotaLimits
     given: tuple[QuotaName, ...]
     version: int
