@@ -40,7 +40,7 @@ async def test_what_is_set_counts_and_the_rest_is_as_the_installation_has_it(
         where = f"{PROJECTS}/{project}/quotas"
         found = (await http.get(where, headers=owner)).json()
         assert found == {"projectId": project, "limits": DEFAULTS, "given": [], "version": 0}
-        given = {"queuedTasks": None, "liveSandboxes": 5, "costPerMonth": 12.5}
+        given: dict[str, Any] = {"queuedTasks": None, "liveSandboxes": 5, "costPerMonth": 12.5}
         found = await put(http, project, **given)
         assert (found["limits"], found["version"]) == (DEFAULTS | given, 1)
         assert set(found["given"]) == set(given)

@@ -32,6 +32,7 @@ from signalbox_cli.commands import (
     templates,
     trace,
     triggers,
+    usage,
     work,
 )
 from signalbox_cli.env_file import read_env_file
@@ -87,6 +88,8 @@ app.add_typer(schedules.app, name="schedules")
 app.add_typer(triggers.app, name="triggers")
 app.add_typer(notifications.app, name="notifications")
 app.add_typer(agents.app, name="agents")
+app.command()(usage.usage)
+app.add_typer(usage.app, name="quotas")
 app.command()(trace.trace)
 repositories.app.add_typer(repository_operations.app)
 repositories.app.add_typer(repository_deliveries.app)
