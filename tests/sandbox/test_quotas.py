@@ -102,3 +102,25 @@ async def test_one_that_is_lost_gives_back_its_place(scene: SandboxScene) -> Non
 
     (another,) = await eventually(room, what="there is room again")
     await scene.change(another["id"], "destroy")
+
+
+async def test_a_template_is_kept_where_there_is_storage(scene: SandboxScene) -> None:
+    project = await limited(scene, storageBytes=0)
+    made = await scene.create(projectId=project, builds=True)
+    path = f"{SANDBOXES}/{made['id']}/template"
+    refused = await scene.http.post(path, json={"name": "tools"}, headers=scene.headers)
+    assert (refused.status_code, refused.json()["code"]) == (429, "quota_exceeded")
+    assert refused.json()["errors"][0]["field"] == "storageBytes"
+    await limited(scene, project, storageBytes=1_000_000)
+    kept = await scene.http.post(path, json={"name": "tools"}, headers=scene.headers)
+    assert kept.status_code == 200, kept.text
+
+    async def told() -> bool:
+        async with scene.installation.sql() as sql:
+            size = await sql.fetchval(
+                "select bytes from sandbox.storage where project_id = $1", uuid.UUID(project)
+            )
+        return size is not None
+
+    assert await told() is bool(kept.json()["sizeBytes"])
+    await scene.change(made["id"], "destroy")

@@ -196,6 +196,35 @@ async def test_files_have_so_much_room(there: TaskScene) -> None:
     assert (await upload("again")).status_code == 201
 
 
+async def test_what_is_kept_elsewhere_counts(there: TaskScene) -> None:
+    """Repositories, as git tells of them, leave less for files; and files leave less for repositories."""
+    there = replace(there, project=await limited(there))
+    repository, _ = await there.repository()
+
+    async def told(service: str, by: str) -> int:
+        async with there.installation.sql() as sql:
+            found = await sql.fetchval(
+                f"select bytes from {by}.storage where project_id = $1 and service = $2",
+                uuid.UUID(there.project),
+                service,
+            )
+        return int(found or 0)
+
+    kept = await eventually(lambda: told("git", "tasks"), what="git has told what it keeps")
+    await limited(there, there.project, storageBytes=kept + 10_000)
+    upload = {"projectId": there.project, "name": "notes"}
+    refused = await there.ask("POST", "/api/v1/attachments", status=429, params=upload, content=b"x" * 9_000)
+    assert refused["errors"][0]["field"] == "storageBytes"
+    await there.ask("POST", "/api/v1/attachments", status=201, params=upload, content=b"x" * 4_000)
+    await eventually(lambda: told("tasks", "git"), what="tasks has told what it keeps")
+    await set_quotas(there.http, there.installation, there.project, "git", storageBytes=kept + 8_000)
+    another = {"url": there.remote.url("another.git"), "projectId": there.project}
+    refused = await there.ask("POST", "/api/v1/repositories", status=429, json=another)
+    assert refused["errors"][0]["field"] == "storageBytes"
+    await there.ask("DELETE", f"/api/v1/repositories/{repository}", status=204)
+    await there.ask("POST", "/api/v1/repositories", status=201, json=another)
+
+
 async def test_what_dies_gives_back_what_it_held(there: TaskScene, tmp_path: Path) -> None:
     """A process that is killed while it creates has created, or has not: nothing is held for nobody."""
     project = await limited(there, queuedTasks=20, runningTasks=0)

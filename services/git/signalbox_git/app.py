@@ -4,8 +4,10 @@ import os
 import time
 
 from signalbox_common.addresses import PrivateHosts
+from signalbox_common.quotas import ProjectQuotas
 from signalbox_common.runtime import Service, run
 from signalbox_common.space import DiskSpace
+from signalbox_common.storage import ProjectStorage
 from signalbox_git import handlers
 from signalbox_git.changes import ChangeFiles
 from signalbox_git.commits.quarantine import Person
@@ -15,6 +17,7 @@ from signalbox_git.data.diffs import DiffRoutes
 from signalbox_git.data.trees import TreeRoutes
 from signalbox_git.mirrors.mirrors import Mirrors
 from signalbox_git.remotes.access import Reach
+from signalbox_git.replies import SCHEMA
 from signalbox_git.service.checkouts import Checkouts
 from signalbox_git.service.contents import Contents
 from signalbox_git.service.deliveries import Deliveries
@@ -59,10 +62,12 @@ def build(settings: GitSettings) -> Service:
         partial_above=settings.partial_mb * _MIB or None,
         space=DiskSpace(settings.mirrors, settings.disk_least_free),
     )
+    quotas = ProjectQuotas(SCHEMA, settings.limits())
+    storage = ProjectStorage(SCHEMA, quotas)
     sources = Sources(app.database, secrets)
     forges = Forges(reach)
     kept = KeptCredentials(app.database, secrets, secret_key=settings.secret_key.get_secret_value())
-    repositories = Repositories(app.database, app.work, kept)
+    repositories = Repositories(app.database, app.work, kept, storage)
     hosts = HostCredentials(app.database, kept, sources, forges)
     missing = MissingFiles(mirrors, sources)
     contents = Contents(
@@ -85,12 +90,14 @@ def build(settings: GitSettings) -> Service:
         PullRequests(app.database, app.work),
         hosts,
         Projects(),
+        quotas,
+        storage,
     )
     handlers.register_operations(app.bus, Operations(app.database, app.work, app.space))
     ContentRoutes(contents).register(app.data)
     ChangeRoutes(deliveries, changes).register(app.data)
     DiffRoutes(Diffs(app.database, mirrors, missing, changes)).register(app.data)
-    fetcher = Fetcher(app.database, mirrors, sources, clock=time.time)
+    fetcher = Fetcher(app.database, mirrors, sources, storage, clock=time.time)
     fetcher.register(app.work)
     uid = settings.sandbox_uid if os.geteuid() == 0 else None
     trees = Trees(settings.trees, TreeMaker(uid, settings.checkout_mb * _MIB))

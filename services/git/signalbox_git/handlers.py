@@ -8,7 +8,11 @@ from signalbox_common.contracts.streams import (
     CHECKOUTS_STOP,
     REPOSITORIES_BACK,
     REPOSITORIES_GONE,
+    REPOSITORY_QUOTAS,
+    REPOSITORY_STORAGE,
 )
+from signalbox_common.quotas import ProjectQuotas
+from signalbox_common.storage import ProjectStorage
 from signalbox_git.service.checkouts import Checkouts
 from signalbox_git.service.contents import Contents
 from signalbox_git.service.deliveries import Deliveries
@@ -30,6 +34,8 @@ def register(
     pull_requests: PullRequests,
     hosts: HostCredentials,
     projects: Projects,
+    quotas: ProjectQuotas,
+    storage: ProjectStorage,
 ) -> None:
     bus.on_ask(contract.AddRepository, own_transaction=True)(repositories.add)
     bus.on_ask(contract.UpdateRepository, own_transaction=True)(repositories.update)
@@ -70,6 +76,8 @@ def register(
     bus.on_fact(CHECKOUTS_END)(checkouts.run_ended)
     bus.on_fact(REPOSITORIES_GONE)(projects.gone)
     bus.on_fact(REPOSITORIES_BACK)(projects.back)
+    bus.on_fact(REPOSITORY_QUOTAS)(quotas.changed)
+    bus.on_fact(REPOSITORY_STORAGE)(storage.heard)
 
 
 def register_operations(bus: ServiceBus, operations: Operations) -> None:

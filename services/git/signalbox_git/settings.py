@@ -6,10 +6,10 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator
 
 from signalbox_common.addresses import PrivateHosts
-from signalbox_common.settings import SecretStoreSettings
+from signalbox_common.settings import QuotaSettings, SecretStoreSettings
 
 
-class GitSettings(SecretStoreSettings):
+class GitSettings(SecretStoreSettings, QuotaSettings):
     service: Literal["git"] = "git"
     git_root: Path = Path(".signalbox/repositories")
     """Below it lie repositories that may be given as paths on this machine."""

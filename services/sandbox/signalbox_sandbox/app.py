@@ -2,6 +2,7 @@
 
 from signalbox_common.quotas import ProjectQuotas
 from signalbox_common.runtime import Service, run
+from signalbox_common.storage import ProjectStorage
 from signalbox_sandbox import handlers
 from signalbox_sandbox.checkouts import Checkouts
 from signalbox_sandbox.data.changes import ChangeRoutes
@@ -37,6 +38,7 @@ def build(settings: SandboxSettings) -> Service:
     secrets = app.keep_secrets(settings)
     runtime = BubblewrapRuntime(settings.sandboxes)
     quotas = ProjectQuotas(SCHEMA, settings.limits())
+    storage = ProjectStorage(SCHEMA, quotas)
     sandboxes = Sandboxes(
         app.database,
         app.work,
@@ -51,11 +53,12 @@ def build(settings: SandboxSettings) -> Service:
     handlers.register(
         app.bus,
         sandboxes,
-        Templates(app.database, sandboxes),
+        Templates(app.database, storage, sandboxes),
         CheckoutNews(sandboxes),
         Runs(sandboxes),
         Projects(sandboxes),
         quotas,
+        storage,
     )
     desk = DataDesk(app.database)
     ProcessRoutes(desk, runtime).register(app.data)
@@ -95,6 +98,7 @@ def build(settings: SandboxSettings) -> Service:
         ),
         layers,
         records,
+        storage,
         watch=node.watch,
         node=name,
         wait=settings.sandbox_wait,

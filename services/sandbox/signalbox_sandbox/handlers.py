@@ -4,6 +4,7 @@ from signalbox_common.bus import ServiceBus
 from signalbox_common.contracts import sandbox as contract
 from signalbox_common.contracts.streams import (
     SANDBOX_QUOTAS,
+    SANDBOX_STORAGE,
     SANDBOXES_BACK,
     SANDBOXES_BEGIN,
     SANDBOXES_END,
@@ -11,6 +12,7 @@ from signalbox_common.contracts.streams import (
     SANDBOXES_STOP,
 )
 from signalbox_common.quotas import ProjectQuotas
+from signalbox_common.storage import ProjectStorage
 from signalbox_sandbox.service.checkouts import CheckoutNews
 from signalbox_sandbox.service.projects import Projects
 from signalbox_sandbox.service.runs import Runs
@@ -26,6 +28,7 @@ def register(
     runs: Runs,
     projects: Projects,
     quotas: ProjectQuotas,
+    storage: ProjectStorage,
 ) -> None:
     bus.on_ask(contract.CreateSandbox, own_transaction=True)(sandboxes.create)
     bus.on_query(contract.GetSandbox)(sandboxes.get)
@@ -47,3 +50,4 @@ def register(
     bus.on_fact(SANDBOXES_STOP)(runs.stops)
     bus.on_fact(SANDBOXES_END)(runs.ended)
     bus.on_fact(SANDBOX_QUOTAS)(quotas.changed)
+    bus.on_fact(SANDBOX_STORAGE)(storage.heard)

@@ -8,6 +8,7 @@ from signalbox_common.db import Transaction
 from signalbox_common.keys import StepIds
 from signalbox_common.quotas import ProjectQuotas
 from signalbox_common.runtime import Service, run
+from signalbox_common.storage import ProjectStorage
 from signalbox_tasks import handlers
 from signalbox_tasks.data.attachments import AttachmentRoutes
 from signalbox_tasks.data.logs import LogRoutes
@@ -60,6 +61,7 @@ def build(settings: TasksSettings) -> Service:
     secrets = app.keep_secrets(settings)
     secret_key = settings.secret_key.get_secret_value()
     quotas = ProjectQuotas(SCHEMA, settings.limits())
+    storage = ProjectStorage(SCHEMA, quotas)
     turns = Turns(app.work, quotas)
     environments = Environments(app.database, secrets, secret_key=secret_key)
     runs = Runs(app.database, url=settings.data_address())
@@ -79,6 +81,7 @@ def build(settings: TasksSettings) -> Service:
     notifications = Notifications(app.database, secrets, app.work, turns, private)
     attachments = Attachments(app.database, most_mb=settings.attachments_mb)
     attachments = Attachments(app.database, quotas, most_mb=settings.attachments_mb)
+    attachments = Attachments(app.database, storage, most_mb=settings.attachments_mb)
     handlers.register(
         app.bus,
         tasks,
@@ -95,6 +98,7 @@ def build(settings: TasksSettings) -> Service:
         notifications,
         Usage(app.database),
         RunQuotas(quotas, turns),
+        storage,
         news,
     )
     if settings.data_listen is not None:
@@ -152,6 +156,7 @@ def build(settings: TasksSettings) -> Service:
         await agent_rows.forget(transaction, settings.tasks_kept_days)
         await schedules.forget(transaction, settings.tasks_kept_days)
         await triggers.forget(transaction, settings.tasks_kept_days)
+        await attachments.measure(transaction)
         await usage_rows.forget(transaction, settings.tasks_kept_days)
         await environments.forget()
         await attachments.forget()

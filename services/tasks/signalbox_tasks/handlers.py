@@ -10,10 +10,12 @@ from signalbox_common.contracts.streams import (
     RUN_DELIVERIES,
     RUN_QUOTAS,
     RUN_SANDBOXES,
+    RUN_STORAGE,
     RUNS_BACK,
     RUNS_GONE,
     TRIGGERS_TOLD,
 )
+from signalbox_common.storage import ProjectStorage
 from signalbox_tasks.service.agents import Agents
 from signalbox_tasks.service.answers import Answers
 from signalbox_tasks.service.attachments import Attachments
@@ -47,6 +49,7 @@ def register(
     notifications: Notifications,
     usage: Usage,
     quotas: RunQuotas,
+    storage: ProjectStorage,
     news: News,
 ) -> None:
     bus.on_ask(contract.KeepEnvironment, own_transaction=True)(environments.keep)
@@ -80,6 +83,7 @@ def register(
     bus.on_fact(RUNS_BACK)(news.project_back)
     bus.on_query(contract.GetUsage)(usage.page)
     bus.on_fact(RUN_QUOTAS)(quotas.changed)
+    bus.on_fact(RUN_STORAGE)(storage.heard)
     _register_agents(bus, agents)
     _register_schedules(bus, schedules)
     _register_triggers(bus, triggers, calls, outside)

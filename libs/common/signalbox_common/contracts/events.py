@@ -132,3 +132,14 @@ class AuditRecorded(Event):
     address: str | None = None
     correlation_id: str | None = None
     operation: str | None = None
+
+
+class StorageMeasured(Event):
+    """How much one service keeps of a project. What has no greater version than the last one is old news."""
+
+    subject = "evt.*.*.storage.measured"
+    of_platform = True
+
+    project: uuid.UUID
+    bytes: int
+    version: int

@@ -23,6 +23,7 @@ from signalbox_common.contracts.catalog import (
     RevealKeys,
 )
 from signalbox_common.contracts.events import AuditRecorded, Event, OutsideEvent
+from signalbox_common.contracts.events import AuditRecorded, Event, StorageMeasured
 from signalbox_common.contracts.git import (
     CheckoutChanged,
     Deliver,
@@ -218,6 +219,10 @@ AGENTS_LOST = FactConsumer("tasks", "resource-deleted", ResourceDeleted)
 TRIGGERS_TOLD = FactConsumer("tasks", "outside-event", OutsideEvent)
 RUN_QUOTAS = FactConsumer("tasks", "quotas-changed", QuotasChanged)
 SANDBOX_QUOTAS = FactConsumer("sandbox", "quotas-changed", QuotasChanged)
+REPOSITORY_QUOTAS = FactConsumer("git", "quotas-changed", QuotasChanged)
+RUN_STORAGE = FactConsumer("tasks", "storage-measured", StorageMeasured)
+SANDBOX_STORAGE = FactConsumer("sandbox", "storage-measured", StorageMeasured)
+REPOSITORY_STORAGE = FactConsumer("git", "storage-measured", StorageMeasured)
 FACT_CONSUMERS: tuple[FactConsumer, ...] = (
     AUDIT,
     PROJECT_GONE,
@@ -243,6 +248,10 @@ FACT_CONSUMERS: tuple[FactConsumer, ...] = (
     TRIGGERS_TOLD,
     RUN_QUOTAS,
     SANDBOX_QUOTAS,
+    REPOSITORY_QUOTAS,
+    RUN_STORAGE,
+    SANDBOX_STORAGE,
+    REPOSITORY_STORAGE,
 )
 """Who reads whose facts; a row here becomes a durable consumer and the permissions for it."""
 

@@ -15,6 +15,7 @@ from signalbox_common.db import Database, Transaction
 from signalbox_common.keys import uuid7
 from signalbox_common.outcomes import Deferred, Outcome
 from signalbox_common.paging import cut, id_cursor, read_id_cursor
+from signalbox_common.storage import ProjectStorage
 from signalbox_common.work import Worker
 from signalbox_git import errors
 from signalbox_git.domain import Repository, forge_of
@@ -29,10 +30,13 @@ FETCH = "fetch"
 
 
 class Repositories:
-    def __init__(self, database: Database, worker: Worker, kept: KeptCredentials) -> None:
+    def __init__(
+        self, database: Database, worker: Worker, kept: KeptCredentials, storage: ProjectStorage
+    ) -> None:
         self._database = database
         self._worker = worker
         self._kept = kept
+        self._storage = storage
 
     # -- made and changed --------------------------------------------------------------------------------
 
@@ -58,6 +62,8 @@ class Repositories:
         now, is_deleted = await projects.moment(transaction, project)
         if is_deleted:
             raise errors.ProjectGone
+        own = await repositories.size(transaction.connection, project)
+        await self._storage.require(transaction.connection, project, own)
         url = remote_urls.parse(ask.url)
         _check_key(ask.credential, url)
         of_host = await host_credentials.for_host(transaction.connection, project, host_of(url))
@@ -152,6 +158,8 @@ class Repositories:
             call.transaction, replace(found, deleted_at=now, credential=None, signing_key=None)
         )
         tell(call.transaction, project, contract.RepositoryDeleted(repository=found.id))
+        size = await repositories.size(call.transaction.connection, project)
+        await self._storage.measure(call.transaction, project, size)
         self._kept.delete_after(call.transaction, found.credential)
         self._kept.delete_after(call.transaction, found.signing_key)
         return Empty()

@@ -58,6 +58,10 @@ _CREDENTIALS = text(
     "union select signing_key from git.repositories where signing_key is not null "
     "union select credential from git.host_credentials"
 )
+_SIZE = text(
+    "select coalesce(sum(size_bytes), 0) from git.repositories "
+    "where project_id = :project and deleted_at is null"
+)
 _FORGET = text(
     "delete from git.repositories where deleted_at < git.clock() - :days * interval '1 day' "
     "and not exists (select from git.checkouts where repository_id = repositories.id) "
@@ -146,6 +150,11 @@ async def refers_to(connection: AsyncConnection, credential: uuid.UUID) -> bool:
 async def credentials(connection: AsyncConnection) -> set[uuid.UUID]:
     """All that are in use, of all projects."""
     return {row.credential for row in await connection.execute(_CREDENTIALS)}
+
+
+async def size(connection: AsyncConnection, project: uuid.UUID) -> int:
+    """Of what is kept of all of a project."""
+    return int((await connection.execute(_SIZE, {"project": project})).scalar_one())
 
 
 async def forget(transaction: Transaction, days: int) -> None:

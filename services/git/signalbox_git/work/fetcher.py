@@ -7,6 +7,7 @@ from signalbox_common import telemetry
 from signalbox_common.contracts.git import RepositoryStatus
 from signalbox_common.db import Database, Transaction
 from signalbox_common.errors import SignalboxError
+from signalbox_common.storage import ProjectStorage
 from signalbox_common.work import Job, Worker
 from signalbox_common.work.kinds import Retry
 from signalbox_git import errors
@@ -28,11 +29,18 @@ MOST, MOST_IN_PROJECT = 48, 4
 
 class Fetcher:
     def __init__(
-        self, database: Database, mirrors: Mirrors, sources: Sources, *, clock: Callable[[], float]
+        self,
+        database: Database,
+        mirrors: Mirrors,
+        sources: Sources,
+        storage: ProjectStorage,
+        *,
+        clock: Callable[[], float],
     ) -> None:
         self._database = database
         self._mirrors = mirrors
         self._sources = sources
+        self._storage = storage
         self._clock = clock
 
     def register(self, worker: Worker) -> None:
@@ -85,8 +93,7 @@ class Fetcher:
                 return None
             return await repositories.get(connection, job.project, _repository_of(job))
 
-    @staticmethod
-    async def record(transaction: Transaction, found: Repository, fetched: Fetched) -> Repository:
+    async def record(self, transaction: Transaction, found: Repository, fetched: Fetched) -> Repository:
         """What was learned of it, as it is then; nothing where its address is another one by now."""
         locked = await repositories.lock(transaction, found.project_id, found.id)
         if locked is None or locked.url != found.url:
@@ -96,6 +103,8 @@ class Fetcher:
         now, _ = await projects.moment(transaction, found.project_id)
         changed = locked.fetched(now, fetched.head, fetched.size, fetched.host_keys)
         await repositories.save(transaction, changed)
+        size = await repositories.size(transaction.connection, found.project_id)
+        await self._storage.measure(transaction, found.project_id, size)
         if (changed.status, changed.head) != (locked.status, locked.head):
             tell_of_repository(transaction, changed)
         return changed

@@ -6,6 +6,7 @@ from signalbox_common.contracts.base import Empty
 from signalbox_common.db import Database
 from signalbox_common.keys import uuid7
 from signalbox_common.outcomes import Deferred
+from signalbox_common.storage import ProjectStorage
 from signalbox_sandbox import errors
 from signalbox_sandbox.domain import BASE, Wish
 from signalbox_sandbox.replies import template_reply
@@ -17,8 +18,9 @@ MOST_TEMPLATES = 100
 
 
 class Templates:
-    def __init__(self, database: Database, sandboxes: Sandboxes) -> None:
+    def __init__(self, database: Database, storage: ProjectStorage, sandboxes: Sandboxes) -> None:
         self._database = database
+        self._storage = storage
         self._sandboxes = sandboxes
 
     async def keep(self, call: Call, command: contract.KeepTemplate) -> Deferred:
@@ -33,6 +35,8 @@ class Templates:
             raise errors.BuildsNothing
         if len(await templates.every(call.transaction.connection, sandbox.project_id)) >= MOST_TEMPLATES:
             raise errors.TooManyTemplates
+        own = await templates.size(call.transaction.connection, sandbox.project_id)
+        await self._storage.require(call.transaction.connection, sandbox.project_id, own)
         keeps = {"id": str(uuid7()), "name": command.name, "digest": command.digest, "env": command.env}
         return await self._sandboxes.wait(call, sandbox.kept_as(keeps), KEPT)
 
@@ -56,6 +60,10 @@ class Templates:
         """What it has on the disk goes when nothing is made of it any more."""
         if command.name == BASE:
             raise errors.TemplateReserved
-        if not await templates.remove(call.transaction, call.principal.project(), command.name):
+        transaction, project = call.transaction, call.principal.project()
+        if not await templates.remove(transaction, project, command.name):
             raise errors.NoSuchTemplate
+        await self._storage.measure(
+            transaction, project, await templates.size(transaction.connection, project)
+        )
         return Empty()

@@ -13,6 +13,10 @@ from signalbox_sandbox.domain import Template
 _COLUMNS = tuple(field.name for field in fields(Template))
 _SELECT = f"select {', '.join(_COLUMNS)} from sandbox.templates"  # noqa: S608 - names of ours
 _EVERY = text(f"{_SELECT} where project_id = :project and removed_at is null order by name")
+_SIZE = text(
+    "select coalesce(sum(size_bytes), 0) from sandbox.templates "
+    "where project_id = :project and removed_at is null"
+)
 _CALLED = text(f"{_SELECT} where project_id = :project and name = :name and removed_at is null")
 _OF_LAYER = text(f"{_SELECT} where id = :layer")
 _REMOVE = text(
@@ -38,6 +42,11 @@ _FORGET_LAYER = text("delete from sandbox.templates where id = :layer and remove
 
 async def every(connection: AsyncConnection, project: uuid.UUID) -> list[Template]:
     return [Template(*row) for row in await connection.execute(_EVERY, {"project": project})]
+
+
+async def size(connection: AsyncConnection, project: uuid.UUID) -> int:
+    """Of all together."""
+    return int((await connection.execute(_SIZE, {"project": project})).scalar_one())
 
 
 async def called(connection: AsyncConnection, project: uuid.UUID, name: str) -> Template | None:

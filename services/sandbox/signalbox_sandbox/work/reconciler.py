@@ -13,6 +13,7 @@ from signalbox_common.db import Database, Transaction
 from signalbox_common.errors import SignalboxError
 from signalbox_common.outcomes import Outcome
 from signalbox_common.pending import PendingOperations
+from signalbox_common.storage import ProjectStorage
 from signalbox_common.work import Job, Worker
 from signalbox_common.work.kinds import Retry
 from signalbox_sandbox import errors
@@ -47,6 +48,7 @@ class Reconciler:
         plans: Plans,
         layers: Layers,
         records: Records,
+        storage: ProjectStorage,
         *,
         watch: Callable[[uuid.UUID], None],
         node: str,
@@ -59,6 +61,7 @@ class Reconciler:
         self._plans = plans
         self._layers = layers
         self._records = records
+        self._storage = storage
         self._watch = watch
         self._node = node
         self._wait = timedelta(seconds=wait)
@@ -310,6 +313,8 @@ class Reconciler:
             merged = await self._records.write(transaction, merged, locked.moment)
             if merged.is_kept:
                 await templates.keep(transaction, merged.template_kept(locked.moment))
+                size = await templates.size(transaction.connection, merged.project_id)
+                await self._storage.measure(transaction, merged.project_id, size)
         elif merged != current:
             await sandboxes.save(transaction, merged)
         if locked.is_waited_for and (merged.fulfils(before.wish) or merged.ended):

@@ -7,13 +7,12 @@ from contextlib import suppress
 
 from signalbox_common.bus import Call
 from signalbox_common.contracts import tasks as contract
-from signalbox_common.contracts.auth import QuotaName
 from signalbox_common.contracts.base import Empty
 from signalbox_common.contracts.tasks import NewAttachment, TaskAttachment
 from signalbox_common.db import Database, Transaction
-from signalbox_common.errors import IdempotencyKeyReused, QuotaExceeded, SignalboxError, Unavailable
+from signalbox_common.errors import IdempotencyKeyReused, SignalboxError, Unavailable
 from signalbox_common.keys import uuid7
-from signalbox_common.quotas import ProjectQuotas
+from signalbox_common.storage import ProjectStorage
 from signalbox_tasks import errors
 from signalbox_tasks.store import attachments
 from signalbox_tasks.store.attachments import PART, KeptAttachment
@@ -22,9 +21,9 @@ _TOO_SLOW = "It took so long that what had come was cleared away."
 
 
 class Attachments:
-    def __init__(self, database: Database, quotas: ProjectQuotas, *, most_mb: int) -> None:
+    def __init__(self, database: Database, storage: ProjectStorage, *, most_mb: int) -> None:
         self._database = database
-        self._quotas = quotas
+        self._storage = storage
         self._most_mb, self._most = most_mb, most_mb * 1024 * 1024
 
     # -- taken in ----------------------------------------------------------------------------------------
@@ -47,6 +46,7 @@ class Attachments:
             sha256 = await self._keep(project, draft, body)
             async with self._database.transaction() as transaction:
                 ended = await attachments.end(transaction, upload, draft, sha256)
+                await self._tell(transaction, project)
         finally:
             if ended is None:
                 await self._drop(project, draft)
@@ -74,16 +74,25 @@ class Attachments:
                     raise await self._full(transaction, project, most)
         return digest.hexdigest()
 
+    async def _tell(self, transaction: Transaction, project: uuid.UUID) -> None:
+        size = await attachments.taken(transaction.connection, project)
+        await self._storage.measure(transaction, project, size)
+
     async def _bound(self, transaction: Transaction, project: uuid.UUID) -> int:
         """Of the installation, or of the project where that is less."""
-        quota = (await self._quotas.of(transaction.connection, project)).limits.storage_bytes
-        return self._most if quota is None else min(self._most, quota)
+        left = await self._storage.left(transaction.connection, project)
+        return self._most if left is None else min(self._most, left)
 
     async def _full(self, transaction: Transaction, project: uuid.UUID, most: int) -> SignalboxError:
         if most == self._most:
             return errors.AttachmentsFull(self._most_mb)
-        used = await attachments.taken(transaction.connection, project)
-        return QuotaExceeded(QuotaName.STORAGE_BYTES, limit=most, used=used)
+        own = await attachments.taken(transaction.connection, project)
+        return await self._storage.exceeded(transaction.connection, project, own)
+
+    async def measure(self, transaction: Transaction) -> None:
+        """What is not as it was told last."""
+        for project, size in (await attachments.untold(transaction.connection)).items():
+            await self._storage.measure(transaction, project, size)
 
     async def _taken_meanwhile(
         self, project: uuid.UUID, upload: uuid.UUID, about: NewAttachment, sha256: str
@@ -126,6 +135,7 @@ class Attachments:
             raise errors.AttachmentNotFound
         if not await attachments.remove(transaction, project, [command.attachment]):
             raise errors.AttachmentInUse
+        await self._tell(transaction, project)
         return Empty()
 
     async def forget(self) -> None:

@@ -28,6 +28,11 @@ _TAKE = text(
 )
 _GIVE_BACK = text("update tasks.attachment_space set bytes = bytes - :given where project_id = :project")
 _TAKEN = text("select bytes from tasks.attachment_space where project_id = :project")
+_UNTOLD = text(
+    "select attachment_space.project_id, attachment_space.bytes from tasks.attachment_space "
+    "left join tasks.storage on storage.project_id = attachment_space.project_id and service = 'tasks' "
+    "where attachment_space.bytes <> coalesce(storage.bytes, 0) limit 1000"
+)
 _BEGIN = text(
     "insert into tasks.attachments (id, project_id, name, media_type, created_at) "
     "values (:id, :project, :name, :media_type, tasks.clock())"
@@ -140,6 +145,11 @@ async def taken(connection: AsyncConnection, project: uuid.UUID) -> int:
     """Bytes, with those that each counts beyond its own."""
     found: int | None = (await connection.execute(_TAKEN, {"project": project})).scalar()
     return found or 0
+
+
+async def untold(connection: AsyncConnection) -> dict[uuid.UUID, int]:
+    """What each project has, where that is not what was told last."""
+    return {row.project_id: row.bytes for row in await connection.execute(_UNTOLD)}
 
 
 async def end(

@@ -35,7 +35,7 @@ class QuotaLimits(Message):
     running_tasks: Bound | None = None
     """Runs that have begun and have not ended; more wait."""
     storage_bytes: Bound | None = None
-    """Of the attachments of its tasks."""
+    """Of attachments of tasks, repositories, and templates of sandboxes."""
     tokens_per_month: Bound | None = None
     """In and out together, of the runs that have ended in this month (UTC)."""
     cost_per_month: Cost | None = None

@@ -130,7 +130,7 @@ class AddRepository(Ask[Repository]):
     least_role = ProjectRole.DEVELOPER
     area = AREA
     target = "url"
-    refusals = _NAMED
+    refusals = _NAMED | {"quota_exceeded": 429}
 
     name: RepositoryName | None = None
     """By default that of its address."""

@@ -44,6 +44,7 @@ class KeepTemplate(Command[SandboxTemplate]):
         "builds_nothing": 409,
         "too_many_templates": 409,
         "template_reserved": 422,
+        "quota_exceeded": 429,
     }
 
     sandbox: uuid.UUID

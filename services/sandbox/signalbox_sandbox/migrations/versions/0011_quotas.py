@@ -3,6 +3,7 @@
 from alembic import op
 
 from signalbox_common.quotas import add_quotas
+from signalbox_common.storage import add_storage
 
 revision = "0011"
 down_revision = "0010"
@@ -12,6 +13,7 @@ depends_on = None
 
 def upgrade() -> None:
     add_quotas(op.execute, "sandbox")
+    add_storage(op.execute, "sandbox")
     op.execute(
         "create index sandboxes_living on sandbox.sandboxes (project_id) "
         "where status in ('creating', 'running', 'paused')"

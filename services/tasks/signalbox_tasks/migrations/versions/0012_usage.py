@@ -3,6 +3,7 @@
 from alembic import op
 
 from signalbox_common.quotas import add_quotas
+from signalbox_common.storage import add_storage
 
 revision = "0012"
 down_revision = "0010"
@@ -66,3 +67,4 @@ def upgrade() -> None:
     for statement in STATEMENTS:
         op.execute(statement)
     add_quotas(op.execute, "tasks")
+    add_storage(op.execute, "tasks")
