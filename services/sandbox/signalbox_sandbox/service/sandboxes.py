@@ -5,6 +5,8 @@ import random
 import uuid
 from functools import partial
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from signalbox_common.bus import Call
 from signalbox_common.contracts import sandbox as contract
 from signalbox_common.contracts.auth import QuotaName, Quotas
@@ -81,6 +83,9 @@ class Sandboxes:
         env = encoded({name: value.get_secret_value() for name, value in ask.env.items()})
         call = call.about(hmac.digest(self._key, env, "sha256").hex()[:32])
         if ask.env and await call.replayed() is None:
+            if ask.owned_by is None:  # else it may be there already
+                async with self._database.reading() as connection:
+                    await _check_room(connection, await self._quotas.of(connection, project))
             await self._secrets.put(secret_name(identifier), env)
 
         async def work(transaction: Transaction) -> contract.Sandbox:
@@ -160,8 +165,9 @@ class Sandboxes:
         """Those that live are counted, one creation at a time: what has ended gives nothing back."""
         known = await self._quotas.of(transaction.connection, project)
         if known.limits.live_sandboxes is not None:
-            await _count(transaction, known)  # a crowd does not queue for what is used up
-            await _count(transaction, await self._quotas.lock(transaction, project))
+            await _check_room(transaction.connection, known)  # a crowd does not queue for what is used up
+            locked = await self._quotas.lock(transaction, project)
+            await _check_room(transaction.connection, locked)
 
     @staticmethod
     async def _owned(transaction: Transaction, wanted: Sandbox) -> Sandbox:
@@ -295,9 +301,9 @@ class Sandboxes:
         return await sandboxes.lock(transaction, seen.id)
 
 
-async def _count(transaction: Transaction, quotas: Quotas) -> None:
+async def _check_room(connection: AsyncConnection, quotas: Quotas) -> None:
     most = quotas.limits.live_sandboxes
-    if most is not None and (used := await sandboxes.count_living(transaction, quotas.project_id)) >= most:
+    if most is not None and (used := await sandboxes.count_living(connection, quotas.project_id)) >= most:
         raise QuotaExceeded(QuotaName.LIVE_SANDBOXES, limit=most, used=used)
 
 

@@ -176,8 +176,8 @@ async def living(connection: AsyncConnection, project: uuid.UUID) -> list[Sandbo
     return list(map(_sandbox_of, await connection.execute(_LIVING, {"project": project})))
 
 
-async def count_living(transaction: Transaction, project: uuid.UUID) -> int:
-    return int((await transaction.connection.execute(_COUNT_LIVING, {"project": project})).scalar_one())
+async def count_living(connection: AsyncConnection, project: uuid.UUID) -> int:
+    return int((await connection.execute(_COUNT_LIVING, {"project": project})).scalar_one())
 
 
 async def of_run(connection: AsyncConnection, project: uuid.UUID, run: uuid.UUID) -> list[Sandbox]:
