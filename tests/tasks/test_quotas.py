@@ -241,12 +241,26 @@ async def test_what_dies_gives_back_what_it_held(there: TaskScene, tmp_path: Pat
             "select count(*) from tasks.tasks where project_id = $1", uuid.UUID(project)
         )
     assert made == 20
-    await limited(there, project)
+    process = there.process(tmp_path / "another.log")
+    await process.start()
+    await limited(there, project, runningTasks=2)
+    await eventually(lambda: _ended(there, project, 3), what="some have ended")
+    process.kill()
+    await there.end_leases()
     await eventually(lambda: _idle(there, project), what="they begin, and end")
+    assert await _ended(there, project, 20), "each counts once, whoever has died"
 
 
 async def _full(there: TaskScene, project: str) -> bool:
     return await counted(there, project) == (0, 20)
+
+
+async def _ended(there: TaskScene, project: str, least: int) -> bool:
+    async with there.installation.sql() as sql:
+        counted = "select coalesce(sum(runs), 0) from tasks.usage_days where project_id = $1"
+        runs = int(await sql.fetchval(counted, uuid.UUID(project)))
+    assert runs <= 20
+    return runs >= least
 
 
 async def _some(there: TaskScene, project: str) -> bool:
