@@ -79,8 +79,6 @@ def build(settings: TasksSettings) -> Service:
     outside = OutsideEvents(app.database, app.work, calls, app.space)
     private = PrivateHosts.parse(settings.private_hosts)
     notifications = Notifications(app.database, secrets, app.work, turns, private)
-    attachments = Attachments(app.database, most_mb=settings.attachments_mb)
-    attachments = Attachments(app.database, quotas, most_mb=settings.attachments_mb)
     attachments = Attachments(app.database, storage, most_mb=settings.attachments_mb)
     handlers.register(
         app.bus,
@@ -105,8 +103,7 @@ def build(settings: TasksSettings) -> Service:
         LogRoutes(app.database, runs, followers).register(app.data)
         AttachmentRoutes(app.database, attachments).register(app.data)
     ids = StepIds(secret_key)
-    delegations = Delegations(app.bus, secrets)
-    log = RunLog(app.bus, followers)
+    delegations, log = Delegations(app.bus, secrets), RunLog(app.bus, followers)
     Engine(
         app.database,
         app.bus,
@@ -143,24 +140,16 @@ def build(settings: TasksSettings) -> Service:
 
     async def tidy(transaction: Transaction) -> None:
         ended: tuple[Callable[[Transaction, int], Awaitable[object]], ...] = (
-            *(rows.forget, agent_rows.forget),
+            *(rows.forget, agent_rows.forget, usage_rows.forget),
             *(each.forget for each in (schedules, triggers, notifications)),
         )
         for forget in ended:
             await forget(transaction, settings.tasks_kept_days)
+        await attachments.measure(transaction)
         for clear in (environments.forget, attachments.forget, proofs.forget):
             await clear()
         for keeper in (triggers, notifications):
             await keeper.forget_secrets()
-        await rows.forget(transaction, settings.tasks_kept_days)
-        await agent_rows.forget(transaction, settings.tasks_kept_days)
-        await schedules.forget(transaction, settings.tasks_kept_days)
-        await triggers.forget(transaction, settings.tasks_kept_days)
-        await attachments.measure(transaction)
-        await usage_rows.forget(transaction, settings.tasks_kept_days)
-        await environments.forget()
-        await attachments.forget()
-        await proofs.forget()
 
     app.prepare, app.finish, app.tidy = prepare, finish, tidy
     return app

@@ -29,8 +29,8 @@ from signalbox_tasks.service.runs import Runs
 from signalbox_tasks.service.schedules import Schedules
 from signalbox_tasks.service.tasks import Tasks
 from signalbox_tasks.service.triggers import Triggers
-from signalbox_tasks.work.outside_events import OutsideEvents
 from signalbox_tasks.service.usage import Usage
+from signalbox_tasks.work.outside_events import OutsideEvents
 
 
 def register(

@@ -5,7 +5,6 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from signalbox_common.addresses import PrivateHosts
-from signalbox_common.settings import SecretStoreSettings
 from signalbox_common.settings import QuotaSettings, SecretStoreSettings
 
 

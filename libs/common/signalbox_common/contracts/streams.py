@@ -22,8 +22,7 @@ from signalbox_common.contracts.catalog import (
     ResourceRestored,
     RevealKeys,
 )
-from signalbox_common.contracts.events import AuditRecorded, Event, OutsideEvent
-from signalbox_common.contracts.events import AuditRecorded, Event, StorageMeasured
+from signalbox_common.contracts.events import AuditRecorded, Event, OutsideEvent, StorageMeasured
 from signalbox_common.contracts.git import (
     CheckoutChanged,
     Deliver,
@@ -51,8 +50,7 @@ from signalbox_common.programs import OWNERS
 DAY = 24 * 3600.0
 MIB = 1024 * 1024
 
-GENERATION = 18
-GENERATION = 17
+GENERATION = 19
 """Grows whenever provisioning changes; an older program refuses to provision a newer installation."""
 
 KEY_BUCKET = "grant-keys"

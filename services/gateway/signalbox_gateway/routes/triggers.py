@@ -171,7 +171,6 @@ async def list_calls(
     "POST",
     "/hooks/{token}",
     contract.CallTrigger,
-    status=202,
     takes="anything",
     max_body=contract.LARGEST_PAYLOAD,
     body={"content": {"application/json": {"schema": {}}}},

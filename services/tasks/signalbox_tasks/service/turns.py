@@ -19,7 +19,6 @@ from signalbox_tasks import errors
 from signalbox_tasks.domain import RANKS, SANDBOX_LOST, Run, Task, plan_of
 from signalbox_tasks.replies import task_reply, tell, tell_of_run
 from signalbox_tasks.service.notices import Notices
-from signalbox_tasks.store import agents, projects, runs, tasks
 from signalbox_tasks.store import agents, projects, runs, tasks, usage
 from signalbox_tasks.store.projects import ProjectState
 
@@ -36,8 +35,6 @@ class Turns:
     def __init__(self, worker: Worker, quotas: ProjectQuotas) -> None:
         self._worker = worker
         self._notices = Notices(worker)
-        self._most = most
-        self._most_queued = most_queued
         self._quotas = quotas
 
     async def locked(self, transaction: Transaction, project: uuid.UUID) -> ProjectState:

@@ -6,7 +6,7 @@ from signalbox_common.quotas import add_quotas
 from signalbox_common.storage import add_storage
 
 revision = "0012"
-down_revision = "0010"
+down_revision = "0011"
 branch_labels = None
 depends_on = None
 
