@@ -583,3 +583,28 @@ async def test_a_deleted_project_tells_nobody(there: TaskScene, receiver: Receiv
     assert told.id == receiver.heard[0].id
     await delivery(there, found, "delivered")
     assert len(await deliveries(there, found)) == 1
+
+
+async def test_what_is_old_is_forgotten(
+    there: TaskScene, service: Service, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was sent, and secrets that nothing is signed with."""
+    monkeypatch.setattr("signalbox_tasks.service.notifications.ON_THE_WAY", timedelta(0))
+    found = await notification(there, receiver.url())
+    for number in range(2):
+        await do(there, found, "test", status=201)
+        await delivery(there, found, "delivered", number)
+        await do(there, found, "rotate")
+    old, new = await deliveries(there, found)
+    async with there.installation.sql() as sql:
+        ago = "update tasks.notices set created_at = created_at - interval '91 days' where id = $1"
+        await sql.execute(ago, uuid.UUID(old["id"]))
+        async with service.database.transaction() as transaction:
+            assert service.tidy is not None
+            await service.tidy(transaction)
+        named = f"notifications/{uuid.UUID(found['id']).hex}/%"
+        left = await sql.fetchval("select count(*) from tasks.secrets where name like $1", named)
+    assert left == 2, "the new one, and the one before, for a day"
+    assert await deliveries(there, found) == [new]
+    await do(there, found, "test", status=201)
+    await delivery(there, found, "delivered", 1)

@@ -33,7 +33,7 @@ from signalbox_tasks.store import notifications, projects
 MOST = 20
 """Of one project."""
 _SECRET_BYTES = 32
-_ON_THE_WAY = timedelta(hours=1)
+ON_THE_WAY = timedelta(hours=1)
 """How long a notification that is not there may yet come."""
 
 
@@ -162,7 +162,7 @@ class Notifications:
                 continue
             with suppress(SecretNotFound):
                 age = datetime.now(UTC) - (await self._secrets.get(name)).created_at
-                if age > _ON_THE_WAY:
+                if age > ON_THE_WAY:
                     await self._secrets.delete(name)
 
     def _checked(self, text: str) -> str:
