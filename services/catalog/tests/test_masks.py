@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from signalbox_catalog.domain.jsons import Json, Scalar, split
-from signalbox_catalog.domain.masks import MASK, mask, unmasked
+from signalbox_catalog.domain.masks import MASK, carriers, mask, unmasked
 from signalbox_catalog.errors import BadInput
 
 LOOK_LIKE_CREDENTIALS = [
@@ -97,10 +97,15 @@ NAMES_IN_ENVIRONMENTS = [
     ),
     *("PAT_GITHUB", "COOKIE_JAR", "CREDENTIALS_JSON", "API_TOKENS", "keyId2Key", "dbPasswdOld"),
 ]
-OTHER_NAMES_IN_ENVIRONMENTS = [
-    *("MAX_TOKENS", "CLAUDE_CODE_MAX_OUTPUT_TOKENS", "maxThinkingTokens", "PUBLIC_KEY", "SSH_PUBLIC_KEY"),
+UNKNOWN_NAMES_IN_ENVIRONMENTS = [
+    *("PUBLIC_KEY", "SSH_PUBLIC_KEY", "TOKENS", "tokenLimit", "PIN", "x", "", "42", "SEED_PHRASE"),
     *("TOKEN_PATH", "KEY_FILE", "AUTH_URL", "TOKEN_URI", "SECRET_NAME", "AWS_ACCESS_KEY_ID", "secretRef"),
-    *("DEBUG", "KEYBOARD", "AUTHOR", "PATTERN", "model", "model_id", "base_url", "TOKENS", "tokenLimit"),
+    *("KEYBOARD", "AUTHOR", "PATTERN", "DATABASE_URL", "HTTP_PROXY", "X-Thing", "SERVICE"),
+]
+SHOWN_NAMES_IN_ENVIRONMENTS = [
+    *("LANG", "LC_ALL", "TZ", "PATH", "NODE_ENV", "node-env", "DEBUG", "Content-Type", "Accept"),
+    *("MAX_TOKENS", "CLAUDE_CODE_MAX_OUTPUT_TOKENS", "maxThinkingTokens", "model", "model_id", "modelId"),
+    *("base_url", "baseUrl", "OPENAI_BASE_URL"),
 ]
 
 
@@ -123,7 +128,7 @@ def found(spec: dict[str, Json]) -> dict[str, Any]:
     for place, value in masked.found.items():
         shown = at(masked.spec, place)
         assert isinstance(shown, str)
-        assert re.fullmatch(r"(-{0,2}[\w.-]+(=|:\s*))?\*\*\*", shown)
+        assert isinstance(value, list) or re.fullmatch(r"(-{0,2}[\w.-]+(=|:\s*)){0,2}\*\*\*", shown)
         assert shown != value
     return dict(masked.found)
 
@@ -181,23 +186,22 @@ def test_below_the_name_of_a_credential_names_count_as_usual() -> None:
     "name", ["apiKeys", "api_keys", "access_keys", "secrets", "passwords", "credentials"]
 )
 def test_lists_of_credentials(name: str) -> None:
-    spec: dict[str, Json] = {name: ["a", {"x": "y", "jwt": "z"}, True, "b"]}
+    spec: dict[str, Json] = {name: ["a", {"mode": "y", "jwt": "z"}, True, "b"]}
     assert found(spec) == {f"/{name}/0": "a", f"/{name}/1/jwt": "z", f"/{name}/3": "b"}
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_environments(environment: str) -> None:
-    inside: dict[str, Json] = {
-        "SSH_KEY": "hunter2",
-        "PLAIN": "x",
-        "LOOKS": "ghp_abc",
-        "KEY_ID": "AKIA" + "A" * 16,
-    }
-    assert found({"a": {environment: inside}}) == {
-        f"/a/{environment}/SSH_KEY": "hunter2",
-        f"/a/{environment}/LOOKS": "ghp_abc",
-        f"/a/{environment}/KEY_ID": "AKIA" + "A" * 16,
-    }
+    inside: dict[str, Json] = {"SSH_KEY": "hunter2", "PLAIN": "x", "LANG": "C", "KEY_ID": 17, "TZ": "ghp_abc"}
+    hidden = {"SSH_KEY": "hunter2", "PLAIN": "x", "KEY_ID": 17, "TZ": "ghp_abc"}
+    expected = {f"/a/{environment}/{name}": value for name, value in hidden.items()}
+    assert found({"a": {environment: inside}}) == expected
+
+
+@pytest.mark.parametrize("text", ["A=b", "A: b", "A=b\nC=d", "user:pass"])
+def test_environments_in_one_text(text: str) -> None:
+    assert found({"env": text, "headers": text}) == {"/env": text, "/headers": text}
+    assert found({"env": "production", "environment": "production", "auth": "oauth"}) == {}
 
 
 @pytest.mark.parametrize("name", NAMES_IN_ENVIRONMENTS + CREDENTIAL_NAMES)
@@ -208,12 +212,37 @@ def test_names_in_environments(name: str) -> None:
     assert found({"env": [{"key": name, "value": "hunter2"}]}) == {"/env/0/value": "hunter2"}
 
 
-@pytest.mark.parametrize("name", OTHER_NAMES_IN_ENVIRONMENTS + OTHER_NAMES)
-def test_other_names_in_environments(name: str) -> None:
-    assert found({"env": {name: "hunter2"}}) == {}
-    assert found({"env": [f"{name}=hunter2"]}) == {}
-    assert found({"env": [{"name": name, "value": "hunter2"}]}) == {}
+@pytest.mark.parametrize("name", UNKNOWN_NAMES_IN_ENVIRONMENTS)
+@pytest.mark.parametrize("value", ["hunter2", "1", 1, "https://host/v1", "a b", "staging"])
+def test_unknown_names_in_environments(name: str, value: Json) -> None:
+    """What is not known to be harmless is hidden, whatever it looks like."""
+    assert found({"env": {name: value}}) == {f"/env/{name}": value}
+    assert found({"env": {"below": {name: [value]}}}) == {f"/env/below/{name}/0": value}
+    assert found({"env": [{"name": name, "value": value}]}) == {"/env/0/value": value}
+    assert found({"env": [{"name": name, "default": value}]}) == {"/env/0/default": value}
+    if re.fullmatch(r"[A-Za-z_][\w.-]*", name) and isinstance(value, str):
+        assert found({"env": [f"{name}={value}"]}) == {"/env/0": value}
+        assert found({"args": ["run", "-e", f"{name}={value}"]}) == {"/args/2": value}
+        assert found({"args": ["run", f"--env={name}={value}"]}) == {"/args/1": value}
+        assert found({"args": ["-H", f"{name}: {value}"]}) == {"/args/1": value}
+
+
+@pytest.mark.parametrize("name", SHOWN_NAMES_IN_ENVIRONMENTS)
+def test_shown_names_in_environments(name: str) -> None:
+    for value in ("hunter2", "1", "https://host/v1"):
+        assert found({"env": {name: value}}) == {}
+        assert found({"env": [f"{name}={value}"]}) == {}
+        assert found({"env": [{"name": name, "value": value}]}) == {}
+        assert found({"args": ["-e", f"{name}={value}", f"--env={name}={value}"]}) == {}
     assert found({"env": {name: "ghp_abc123"}}) == {f"/env/{name}": "ghp_abc123"}
+
+
+def test_names_of_variables_alone_are_no_values() -> None:
+    assert found({"env": ["GITHUB_TOKEN", "PIN"], "args": ["-e", "GITHUB_TOKEN"]}) == {}
+    assert found({"env": ["AKIAIOSFODNN7EXAMPLE", "a b"]}) == {
+        "/env/0": "AKIAIOSFODNN7EXAMPLE",
+        "/env/1": "a b",
+    }
 
 
 @pytest.mark.parametrize("below", ["env", "args", "command", "Environment"])
@@ -237,6 +266,63 @@ def test_assignments(below: str) -> None:
     }
     assert mask(spec).spec == {
         below: ["A_TOKEN=***", "DEBUG=1", "X=***", "--api-key=***", "Y_KEY=${Y}", "KEY_Z=", "X-Api-Key: ***"]
+    }
+    assert mask({"args": ["--env=PIN=1234"]}).spec == {"args": ["--env=PIN=***"]}
+
+
+# -- addresses ------------------------------------------------------------------------------------------
+
+ADDRESSES: list[tuple[str, str, list[str]]] = [
+    ("https://user:pass@host/x", "https://***@host/x", ["user:pass"]),
+    ("https://token@host", "https://***@host", ["token"]),
+    ("HTTP://token:@host", "HTTP://***@host", ["token:"]),
+    ("https://user:p@ss@host/x?y=1", "https://***@host/x?y=1", ["user:p@ss"]),
+    ("postgres://user:pass@host/db", "postgres://user:***@host/db", ["pass"]),
+    ("redis://:pass@host", "redis://:***@host", ["pass"]),
+    ("amqp://ghp_abc:x@host", "amqp://***@host", ["ghp_abc:x"]),
+    ("https://host/x?api_key=abc&y=1", "https://host/x?api_key=***&y=1", ["abc"]),
+    ("https://host/x?key=abc#access_token=d", "https://host/x?key=***#access_token=***", ["abc", "d"]),
+    ("https://h/?X-Amz-Signature=abc", "https://h/?X-Amz-Signature=***", ["abc"]),
+    ("https://a:b@h/?token=c", "https://***@h/?token=***", ["a:b", "c"]),
+    (
+        "clone https://a:b@h/x, or 'redis://:c@i'\nand **not** *** that",
+        "clone https://***@h/x, or 'redis://:***@i'\nand **not** *** that",
+        ["a:b", "c"],
+    ),
+]
+PLAIN_ADDRESSES = [
+    *("https://host/v1", "postgres://user@host/db", "ssh://git@host/x", "https://host:8080/@scope/x"),
+    *("https://${TOKEN}@host", "https://user:${PASSWORD}@host", "https://host/?key=${KEY}&max_tokens=5"),
+    *("https://user:<password>@host", "mailto:a@b", "://", "https://@host"),
+]
+
+
+@pytest.mark.parametrize(("text", "shown", "hidden"), ADDRESSES)
+def test_credentials_in_addresses(text: str, shown: str, hidden: list[str]) -> None:
+    spec: dict[str, Json] = {"systemPrompt": text, "deep": [{"x": text}], "env": {"base_url": text}}
+    expected = {"/systemPrompt": hidden, "/deep/0/x": hidden, "/env/base_url": hidden}
+    assert found(spec) == expected
+    assert mask(spec).spec == {"systemPrompt": shown, "deep": [{"x": shown}], "env": {"base_url": shown}}
+    assert found({"env": {"ANY": text}}) == {"/env/ANY": text}
+    assert [part for part in carriers(shown) if "***" not in part] == []
+    assert len(carriers(shown)) >= 1
+
+
+@pytest.mark.parametrize("text", PLAIN_ADDRESSES)
+def test_addresses_without_credentials(text: str) -> None:
+    assert found({"systemPrompt": text, "url": text, "env": {"base_url": text}}) == {}
+    assert carriers(text) == ()
+
+
+def test_an_address_with_some_keys_kept_and_others_new_is_refused() -> None:
+    with pytest.raises(BadInput, match="all of the keys, or none"):
+        mask({"systemPrompt": "https://***@a https://u:p@b"})
+
+
+def test_commands_with_other_credentials_are_hidden_as_a_whole() -> None:
+    assert found({"command": "serve --api-key abc", "url": "/x?token=abc"}) == {
+        "/command": "serve --api-key abc",
+        "/url": "/x?token=abc",
     }
 
 
@@ -269,7 +355,7 @@ def test_names_beside_their_values() -> None:
     assert found({"inputs": [{"name": "password", "value": "x"}, {"name": "KEY_1", "value": "x"}]}) == {
         "/inputs/0/value": "x"
     }
-    assert found({"env": {"key": "x", "value": "y"}}) == {"/env/key": "x"}
+    assert found({"env": {"key": "x", "value": "y"}}) == {"/env/key": "x", "/env/value": "y"}
 
 
 def test_references_only_name_things() -> None:
@@ -286,12 +372,13 @@ def test_values_that_look_like_credentials(value: str) -> None:
     assert found({"env": {"X": value}}) == {"/env/X": value}
     assert set(found({"args": ["run", value]})) == {"/args/1"}
     assert found({"args": [f"--x={value}"]}) == {"/args/0": value}
-    assert found({"description": value, "systemPrompt": value}) == {}
+    if "://" not in value:
+        assert found({"description": value, "systemPrompt": value}) == {}
 
 
 @pytest.mark.parametrize("value", HARMLESS + PLACEHOLDERS)
 def test_values_that_do_not(value: str) -> None:
-    assert found({"env": {"X": value}, "args": [value, f"X={value}", f"--x={value}"]}) == {}
+    assert found({"env": {"LANG": value}, "args": [value, f"X={value}", f"--x={value}"]}) == {}
 
 
 @pytest.mark.parametrize("value", PLACEHOLDERS)
@@ -315,7 +402,7 @@ def test_stars_are_kept() -> None:
         "apiKey": MASK,
         "plain": MASK,
         "args": ["A_TOKEN=***", "PLAIN=***", "X-Y: ***", MASK, "x***"],
-        "env": {"a/b": MASK, "X": "Y=***"},
+        "env": {"a/b": MASK, "LANG": "Y=***"},
         "other": ["A_TOKEN=***"],
         "password": "new",
     }
@@ -372,7 +459,8 @@ NAMES = st.sampled_from(
         *CREDENTIAL_NAMES[:6],
         *ENVIRONMENTS,
         *NAMES_IN_ENVIRONMENTS,
-        *OTHER_NAMES_IN_ENVIRONMENTS,
+        *UNKNOWN_NAMES_IN_ENVIRONMENTS,
+        *SHOWN_NAMES_IN_ENVIRONMENTS,
     ]
 )
 TEXTS = st.one_of(

@@ -78,7 +78,12 @@ def diff(
     with open_catalog(url, namespace, TROUBLE) as catalog:
         applied = _applied(catalog, files, dry_run=True, prune=prune, selector=selector, code=TROUBLE)
     several = len({item.namespace for item in applied.items if item.namespace is not None}) > 1
-    changed = [item for item in applied.items if item.action not in ("unchanged", "skipped")]
+    untold = [item for item in applied.items if _only_keys(item)]
+    changed = [
+        item for item in applied.items if item.action not in ("unchanged", "skipped") and item not in untold
+    ]
+    for item in untold:
+        errors.print(f"{_called(item)}: {item.warning}", markup=False, soft_wrap=True)
     for item in applied.items:
         if item.action == "skipped":
             errors.print(f"{_called(item)} skipped ({item.warning})", markup=False, soft_wrap=True)
@@ -121,6 +126,14 @@ def _applied(
             errors.print(joined.located(each), markup=False, soft_wrap=True)
         more = f"{len(error.errors)} things do not fit; " if len(error.errors) > 1 else ""
         raise fail(f"{more}nothing was changed", code) from None
+
+
+def _only_keys(item: "ApplyResultItem") -> bool:
+    """Whether it would be changed by nothing but keys, of which a dry run does not tell if they are others."""
+    changes = item.diff or ()
+    return bool(item.warning and changes) and all(
+        change.op == "replace" and change.old == change.new for change in changes
+    )
 
 
 def _called(item: "ApplyResultItem", *, namespaces: bool = False) -> str:

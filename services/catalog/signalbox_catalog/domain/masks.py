@@ -1,24 +1,32 @@
 """Which values inside a spec are credentials: they belong into the secret store, and `***` into the spec.
 
-What counts depends on three things, and each has its tables below: what a value is called, whether it stands
-in an environment (or among arguments, which are read like one), and what it looks like.
+What counts depends on three things, and each has its tables below: what a value is called, where it stands,
+and what it looks like.
 
-    anywhere              a name that ends as those of credentials do
-    in an environment     also a name that has a word of credentials in it, and a value that looks like one
-    items in there        `NAME=value` and `Name: value` as well, of which only the value is replaced
+    anywhere              a name that ends as those of credentials do; the credentials of an address
+    in an environment     everything but what is called by one of the names that are shown
+    among arguments       what follows a flag of credentials, and what looks like one
+    items in those        `NAME=value` and `Name: value`, of which only the value is replaced
 
 A placeholder is never a credential. `***` always stands for one that is stored already.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum, auto
+from typing import TypeAlias
 
 from signalbox_catalog.domain.jsons import Json, Pointer, Scalar, check_depth, pointer
+from signalbox_catalog.domain.shown_names import is_shown
+from signalbox_catalog.errors import BadInput
+from signalbox_manifests import Flaw
 
 MASK = "***"
+Credential: TypeAlias = Scalar | list[str]
+"""A list, where it is a text with addresses: what each of them hides."""
 
-# Names, as `_spelled` writes them: `githubToken2` is `_github_token`. An ending without a dash of its own may
+# Names, as `spelled` writes them: `githubToken2` is `_github_token`. An ending without a dash of its own may
 # be the end of a word: `PGPASSWORD`.
 
 _KEYS_OF = (
@@ -51,7 +59,7 @@ _HARMLESS = (
     *("_path", "_file", "_url", "_uri", "_name", "_id", "_ref"),  # say where it is, or which one
     *("_public_key", "_primary_key", "_token_limit"),
 )
-_ENVIRONMENTS = frozenset(
+ENVIRONMENTS = frozenset(
     {
         *("_env", "_envs", "_environment", "_env_vars", "_environment_variables"),
         *("_headers", "_http_headers", "_httpheaders", "_extra_headers"),
@@ -60,7 +68,9 @@ _ENVIRONMENTS = frozenset(
 )
 _ARGUMENTS = frozenset({"_args", "_arguments", "_command", "_cmd"})
 _ADDRESSES = frozenset({"_url", "_uri", "_base_url", "_endpoint", "_address", "_command", "_cmd"})
-"""Texts that may hold a credential among other things; such a one is replaced as a whole."""
+"""Texts that are replaced as a whole where they hold a credential in another way than addresses do."""
+_BESIDE = ("description", "type", "required")
+"""What else may stand in `{name: N, value: V}`."""
 _REFERENCES = ("_ref", "_from")
 """`valueFrom: {secretKeyRef: {key: …}}` stands in an environment, but names things only."""
 
@@ -88,7 +98,7 @@ _LOOKS = (
     rf"(?:^|[\s=:,;\"']|//)(?:{'|'.join(_PREFIXES)})",
     rf"(?:^|[:=]\s*)(?i:bearer|basic)\s+(?!{_PLACEHOLDER})\S+\s*$",
     r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----",
-    rf"://[^\s/:@]*:(?!{_PLACEHOLDER}@)[^\s/@]+@",
+    rf"://[^\s/:@]*:(?!(?:{_PLACEHOLDER}|\*\*\*)@)[^\s/@]+@",
 )
 _IN_QUERY = re.compile(r"[?&](?P<name>[A-Za-z_][\w.-]*)=(?P<value>[^&#\s]+)")
 _IN_LINE = re.compile(r"(?:^|\s)(?P<name>--?[A-Za-z][\w-]*|[A-Za-z_]\w*(?==))[=\s]\s*(?P<value>[^\s-]\S*)")
@@ -99,6 +109,16 @@ _ASSIGNMENT = re.compile(
     re.DOTALL,
 )
 _FLAG = re.compile(r"--?[A-Za-z][\w-]*")
+_FLAGS_OF_ENVIRONMENTS = frozenset({"-e", "--env", "-H", "--header"})
+_VARIABLE = re.compile(r"[A-Za-z_]\w*")
+_AUTHORITY = re.compile(r"://(?P<info>[^\s/?#\"'<>]*)@")
+_QUERY = re.compile(r"[?&;#](?P<name>[A-Za-z_][\w.-]*)=(?P<value>[^&;#\s\"'<>]+)")
+_SIGNATURES = ("_sig", "_signature")
+_WEB = ("http", "https")
+"""Where even a user without a password is a token."""
+_HEADED = re.compile(r"(?:-{0,2}[A-Za-z_][\w.-]*(?:=|:\s*(?!/)))+\*\*\*")
+_TOKEN = re.compile(r"[^\s\"'<>]+")
+_ASSIGNS = re.compile(r"[=:]\s*[^\s=:]")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
@@ -106,7 +126,7 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 class MaskedSpec:
     spec: dict[str, Json]
     """With `***` for every credential."""
-    found: dict[Pointer, Scalar]
+    found: dict[Pointer, Credential]
     """The credentials as given; of `NAME=value`, the value."""
     kept: frozenset[Pointer]
     """Where `***` was given, for a credential that is stored already."""
@@ -114,47 +134,86 @@ class MaskedSpec:
 
 def mask(spec: dict[str, Json]) -> MaskedSpec:
     check_depth(spec, "spec")
-    found: dict[Pointer, Scalar] = {}
+    found: dict[Pointer, Credential] = {}
     kept: set[Pointer] = set()
     shown: dict[Pointer, str] = {}
     for value, place in _scalars(spec, _Place()):
-        credential = _credential(value, place)
-        if credential is None:
+        hiding = _hiding(value, place)
+        if hiding is None:
             continue
-        head, hidden = credential
         where = pointer(place.path)
-        shown[where] = head + MASK
-        if hidden == MASK:
+        shown[where] = hiding.shown
+        if hiding.credential == MASK:
             kept.add(where)
         else:
-            found[where] = hidden
+            found[where] = hiding.credential
     return MaskedSpec(_rebuilt(spec, shown.get), found, frozenset(kept))
 
 
-def unmasked(spec: dict[str, Json], values: Mapping[Pointer, Scalar]) -> dict[str, Json]:
+def unmasked(spec: dict[str, Json], values: Mapping[Pointer, Credential]) -> dict[str, Json]:
     """With the values back in the places of `***`; those without such a place are left out."""
     return _rebuilt(spec, lambda where, shown: _put_back(shown, values[where]) if where in values else shown)
 
 
-def _put_back(shown: Scalar, value: Scalar) -> Scalar:
-    if not isinstance(shown, str) or not shown.endswith(MASK):
+def _put_back(shown: Scalar, value: Credential) -> Scalar:
+    if not isinstance(shown, str):
         return shown
-    return value if shown == MASK else f"{shown.removesuffix(MASK)}{value}"
+    if isinstance(value, list):
+        spans = [span for span in _spans(shown) if span.of(shown) == MASK]
+        return _with(shown, spans, value) if len(spans) == len(value) else shown
+    if shown == MASK:
+        return value
+    return f"{shown.removesuffix(MASK)}{value}" if _HEADED.fullmatch(shown) else shown
+
+
+def carriers(shown: Scalar) -> Sequence[str]:
+    """The addresses in a text that hide something: what they hide is meant for these and no others."""
+    if not isinstance(shown, str) or shown == MASK:
+        return ()
+    starts = iter([span.start for span in _spans(shown)])
+    start = next(starts, None)
+    found = []
+    for token in _TOKEN.finditer(shown):
+        held = False
+        while start is not None and start < token.end():
+            held, start = True, next(starts, None)
+        if held:
+            found.append(token.group())
+    return tuple(found)
 
 
 # Where a value stands.
 
 
+class _Where(Enum):
+    OUTSIDE = auto()
+    ARGUMENTS = auto()
+    ENVIRONMENT = auto()
+
+
 @dataclass(frozen=True)
 class _Place:
     path: tuple[str | int, ...] = ()
-    inside: bool = False
-    """In an environment, or among arguments."""
+    where: _Where = _Where.OUTSIDE
     named: bool = False
     """Its name says that it is a credential."""
+    shown: bool = False
+    """Its name says that it is none, even in an environment."""
     item: bool = False
     address: bool = False
     """An address or a command line."""
+    entered: bool = False
+    """An environment itself: in a list, names may stand alone."""
+    whole: bool = False
+    """An environment in one text."""
+
+    @property
+    def inside(self) -> bool:
+        return self.where is not _Where.OUTSIDE
+
+    @property
+    def hidden(self) -> bool:
+        return self.where is _Where.ENVIRONMENT and not self.shown
 
 
 def _scalars(value: Json, place: _Place) -> Iterator[tuple[Scalar, _Place]]:
@@ -169,20 +228,32 @@ def _scalars(value: Json, place: _Place) -> Iterator[tuple[Scalar, _Place]]:
 
 
 def _members(mapping: dict[str, Json], place: _Place) -> Iterator[tuple[Json, _Place]]:
-    pair = _name_in_pair(mapping) if place.item else None
+    pair = _name_in_pair(mapping, place) if place.item else None
     for name, value in mapping.items():
-        named = _named(name, inside=place.inside)
-        if pair is not None and name == pair:
-            named = False
-        elif pair is not None and name == "value":
-            named = _named(str(mapping[pair]), inside=place.inside)
-        address = isinstance(value, str) and _spelled(name).endswith(tuple(_ADDRESSES))
-        yield value, _Place((*place.path, name), _inside(name, value, place), named, address=address)
+        called = str(mapping[pair]) if pair is not None and name == "value" else name
+        named, shown = _named(called, inside=place.inside), is_shown(called)
+        if pair is not None and name in (pair, *_BESIDE):
+            named, shown = False, True
+        where = _where(name, value, place)
+        entered = where is not place.where
+        written = spelled(name)
+        yield (
+            value,
+            _Place(
+                path=(*place.path, name),
+                where=where,
+                named=named,
+                shown=shown and not entered,
+                entered=entered and where is _Where.ENVIRONMENT,
+                address=isinstance(value, str) and written.endswith(tuple(_ADDRESSES)),
+                whole=written in ENVIRONMENTS and isinstance(value, str) and _assigns(value),
+            ),
+        )
 
 
-def _name_in_pair(mapping: dict[str, Json]) -> str | None:
+def _name_in_pair(mapping: dict[str, Json], place: _Place) -> str | None:
     """Which member is the name in `{name: N, value: V}`."""
-    if "value" not in mapping:
+    if "value" not in mapping and place.where is not _Where.ENVIRONMENT:
         return None
     return next((member for member in ("name", "key") if isinstance(mapping.get(member), str)), None)
 
@@ -191,7 +262,18 @@ def _items(values: list[Json], place: _Place) -> Iterator[tuple[Json, _Place]]:
     before: Json = None
     for index, value in enumerate(values):
         named = place.named or (place.inside and _is_flag_of(before, value))
-        yield value, replace(place, path=(*place.path, index), named=named, item=True)
+        where = _Where.ENVIRONMENT if _is_variable_of(before, value) else place.where
+        yield (
+            value,
+            replace(
+                place,
+                path=(*place.path, index),
+                where=where,
+                named=named,
+                item=True,
+                entered=place.entered and not isinstance(value, list),
+            ),
+        )
         before = value
 
 
@@ -202,67 +284,184 @@ def _is_flag_of(flag: Json, value: Json) -> bool:
     return not isinstance(value, str) or not value.startswith("-")
 
 
-def _inside(name: str, value: Json, place: _Place) -> bool:
-    spelled = _spelled(name)
-    if spelled.endswith(_REFERENCES) and isinstance(value, dict):
-        return False
-    if spelled in _ENVIRONMENTS and isinstance(value, (dict, list)):
-        return True
-    return place.inside or (spelled in _ARGUMENTS and isinstance(value, list))
+def _is_variable_of(flag: Json, value: Json) -> bool:
+    """As in `docker run -e`, `NAME=value`."""
+    is_flag = isinstance(flag, str) and flag in _FLAGS_OF_ENVIRONMENTS
+    return is_flag and isinstance(value, str) and _ASSIGNMENT.fullmatch(value) is not None
+
+
+def _where(name: str, value: Json, place: _Place) -> _Where:
+    written = spelled(name)
+    if written.endswith(_REFERENCES) and isinstance(value, dict):
+        return _Where.OUTSIDE
+    if written in ENVIRONMENTS and isinstance(value, (dict, list)):
+        return _Where.ENVIRONMENT
+    if not place.inside and written in _ARGUMENTS and isinstance(value, list):
+        return _Where.ARGUMENTS
+    return place.where
 
 
 # What a value is.
 
 
-def _credential(value: Scalar, place: _Place) -> tuple[str, Scalar] | None:
-    """What stays visible before it, and the credential."""
+@dataclass(frozen=True)
+class _Hiding:
+    shown: str
+    credential: Credential
+
+
+@dataclass(frozen=True)
+class _Span:
+    start: int
+    end: int
+
+    def of(self, text: str) -> str:
+        return text[self.start : self.end]
+
+
+def _hiding(value: Scalar, place: _Place) -> _Hiding | None:
+    """What is shown instead, where a value is a credential or holds some."""
     if value == MASK:
-        return "", value
+        return _Hiding(MASK, MASK)
     if not _says_something(value):
         return None
-    if place.named or (place.address and isinstance(value, str) and _holds_one(value)):
-        return "", value
-    if not place.inside or not isinstance(value, str):
-        return None
-    assigned = _assigned(value) if place.item else None
-    if assigned is not None:
-        return assigned
-    return ("", value) if _looks(value) else None
+    if place.named or place.whole:
+        return _Hiding(MASK, value)
+    if isinstance(value, str):
+        return _in_text(value, place)
+    return _Hiding(MASK, value) if place.hidden else None
 
 
-def _assigned(text: str) -> tuple[str, str] | None:
-    found = _ASSIGNMENT.fullmatch(text)
-    if found is None or _looks(found["name"]):
+def _in_text(value: str, place: _Place) -> _Hiding | None:
+    if place.inside and place.item and (assignment := _Assignment.found(value, place)) is not None:
+        return assignment.hiding() or _addresses(value, place)
+    name_alone = place.item and place.entered and _VARIABLE.fullmatch(value) is not None
+    hidden = place.hidden and not name_alone
+    if hidden or ((place.hidden or place.where is _Where.ARGUMENTS) and _looks(value)):
+        return _Hiding(MASK, value)
+    return _addresses(value, place)
+
+
+@dataclass(frozen=True)
+class _Assignment:
+    """`NAME=value`, `--name=value` or `Name: value`."""
+
+    head: str
+    name: str
+    value: str
+    of_environment: bool
+
+    @classmethod
+    def found(cls, text: str, place: _Place) -> "_Assignment | None":
+        found = _ASSIGNMENT.fullmatch(text)
+        if found is None or _looks(found["name"]):
+            return None
+        head, name, value = found["head"], found["name"], found["value"]
+        of_environment = place.where is _Where.ENVIRONMENT
+        if not of_environment and head.removesuffix("=") in _FLAGS_OF_ENVIRONMENTS:
+            inner = _ASSIGNMENT.fullmatch(value)
+            if inner is not None:
+                return cls(head + inner["head"], inner["name"], inner["value"], of_environment=True)
+        return cls(head, name, value, of_environment)
+
+    def hiding(self) -> _Hiding | None:
+        if self.value == MASK:
+            return _Hiding(self.head + MASK, MASK)
+        if _says_something(self.value) and (self._hidden() or _looks(self.value)):
+            return _Hiding(self.head + MASK, self.value)
         return None
-    head, name, value = found["head"], found["name"], found["value"]
-    if value == MASK:
-        return head, value
-    if _says_something(value) and (_named(name, inside=True) or _looks(value)):
-        return head, value
-    return None
+
+    def _hidden(self) -> bool:
+        if _named(self.name, inside=True):
+            return True
+        return self.of_environment and not is_shown(self.name)
+
+
+def _addresses(text: str, place: _Place) -> _Hiding | None:
+    """The credentials of the addresses in a text; all of it, where there are others beside those."""
+    spans = _spans(text)
+    shown = _with(text, spans, [MASK] * len(spans))
+    if (place.address and _holds_one(shown)) or (place.inside and _looks(shown)):
+        return _Hiding(MASK, text)
+    hidden = [span.of(text) for span in spans]
+    if not hidden:
+        return None
+    if MASK not in hidden:
+        return _Hiding(shown, hidden)
+    if set(hidden) == {MASK}:
+        return _Hiding(shown, MASK)
+    where = "spec" + pointer(place.path).replace("/", ".")
+    message = "Some addresses here have `***` and some have keys: send all of the keys, or none."
+    raise BadInput(Flaw(message, "unknown_secret", where))
+
+
+def _spans(text: str) -> list[_Span]:
+    """Where the credentials of addresses are."""
+    if "://" not in text:
+        return []
+    found = [span for match in _AUTHORITY.finditer(text) if (span := _of_authority(text, match)) is not None]
+    taken = 0
+    for match in _QUERY.finditer(text):
+        written = spelled(match["name"])
+        if not (_named(match["name"], inside=True) or written.endswith(_SIGNATURES)):
+            continue
+        if _says_something(match["value"]):
+            found.append(_Span(match.start("value"), match.end("value")))
+    found.sort(key=lambda span: span.start)
+    apart = []
+    for span in found:
+        if span.start >= taken:
+            apart.append(span)
+            taken = span.end
+    return apart
+
+
+def _of_authority(text: str, match: re.Match[str]) -> _Span | None:
+    start, end = match.span("info")
+    user, colon, password = match["info"].partition(":")
+    of_the_web = text[max(0, match.start() - 5) : match.start()].lower().endswith(_WEB)
+    if not match["info"] or not _says_something(password or user):
+        return None
+    if of_the_web or _looks(user) or match["info"] == MASK:
+        return _Span(start, end)
+    return _Span(start + len(user) + len(colon), end) if password else None
+
+
+def _with(text: str, spans: Sequence[_Span], parts: Sequence[str]) -> str:
+    done = 0
+    pieces = []
+    for span, part in zip(spans, parts, strict=True):
+        pieces += [text[done : span.start], part]
+        done = span.end
+    return "".join([*pieces, text[done:]])
 
 
 def _named(name: str, *, inside: bool) -> bool:
-    spelled = _spelled(name)
-    words = frozenset(spelled.split("_"))
-    if spelled.endswith(_HARMLESS) or _counts_tokens(spelled, words):
+    written = spelled(name)
+    words = frozenset(written.split("_"))
+    if written.endswith(_HARMLESS) or _counts_tokens(written, words):
         return False
-    return spelled.endswith(_ENDINGS) or (inside and not _WORDS.isdisjoint(words))
+    return written.endswith(_ENDINGS) or (inside and not _WORDS.isdisjoint(words))
 
 
-def _counts_tokens(spelled: str, words: frozenset[str]) -> bool:
-    return spelled == "_tokens" or ("max" in words and spelled.endswith(("_token", "_tokens")))
+def _counts_tokens(written: str, words: frozenset[str]) -> bool:
+    return written == "_tokens" or ("max" in words and written.endswith(("_token", "_tokens")))
 
 
-def _spelled(name: str) -> str:
+def spelled(name: str) -> str:
     return "".join(f"_{word.lower()}" for word in _WORD.findall(name))
+
+
+def _assigns(text: str) -> bool:
+    return _ASSIGNS.search(text) is not None
 
 
 def _holds_one(text: str) -> bool:
     """An address or a command line with a credential somewhere in it."""
     parts = (*_IN_QUERY.finditer(text), *_IN_LINE.finditer(text))
     return _looks(text) or any(
-        _named(part["name"], inside=False) and _says_something(part["value"]) for part in parts
+        _named(part["name"], inside=False) and part["value"] != MASK and _says_something(part["value"])
+        for part in parts
     )
 
 

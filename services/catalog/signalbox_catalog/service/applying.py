@@ -30,6 +30,9 @@ from signalbox_manifests import Document, Flaw, ManifestError, read
 AT_ONCE = 2
 """Texts that are read at the same time: it takes the processor."""
 MAX_FLAWS = 50
+KEYS_NOT_COMPARED = (
+    "A dry run does not tell whether the keys are those that are stored: they are shown as new."
+)
 MAX_DIFFS = 1024 * 1024
 """Bytes of all differences of an answer."""
 
@@ -291,6 +294,7 @@ def _item(done: WriteResult, manifest: Manifest, *, diffs: bool) -> contract.App
         generation=done.after.generation,
         resource_version=str(done.after.version),
         diff=_difference(done) if diffs and done.changed else None,
+        warning=KEYS_NOT_COMPARED if diffs and done.before is not None and manifest.found else None,
     )
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from signalbox_catalog.domain.destinations import Moves
 from signalbox_catalog.domain.places import stays_in_place
 from signalbox_catalog.domain.resources import Key, Manifest, Resource, Secrets, StoredSecret
 from signalbox_catalog.errors import BadInput, Contention
@@ -29,7 +30,10 @@ class Vault:
     async def prepare(
         self, wanted: Sequence[Wanted], current: Mapping[Key, Resource], *, store: bool = True
     ) -> Prepared:
-        """Stores what is new, before the transaction that will refer to it; unless that is a trial."""
+        """Stores what is new, before the transaction that will refer to it.
+
+        In a trial all of it counts as new: whether a key is the one that is stored is not for trying out.
+        """
         slots = asyncio.Semaphore(_AT_ONCE)
 
         async def one(key: Key, manifest: Manifest) -> tuple[Key, Mapping[str, StoredSecret]]:
@@ -38,14 +42,15 @@ class Vault:
             new = {
                 pointer: manifest.found[pointer]
                 for pointer, mark in marks.items()
-                if pointer not in known or known[pointer].mark != mark
+                if not store or pointer not in known or known[pointer].mark != mark
             }
             if not new:
                 return key, {}
+            if not store:
+                return key, {pointer: StoredSecret("", uuid7().hex) for pointer in new}
             bundle = f"{PREFIX}{uuid7().hex}"
-            if store:
-                async with slots:
-                    await self._store.put(bundle, json.dumps(new).encode())
+            async with slots:
+                await self._store.put(bundle, json.dumps(new).encode())
             return key, {pointer: StoredSecret(bundle, marks[pointer]) for pointer in new}
 
         with_keys = [(key, manifest) for key, manifest in wanted if manifest.found]
@@ -57,12 +62,19 @@ class Vault:
         new = prepared.get(key, {})
         secrets: dict[str, StoredSecret] = {}
         for pointer, mark in self._marks(key, manifest).items():
-            if pointer in known and known[pointer].mark == mark:
-                secrets[pointer] = known[pointer]
-            elif pointer in new:
-                secrets[pointer] = new[pointer]
+            stored, fresh = known.get(pointer), new.get(pointer)
+            if fresh is not None and (stored is None or fresh.mark != stored.mark):
+                secrets[pointer] = fresh
+            elif stored is not None and stored.mark == mark:
+                secrets[pointer] = stored
             else:
                 raise Contention
+        self._check_kept(manifest, known, current)
+        return secrets | {pointer: known[pointer] for pointer in manifest.kept}
+
+    @staticmethod
+    def _check_kept(manifest: Manifest, known: Secrets, current: Resource | None) -> None:
+        """What stays must be there, and go where it went."""
         unknown = sorted(
             pointer
             for pointer in manifest.kept
@@ -71,7 +83,12 @@ class Vault:
         )
         if unknown:
             raise BadInput(*(_nothing_behind(manifest, pointer) for pointer in unknown))
-        return secrets | {pointer: known[pointer] for pointer in manifest.kept}
+        if current is None or not manifest.kept:
+            return
+        moves = Moves(current.spec, manifest.spec, manifest.found)
+        moved = [(key, where) for key in sorted(manifest.kept) if (where := moves.of(key)) is not None]
+        if moved:
+            raise BadInput(*(_sent_elsewhere(manifest, key, where) for key, where in moved))
 
     async def reveal(self, secrets: Secrets) -> dict[str, Any]:
         """The keys themselves, by their places in the spec."""
@@ -91,8 +108,22 @@ class Vault:
         }
 
 
+def _dotted(pointer: str) -> str:
+    return "spec" + pointer.replace("/", ".")
+
+
+def _sent_elsewhere(manifest: Manifest, key: str, where: str) -> Flaw:
+    return Flaw(
+        f"{_dotted(where)} says where this key goes, and is another now: send the key again.",
+        "key_needed",
+        _dotted(key),
+        manifest.document,
+        manifest.line_of(_dotted(key)),
+    )
+
+
 def _nothing_behind(manifest: Manifest, pointer: str) -> Flaw:
-    where = "spec" + pointer.replace("/", ".")
+    where = _dotted(pointer)
     return Flaw(
         "`***` stands for a key that is stored already, and there is none here; keys in a list that has "
         "changed before them have to be sent again.",

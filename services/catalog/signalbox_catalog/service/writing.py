@@ -119,7 +119,7 @@ class Writer:
         if flaws:
             raise (VersionConflict if all(flaw.code == "conflict" for flaw in flaws) else BadInput)(*flaws)
         targets = await self._targets(
-            [(wish, done) for wish, done in decided if done.changed], places, decided
+            [(wish, done) for wish, done in decided if done.changed or wish.manifest.found], places, decided
         )
         order = sorted(range(len(decided)), key=lambda n: kinds.rank(decided[n][1].after.kind))
         numbered = {n: self._numbered(decided[n][1]) for n in order}
@@ -150,10 +150,12 @@ class Writer:
             raise VersionMoved
         secrets = self._vault.settle(wish.key, manifest, prepared, current)
         after = updated(current, manifest, secrets, self._now)
-        if not differs(current, after):
-            return WriteResult(current, current)
-        if manifest.version is not None and manifest.version != str(current.version):
+        changes = differs(current, after)
+        # Where a key was sent, an old version is refused whether it is the right one or not.
+        if (changes or manifest.found) and manifest.version not in (None, str(current.version)):
             raise VersionMoved
+        if not changes:
+            return WriteResult(current, current)
         return WriteResult(current, after)
 
     def _new(self, wish: Wish, secrets: Mapping[str, Any]) -> Resource:
@@ -187,14 +189,17 @@ class Writer:
 
     async def _targets(
         self,
-        changing: Sequence[tuple[Wish, WriteResult]],
+        looked_at: Sequence[tuple[Wish, WriteResult]],
         places: Places,
         decided: Sequence[tuple[Wish, WriteResult]],
     ) -> dict[uuid.UUID, dict[str, uuid.UUID]]:
-        """What each changing one refers to; refused where anything of it is not there."""
+        """What each of these refers to; refused where anything of it is not there.
+
+        Those with a key are looked at even where nothing changes: a refusal must not tell that it was wrong.
+        """
         by_key = {wish.key: done.after.uid for wish, done in decided}
         wanted: dict[uuid.UUID, list[tuple[Wish, Reference, Key | None]]] = {}
-        for wish, done in changing:
+        for wish, done in looked_at:
             wanted[done.after.uid] = [
                 (wish, reference, _key_of(reference, wish.place, places))
                 for reference in wish.manifest.references
@@ -211,8 +216,13 @@ class Writer:
         if flaws:
             raise BadInput(*flaws)
         return {
-            uid: {reference.field: by_key[key] for _, reference, key in each if key is not None}
-            for uid, each in wanted.items()
+            done.after.uid: {
+                reference.field: by_key[key]
+                for _, reference, key in wanted[done.after.uid]
+                if key is not None
+            }
+            for _, done in looked_at
+            if done.changed
         }
 
     async def _store(
