@@ -103,10 +103,12 @@ async def test_diff_tells_what_apply_would_do(person: Person) -> None:
     assert "team/staff would be created" in told
     assert "+ systemPrompt" not in told
     key = person.write("key.yaml", GHOST.replace("ghp_0123456789abcdef", "ghp_fedcba9876543210"))
+    assert await person.out("diff", "-f", key) == "", "nor does another one"
+    other_key = GHOST.replace("ghp_0123456789abcdef", "ghp_fedcba9876543210")
+    key = person.write("key.yaml", other_key + "---\n" + TEAM)
     told = await person.out("diff", "-f", key, code=1)
-    assert "~ /spec/mcpServers/github/env/GITHUB_TOKEN" in told
+    assert "team/staff would be created" in told
     assert "ghp_" not in told
-    assert "stored key" in told
     assert (await person.json("get", "ghost", "helper"))["metadata"]["generation"] == 1
     bad = person.write("bad.yaml", GHOST.replace("Ghost", "Goblin"))
     assert f"{bad}:2: kind" in await person.err("diff", "-f", bad, code=2)

@@ -203,6 +203,7 @@ ROWS = (
     in_project(f"POST {ONE}/history/{{generation}}/rollback", "developer", "200"),
     in_project(f"PUT {PACKAGE}", "developer", "200"),
     in_project("POST /api/v1/apply", "developer", "200"),
+    in_project("POST /api/v1/apply/archive", "developer", "200"),
     in_project(f"DELETE {ONE}", "developer", "204"),
     in_project(f"POST {ONE}/restore", "developer", "200"),
     #
@@ -449,8 +450,17 @@ def packaged(skill_md: str) -> bytes:
     return packed.getvalue()
 
 
+def archived(files: dict[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return packed.getvalue()
+
+
 SKILL_PACKAGE = packaged("---\ndescription: Checks style.\n---\nLook closely.\n")
 ZIP, YAML = "application/zip", "application/yaml"
+ARCHIVE = archived({"packages/applied-skill.zip": SKILL_PACKAGE})
 DOCUMENTS = """\
 apiVersion: signalbox.dev/v1
 kind: Ghost
@@ -618,6 +628,7 @@ WORDS = {
         query=IN_NAMESPACE, about=CALLED_SKILL, content=SKILL_PACKAGE, media=ZIP, makes=True
     ),
     "POST /api/v1/apply": Words(content=DOCUMENTS, media=YAML),
+    "POST /api/v1/apply/archive": Words(query={"into": "{namespace}"}, content=ARCHIVE, media=ZIP),
     f"DELETE {ONE}": OF_GHOST,
     f"POST {ONE}/restore": OF_GHOST,
 }

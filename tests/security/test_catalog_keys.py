@@ -72,7 +72,7 @@ async def test_a_dry_run_does_not_tell_a_guess(catalog: Catalog, also: str) -> N
     await catalog.create("models", "m", model(KEY))
 
     async def tried(key: str) -> Any:
-        labels = {"labels": {"a": "b"}} if also == "label" else {}
+        labels: dict[str, Any] = {"labels": {"a": "b"}} if also == "label" else {}
         env = {"model_id": "m2"} if also == "model" else {}
         documents = [document("Model", "m", model(key, **env), **labels)]
         if also == "another document":
@@ -173,8 +173,8 @@ async def test_whole_documents_ask_for_the_key_again_too(catalog: Catalog) -> No
     for url in (EVIL, None):
         status, problem = await asked(catalog, "PUT", "models/m", {"spec": model("***", url)})
         assert (status, codes(problem)) == (422, {"key_needed"})
-        for query in ({"dryRun": True}, {}):
-            answer = await catalog.apply(text_of(document("Model", "m", model("***", url))), **query)
+        for dry_run in (True, False):
+            answer = await catalog.apply(text_of(document("Model", "m", model("***", url))), dryRun=dry_run)
             assert (answer.status_code, codes(answer.json())) == (422, {"key_needed"})
             assert answer.json()["errors"][0]["line"] is not None
     status, _ = await asked(catalog, "PATCH", "models/m", {"spec": {"modelConfig": {"temperature": 1}}})

@@ -147,6 +147,8 @@ class World:
         self.heads = {HOME: 0, OTHER: 0}
         self.log: dict[str, list[tuple[str, str, str, int, int]]] = {HOME: [], OTHER: []}
         self.acts = 0
+        self.tried = False
+        """A dry run does not tell whether a key is the one that is there."""
 
     def settled(self, spec: Spec) -> Spec:
         """With the own namespace called by its name, wherever `default` stands for it."""
@@ -210,13 +212,15 @@ class World:
         if now is None:
             after.generation = 1
             return "created", after
-        if (spec, secret, doc.labels) == (now.spec, now.secret, now.labels):
-            return "unchanged", now
-        if doc.version not in (None, str(now.version)):
+        sent = secret is not None and MASK not in doc.spec["modelConfig"]["env"].values()
+        same = (spec, secret, doc.labels) == (now.spec, now.secret, now.labels)
+        if doc.version not in (None, str(now.version)) and (sent or not same):
             raise MOVED
+        if same and not (sent and self.tried):
+            return "unchanged", now
         after = copy.deepcopy(now)
         after.spec, after.secret, after.labels = spec, secret, doc.labels
-        after.generation += (spec, secret) != (now.spec, now.secret)
+        after.generation += (spec, secret) != (now.spec, now.secret) or (sent and self.tried)
         return "updated", after
 
     def _kept_apart(self, doc: Doc, now: Thing | None) -> tuple[Spec, str | None]:

@@ -167,8 +167,10 @@ class Walk:
 
     def _predicted(self, act: Act) -> tuple[Refused | None, Empty]:
         """What would be; the model stays as it is."""
+        world = copy.deepcopy(self.world)
+        world.tried = True
         try:
-            return None, act(copy.deepcopy(self.world))
+            return None, act(world)
         except Refused as refused:
             return refused, []
 

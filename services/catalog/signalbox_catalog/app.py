@@ -33,13 +33,14 @@ def build(settings: CatalogSettings, *, checkpoint: Checkpoint = no_checkpoint) 
         app.bus, Reading(app.database), Trees(app.database, access), Watching(app.database)
     )
     limiter = ProjectLimiter()
+    packages = Packages(app.database, bucket, vault, limiter)
     handlers.register_changes(
         app.bus,
         Changes(app.database, vault, access, limiter),
-        Applying(app.database, vault, access, limiter),
+        Applying(app.database, vault, access, limiter, packages),
     )
     handlers.register_keys(app.bus, Revealing(app.database, vault, access))
-    handlers.register_packages(app.bus, Packages(app.database, bucket, vault, limiter))
+    handlers.register_packages(app.bus, packages)
     handlers.register_facts(app.bus, Projects())
     tidying = Tidying(
         app.database,

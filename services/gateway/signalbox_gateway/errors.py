@@ -96,6 +96,10 @@ class PackageMissing(Invalid):
     detail = "There is no package in this request."
 
 
+class BadApplyArchive(Invalid):
+    code = "bad_apply_archive"
+
+
 class PackageDamaged(SignalboxError):
     code = "package_damaged"
     detail = "The package is not what it was."

@@ -104,16 +104,28 @@ class Catalog:
     # -- what changes it ---------------------------------------------------------------------------------
 
     def apply(
-        self, text: str, *, dry_run: bool = False, prune: bool = False, selector: str | None = None
+        self,
+        text: str,
+        *,
+        archive: bytes | None = None,
+        dry_run: bool = False,
+        prune: bool = False,
+        selector: str | None = None,
+        into: str | None = None,
     ) -> ApplyResult:
+        """The text, or the archive with the text and packages in it."""
+        media = "application/yaml" if archive is None else "application/zip"
         answer = self.http.post(
-            "/api/v1/apply",
-            content=text.encode(),
-            headers={"Content-Type": "application/yaml"},
-            params=self.params(dryRun=dry_run, prune=prune, labelSelector=selector),
+            "/api/v1/apply" if archive is None else "/api/v1/apply/archive",
+            content=text.encode() if archive is None else archive,
+            headers={"Content-Type": media},
+            params=self.params(dryRun=dry_run, prune=prune, labelSelector=selector, into=into),
             timeout=PATIENCE,
         )
         return ApplyResult.model_validate_json(answer.content)
+
+    def create_namespace(self, slug: str) -> None:
+        wait_for(self.http, self.http.post("/api/v1/projects", json={"name": slug, "slug": slug}))
 
     def replace(self, kind: KindEntry, name: str, document: dict[str, Any], version: str) -> Resource:
         """Refused where it is not of that version any more."""

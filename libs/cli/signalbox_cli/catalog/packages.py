@@ -4,19 +4,20 @@ import io
 import os
 import stat
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from signalbox_cli.catalog.errors import Mistake
-from signalbox_common.contracts.catalog import MAX_PACKAGE
+from signalbox_cli.catalog.sources import SkillFolder
+from signalbox_common.contracts.catalog import MAX_BUNDLE, MAX_PACKAGE, MAX_PACKAGES
 
 LEFT_OUT = frozenset({".git", "__pycache__", ".DS_Store"})
 _BEGINNING = (1980, 1, 1, 0, 0, 0)
 """The first moment that a ZIP can name: when files were written would make every ZIP another one."""
 _UNIX = 3
 _CHUNK = 1024 * 1024
-_LARGEST = 2**31 - 1
-"""Bytes of a file, in a ZIP without extensions."""
+MOST_FILES, MOST_BYTES, DEEPEST = 1000, 64 * 1024 * 1024, 16
+"""What a package may hold, before it is packed."""
 
 
 def packed(path: Path) -> bytes:
@@ -29,6 +30,33 @@ def packed(path: Path) -> bytes:
     return content
 
 
+def by_name(folders: Sequence[SkillFolder]) -> dict[str, bytes]:
+    """The packages of folders, by the names of their skills."""
+    paths: dict[str, Path] = {}
+    for folder in folders:
+        if folder.name in paths:
+            raise Mistake(f"{paths[folder.name]} and {folder.path} are called the same, as skills are not")
+        paths[folder.name] = folder.path
+    if len(paths) > MAX_PACKAGES:
+        raise Mistake(f"these are more than {MAX_PACKAGES} skills, which is the most at once")
+    return {name: packed(path) for name, path in paths.items()}
+
+
+def archived(documents: str, packages: Mapping[str, bytes]) -> bytes:
+    """Documents and packages in one file, as they are applied together."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("documents.yaml", _BEGINNING), documents)
+        for name, content in packages.items():
+            archive.writestr(zipfile.ZipInfo(f"packages/{name}.zip", _BEGINNING), content)
+    if buffer.tell() > MAX_BUNDLE:
+        raise Mistake(
+            f"documents and skills have {buffer.tell():,} bytes together, and {MAX_BUNDLE:,} is the most at "
+            "once: apply them in parts"
+        )
+    return buffer.getvalue()
+
+
 def _read(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(MAX_PACKAGE + 1)
@@ -36,7 +64,7 @@ def _read(path: Path) -> bytes:
 
 def _zipped(folder: Path) -> bytes:
     buffer = io.BytesIO()
-    found = sorted(_files(folder), key=lambda path: path.relative_to(folder).as_posix())
+    found = sorted(_counted(folder), key=lambda path: path.relative_to(folder).as_posix())
     if not found:
         raise Mistake(f"there are no files in {folder}")
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -53,7 +81,20 @@ def _zipped(folder: Path) -> bytes:
     return buffer.getvalue()
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def _counted(folder: Path) -> Iterator[Path]:
+    size = 0
+    for number, path in enumerate(_files(folder, 1), 1):
+        size += path.stat().st_size
+        if number > MOST_FILES:
+            raise Mistake(f"{folder} holds more than {MOST_FILES} files, which is the most")
+        if size > MOST_BYTES:
+            raise Mistake(f"{folder} is larger than {MOST_BYTES // 1024**2} MiB, which is the most")
+        yield path
+
+
+def _files(folder: Path, depth: int) -> Iterator[Path]:
+    if depth > DEEPEST:
+        raise Mistake(f"{folder} lies more than {DEEPEST} folders deep, which is the most")
     with os.scandir(folder) as entries:
         for entry in entries:
             path = Path(entry.path)
@@ -62,9 +103,8 @@ def _files(folder: Path) -> Iterator[Path]:
             if entry.is_symlink():
                 raise Mistake(f"{path} is a symbolic link; packages hold files and folders only")
             if entry.is_dir():
-                yield from _files(path)
+                yield from _files(path, depth + 1)
             elif entry.is_file():
-                _check_size(0 if entry.stat().st_size <= _LARGEST else _LARGEST, path)
                 yield path
             else:
                 raise Mistake(f"{path} is neither a file nor a folder")

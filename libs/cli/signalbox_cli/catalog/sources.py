@@ -1,6 +1,7 @@
 """Files of documents, joined into the one text that is sent, with every line's place in its file."""
 
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,9 @@ from signalbox_common.contracts.catalog import MAX_TEXT
 
 STDIN = "-"
 SUFFIXES = (".yaml", ".yml", ".json")
+SKILL_MD = "SKILL.md"
+MOST_ENTRIES, DEEPEST = 100_000, 64
+"""What is looked through below a directory."""
 _BLANK = re.compile(r"[ \t\n]*")
 _JSON_PART = re.compile(r'(?P<text>"(?:[^"\\]|\\.)*")(?:(?P<blank>\s*):)?|\t')
 _ESCAPED = re.compile("[\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
@@ -31,6 +35,17 @@ class Source:
 
     name: str
     text: str
+
+
+@dataclass(frozen=True)
+class SkillFolder:
+    """A folder with a SKILL.md: all below it is the package of a skill, named as the folder is."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.resolve().name
 
 
 @dataclass(frozen=True)
@@ -71,7 +86,12 @@ class JoinedText:
 
 
 def collect(named: Sequence[str]) -> list[Source]:
-    """What is in files, in directories with all below them, and in what is piped in."""
+    """What is in files, in directories with all below them but packages, and in what is piped in."""
+    return [source for source in gather(named) if isinstance(source, Source)]
+
+
+def gather(named: Sequence[str]) -> list[Source | SkillFolder]:
+    """Documents, and the packages of skills beside them."""
     if not named:
         raise Mistake("say which files: -f FILE, -f DIR or -f -")
     if named.count(STDIN) > 1:
@@ -79,7 +99,7 @@ def collect(named: Sequence[str]) -> list[Source]:
     return [source for name in named for source in _sources(name)]
 
 
-def _sources(name: str) -> Iterator[Source]:
+def _sources(name: str) -> Iterator[Source | SkillFolder]:
     if name == STDIN:
         yield _decoded("stdin", sys.stdin.buffer.read(MAX_TEXT + 1))
         return
@@ -88,13 +108,43 @@ def _sources(name: str) -> Iterator[Source]:
         if not path.is_dir():
             yield _decoded(name, _read(path))
             return
-        found = sorted(each for each in path.rglob("*") if each.suffix in SUFFIXES and each.is_file())
+        found = sorted(_found(path), key=lambda each: each.path if isinstance(each, SkillFolder) else each)
         if not found:
-            raise Mistake(f"there is no {', '.join(SUFFIXES)} file in {name}")
+            raise Mistake(f"there is no {', '.join(SUFFIXES)} file in {name}, nor a folder with a {SKILL_MD}")
         for each in found:
-            yield _decoded(str(each), _read(each))
+            yield each if isinstance(each, SkillFolder) else _decoded(str(each), _read(each))
     except OSError as error:
         raise Mistake(f"{error.filename or name} cannot be read: {error.strerror}") from None
+
+
+def _found(top: Path) -> Iterator[Path | SkillFolder]:
+    """Documents and skills below a directory; what leads out of it is refused, no special file is read."""
+    inside = top.resolve()
+    seen = 0
+    for folder, folders, files in os.walk(top, onerror=_unreadable):
+        at = Path(folder)
+        seen += 1 + len(files)
+        if seen > MOST_ENTRIES or len(at.relative_to(top).parts) > DEEPEST:
+            raise Mistake(f"{top} has more than {MOST_ENTRIES:,} files, or more than {DEEPEST} levels")
+        if os.path.lexists(at / SKILL_MD):
+            folders.clear()
+            yield SkillFolder(at)
+            continue
+        folders.sort()
+        for name in folders:
+            if (at / name).is_symlink() and (at / name / SKILL_MD).exists():
+                raise Mistake(f"{at / name} is a symbolic link; skills are folders")
+        for name in files:
+            path = at / name
+            if path.suffix not in SUFFIXES or not path.is_file():
+                continue
+            if not path.resolve().is_relative_to(inside):
+                raise Mistake(f"{path} is a symbolic link that leads out of {top}")
+            yield path
+
+
+def _unreadable(error: OSError) -> None:
+    raise error
 
 
 def _read(path: Path) -> bytes:
@@ -128,7 +178,7 @@ def join(sources: Sequence[Source]) -> JoinedText:
                     whole.add(line, Place(source.name, number))
         else:
             _add_yaml(whole, source)
-    if not whole.lines:
+    if sources and not whole.lines:
         raise Mistake(f"there are no documents in {', '.join(source.name for source in sources)}")
     size = len(whole.text.encode())
     if size > MAX_TEXT:

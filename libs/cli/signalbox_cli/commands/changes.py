@@ -116,14 +116,16 @@ def _named_in(catalog: "Catalog", files: Sequence[str]) -> "list[Doomed]":
 
     known = catalog.kinds()
     by_kind = {kind.kind: kind for kind in known}
-    joined = sources.join(sources.collect(files))
+    gathered = sources.gather(files)
+    joined = sources.join([each for each in gathered if isinstance(each, sources.Source)])
     try:
-        found = documents.read(joined.text)
+        found = documents.read(joined.text) if joined.lines else []
     except documents.DocumentError as wrong:
         for error in wrong.errors:
             errors.print(joined.located(error), markup=False, soft_wrap=True)
         raise fail("nothing was deleted") from None
-    doomed: list[Doomed] = []
+    folders = [each for each in gathered if isinstance(each, sources.SkillFolder)]
+    doomed: list[Doomed] = [(catalog, by_kind["Skill"], each.name) for each in folders]
     for document in found:
         content = document.content
         metadata = content.get("metadata")

@@ -27,6 +27,14 @@ FilesOption = Annotated[
     list[str],
     typer.Option("--filename", "-f", help="A file, a directory with all below it, or - for stdin."),
 ]
+IntoOption = Annotated[
+    str | None,
+    typer.Option(
+        "--into",
+        metavar="PROJECT",
+        help="The project for all of it: also for documents that name the namespace `default`.",
+    ),
+]
 PruneOption = Annotated[
     bool, typer.Option("--prune", help="Also delete what -l finds and the documents do not have.")
 ]
@@ -39,6 +47,10 @@ def apply(
     files: FilesOption,
     url: UrlOption = None,
     namespace: NamespaceOption = None,
+    into: IntoOption = None,
+    create_namespace: Annotated[
+        bool, typer.Option("--create-namespace", help="Make that project where there is none of that name.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
     prune: PruneOption = False,
     selector: PrunedOption = None,
@@ -46,13 +58,18 @@ def apply(
         Output | None, typer.Option("--output", "-o", help="`name`, or `json` for scripts.")
     ] = None,
 ) -> None:
-    """Make it so as documents say: all of them, or none."""
+    """Make it so as documents say: all of them, or none.
+
+    A folder with a SKILL.md becomes the package of a skill that is called as the folder is.
+    """
     from signalbox_cli.catalog.documents import to_json
 
     if output not in (None, Output.JSON, Output.NAME):
         raise fail("apply writes -o name and -o json", 2)
     with open_catalog(url, namespace) as catalog:
-        applied = _applied(catalog, files, dry_run=dry_run, prune=prune, selector=selector)
+        if create_namespace:
+            _create_namespace(catalog, into or namespace, dry_run=dry_run)
+        applied = _applied(catalog, files, dry_run=dry_run, prune=prune, selector=selector, into=into)
     if output is Output.JSON:
         print(to_json(applied.model_dump(mode="json", by_alias=True, exclude_none=True)))
         return
@@ -71,12 +88,15 @@ def diff(
     files: FilesOption,
     url: UrlOption = None,
     namespace: NamespaceOption = None,
+    into: IntoOption = None,
     prune: PruneOption = False,
     selector: PrunedOption = None,
 ) -> None:
     """Show what `apply` would change; exit code 0 for nothing, 1 for something, 2 for trouble."""
     with open_catalog(url, namespace, TROUBLE) as catalog:
-        applied = _applied(catalog, files, dry_run=True, prune=prune, selector=selector, code=TROUBLE)
+        applied = _applied(
+            catalog, files, dry_run=True, prune=prune, selector=selector, into=into, code=TROUBLE
+        )
     several = len({item.namespace for item in applied.items if item.namespace is not None}) > 1
     untold = [item for item in applied.items if _only_keys(item)]
     changed = [
@@ -108,17 +128,23 @@ def _applied(
     dry_run: bool,
     prune: bool,
     selector: str | None,
+    into: str | None,
     code: int = 1,
 ) -> "ApplyResult":
     """Refusals name the lines of the files that the person has."""
-    from signalbox_cli.catalog import sources
+    from signalbox_cli.catalog import packages, sources
     from signalbox_common.errors import SignalboxError
 
     if prune != bool(selector):
         raise fail("--prune and -l go together: the labels say what may be deleted", TROUBLE)
-    joined = sources.join(sources.collect(files))
+    found = sources.gather(files)
+    joined = sources.join([each for each in found if isinstance(each, sources.Source)])
+    folders = packages.by_name([each for each in found if isinstance(each, sources.SkillFolder)])
+    archive = packages.archived(joined.text, folders) if folders else None
     try:
-        return catalog.apply(joined.text, dry_run=dry_run, prune=prune, selector=selector)
+        return catalog.apply(
+            joined.text, archive=archive, dry_run=dry_run, prune=prune, selector=selector, into=into
+        )
     except SignalboxError as error:
         if all(each.line is None for each in error.errors):
             raise
@@ -128,8 +154,21 @@ def _applied(
         raise fail(f"{more}nothing was changed", code) from None
 
 
+def _create_namespace(catalog: "Catalog", slug: str | None, *, dry_run: bool) -> None:
+    """A project that is made stays, whatever becomes of the documents."""
+    if slug is None:
+        raise fail("--create-namespace needs --into PROJECT or -n PROJECT", TROUBLE)
+    if slug in catalog.namespaces():
+        return
+    if dry_run:
+        console.print(f"project/{slug} created (dry run)", markup=False)
+        raise fail("nothing can be tried in a project that is not there yet", TROUBLE)
+    catalog.create_namespace(slug)
+    console.print(f"project/{slug} created", markup=False)
+
+
 def _only_keys(item: "ApplyResultItem") -> bool:
-    """Whether it would be changed by nothing but keys, of which a dry run does not tell if they are others."""
+    """Whether nothing but keys would change, of which a dry run does not tell if they are others."""
     changes = item.diff or ()
     return bool(item.warning and changes) and all(
         change.op == "replace" and change.old == change.new for change in changes

@@ -3,11 +3,12 @@
 import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
 from signalbox_catalog.domain.diffs import diff
+from signalbox_catalog.domain.kinds import HOME
 from signalbox_catalog.domain.labels import Requirement, parse_selector
 from signalbox_catalog.domain.manifests import checked, header_of, kind_of
 from signalbox_catalog.domain.resources import Key, Manifest, Place, Resource, other_keys, said_by
@@ -15,6 +16,7 @@ from signalbox_catalog.errors import BadInput, NamespaceNotFound, RoleTooLow
 from signalbox_catalog.service.access import Access, AccessResolver
 from signalbox_catalog.service.changes import called, namespaces_of, outline, retry_while_contended
 from signalbox_catalog.service.limiter import ProjectLimiter
+from signalbox_catalog.service.packages import SKILL, OpenedPackage, Packages, described
 from signalbox_catalog.service.replies import change_of
 from signalbox_catalog.service.vault import Prepared, Vault
 from signalbox_catalog.service.writing import Places, Wish, Writer, WriteResult, settled
@@ -71,12 +73,18 @@ class _Plan:
 
 class Applying:
     def __init__(
-        self, database: Database, vault: Vault, access: AccessResolver, limiter: ProjectLimiter
+        self,
+        database: Database,
+        vault: Vault,
+        access: AccessResolver,
+        limiter: ProjectLimiter,
+        packages: Packages,
     ) -> None:
         self._database = database
         self._limiter = limiter
         self._vault = vault
         self._access = access
+        self._packages = packages
         self._readers = asyncio.Semaphore(AT_ONCE)
 
     async def apply(
@@ -87,9 +95,12 @@ class Applying:
             message = "To prune, say with a label selector what belongs together."
             raise BadInput(Flaw(message, "selector_needed", "labelSelector"))
         async with self._readers:
-            read = await asyncio.to_thread(_read, ask.text.get_secret_value().encode())
+            text = ask.text.get_secret_value()
+            bare = bool(ask.packages) and not text.strip()
+            read = [] if bare else await asyncio.to_thread(_read, text.encode())
+        opened = await self._packages.open(ask.packages)
         try:
-            plan = await self._planned(call, ask, read, selector)
+            plan = await self._planned(call, ask, read, opened, selector)
         except RoleTooLow as refusal:
             if refusal.project is None or ask.dry_run:
                 raise
@@ -130,26 +141,38 @@ class Applying:
         call: Call,
         ask: contract.Apply,
         read: Sequence[Manifest | _ForeignDocument],
+        packaged: Sequence[OpenedPackage],
         selector: Sequence[Requirement],
     ) -> _Plan:
         manifests = [each for each in read if isinstance(each, Manifest)]
         if ask.prune and not manifests:
             message = "There is no document of ours: to prune by that would be to delete everything."
             raise BadInput(Flaw(message, "no_documents", ""))
-        names = {each.namespace or ask.namespace for each in manifests} or {ask.namespace}
+        default = ask.into or ask.namespace
+        names = {each.namespace or default for each in manifests} or {default}
+        names |= {default} if packaged else set()
         referred = {name for each in manifests for name in namespaces_of(each)}
-        opened = await self._access.resolve(call, names | referred)
-        _check_open(manifests, opened, ask.namespace)
+        opened = await self._opened(call, names | referred, ask.into)
+        _check_open(manifests, opened, names, default)
         places = {name: each.place for name, each in opened.items()}
         steps = [
-            Wish(settled(each, places), places[each.namespace or ask.namespace])
+            Wish(settled(each, places), places[each.namespace or default])
             if isinstance(each, Manifest)
             else each
             for each in read
         ]
+        steps = _with_packages(steps, packaged, places.get(default))
         _check_once(steps)
         prune_in = sorted({places[name] for name in names}, key=lambda place: place.namespace)
         return _Plan(steps, places, prune_in if ask.prune else (), selector)
+
+    async def _opened(self, call: Call, names: set[str], into: str | None) -> Mapping[str, Access]:
+        """Where `into` says so, `default` is that namespace: what others wrote has no other name for home."""
+        if into is None:
+            return await self._access.resolve(call, names)
+        found = dict(await self._access.resolve(call, (names - {HOME}) | {into}))
+        found.pop(HOME, None)
+        return found | ({HOME: found[into]} if into in found else {})
 
     async def _prepared(self, plan: _Plan, *, store: bool) -> Prepared:
         wanted = [(wish.key, wish.manifest) for wish in plan.wishes if wish.manifest.found]
@@ -212,9 +235,34 @@ def _skipped(document: Document) -> _ForeignDocument:
     return _ForeignDocument(document, f"{kind} of {version} is no kind of this catalog: it was skipped.")
 
 
-def _check_open(manifests: Sequence[Manifest], opened: Mapping[str, Access], default: str) -> None:
+def _with_packages(
+    steps: Sequence[Wish | _ForeignDocument], packaged: Sequence[OpenedPackage], place: Place | None
+) -> list[Wish | _ForeignDocument]:
+    """A document about a skill counts beside its package; where there is none, its SKILL.md does."""
+    found = list(steps)
+    if place is None:
+        return found
+    at = {step.key: number for number, step in enumerate(found) if isinstance(step, Wish)}
+    flaws: list[Flaw] = []
+    for each in packaged:
+        number = at.get(Key(place.project_id, SKILL, each.name))
+        wish = found[number] if number is not None else None
+        try:
+            if not isinstance(wish, Wish):
+                found.append(Wish(described(each), place, status=each.status, warning=each.warning))
+            elif number is not None:
+                found[number] = replace(wish, status=each.status, warning=each.warning)
+        except BadInput as error:
+            flaws += error.flaws
+    if flaws:
+        raise BadInput(*flaws[:MAX_FLAWS])
+    return found
+
+
+def _check_open(
+    manifests: Sequence[Manifest], opened: Mapping[str, Access], targets: set[str], default: str
+) -> None:
     """Another's namespace is answered like one that is not there."""
-    targets = {each.namespace or default for each in manifests} or {default}
     if not targets <= opened.keys():
         closed = [each for each in manifests if (each.namespace or default) not in opened]
         raise NamespaceNotFound(
@@ -249,8 +297,16 @@ def _check_once(steps: Sequence[Wish | _ForeignDocument]) -> None:
 
 
 def _outline(plan: _Plan) -> str:
-    parts = [f"{wish.key.project_id}/{wish.key.kind}/{outline(wish.manifest)}" for wish in plan.wishes]
+    parts = [
+        f"{wish.key.project_id}/{wish.key.kind}/{outline(wish.manifest)}/{_package_of(wish)}"
+        for wish in plan.wishes
+    ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _package_of(wish: Wish) -> str:
+    package = (wish.status or {}).get("package") or {}
+    return str(package.get("sha256", ""))
 
 
 # -- the answer -----------------------------------------------------------------------------------------
@@ -261,7 +317,7 @@ def _applied(
 ) -> contract.ApplyResult:
     done = iter(written)
     items = [
-        _item(next(done), step.manifest, diffs=dry_run) if isinstance(step, Wish) else _skipped_item(step)
+        _item(next(done), step, diffs=dry_run) if isinstance(step, Wish) else _skipped_item(step)
         for step in plan.steps
     ]
     items += [_pruned_item(resource, diffs=dry_run) for resource in pruned]
@@ -280,7 +336,8 @@ def _within(items: Sequence[contract.ApplyResultItem]) -> list[contract.ApplyRes
     return shown
 
 
-def _item(done: WriteResult, manifest: Manifest, *, diffs: bool) -> contract.ApplyResultItem:
+def _item(done: WriteResult, wish: Wish, *, diffs: bool) -> contract.ApplyResultItem:
+    manifest = wish.manifest
     action = ApplyAction.UNCHANGED
     if done.changed:
         action = ApplyAction.CREATED if done.before is None else ApplyAction.UPDATED
@@ -294,8 +351,12 @@ def _item(done: WriteResult, manifest: Manifest, *, diffs: bool) -> contract.App
         generation=done.after.generation,
         resource_version=str(done.after.version),
         diff=_difference(done) if diffs and done.changed else None,
-        warning=KEYS_NOT_COMPARED if diffs and done.before is not None and manifest.found else None,
+        warning=wish.warning or _untold(done, manifest, tried=diffs),
     )
+
+
+def _untold(done: WriteResult, manifest: Manifest, *, tried: bool) -> str | None:
+    return KEYS_NOT_COMPARED if tried and done.before is not None and manifest.found else None
 
 
 def _difference(done: WriteResult) -> tuple[contract.Change, ...]:

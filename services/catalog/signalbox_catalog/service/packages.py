@@ -1,7 +1,8 @@
 """What skills carry."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from signalbox_catalog.domain import packages
@@ -27,6 +28,28 @@ from signalbox_manifests import Flaw
 AT_ONCE = 2
 """Packages that are looked through at the same time: each is in memory as a whole."""
 SKILL = "Skill"
+_FRONT_MATTER: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("version", "author"), (str, int, float)),
+    **dict.fromkeys(("tags", "bindShells", "tools"), (list,)),
+    **dict.fromkeys(("mcpServers", "provider", "source"), (dict,)),
+}
+"""What a SKILL.md may say of a skill, and how; what it says in other ways stays in the package."""
+
+
+@dataclass(frozen=True)
+class OpenedPackage:
+    """One that was looked through, and what a skill knows of it."""
+
+    name: str
+    """Of the skill."""
+    package: Package
+    status: Mapping[str, Any]
+
+    @property
+    def warning(self) -> str | None:
+        if self.package.name in (None, self.name):
+            return None
+        return f"Its SKILL.md calls it {self.package.name}."
 
 
 class Packages:
@@ -61,6 +84,24 @@ class Packages:
         async with self._limiter.slots([place.project_id]):
             return await call.once(work)
 
+    async def open(self, uploaded: Sequence[contract.PackagedSkill]) -> list[OpenedPackage]:
+        """Raises BadInput for all that is wrong with any of them."""
+        opened: list[OpenedPackage] = []
+        flaws: list[Flaw] = []
+        for each in uploaded:
+            stored_as = each.object.get_secret_value()
+            try:
+                package = await self._looked_through(stored_as)
+            except ObjectNotFound as error:
+                raise UploadNotFound from error
+            except BadInput as error:
+                flaws += [_of(each.name, flaw) for flaw in error.flaws]
+            else:
+                opened.append(OpenedPackage(each.name, package, {"package": _kept(package, stored_as)}))
+        if flaws:
+            raise BadInput(*flaws)
+        return opened
+
     async def get(self, call: Call, query: contract.GetPackage) -> contract.PackageInfo:
         async with self._database.reading() as connection:
             skill = await living_one(connection, own_place(call), "skills", query.name)
@@ -81,6 +122,29 @@ class Packages:
         async with self._lookers:
             raw = await self._bucket.get(stored_as)
             return await asyncio.to_thread(packages.inspect, raw)
+
+
+def _of(skill: str, flaw: Flaw) -> Flaw:
+    return Flaw(flaw.message, flaw.code, f"{skill}/{flaw.field}" if flaw.field else skill)
+
+
+def described(opened: OpenedPackage) -> Manifest:
+    """The skill that a package is without a document beside it, as its SKILL.md describes it."""
+    front = opened.package.front_matter
+    fields: dict[str, Any] = {"description": opened.package.description}
+    for name, kinds in _FRONT_MATTER.items():
+        if isinstance(front.get(name), kinds) and not isinstance(front.get(name), bool):
+            fields[name] = front[name]
+    metadata: dict[str, Any] = {"name": opened.name}
+    if isinstance(front.get("displayName"), str):
+        metadata["displayName"] = front["displayName"]
+    kind = by_name(SKILL)
+    assert kind is not None  # noqa: S101 - one of our own modules
+    try:
+        manifest = of_kind(kind, {"metadata": metadata, "spec": fields})
+    except BadInput as error:
+        raise BadInput(*(_of(opened.name, flaw) for flaw in error.flaws)) from None
+    return replace(manifest, may_be_new=True)
 
 
 def _kept(package: Package, stored_as: str) -> dict[str, Any]:

@@ -50,6 +50,10 @@ class Wish:
     """Whether it must be there already; either is right where this is None."""
     version: str | None = None
     """The one that it must have before, whatever else."""
+    status: Mapping[str, Any] | None = None
+    """What is observed about it from now on, beside what is anyway."""
+    warning: str | None = None
+    """For whoever asked."""
 
     @property
     def key(self) -> Key:
@@ -150,7 +154,8 @@ class Writer:
             raise VersionMoved
         secrets = self._vault.settle(wish.key, manifest, prepared, current)
         after = updated(current, manifest, secrets, self._now)
-        changes = differs(current, after)
+        after = replace(after, status=_observed(current.status, wish.status))
+        changes = differs(current, after) or after.status != current.status
         # Where a key was sent, an old version is refused whether it is the right one or not.
         if (changes or manifest.found) and manifest.version not in (None, str(current.version)):
             raise VersionMoved
@@ -170,7 +175,7 @@ class Writer:
             annotations=manifest.annotations,
             spec=manifest.spec,
             secrets=secrets,
-            status=AVAILABLE,
+            status=_observed(AVAILABLE, wish.status),
             generation=1,
             version=0,
             created_by=self._by,
@@ -315,6 +320,13 @@ class Writer:
         await resources.change(self._transaction, [done.after])
         await self._record([Revision(ChangeKind.UPDATED, done.after, current.labels, self._by, self._now)])
         return done.after
+
+
+def _observed(before: Mapping[str, Any], wished: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """The same package again is not another one: what was there before it stays."""
+    old, new = before.get("package"), (wished or {}).get("package")
+    same = isinstance(old, Mapping) and isinstance(new, Mapping) and old.get("sha256") == new.get("sha256")
+    return before if same or not wished else {**before, **wished}
 
 
 def _key_of(reference: Reference, own: Place, places: Places) -> Key | None:

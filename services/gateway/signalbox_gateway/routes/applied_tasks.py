@@ -12,7 +12,7 @@ from signalbox_common.contracts import catalog
 from signalbox_common.contracts import tasks as contract
 from signalbox_common.contracts.catalog import ApplyAction, ApplyResult, ApplyResultItem
 from signalbox_common.errors import SignalboxError, invalid
-from signalbox_gateway.routes.here import Sender
+from signalbox_gateway.routes.here import HOME, Sender
 from signalbox_gateway.routes.tasks import NewTask
 from signalbox_manifests import read
 
@@ -20,15 +20,16 @@ KIND = "Task"
 _REFERENCES = {"teamRef": "team", "botRef": "bot", "repositoryRef": "repository"}
 
 
-async def created(here: Sender, text: str, namespace: str, applied: ApplyResult) -> ApplyResult:
+async def created(here: Sender, ask: catalog.Apply, applied: ApplyResult) -> ApplyResult:
     """What became of them, beside what became of the resources."""
+    text = ask.text.get_secret_value()
     wanted = {item.document for item in applied.items if _is_task(item)}
     if not wanted:
         return applied
     documents = await asyncio.to_thread(read, text.encode())
     contents = {each.number: each.content for each in documents if each.number in wanted}
     items = [
-        await _create(here, contents[item.document], namespace, item)
+        await _create(here, contents[item.document], ask, item)
         if item.document in contents and _is_task(item)
         else item
         for item in applied.items
@@ -41,12 +42,14 @@ def _is_task(item: ApplyResultItem) -> bool:
 
 
 async def _create(
-    here: Sender, document: Mapping[str, Any], default: str, item: ApplyResultItem
+    here: Sender, document: Mapping[str, Any], ask: catalog.Apply, item: ApplyResultItem
 ) -> ApplyResultItem:
     """One that cannot be is skipped, and says why: the resources are applied."""
     metadata = document.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
-    namespace = str(metadata.get("namespace") or default)
+    namespace = str(metadata.get("namespace") or ask.into or ask.namespace)
+    if namespace == HOME and ask.into is not None:
+        namespace = ask.into
     try:
         body = NewTask.model_validate(_body(document.get("spec"), metadata))
         there = Sender(here.request, here.clients, here.asker, namespace)

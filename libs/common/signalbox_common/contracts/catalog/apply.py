@@ -8,10 +8,14 @@ from pydantic import Field, SecretStr
 from signalbox_common.contracts.auth import Namespace
 from signalbox_common.contracts.base import Ask, GrantScope, Reply
 from signalbox_common.contracts.catalog.history import Change
+from signalbox_common.contracts.catalog.packages import PackagedSkill
 from signalbox_common.contracts.catalog.resources import LabelSelector
 
 MAX_TEXT = 1024 * 1024
 """Bytes of all documents together."""
+MAX_PACKAGES = 100
+MAX_BUNDLE = 32 * 1024 * 1024
+"""Bytes of documents and packages together."""
 
 
 class ApplyAction(StrEnum):
@@ -51,7 +55,13 @@ class Apply(Ask[ApplyResult]):
     subject = "ask.catalog.v1.apply"
     patience = 30.0
     grant = GrantScope.PERSON
-    refusals = {"role_too_low": 403, "project_not_found": 404, "conflict": 409, "still_referenced": 409}
+    refusals = {
+        "role_too_low": 403,
+        "project_not_found": 404,
+        "upload_not_found": 404,
+        "conflict": 409,
+        "still_referenced": 409,
+    }
 
     text: Annotated[SecretStr, Field(max_length=MAX_TEXT)]
     namespace: Namespace = "default"
@@ -60,3 +70,7 @@ class Apply(Ask[ApplyResult]):
     prune: bool = False
     """Deletes what the selector finds in the namespaces of the documents and what is not among them."""
     label_selector: LabelSelector | None = None
+    into: Namespace | None = None
+    """Instead of the personal project, where documents name no namespace, or `default`."""
+    packages: Annotated[tuple[PackagedSkill, ...], Field(max_length=MAX_PACKAGES)] = ()
+    """Of skills in the namespace of documents that do not name one; a skill without a document is made."""

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr
 
-from signalbox_common.contracts.base import Ask, GrantScope, Query, Reply
+from signalbox_common.contracts.base import Ask, GrantScope, Message, Query, Reply
 from signalbox_common.contracts.catalog.resources import Resource, ResourceName
 from signalbox_common.contracts.roles import ProjectRole
 
@@ -30,6 +30,13 @@ class PackageInfo(Reply):
     """What it is called in the bucket."""
     files: tuple[PackagedFile, ...] = ()
     """Where they were asked for."""
+
+
+class PackagedSkill(Message):
+    """What was uploaded for one of the skills that are applied."""
+
+    name: ResourceName
+    object: ObjectName
 
 
 class AttachPackage(Ask[Resource]):
