@@ -109,6 +109,7 @@ def _fanout() -> Permissions:
             *_reading(EVENTS),
             *_reading(REVOCATIONS),
             *_consumer(INGEST.stream, INGEST.name),
+            f"{STREAMS_API}.STREAM.INFO.{EXTERNAL.name}",
             "evt.*.ext.>",
             f"{INGEST_LETTERS}.>",
         ],

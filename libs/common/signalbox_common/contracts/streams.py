@@ -259,8 +259,8 @@ REVOKING = Consumer(
 )
 """Tells every program what was revoked, and that there is nothing to tell."""
 
-INGEST = Consumer(EXTERNAL.name, "fanout-ingest", EXTERNAL.subjects[0])
-"""Checks what others publish, and makes events of it."""
+INGEST = Consumer(EXTERNAL.name, "fanout-ingest", EXTERNAL.subjects[0], max_ack_pending=128)
+"""Checks what others publish, and makes events of it: one after the other, so that few are enough at once."""
 INGEST_LETTERS = f"dlq.{INGEST.name}"
 """Where what is no event goes; below it follows the subject that it came on."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from contextlib import aclosing
 
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
@@ -12,8 +13,10 @@ from signalbox_common.bus import headers as h
 from signalbox_common.bus.connection import Connection
 from signalbox_common.bus.pull import LongPoll
 from signalbox_common.cloudevents import MESSAGE_ID
-from signalbox_common.contracts.streams import DEAD_LETTERS, EVENTS, INGEST, INGEST_LETTERS
+from signalbox_common.contracts.streams import DEAD_LETTERS, EVENTS, EXTERNAL, INGEST, INGEST_LETTERS
+from signalbox_common.errors import Unavailable
 from signalbox_gateway.external import BadEvent, ExternalEvent, Reader, plain
+from signalbox_gateway.fanout.in_order import MessagesInOrder
 from signalbox_gateway.fanout.lenient_client import parse_leniently
 
 log = telemetry.get_logger()
@@ -31,7 +34,7 @@ _LETTER_HEADERS = re.compile(r"(?:ce-[a-z0-9]{1,40}|content-type)", re.IGNORECAS
 
 
 class Ingest:
-    """Any number of these may run at once: the stream hands each message to one of them."""
+    """Any number of these may run at once: the consumer hands each message to one of them."""
 
     def __init__(self, connection: Connection, reader: Reader) -> None:
         self._connection = connection
@@ -43,7 +46,7 @@ class Ingest:
             try:
                 await self._connection.wait_up()
                 await self._consume()
-            except (NatsError, JetStreamError, OSError, TimeoutError) as error:
+            except (NatsError, JetStreamError, OSError, TimeoutError, Unavailable) as error:
                 log.warning("events from outside wait", reason=repr(error)[:200])
                 await asyncio.sleep(PAUSE)
 
@@ -59,8 +62,9 @@ class Ingest:
             max_bytes=BATCH_BYTES,
             waker=self._connection,
         ) as poll:
-            async for messages in poll.batches():
-                for message in messages:
+            in_order = MessagesInOrder(self._connection, EXTERNAL, INGEST)
+            async with aclosing(in_order.of(poll)) as messages:
+                async for message in messages:
                     await self._settle(message)
 
     async def _settle(self, message: Msg) -> None:
