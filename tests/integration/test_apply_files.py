@@ -178,6 +178,67 @@ async def test_kinds_that_nobody_knows(installation: Installation) -> None:
         ]
 
 
+async def test_a_short_form_is_changed_as_what_it_stands_for(installation: Installation) -> None:
+    async def sent(method: str, path: str, spec: dict[str, Any], status: int = 200) -> Any:
+        answer = await catalog.http.request(
+            method, f"{KINDS}/{path}", json={"spec": spec}, headers=catalog.headers
+        )
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    async with catalog_of(installation) as catalog:
+        given = {"provider": "openai", "model": "gpt-4", "temperature": 0.7, "apiKey": "the-key-0001"}
+        made = (await catalog.create("models", "m", given))["spec"]
+        env = {"model": "openai", "model_id": "gpt-4", "api_key": "***"}
+        assert made == given | {"apiKey": "***", "modelConfig": {"temperature": 0.7, "env": env}}
+        spec = (await sent("PATCH", "models/m", {"temperature": 0.1}))["spec"]
+        assert (spec["temperature"], spec["modelConfig"]["temperature"]) == (0.1, 0.1)
+        spec = (await sent("PATCH", "models/m", {"modelConfig": {"temperature": 0.2}}))["spec"]
+        assert (spec["temperature"], spec["modelConfig"]["temperature"]) == (0.2, 0.2)
+        problem = await sent("PUT", "models/m", spec | {"temperature": 0.3}, 422)
+        assert [(each["field"], each["code"]) for each in problem["errors"]] == [
+            ("spec.temperature", "said_twice")
+        ]
+        spec = (await sent("PATCH", "models/m", {"temperature": None}))["spec"]
+        assert "temperature" not in spec
+        assert "temperature" not in spec["modelConfig"]
+        await catalog.create("shells", "s", {"type": "Chat"})
+        spec = (await sent("PATCH", "shells/s", {"type": "Exec"}))["spec"]
+        assert spec == {"type": "Exec", "shellType": "Exec"}
+        spec = (await sent("PATCH", "shells/s", {"shellType": "Chat"}))["spec"]
+        assert spec == {"type": "Chat", "shellType": "Chat"}
+
+
+async def test_what_was_sent_as_default_is_read_back_and_sent_again(installation: Installation) -> None:
+    """By the routes of a kind and by apply, with the namespace in the address and without."""
+    async with catalog_of(installation) as catalog:
+        where: dict[str, Any] = {"namespace": "default"}
+        await catalog.create("ghosts", "g", **where)
+        await catalog.create("shells", "s", {"type": "Chat"}, **where)
+        refs = {"ghostRef": {"name": "g"} | where, "shellRef": {"name": "s"} | where}
+        made = await catalog.create("bots", "b", refs, **where)
+        team = await catalog.create("teams", "t", {"bots": [{"name": "b"} | where, "b"]}, **where)
+        for plural, resource in (("bots", made), ("teams", team)):
+            name = resource["metadata"]["name"]
+            for query in ({}, where, {"namespace": catalog.namespace}):
+                answer = await catalog.http.get(
+                    f"{KINDS}/{plural}/{name}", params=query, headers=catalog.headers
+                )
+                read = answer.json()
+                assert read == resource
+                for body in (read, read | {"metadata": read["metadata"] | where}):
+                    answer = await catalog.http.put(
+                        f"{KINDS}/{plural}/{name}", json=body, params=query, headers=catalog.headers
+                    )
+                    assert answer.json() == resource, answer.text
+                    assert actions(await applied(catalog, text_of(body), **query)) == ["unchanged"]
+            copy = {"metadata": resource["metadata"] | {"name": "copy"}, "spec": resource["spec"]}
+            copy["metadata"] = {key: copy["metadata"][key] for key in ("name", "namespace")}
+            answer = await catalog.http.post(f"{KINDS}/{plural}", json=copy, headers=catalog.headers)
+            assert answer.status_code == 201, answer.text
+            assert answer.json()["spec"] == resource["spec"]
+
+
 async def test_short_forms_are_written_out(installation: Installation) -> None:
     model = {"provider": "openai", "model": "gpt-4", "temperature": 0.7, "maxTokens": 2000, "x": 1}
     bots = ["bot", {"name": "bot"}, {"botRef": "bot", "role": "leader", "name": "Lead"}]
@@ -227,11 +288,19 @@ async def test_short_forms_are_written_out(installation: Installation) -> None:
         assert actions(await applied(catalog, text)) == ["created"] * len(short)
         for number, (kind, sent, whole) in enumerate(short):
             added = {change["path"]: change["new"] for change in tried[number]["diff"]}
-            assert added["/spec"] == whole, "as the answer has it"
+            assert added["/spec"] == whole
             plural = f"{kind.lower()}s"
-            assert (await catalog.get(f"{plural}/n{number}"))["spec"] == whole, "as it is read again"
+            both = whole | {name: value for name, value in sent.items() if name != "modelConfig"}
+            if sent.get("bots") == bots:
+                both["bots"] = ["bot", "bot", {"botRef": {"name": "bot"}, "role": "leader", "name": "Lead"}]
+            assert (await catalog.get(f"{plural}/n{number}"))["spec"] == both, "with what was sent beside it"
             alone = await catalog.create(plural, f"alone-{number}", sent)
-            assert alone["spec"] == whole, "as the route of its kind has it"
+            assert alone["spec"] == both, "as the route of its kind has it"
+            sent_back = {"metadata": alone["metadata"], "spec": alone["spec"]}
+            answer = await catalog.http.put(
+                f"{KINDS}/{plural}/alone-{number}", json=sent_back, headers=catalog.headers
+            )
+            assert answer.json() == alone, "what is read back and sent again changes nothing"
         whole_text = text_of(*(document(kind, f"n{n}", whole) for n, (kind, _, whole) in enumerate(short)))
         assert actions(await applied(catalog, whole_text)) == ["unchanged"] * len(short)
 

@@ -102,7 +102,8 @@ def checked(kind: Kind, document: Document, *, named: bool = True) -> Manifest:
     flaws = _Flaws(document, named=named)
     foreign = _is_foreign(document.content.get("apiVersion"))
     metadata = _checked_metadata(document.content, flaws)
-    spec = _checked_spec(kind, document.content.get("spec", {}), flaws)
+    given = document.content.get("spec", {})
+    spec = _checked_spec(kind, given, flaws)
     if flaws.all or metadata is None or spec is None:
         raise BadInput(*flaws.all)
     masked = mask(spec.model_dump(mode="json", by_alias=True, exclude_unset=True))
@@ -121,6 +122,7 @@ def checked(kind: Kind, document: Document, *, named: bool = True) -> Manifest:
         kept=masked.kept,
         references=tuple(spec.references()),
         version=_version(metadata.resource_version),
+        short=kind.short_in(given),
         may_be_new=foreign or _DNS_LABEL.fullmatch(metadata.name) is not None,
         source=document if named else None,
     )
@@ -154,6 +156,10 @@ def _checked_spec(kind: Kind, given: Any, flaws: _Flaws) -> Spec | None:
         return None
     for path in _numbers_out_of_range(given, ()):
         flaws.add(f"A number here is less than {MAX_NUMBER}.", "bad_number", "spec", *path)
+    for name in kind.contradicted(given):
+        whole = ".".join(kind.replaces[name])
+        message = f"This is short for {whole}, which says something else: send one of them, or both the same."
+        flaws.add(message, "said_twice", "spec", name)
     try:
         spec = kind.spec.model_validate(kind.canonical(given))
     except ValidationError as error:

@@ -90,6 +90,8 @@ class Manifest:
     references: tuple[Reference, ...]
     version: str | None = None
     """What it is meant for: another one may not be changed by it."""
+    short: tuple[str, ...] = ()
+    """The short forms that it was written with."""
     may_be_new: bool = True
     """Whether its name is one that resources get here; those from elsewhere may have others."""
     source: Document | None = field(default=None, repr=False)
@@ -109,6 +111,10 @@ class Manifest:
             return None
         parts = (int(part) if part.isdecimal() else part for part in field.split(".") if part)
         return self.source.line_of(tuple(parts))
+
+
+SHORT_FORMS = "shortForms"
+"""In the status: those that it was ever sent with, which are answered beside what they stand for."""
 
 
 class ChangeKind(StrEnum):

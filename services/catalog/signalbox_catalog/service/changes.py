@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from signalbox_catalog.domain.kinds import HOME, Kind
+from signalbox_catalog.domain.kinds.base import found_at
 from signalbox_catalog.domain.manifests import checked, of_kind
 from signalbox_catalog.domain.masks import mask
 from signalbox_catalog.domain.patches import merged
@@ -254,12 +255,20 @@ def _patched(kind: Kind, current: Resource, patch: Mapping[str, Any]) -> Manifes
     changes = patch.get("spec")
     if isinstance(changes, Mapping):
         for short, whole in kind.replaces.items():
-            if short in changes and whole not in changes:
-                own["spec"].pop(whole, None)
+            if short in changes and found_at(changes, whole) is None:
+                own["spec"] = _without(own["spec"], whole)
     result = merged(own, dict(patch))
     if not isinstance(result, dict):
         raise BadInput(Flaw("A merge patch is a JSON object.", "dict_type", ""))
     return of_kind(kind, _named(result, current.name))
+
+
+def _without(spec: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    first, *below = path
+    if not below:
+        return {name: value for name, value in spec.items() if name != first}
+    inner = spec.get(first)
+    return dict(spec) | ({first: _without(inner, tuple(below))} if isinstance(inner, Mapping) else {})
 
 
 def _manifest_of(kind: Kind, resource: Resource) -> Manifest:

@@ -1,7 +1,10 @@
 """Resources in the words of the contracts."""
 
+from typing import Any
+
 from signalbox_catalog.domain.diffs import Change
-from signalbox_catalog.domain.resources import Resource
+from signalbox_catalog.domain.kinds import by_name
+from signalbox_catalog.domain.resources import SHORT_FORMS, Resource
 from signalbox_common.contracts import catalog as contract
 from signalbox_manifests import API_VERSION
 
@@ -11,9 +14,15 @@ def reply_of(resource: Resource) -> contract.Resource:
         api_version=API_VERSION,
         kind=resource.kind,
         metadata=metadata_of(resource),
-        spec=dict(resource.spec),
+        spec=spec_of(resource),
         status=dict(resource.status),
     )
+
+
+def spec_of(resource: Resource) -> dict[str, Any]:
+    """With the short forms that it was sent with beside what they stand for."""
+    kind, short = by_name(resource.kind), resource.status.get(SHORT_FORMS, ())
+    return kind.shown(resource.spec, short) if kind is not None else dict(resource.spec)
 
 
 def metadata_of(resource: Resource) -> contract.Metadata:

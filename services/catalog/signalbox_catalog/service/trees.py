@@ -10,7 +10,7 @@ from signalbox_catalog.domain.resources import Key
 from signalbox_catalog.errors import TreeTooLarge
 from signalbox_catalog.service.access import AccessResolver, own_place
 from signalbox_catalog.service.finding import kind_called, not_found
-from signalbox_catalog.service.replies import metadata_of
+from signalbox_catalog.service.replies import metadata_of, spec_of
 from signalbox_catalog.store import trees
 from signalbox_catalog.store.trees import Tree
 from signalbox_common.bus import Call
@@ -111,7 +111,7 @@ def _resolved(tree: Tree, uid: UUID, readable: frozenset[UUID]) -> contract.Reso
         api_version=API_VERSION,
         kind=resource.kind,
         metadata=metadata_of(resource),
-        spec=dict(resource.spec),
+        spec=spec_of(resource),
         status=dict(resource.status),
         references={field: _below(tree, to_uid, readable) for field, to_uid in sorted(references.items())},
     )

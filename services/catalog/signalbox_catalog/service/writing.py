@@ -12,6 +12,7 @@ from signalbox_catalog.domain.kinds import HOME, Reference
 from signalbox_catalog.domain.manifests import NAME_RULE
 from signalbox_catalog.domain.resources import (
     AVAILABLE,
+    SHORT_FORMS,
     ChangeKind,
     Key,
     Manifest,
@@ -154,8 +155,9 @@ class Writer:
             raise VersionMoved
         secrets = self._vault.settle(wish.key, manifest, prepared, current)
         after = updated(current, manifest, secrets, self._now)
-        after = replace(after, status=_observed(current.status, wish.status))
-        changes = differs(current, after) or after.status != current.status
+        status = _observed(current.status, wish.status)
+        changes = differs(current, after) or status != current.status
+        after = replace(after, status=_with_short(status, manifest.short))
         # Where a key was sent, an old version is refused whether it is the right one or not.
         if (changes or manifest.found) and manifest.version not in (None, str(current.version)):
             raise VersionMoved
@@ -175,7 +177,7 @@ class Writer:
             annotations=manifest.annotations,
             spec=manifest.spec,
             secrets=secrets,
-            status=_observed(AVAILABLE, wish.status),
+            status=_with_short(_observed(AVAILABLE, wish.status), manifest.short),
             generation=1,
             version=0,
             created_by=self._by,
@@ -320,6 +322,12 @@ class Writer:
         await resources.change(self._transaction, [done.after])
         await self._record([Revision(ChangeKind.UPDATED, done.after, current.labels, self._by, self._now)])
         return done.after
+
+
+def _with_short(status: Mapping[str, Any], short: Sequence[str]) -> Mapping[str, Any]:
+    """What one client has sent short, another one may write whole: both go on reading their own."""
+    known = sorted({*status.get(SHORT_FORMS, ()), *short})
+    return {**status, SHORT_FORMS: known} if known else status
 
 
 def _observed(before: Mapping[str, Any], wished: Mapping[str, Any] | None) -> Mapping[str, Any]:

@@ -1,6 +1,6 @@
 """What the kinds of resources have in common."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 Document = dict[str, Any]
+Path = tuple[str, ...]
 HOME = "default"
 """What a namespace is called that stands for the asker's personal project."""
 
@@ -80,6 +81,10 @@ def _unchanged(spec: Document) -> Document:
     return spec
 
 
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
 @dataclass(frozen=True, eq=False)
 class Kind:
     """One kind of resources: how it is called, what its specs are, what it refers to."""
@@ -92,9 +97,35 @@ class Kind:
     refers_to: frozenset[str] = frozenset()
     canonical: Callable[[Document], Document] = _unchanged
     """The spec with its short forms written out; may be handed anything that is a mapping."""
-    replaces: Mapping[str, str] = field(default_factory=dict)
-    """Short forms, and the field each of them stands for: a patch with one is a patch of the other."""
+    replaces: Mapping[str, Path] = field(default_factory=dict)
+    """Short forms, and where what they stand for is: a patch with one is a patch of the other."""
+    shortened: Callable[[Any], Any] = _as_it_is
+    """What a short form says, from what it stands for."""
 
     @property
     def singular(self) -> str:
         return self.name.lower()
+
+    def short_in(self, given: Document) -> tuple[str, ...]:
+        """The short forms that a spec was sent with."""
+        whole = self.canonical(given)
+        return tuple(name for name in self.replaces if name in given and name not in whole)
+
+    def contradicted(self, given: Document) -> Iterator[str]:
+        """Short forms that say something else than what stands beside them."""
+        for name in self.short_in(given):
+            beside = found_at(given, self.replaces[name])
+            if beside is not None and found_at(self.canonical(given), self.replaces[name]) != beside:
+                yield name
+
+    def shown(self, spec: Mapping[str, Any], short: Iterable[str]) -> Document:
+        """As it is answered to who sent it short: with both forms."""
+        values = {name: found_at(spec, self.replaces[name]) for name in short if name in self.replaces}
+        said = {name: self.shortened(value) for name, value in values.items() if value is not None}
+        return {**said, **spec}
+
+
+def found_at(spec: Any, path: Path) -> Any:
+    for part in path:
+        spec = spec.get(part) if isinstance(spec, Mapping) else None
+    return spec

@@ -56,4 +56,6 @@ KIND = Kind(
     spec=ModelSpec,
     short_names=("mo",),
     canonical=canonical,
+    replaces={name: ("modelConfig", "env", whole) for name, whole in _INTO_ENV.items()}
+    | {name: ("modelConfig", name) for name in _INTO_CONFIG},
 )

@@ -20,14 +20,16 @@ class ShellSpec(Spec):
     description: str | None = None
 
 
-_SHORT = {"type": "shellType", "runtime": "shellType"}
+_WHOLE = "shellType"
+_SHORT = {"type": (_WHOLE,), "runtime": (_WHOLE,)}
 
 
 def canonical(spec: Document) -> Document:
-    """`shellType` is also spelled `type` and `runtime`; beside it, those mean something else."""
-    for short, whole in _SHORT.items():
-        if short in spec and whole not in spec:
-            return {whole if name == short else name: value for name, value in spec.items()}
+    """`shellType` is also spelled `type` and `runtime`; beside another one, those mean something else."""
+    for short in _SHORT:
+        if short in spec and spec.get(_WHOLE, spec[short]) == spec[short]:
+            without = {name: value for name, value in spec.items() if name != _WHOLE}
+            return {_WHOLE if name == short else name: value for name, value in without.items()}
     return spec
 
 

@@ -30,7 +30,7 @@ class TeamSpec(Spec):
             yield member.bot_ref.to("Bot", "members", number, "botRef")
 
 
-_SHORT = {"bots": "members"}
+_SHORT = {"bots": ("members",)}
 
 
 def _member(bot: Any) -> Any:
@@ -38,12 +38,36 @@ def _member(bot: Any) -> Any:
     return bot if isinstance(bot, dict) and "botRef" in bot else {"botRef": bot}
 
 
+def _same(bots: list[Any], members: Any) -> bool:
+    return isinstance(members, list) and [_plain(bot) for bot in bots] == [_plain(each) for each in members]
+
+
+def _plain(bot: Any) -> Any:
+    member = _member(bot)
+    reference = member["botRef"]
+    return {**member, "botRef": {"name": reference} if isinstance(reference, str) else reference}
+
+
+def _shortened(members: Any) -> Any:
+    """Names where nothing else is said of a member."""
+    return [_short(member) for member in members]
+
+
+def _short(member: Any) -> Any:
+    reference = member.get("botRef")
+    if set(member) != {"botRef"} or not isinstance(reference, dict):
+        return member
+    return reference["name"] if set(reference) == {"name"} else reference
+
+
 def canonical(spec: Document) -> Document:
     """`bots: [name or reference, ...]` is a team whose members work `solo` unless it says otherwise."""
     bots = spec.get("bots")
-    if not isinstance(bots, list) or "members" in spec:
+    if not isinstance(bots, list):
         return spec
     others = {name: value for name, value in spec.items() if name != "bots"}
+    if "members" in spec:
+        return others if _same(bots, spec["members"]) else spec
     return {"collaborationModel": "solo"} | others | {"members": [_member(bot) for bot in bots]}
 
 
@@ -55,4 +79,5 @@ KIND = Kind(
     refers_to=frozenset({"Bot"}),
     canonical=canonical,
     replaces=_SHORT,
+    shortened=_shortened,
 )
