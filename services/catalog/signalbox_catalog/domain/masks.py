@@ -231,7 +231,8 @@ def _members(mapping: dict[str, Json], place: _Place) -> Iterator[tuple[Json, _P
     pair = _name_in_pair(mapping, place) if place.item else None
     for name, value in mapping.items():
         called = str(mapping[pair]) if pair is not None and name == "value" else name
-        named, shown = _named(called, inside=place.inside), is_shown(called)
+        named = _named(called, inside=place.inside)
+        shown = place.where is _Where.ENVIRONMENT and is_shown(called)
         if pair is not None and name in (pair, *_BESIDE):
             named, shown = False, True
         where = _where(name, value, place)
