@@ -1,11 +1,12 @@
 """What others tell of what they do for a run: kept, and its work looks at it."""
 
 import uuid
+from functools import partial
 
 from signalbox_common.bus import FactCall
 from signalbox_common.contracts.auth import ProjectDeleted, ProjectRestored
 from signalbox_common.contracts.git import CheckoutChanged, DeliveryChanged
-from signalbox_common.contracts.sandbox import SandboxChanged
+from signalbox_common.contracts.sandbox import SandboxChanged, SandboxStatus
 from signalbox_common.contracts.tasks import StopReason
 from signalbox_common.db import Database
 from signalbox_common.work import Worker
@@ -14,6 +15,7 @@ from signalbox_tasks.service.turns import RUN, Turns
 from signalbox_tasks.store import notifications, projects, runs
 
 _BATCH = 100
+_ENDED = frozenset({SandboxStatus.FAILED, SandboxStatus.LOST, SandboxStatus.DESTROYED})
 
 
 CHECKOUT = "checkout"
@@ -41,6 +43,17 @@ class News:
             about = of_sandbox(event.owner.name)
             body = event.model_dump_json(by_alias=True)
             await self._hear(call, event.owner.run, about, event.version, body)
+        if event.state in _ENDED and call.project is not None:
+            call.transaction.after_commit.append(partial(self._look_for_room, call.project))
+
+    async def _look_for_room(self, project: uuid.UUID) -> None:
+        """Runs that there was no sandbox left for ask again; where this is lost, they do so by themselves."""
+        async with self._database.reading() as connection:
+            waiting = await runs.without_sandbox(connection, project)
+        for run in waiting:
+            async with self._database.transaction() as transaction:
+                await self._worker.table.hurry(transaction, RUN, str(run))
+                self._worker.wake_after(transaction)
 
     async def delivery_changed(self, call: FactCall, event: DeliveryChanged) -> None:
         about = of_delivery(event.ordinal)

@@ -117,6 +117,10 @@ _ACTIVE = text(
     "select id, project_id from tasks.runs where project_id = :project and finished_at is null "
     "order by id limit :limit"
 )
+_WITHOUT_SANDBOX = text(
+    "select id from tasks.runs where project_id = :project and finished_at is null and state = 'running' "
+    "and step = 'sandbox' order by started_at limit 10"
+)
 _WAIT = text(
     "insert into tasks.waiting_commands (command_id, run_id) values (:command, :run) on conflict do nothing"
 )
@@ -310,6 +314,11 @@ async def active(connection: AsyncConnection, project: uuid.UUID, limit: int) ->
     """Those that have not ended."""
     rows = await connection.execute(_ACTIVE, {"project": project, "limit": limit})
     return [row.id for row in rows]
+
+
+async def without_sandbox(connection: AsyncConnection, project: uuid.UUID) -> Sequence[uuid.UUID]:
+    """Those that have begun and wait for one, the first ones."""
+    return (await connection.execute(_WITHOUT_SANDBOX, {"project": project})).scalars().all()
 
 
 async def forget(transaction: Transaction, days: int) -> None:
