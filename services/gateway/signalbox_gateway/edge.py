@@ -77,9 +77,18 @@ class Edge:
     """Pure ASGI, outermost."""
 
     def __init__(
-        self, app: ASGIApp, *, max_body: int, limits: Limits, addresses: Addresses, room: BodyRoom
+        self,
+        app: ASGIApp,
+        *,
+        max_body: int,
+        limits: Limits,
+        addresses: Addresses,
+        room: BodyRoom,
+        readable: Callable[[ASGIApp], ASGIApp],
     ) -> None:
+        """`readable` lets pages of other origins read what is answered here, as what is answered within."""
         self._app = app
+        self._readable = readable
         self._max_body = max_body
         self._limits = limits
         self._addresses = addresses
@@ -108,6 +117,7 @@ class Edge:
                 out = MutableHeaders(scope=message)
                 out["X-Request-ID"] = request_id
                 out["X-Correlation-ID"] = correlation_id
+                out["Server-Timing"] = f"gateway;dur={_milliseconds_since(started)}"
                 # Only what shows something of others says so itself.
                 out.setdefault("Content-Security-Policy", pages.CSPS.get(scope["path"], STRICT_CSP))
                 for name, value in SECURITY_HEADERS.items():
@@ -124,6 +134,7 @@ class Edge:
             await self._guarded(scope, receive, send_on, headers, max_body, lambda: status)
             span.set_attribute("http.response.status_code", status)
         route = getattr(scope.get("route"), "path", "unmatched")
+        _log_request(scope, route, status, started, request_id)
         REQUESTS.labels(scope["method"], route, status).inc()
         SECONDS.labels(scope["method"], route).observe(time.perf_counter() - started)
 
@@ -153,21 +164,43 @@ class Edge:
             if status():
                 raise
             failed = problem(500, "internal", "Something went wrong on our side.")
-            await failed(scope, receive, send)
+            await self._readable(failed)(scope, receive, send)
         finally:
             body.give_back()
 
-    @staticmethod
-    async def _too_large(scope: Scope, receive: Receive, send: Send, max_body: int) -> None:
+    async def _too_large(self, scope: Scope, receive: Receive, send: Send, max_body: int) -> None:
         answer = problem(
             413,
             "body_too_large",
             f"The request body may have at most {max_body} bytes.",
             headers={"Connection": "close"},
         )
-        await answer(scope, receive, send)
+        await self._readable(answer)(scope, receive, send)
 
 
+def _milliseconds_since(started: float) -> float:
+    return round((time.perf_counter() - started) * 1000, 1)
+
+
+def _log_request(scope: Scope, route: str, status: int, started: float, request_id: str) -> None:
+    """One line for each; those of probes, which come every few seconds, only where all is wanted."""
+    asked = scope.get("state", {})
+    write = log.debug if route in _PROBES else log.info
+    write(
+        "request",
+        method=scope["method"],
+        route=route,
+        status=status,
+        milliseconds=_milliseconds_since(started),
+        request_id=request_id,
+        user=asked.get("user"),
+        project=asked.get("project"),
+    )
+
+
+_PROBES = frozenset(
+    {"/health", *(f"{API}v1/{name}" for name in ("health", "liveness", "readiness", "health/ready"))}
+)
 _LINKS = (PREVIEW, f"{API}v1/hooks/")
 """What such addresses begin with."""
 

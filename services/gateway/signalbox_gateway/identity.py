@@ -267,7 +267,7 @@ async def current_asker(
         raise Unauthenticated("Say once who is asking.")
     identity: Identity = request.app.state.clients.identity
     if credentials is not None:
-        return await identity.asker(credentials.credentials)
+        return _noted(request, await identity.asker(credentials.credentials))
     token = request.cookies.get(cookies.ACCESS)
     if token is None or "authorization" in request.headers:
         raise Unauthenticated
@@ -276,6 +276,12 @@ async def current_asker(
         raise Unauthenticated
     origins: Origins = request.app.state.cookies.origins
     origins.check(request, asker.session_id)
+    return _noted(request, asker)
+
+
+def _noted(request: Request, asker: Asker) -> Asker:
+    """For the line of the log."""
+    request.state.user = str(asker.user_id)
     return asker
 
 

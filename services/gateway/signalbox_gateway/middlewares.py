@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -24,6 +25,7 @@ from signalbox_gateway.space import DiskGuard
 
 EXPOSED = [
     *("Location", "X-Operation-ID", "X-Request-ID", "X-Correlation-ID", "ETag", "Retry-After"),
+    "Server-Timing",
     *("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "RateLimit-Policy"),
 ]
 
@@ -77,7 +79,7 @@ def add_middlewares(
             most_lag=settings.shed_lag,
             most=settings.requests_waiting,
         )
-    app.add_middleware(
+    readable = partial(
         _Cors,
         allow_origins=settings.origins(),
         allow_credentials=True,
@@ -85,6 +87,9 @@ def add_middlewares(
         allow_headers=["*"],
         expose_headers=EXPOSED,
     )
+    app.add_middleware(readable)
     addresses = Addresses(settings.proxies())
     room = BodyRoom(settings.bodies_memory)
-    app.add_middleware(Edge, max_body=settings.max_body, limits=limits, addresses=addresses, room=room)
+    app.add_middleware(
+        Edge, max_body=settings.max_body, limits=limits, addresses=addresses, room=room, readable=readable
+    )

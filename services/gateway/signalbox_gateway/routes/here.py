@@ -83,9 +83,10 @@ class Sender:
     ) -> uuid.UUID | None:
         if contract not in self.request.scope["route"].sends:
             raise RuntimeError(f"the route does not say that it sends {contract.__name__}")
-        if not isinstance(place, str):
-            return place
-        return await self.clients.place(self.someone, contract.owner(), place, contract)
+        if isinstance(place, str):
+            place = await self.clients.place(self.someone, contract.owner(), place, contract)
+        self.request.state.project = str(place) if place is not None else None
+        return place
 
     @property
     def someone(self) -> Asker:
