@@ -5,11 +5,25 @@ from uuid import UUID
 
 from signalbox_common.contracts.base import FieldError
 from signalbox_common.errors import Conflict, Forbidden, Invalid, NotFound, SignalboxError, Unavailable
+from signalbox_common.spelling import CODE
 from signalbox_manifests import Flaw
 
 _LISTED = 20
 _TOLD = 50
 """Flaws of one answer: more than that nobody reads."""
+
+
+def field_errors(*flaws: Flaw) -> tuple[FieldError, ...]:
+    return tuple(
+        FieldError(
+            field=flaw.field,
+            message=flaw.message,
+            code=flaw.code,
+            document=flaw.document,
+            line=flaw.line,
+        )
+        for flaw in flaws
+    )
 
 
 # -- what was sent ---------------------------------------------------------------------------------
@@ -23,18 +37,20 @@ class BadInput(Invalid):
     def __init__(self, *flaws: Flaw, detail: str | None = None) -> None:
         super().__init__(
             detail or _sentence(flaws),
-            errors=[
-                FieldError(
-                    field=flaw.field,
-                    message=flaw.message,
-                    code=flaw.code,
-                    document=flaw.document,
-                    line=flaw.line,
-                )
-                for flaw in flaws[:_TOLD]
-            ],
+            errors=field_errors(*flaws[:_TOLD]),
         )
         self.flaws: Sequence[Flaw] = flaws
+
+
+class UnknownFields(BadInput):
+    """Names that nobody knows are among it: misspelt, or meant for something else."""
+
+    code = CODE
+
+
+def refusal_of(*flaws: Flaw) -> BadInput:
+    misspelt = any(flaw.code == CODE for flaw in flaws)
+    return UnknownFields(*flaws) if misspelt else BadInput(*flaws)
 
 
 def _sentence(flaws: Sequence[Flaw]) -> str | None:

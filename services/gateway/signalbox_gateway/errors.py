@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from signalbox_common.contracts.base import FieldError
 from signalbox_common.errors import Conflict, Forbidden, Invalid, NotFound, SignalboxError, Unauthenticated
+from signalbox_common.spelling import CODE
 
 # -- who asks --------------------------------------------------------------------------------------
 
@@ -65,6 +66,15 @@ class BadIdempotencyKey(Invalid):
 
     def __init__(self, longest: int) -> None:
         super().__init__(f"An Idempotency-Key has 1 to {longest} printable ASCII characters.")
+
+
+class UnknownFields(Invalid):
+    """Names that mean nothing here."""
+
+    code = CODE
+
+    def __init__(self, found: Sequence[FieldError]) -> None:
+        super().__init__(f"{found[0].field}: {found[0].message}", errors=found)
 
 
 class BadEtag(Invalid):

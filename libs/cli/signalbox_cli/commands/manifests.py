@@ -41,6 +41,9 @@ PruneOption = Annotated[
 PrunedOption = Annotated[
     str | None, typer.Option("--selector", "-l", help="With --prune: the labels of what belongs together.")
 ]
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="Refuse fields that are unknown, instead of a warning.")
+]
 
 
 def apply(
@@ -54,6 +57,7 @@ def apply(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
     prune: PruneOption = False,
     selector: PrunedOption = None,
+    strict: StrictOption = False,
     output: Annotated[
         Output | None, typer.Option("--output", "-o", help="`name`, or `json` for scripts.")
     ] = None,
@@ -70,6 +74,7 @@ def apply(
         if create_namespace:
             _create_namespace(catalog, into or namespace, dry_run=dry_run)
         applied = _applied(catalog, files, dry_run=dry_run, prune=prune, selector=selector, into=into)
+        applied = _applied(catalog, files, dry_run=dry_run, prune=prune, selector=selector, strict=strict)
     if output is Output.JSON:
         print(to_json(applied.model_dump(mode="json", by_alias=True, exclude_none=True)))
         return
@@ -91,11 +96,13 @@ def diff(
     into: IntoOption = None,
     prune: PruneOption = False,
     selector: PrunedOption = None,
+    strict: StrictOption = False,
 ) -> None:
     """Show what `apply` would change; exit code 0 for nothing, 1 for something, 2 for trouble."""
     with open_catalog(url, namespace, TROUBLE) as catalog:
         applied = _applied(
             catalog, files, dry_run=True, prune=prune, selector=selector, into=into, code=TROUBLE
+            catalog, files, dry_run=True, prune=prune, selector=selector, strict=strict, code=TROUBLE
         )
     several = len({item.namespace for item in applied.items if item.namespace is not None}) > 1
     untold = [item for item in applied.items if _only_keys(item)]
@@ -133,6 +140,11 @@ def _applied(
 ) -> "ApplyResult":
     """Refusals name the lines of the files that the person has."""
     from signalbox_cli.catalog import packages, sources
+    strict: bool,
+    code: int = 1,
+) -> "ApplyResult":
+    """Refusals and warnings name the lines of the files that the person has."""
+    from signalbox_cli.catalog import sources
     from signalbox_common.errors import SignalboxError
 
     if prune != bool(selector):
@@ -145,6 +157,7 @@ def _applied(
         return catalog.apply(
             joined.text, archive=archive, dry_run=dry_run, prune=prune, selector=selector, into=into
         )
+        applied = catalog.apply(joined.text, dry_run=dry_run, prune=prune, selector=selector, strict=strict)
     except SignalboxError as error:
         if all(each.line is None for each in error.errors):
             raise
@@ -152,6 +165,10 @@ def _applied(
             errors.print(joined.located(each), markup=False, soft_wrap=True)
         more = f"{len(error.errors)} things do not fit; " if len(error.errors) > 1 else ""
         raise fail(f"{more}nothing was changed", code) from None
+    for item in applied.items:
+        for each in item.warnings:
+            errors.print(f"warning: {joined.located(each)}", markup=False, soft_wrap=True)
+    return applied
 
 
 def _create_namespace(catalog: "Catalog", slug: str | None, *, dry_run: bool) -> None:

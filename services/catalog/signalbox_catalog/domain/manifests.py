@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Annotated, Any
 
@@ -15,7 +15,8 @@ from signalbox_catalog.domain.kinds.base import Spec
 from signalbox_catalog.domain.labels import check_labels
 from signalbox_catalog.domain.masks import mask
 from signalbox_catalog.domain.resources import Manifest
-from signalbox_catalog.errors import BadInput
+from signalbox_catalog.errors import BadInput, refusal_of
+from signalbox_common.spelling import CODE, UnknownField, names_of, unknown_fields, unknown_names
 from signalbox_manifests import API_VERSION, FOREIGN_API_VERSIONS, Document, Flaw
 
 MAX_SPEC = 256 * 1024
@@ -28,6 +29,8 @@ RESERVED_NAMES = frozenset({"schema"})
 _DNS_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _ANY_NAME = re.compile(r"\w(?:[\w .-]{0,98}\w)?")
 """Other systems allow more; what was made there keeps its name."""
+_LONGEST = 300
+"""Characters of a part of a path that are repeated."""
 NAME_RULE = (
     "A name has at most 63 lower-case letters, digits and dashes, and begins and ends with a letter or digit."
 )
@@ -44,7 +47,7 @@ _Texts = Annotated[dict[str, str], BeforeValidator(_no_nulls)]
 
 
 class Header(BaseModel):
-    """What the metadata of a document may say; the rest of it is ours."""
+    """What the metadata of a document may say."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="ignore", hide_input_in_errors=True)
 
@@ -54,6 +57,11 @@ class Header(BaseModel):
     labels: _Texts | None = None
     annotations: _Texts | None = None
     resource_version: str | int | None = None
+
+
+_MADE_HERE = ("uid", "createdBy", "createdAt", "updatedAt", "deletedAt", "generation")
+"""What else stands in the metadata of a resource that somebody has read, and sends again."""
+_DOCUMENT = ("apiVersion", "kind", "metadata", "spec", "status")
 
 
 def header_of(document: Mapping[str, Any]) -> tuple[str | None, str | None]:
@@ -86,10 +94,19 @@ class _Flaws:
         self._document = document
         self._named = named
         self.all: list[Flaw] = []
+        self.warnings: list[Flaw] = []
 
     def add(self, message: str, code: str, *path: str | int) -> None:
+        self.all.append(self._flaw(message, code, *path))
+
+    def add_unknown(self, found: Iterable[UnknownField], *base: str, refused: bool) -> None:
+        """As a flaw, or as a warning where the field is allowed."""
+        to = self.all if refused else self.warnings
+        to += [self._flaw(each.message, CODE, *base, *each.path) for each in found]
+
+    def _flaw(self, message: str, code: str, *path: str | int) -> Flaw:
         number, line = (self._document.number, self._document.line_of(path)) if self._named else (None, None)
-        self.all.append(Flaw(message, code, ".".join(str(part) for part in path), number, line))
+        return Flaw(message, code, ".".join(str(part)[:_LONGEST] for part in path), number, line)
 
     def add_all(self, error: ValidationError, base: str) -> None:
         for item in error.errors(include_url=False, include_context=False, include_input=False):
@@ -97,15 +114,22 @@ class _Flaws:
             self.add(item["msg"].removeprefix("Value error, "), item["type"], base, *path)
 
 
-def checked(kind: Kind, document: Document, *, named: bool = True) -> Manifest:
-    """The manifest that a document stands for; `named` where flaws say which document they are in."""
+def checked(kind: Kind, document: Document, *, named: bool = True, strict: bool = False) -> Manifest:
+    """The manifest that a document stands for; `named` where flaws say which document they are in.
+
+    What is misspelt beside the spec would be lost, and is refused; in a spec it is kept with a warning, or
+    refused where that is wished for. Documents from elsewhere may have more than is known here.
+    """
     flaws = _Flaws(document, named=named)
     foreign = _is_foreign(document.content.get("apiVersion"))
     metadata = _checked_metadata(document.content, flaws)
     given = document.content.get("spec", {})
     spec = _checked_spec(kind, given, flaws)
+    flaws.add_unknown(unknown_names(_DOCUMENT, document.content), refused=strict or not foreign)
+    metadata = _checked_metadata(document.content, flaws, strict=strict or not foreign)
+    spec = _checked_spec(kind, document.content.get("spec", {}), flaws, strict=strict)
     if flaws.all or metadata is None or spec is None:
-        raise BadInput(*flaws.all)
+        raise refusal_of(*flaws.all)
     masked = mask(spec.model_dump(mode="json", by_alias=True, exclude_unset=True))
     if _size(masked.found) > MAX_KEYS:
         flaws.add(f"The keys of a resource have at most {MAX_KEYS} bytes together.", "too_large", "spec")
@@ -125,12 +149,16 @@ def checked(kind: Kind, document: Document, *, named: bool = True) -> Manifest:
         short=kind.short_in(given),
         may_be_new=foreign or _DNS_LABEL.fullmatch(metadata.name) is not None,
         source=document if named else None,
+        warnings=tuple(flaws.warnings),
     )
 
 
-def _checked_metadata(content: Mapping[str, Any], flaws: _Flaws) -> Header | None:
+def _checked_metadata(content: Mapping[str, Any], flaws: _Flaws, *, strict: bool) -> Header | None:
+    given = content.get("metadata", {})
+    if isinstance(given, dict):
+        flaws.add_unknown(unknown_names((*names_of(Header), *_MADE_HERE), given), "metadata", refused=strict)
     try:
-        metadata = Header.model_validate(content.get("metadata", {}))
+        metadata = Header.model_validate(given)
     except ValidationError as error:
         flaws.add_all(error, "metadata")
         return None
@@ -147,7 +175,7 @@ def _checked_metadata(content: Mapping[str, Any], flaws: _Flaws) -> Header | Non
     return metadata
 
 
-def _checked_spec(kind: Kind, given: Any, flaws: _Flaws) -> Spec | None:
+def _checked_spec(kind: Kind, given: Any, flaws: _Flaws, *, strict: bool) -> Spec | None:
     if not isinstance(given, dict):
         flaws.add("The spec must be a mapping.", "dict_type", "spec")
         return None
@@ -160,8 +188,10 @@ def _checked_spec(kind: Kind, given: Any, flaws: _Flaws) -> Spec | None:
         whole = ".".join(kind.replaces[name])
         message = f"This is short for {whole}, which says something else: send one of them, or both the same."
         flaws.add(message, "said_twice", "spec", name)
+    canonical = kind.canonical(given)
+    flaws.add_unknown(unknown_fields(kind.spec, canonical, kept=True), "spec", refused=strict)
     try:
-        spec = kind.spec.model_validate(kind.canonical(given))
+        spec = kind.spec.model_validate(canonical)
     except ValidationError as error:
         flaws.add_all(error, "spec")
         return None

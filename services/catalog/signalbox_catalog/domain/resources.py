@@ -10,7 +10,7 @@ from typing import Any
 from signalbox_catalog.domain.diffs import Change, diff
 from signalbox_catalog.domain.kinds import Kind, Reference
 from signalbox_catalog.domain.masks import MASK
-from signalbox_manifests import Document
+from signalbox_manifests import Document, Flaw
 
 AVAILABLE: Mapping[str, Any] = {"state": "Available"}
 """What is referred to by a living resource lives itself, so whatever lives can be used."""
@@ -96,6 +96,8 @@ class Manifest:
     """Whether its name is one that resources get here; those from elsewhere may have others."""
     source: Document | None = field(default=None, repr=False)
     """Which of many documents it is."""
+    warnings: tuple[Flaw, ...] = ()
+    """What of it is probably not what was meant."""
 
     @property
     def document(self) -> int | None:

@@ -12,7 +12,7 @@ from signalbox_catalog.domain.kinds import HOME
 from signalbox_catalog.domain.labels import Requirement, parse_selector
 from signalbox_catalog.domain.manifests import checked, header_of, kind_of
 from signalbox_catalog.domain.resources import Key, Manifest, Place, Resource, other_keys, said_by
-from signalbox_catalog.errors import BadInput, NamespaceNotFound, RoleTooLow
+from signalbox_catalog.errors import BadInput, NamespaceNotFound, RoleTooLow, field_errors, refusal_of
 from signalbox_catalog.service.access import Access, AccessResolver
 from signalbox_catalog.service.changes import called, namespaces_of, outline, retry_while_contended
 from signalbox_catalog.service.limiter import ProjectLimiter
@@ -35,6 +35,7 @@ MAX_FLAWS = 50
 KEYS_NOT_COMPARED = (
     "A dry run does not tell whether the keys are those that are stored: they are shown as new."
 )
+MAX_WARNINGS = 200
 MAX_DIFFS = 1024 * 1024
 """Bytes of all differences of an answer."""
 
@@ -99,6 +100,7 @@ class Applying:
             bare = bool(ask.packages) and not text.strip()
             read = [] if bare else await asyncio.to_thread(_read, text.encode())
         opened = await self._packages.open(ask.packages)
+            read = await asyncio.to_thread(_read, ask.text.get_secret_value().encode(), strict=ask.strict)
         try:
             plan = await self._planned(call, ask, read, opened, selector)
         except RoleTooLow as refusal:
@@ -206,20 +208,20 @@ async def _refused(call: Call, refusal: RoleTooLow) -> Outcome[contract.ApplyRes
     return await call.once(work)
 
 
-def _read(raw: bytes) -> list[Manifest | _ForeignDocument]:
+def _read(raw: bytes, *, strict: bool) -> list[Manifest | _ForeignDocument]:
     """Everything that can be said about the text without looking anything up."""
     found: list[Manifest | _ForeignDocument] = []
     flaws: list[Flaw] = []
     for document in _documents(raw):
         try:
             kind = kind_of(document)
-            found.append(checked(kind, document) if kind is not None else _skipped(document))
+            found.append(checked(kind, document, strict=strict) if kind is not None else _skipped(document))
         except BadInput as error:
             flaws += error.flaws
         if len(flaws) >= MAX_FLAWS:
             break
     if flaws:
-        raise BadInput(*flaws[:MAX_FLAWS])
+        raise refusal_of(*flaws[:MAX_FLAWS])
     return found
 
 
@@ -325,10 +327,12 @@ def _applied(
 
 
 def _within(items: Sequence[contract.ApplyResultItem]) -> list[contract.ApplyResultItem]:
-    """With differences as long as there is room for them."""
-    size = 0
+    """With differences and warnings as long as there is room for them."""
+    size, warnings = 0, MAX_WARNINGS
     shown = []
-    for item in items:
+    for whole in items:
+        item = whole.model_copy(update={"warnings": whole.warnings[:warnings]})
+        warnings -= len(item.warnings)
         size += len(item.encode()) if item.diff else 0
         too_much = bool(item.diff) and size > MAX_DIFFS
         warning = "The difference is left out: the answer would be too large."
@@ -352,6 +356,7 @@ def _item(done: WriteResult, wish: Wish, *, diffs: bool) -> contract.ApplyResult
         resource_version=str(done.after.version),
         diff=_difference(done) if diffs and done.changed else None,
         warning=wish.warning or _untold(done, manifest, tried=diffs),
+        warnings=field_errors(*manifest.warnings),
     )
 
 

@@ -65,6 +65,12 @@ async def apply(
     prune: PruneHere = False,
     label_selector: SelectorHere = None,
     into: IntoHere = None,
+    dry_run: Annotated[bool, Query(alias="dryRun", description="Says what would change.")] = False,
+    prune: Annotated[
+        bool, Query(description="Deletes what the selector finds and the documents do not have.")
+    ] = False,
+    label_selector: Annotated[contract.LabelSelector | None, Query(alias="labelSelector")] = None,
+    strict: Annotated[bool, Query(description="Refuses unknown fields of a spec, too.")] = False,
 ) -> Response:
     """YAML or JSON, up to 1,000 documents and 1 MiB: all are applied, or none.
 
@@ -152,6 +158,13 @@ async def _forgotten(here: Sender, stored: Mapping[str, str]) -> None:
 async def _with_tasks(here: Sender, ask: contract.Apply, applied: contract.ApplyResult) -> Response:
     if not ask.dry_run:
         applied = await applied_tasks.created(here, ask, applied)
+        strict=strict,
+    )
+    if strict:
+        await applied_tasks.check_spelling(ask.text.get_secret_value())
+    applied = await here.value(ask)
+    if not dry_run:
+        applied = await applied_tasks.created(here, ask.text.get_secret_value(), namespace, applied)
     return Response(applied.encode(), media_type="application/json")
 
 

@@ -17,6 +17,7 @@ from signalbox_gateway.live.tickets import LIFE, Tickets
 from signalbox_gateway.routes.bodies import FORM, JSON, fields_of
 from signalbox_gateway.routes.here import Anybody, Here
 from signalbox_gateway.routes.router import Routes
+from signalbox_gateway.routes.spelled import check_names
 
 routes = Routes("/api/v1/auth", "auth")
 
@@ -69,6 +70,8 @@ _LOGIN_BODY: dict[str, Any] = {
         },
     },
 }
+_OAUTH = ("grant_type", "scope", "client_id", "client_secret")
+"""What OAuth2 clients send along, too."""
 FOREIGN = (403, "origin_not_allowed")
 
 
@@ -99,6 +102,8 @@ async def login(request: Request, here: Anybody, cookie: WantsCookie = True) -> 
     jar: Cookies = request.app.state.cookies
     jar.origins.refuse_foreign(request)
     fields = await fields_of(request)
+    if isinstance(fields, dict):
+        check_names(fields, ("username", "email", "password", *_OAUTH))
     try:
         body = contract.Login.model_validate(fields)
     except ValidationError as error:

@@ -26,10 +26,12 @@ class StrictRequest(Request):
     """Takes JSON in UTF-8 only, and none that is nested or long beyond reason."""
 
     async def json(self) -> Any:
-        try:
-            return json.loads((await self.body()).decode("utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise HTTPException(400) from error
+        if not hasattr(self, "_read"):
+            try:
+                self._read = json.loads((await self.body()).decode("utf-8"))
+            except (ValueError, RecursionError) as error:
+                raise HTTPException(400) from error
+        return self._read
 
 
 class Route(APIRoute):

@@ -14,10 +14,12 @@ from signalbox_gateway.pages import DEVICE
 from signalbox_gateway.routes.bodies import FORM, JSON, fields_of
 from signalbox_gateway.routes.here import Anybody, Here
 from signalbox_gateway.routes.router import Routes
+from signalbox_gateway.routes.spelled import check_names
 
 routes = Routes("/api/v1/auth/device", "auth")
 
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:device_code"
+_OF_CLIENT = ("client_id", "client_secret", "scope")
 _POLL_ERRORS = frozenset({"authorization_pending", "slow_down", "access_denied", "expired_token"})
 
 
@@ -52,7 +54,7 @@ def _body(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
 )
 async def start_device(request: Request, here: Anybody) -> Response:
     """A code for the device to keep, and one for its person to type at `verification_uri`."""
-    fields = await _fields(request)
+    fields = await _fields(request, "client_name")
     name = fields.get("client_name") or fields.get("client_id")
     try:
         ask = contract.StartDevice(client_name=name) if name else contract.StartDevice()
@@ -82,7 +84,7 @@ async def start_device(request: Request, here: Anybody) -> Response:
 )
 async def poll_device(request: Request, here: Anybody) -> Response:
     """The session, once somebody has approved; until then 400 with `error: authorization_pending`."""
-    fields = await _fields(request)
+    fields = await _fields(request, "grant_type", "device_code")
     if fields.get("grant_type", GRANT_TYPE) != GRANT_TYPE:
         raise UnsupportedGrantType(GRANT_TYPE)
     try:
@@ -117,9 +119,14 @@ async def decide_device(here: Here, body: contract.DecideDevice) -> Response:
     return await here.send(body)
 
 
-async def _fields(request: Request) -> dict[str, Any]:
-    """OAuth clients send forms; everybody else here sends JSON; nothing at all is fine too."""
+async def _fields(request: Request, *known: str) -> dict[str, Any]:
+    """OAuth clients send forms; everybody else here sends JSON; nothing at all is fine too.
+
+    A form may have parameters that we do not know: the standard wants them ignored.
+    """
     fields = await fields_of(request) if await request.body() else {}
     if not isinstance(fields, dict):
         raise Invalid("An object is needed.")
+    if request.headers.get("content-type", "").lower().startswith(JSON):
+        check_names(fields, (*known, *_OF_CLIENT))
     return fields

@@ -102,7 +102,15 @@ async def _stream_start(
 StreamStartHere = Annotated[StreamStart, Depends(_stream_start)]
 
 
-@routes.on("GET", "/sse", grant=GrantScope.PROJECT, shows=_STREAM, also=_REFUSED, response_class=Response)
+@routes.on(
+    "GET",
+    "/sse",
+    grant=GrantScope.PROJECT,
+    asker=stream_asker,
+    shows=_STREAM,
+    also=_REFUSED,
+    response_class=Response,
+)
 async def stream_events(
     asker: StreamAsker,
     clients: ClientsHere,
@@ -128,6 +136,7 @@ async def stream_events(
     "GET",
     "/operations/{operation_id}/events",
     grant=GrantScope.PROJECT,
+    asker=stream_asker,
     shows=_STREAM,
     also=[*_REFUSED, (404, "operation_not_found")],
     response_class=Response,
@@ -234,6 +243,7 @@ async def publish_event(
     "/projects/{project_id}/events",
     reply=EventPage,
     grant=GrantScope.PROJECT,
+    asker=stream_asker,
     also=[*_REFUSED, (410, "expired")],
 )
 async def list_events(

@@ -7,9 +7,11 @@ from fastapi import APIRouter, Depends, Header
 from pydantic import BaseModel
 
 from signalbox_common.contracts.base import Empty, GrantScope
+from signalbox_gateway.identity import current_asker
 from signalbox_gateway.routes import answers
 from signalbox_gateway.routes.answers import Code, Contract, Responses
 from signalbox_gateway.routes.bodies import JSON, Route, taking
+from signalbox_gateway.routes.spelled import GivenBy, Spelling
 
 E = TypeVar("E", bound=Callable[..., Any])
 
@@ -45,6 +47,8 @@ class Routes(APIRouter):
         body: dict[str, Any] | None = None,
         also: Iterable[Code] = (),
         shows: Responses | None = None,
+        asker: GivenBy = current_asker,
+        any_query: bool = False,
         **options: Any,
     ) -> Callable[[E], E]:
         """Registers what sends these contracts, the one that it is about first.
@@ -52,7 +56,8 @@ class Routes(APIRouter):
         The reply is the contract's, with 200, or with 204 where that is `Done`. `grant` is for routes that
         send nothing, or ask more of somebody than the contract does. `takes`, `max_body` and `body` are about
         the request's body, which a route that takes anything looks at itself. `also` names what the route
-        itself refuses with, `shows` what else it answers.
+        itself refuses with, `shows` what else it answers. `asker` finds out who asks, where that is needed;
+        `any_query` is for routes that pass on whatever is behind the question mark.
         """
         contract = sends[0] if sends else None
         media = self._takes if takes is None else () if takes == "anything" else takes
@@ -60,6 +65,8 @@ class Routes(APIRouter):
             status = 204 if contract is not None and contract.reply is Empty else 200
         if grant is None:
             grant = contract.grant if contract is not None else GrantScope.NONE
+        spelling = Spelling(body=body is None and JSON in media, query=not any_query)
+        also = (*also, *spelling.refusals)
         responses = answers.documented(method, sends, grant, also, json=JSON in media) | (shows or {})
         if status == 204:
             responses[204] = {"description": "Done."}
@@ -67,8 +74,9 @@ class Routes(APIRouter):
             reply = contract.reply
         if reply is not None:
             options.setdefault("response_model", reply)
+        options["dependencies"] = [spelling.dependency(asker if grant is not GrantScope.NONE else None)]
         if answers.takes_key(method, sends):
-            options["dependencies"] = [Depends(_idempotency_key)]
+            options["dependencies"].append(Depends(_idempotency_key))
         if body is not None:
             options["openapi_extra"] = {"requestBody": body}
 
@@ -83,8 +91,11 @@ class Routes(APIRouter):
                 **options,
             )
             route = self.routes[-1]
-            if isinstance(route, Route) and route.body_field is None and body is None:
-                route.responses.pop(400, None)  # it reads no JSON
+            if isinstance(route, Route):
+                taken = route.body_field
+                spelling.of(taken.field_info.annotation if taken is not None else None, route.dependant)
+                if taken is None and body is None:
+                    route.responses.pop(400, None)  # it reads no JSON
             return endpoint
 
         return register

@@ -50,6 +50,7 @@ _AT_PORT = (*OF_SANDBOX, (409, "nobody_listens"), (409, "too_many_connections"))
 _WHATEVER: dict[str, Any] = {
     "takes": "anything",
     "max_body": MAX_BODY,
+    "any_query": True,
     "response_class": Response,
     "shows": {200: {"description": "What it answers.", "content": {"*/*": {}}}},
 }

@@ -173,6 +173,7 @@ async def list_calls(
     contract.CallTrigger,
     takes="anything",
     max_body=contract.LARGEST_PAYLOAD,
+    any_query=True,
     body={"content": {"application/json": {"schema": {}}}},
 )
 async def call_trigger(here: Anybody, token: str, request: Request) -> Response:

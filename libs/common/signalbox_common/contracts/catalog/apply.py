@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field, SecretStr
 
 from signalbox_common.contracts.auth import Namespace
-from signalbox_common.contracts.base import Ask, GrantScope, Reply
+from signalbox_common.contracts.base import Ask, FieldError, GrantScope, Reply
 from signalbox_common.contracts.catalog.history import Change
 from signalbox_common.contracts.catalog.packages import PackagedSkill
 from signalbox_common.contracts.catalog.resources import LabelSelector
@@ -40,6 +40,8 @@ class ApplyResultItem(Reply):
     diff: tuple[Change, ...] | None = None
     """Of what is created, updated or deleted; keys show as `***`."""
     warning: str | None = None
+    warnings: tuple[FieldError, ...] = ()
+    """What of it is probably misspelt, and was kept as it is."""
 
 
 class ApplyResult(Reply):
@@ -61,6 +63,9 @@ class Apply(Ask[ApplyResult]):
         "upload_not_found": 404,
         "conflict": 409,
         "still_referenced": 409,
+        "conflict": 409,
+        "still_referenced": 409,
+        "unknown_field": 422,
     }
 
     text: Annotated[SecretStr, Field(max_length=MAX_TEXT)]
@@ -74,3 +79,5 @@ class Apply(Ask[ApplyResult]):
     """Instead of the personal project, where documents name no namespace, or `default`."""
     packages: Annotated[tuple[PackagedSkill, ...], Field(max_length=MAX_PACKAGES)] = ()
     """Of skills in the namespace of documents that do not name one; a skill without a document is made."""
+    strict: bool = False
+    """Refuses what would be a warning."""

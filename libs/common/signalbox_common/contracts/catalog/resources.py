@@ -110,7 +110,7 @@ class CreateResource(Ask[Resource]):
     grant = GrantScope.PROJECT
     least_role = ProjectRole.DEVELOPER
     target = "plural"
-    refusals = {"kind_not_found": 404, "already_exists": 409}
+    refusals = {"kind_not_found": 404, "already_exists": 409, "unknown_field": 422}
 
     plural: Plural
     manifest: Manifest
@@ -123,7 +123,12 @@ class ReplaceResource(ResourceKey, Ask[Resource]):
     grant = GrantScope.PROJECT
     least_role = ProjectRole.DEVELOPER
     target = "about"
-    refusals = {"kind_not_found": 404, "resource_not_found": 404, "version_conflict": 409}
+    refusals = {
+        "kind_not_found": 404,
+        "resource_not_found": 404,
+        "version_conflict": 409,
+        "unknown_field": 422,
+    }
 
     manifest: Manifest
     expected_version: Version | None = None
@@ -136,7 +141,12 @@ class PatchResource(ResourceKey, Ask[Resource]):
     grant = GrantScope.PROJECT
     least_role = ProjectRole.DEVELOPER
     target = "about"
-    refusals = {"kind_not_found": 404, "resource_not_found": 404, "version_conflict": 409}
+    refusals = {
+        "kind_not_found": 404,
+        "resource_not_found": 404,
+        "version_conflict": 409,
+        "unknown_field": 422,
+    }
 
     patch: Manifest
     expected_version: Version | None = None
