@@ -88,6 +88,19 @@ async def test_refusals_name_the_file_and_its_line(person: Person) -> None:
     assert "signalbox: --prune and -l go together" in await person.err("apply", "-f", good, "--prune", code=2)
 
 
+async def test_warnings_name_the_file_and_its_line_and_strict_refuses(person: Person) -> None:
+    person.write("shop/a.yaml", SHELL)
+    person.write("shop/ghost.yaml", GHOST.rstrip("\n") + "\n  skils: [lint]\n")
+    folder = str(person.folder / "shop")
+    line = GHOST.rstrip("\n").count("\n") + 2
+    told = f"{folder}/ghost.yaml:{line}: spec.skils: There is no such field. Did you mean skills?"
+    refused = await person.err("apply", "-f", folder, "--strict")
+    assert refused.splitlines() == [told, "signalbox: nothing was changed"]
+    applied = await person.run("apply", "-f", folder)
+    assert applied.stderr.splitlines() == [f"warning: {told}"]
+    assert "ghost/helper created\n" in applied.stdout
+
+
 async def test_diff_tells_what_apply_would_do(person: Person) -> None:
     await person.shop()
     same = str(person.folder / "shop")

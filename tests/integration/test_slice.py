@@ -15,7 +15,9 @@ async def test_from_register_to_project_and_its_event(installation: Installation
         body = {"username": "developer", "email": "dev@example.com", "password": PASSWORD}
         registered = await http.post("/api/v1/auth/register", json=body)
         assert registered.status_code == 201
-        assert set(registered.json()) == {"id", "username", "email", "displayName", "role", "createdAt"}
+        assert set(registered.json()) == {
+            *("id", "username", "email", "emailConfirmed", "displayName", "role", "createdAt")
+        }
         session = await http.post(
             "/api/v1/auth/login", json={"email": "DEV@example.com", "password": PASSWORD}
         )
@@ -118,7 +120,7 @@ async def test_names_are_taken_once(installation: Installation) -> None:
         again = await http.post("/api/v1/auth/register", json=body | {"username": "dEVELOPER"})
         assert (again.status_code, again.json()["code"]) == (409, "username_taken")
         mail = await http.post("/api/v1/auth/register", json=body | {"username": "another"})
-        assert (mail.status_code, mail.json()["code"]) == (409, "email_taken")
+        assert mail.status_code == 201, "an address is what somebody says"
         wrong = await http.post("/api/v1/auth/login", json={"username": "developer", "password": "x"})
         nobody = await http.post("/api/v1/auth/login", json={"username": "nobody", "password": "x"})
         assert (wrong.status_code, nobody.status_code) == (401, 401)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.support.factories import LOGIN, registered, signed_in
-from tests.support.installation import PASSWORD, Http, Installation
+from tests.support.installation import ADMIN_PASSWORD, PASSWORD, Http, Installation
 
 REGISTER, ME, CHANGE = "/api/v1/auth/register", "/api/v1/auth/me", "/api/v1/auth/password"
 
@@ -119,7 +119,7 @@ SAME_ADDRESS = {
 
 
 async def test_a_name_is_taken_however_it_is_spelled(http: Http, subtests: pytest.Subtests) -> None:
-    developer, other = await registered(http, "developer"), await registered(http, "other")
+    developer = await registered(http, "developer")
 
     def body(**changes: str) -> dict[str, str]:
         return {"username": "another", "email": "another@example.com", "password": PASSWORD} | changes
@@ -131,11 +131,33 @@ async def test_a_name_is_taken_however_it_is_spelled(http: Http, subtests: pytes
     for username in NO_NAME:
         with subtests.test(username):
             assert (await http.post(REGISTER, json=body(username=username))).status_code == 422
-    for name, email in SAME_ADDRESS.items():
+    own = {"email": "DEVELOPER@example.com", "currentPassword": PASSWORD}
+    spelled = await http.patch(ME, json=own, headers=developer.headers)
+    assert spelled.status_code == 200, "one may spell one's own address differently"
+
+
+async def test_nobody_is_known_to_be_reached_at_what_looks_like_anothers_address(
+    http: Http, subtests: pytest.Subtests
+) -> None:
+    """Others may say so, and are told nothing; an administrator, who knows, is told."""
+    admin = await signed_in(http, "admin", ADMIN_PASSWORD)
+    known = {"username": "known", "email": "developer@example.com", "password": PASSWORD}
+    made = await http.post("/api/v1/auth/admin/register", json=known, headers=admin.headers)
+    assert made.status_code == 201, made.text
+    other = await registered(http)
+    for number, (name, email) in enumerate(SAME_ADDRESS.items()):
         with subtests.test(name):
-            answer = await http.post(REGISTER, json=body(username=f"u{len(name)}x", email=email))
-            assert answer.status_code in (409, 422), answer.text
-            changed = await http.patch(ME, json={"email": email}, headers=other.headers)
-            assert changed.status_code in (409, 422), changed.text
-    own = await http.patch(ME, json={"email": "DEVELOPER@example.com"}, headers=developer.headers)
-    assert own.status_code == 200, "one may spell one's own address differently"
+            said = {"username": f"says-so-{number}", "email": email, "password": PASSWORD}
+            answer = await http.post(REGISTER, json=said)
+            assert answer.status_code in (201, 422), answer.text
+            change = {"email": email, "currentPassword": PASSWORD}
+            changed = await http.patch(ME, json=change, headers=other.headers)
+            assert changed.status_code in (200, 422), changed.text
+            told = await http.post(
+                "/api/v1/auth/admin/register", json=said | {"username": "x-x"}, headers=admin.headers
+            )
+            assert told.status_code in (409, 422), told.text
+    assert (await http.me(other.headers))["emailConfirmed"] is False
+    assert (await http.post(LOGIN, json=known)).status_code == 200
+    by_address = {"email": "developer@example.com", "password": PASSWORD + "!"}
+    assert (await http.post(LOGIN, json=by_address)).status_code == 401

@@ -85,8 +85,8 @@ async def test_registering_sets_four_things(scene: Scene) -> None:
     answer = await _sent(scene, "POST", REGISTER, WISHES | RANK, body, {})
     assert answer.status_code == 201, answer.text
     made = answer.json()
-    assert set(made) == {"id", "username", "email", "displayName", "role", "createdAt"}
-    assert (made["role"], made["displayName"]) == ("user", "wisher")
+    assert set(made) == {"id", "username", "email", "emailConfirmed", "displayName", "role", "createdAt"}
+    assert (made["role"], made["displayName"], made["emailConfirmed"]) == ("user", "wisher", False)
     assert made["id"] != WISHES["id"]
     stored = await scene.row("users", made["id"])
     assert (stored["kind"], stored["version"], stored["deactivated_at"]) == ("person", 1, None)
@@ -100,7 +100,7 @@ async def test_changing_oneself_sets_two_things(scene: Scene) -> None:
     nothing = await scene.http.patch(ME, json={}, headers=scene.person.headers)
     assert (nothing.status_code, nothing.json()["code"]) == (422, "nothing_to_change")
     wishes = WISHES | RANK | {"username": "admin2"}
-    changes = {"displayName": "Dev", "email": "new@example.com"}
+    changes = {"displayName": "Dev", "email": "new@example.com", "currentPassword": PASSWORD}
     changed = await _sent(scene, "PATCH", ME, wishes, changes, scene.person.headers)
     assert changed.status_code == 200, changed.text
     after = await scene.row("users", scene.person.id)
@@ -115,7 +115,8 @@ async def test_changing_a_user_sets_four_things(scene: Scene) -> None:
     changed = await _sent(scene, "PATCH", path, wishes, changes, scene.admin.headers)
     assert changed.status_code == 200, changed.text
     after = await scene.row("users", scene.person.id)
-    assert _differing(before, after) == {"display_name", "email", "email_folded", "role", "version"}
+    sets = {"display_name", "email", "email_folded", "email_confirmed", "role", "version"}
+    assert _differing(before, after) == sets
     assert after["version"] == before["version"] + 1
 
 
@@ -251,7 +252,7 @@ DEEP: Any = "x"
 for _ in range(100):
     DEEP = [DEEP]
 
-SECRETS = ("assword", "Token")
+SECRETS = ("assword", "Token", "token")
 UNFIT: dict[str, Any] = {
     "a number": 7,
     "a fraction": 1.5,
@@ -278,7 +279,11 @@ def _fields(scene: Scene) -> Iterator[tuple[str, str, dict[str, Any], str]]:
         ("POST /api/v1/auth/device/code", {"client_name": "laptop"}),
         ("POST /api/v1/auth/device/token", {"device_code": "sbx_dev_x", "grant_type": GRANT_TYPE}),
         ("POST /api/v1/auth/device/decision", {"userCode": "BCDF-GHJK"}),
-        (f"PATCH {ME}", {"email": "other@example.com", "displayName": "D"}),
+        (f"PATCH {ME}", {"email": "o@example.com", "displayName": "D", "currentPassword": PASSWORD}),
+        ("POST /api/v1/auth/password/forgot", {"email": "other@example.com"}),
+        ("POST /api/v1/auth/password/reset", {"token": "none", "newPassword": PASSWORD + "!"}),
+        ("POST /api/v1/auth/email/confirm", {"token": "none"}),
+        ("POST /api/v1/users/invitations", {"email": "other@example.com"}),
         ("POST /api/v1/auth/password", passwords),
         (f"POST {TOKENS}", {"name": "t", "scopes": ["*"]}),
         (f"PATCH /api/v1/users/{scene.person.id}", {"email": "o@example.com", "role": "user"}),

@@ -157,6 +157,11 @@ class World:
         ):
             account, token = await self._account(things["project_id"], headers)
             things |= dict(zip(names, (account, token), strict=True))
+            for name in ("invitation_id", "other_invitation_id"):
+                path = f"/api/v1/projects/{things['project_id']}/invitations"
+                made = await self._http.post(path, json={}, headers=headers)
+                assert made.status_code == 201, made.text
+                things[name] = made.json()["id"]
         for things, headers, prefix in ((self.things, owner, "our"), (self.strangers, stranger, "their")):
             await self._build_resources(things, headers, prefix)
             await self._build_sandbox(things, headers)

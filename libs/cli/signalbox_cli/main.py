@@ -33,6 +33,7 @@ from signalbox_cli.commands import (
     trace,
     triggers,
     usage,
+    users,
     work,
 )
 from signalbox_cli.env_file import read_env_file
@@ -96,6 +97,7 @@ repositories.app.add_typer(repository_deliveries.app)
 app.add_typer(repositories.app, name="repo")
 app.add_typer(pull_requests.app, name="pr")
 app.add_typer(pull_requests.credentials, name="credential")
+app.add_typer(users.app, name="users")
 for name, group in {"dlq": dlq, "work": work, "keys": keys, "secrets": secrets, "audit": audit}.items():
     app.add_typer(group.app, name=name)
 app.add_typer(events.publisher, name="publisher")

@@ -4,22 +4,30 @@ from datetime import UTC, datetime, timedelta
 
 from signalbox_auth import handlers
 from signalbox_auth.domain.audit import Chain
+from signalbox_auth.domain.mail import Relay
 from signalbox_auth.domain.sessions import RefreshTokens
 from signalbox_auth.passwords import Passwords
 from signalbox_auth.service.anchor import Anchor
 from signalbox_auth.service.audit import Audit
 from signalbox_auth.service.devices import Devices
 from signalbox_auth.service.grants import Grants
+from signalbox_auth.service.invitations import Invitations
 from signalbox_auth.service.keys import Keys
+from signalbox_auth.service.letters import Letters
 from signalbox_auth.service.members import Members
 from signalbox_auth.service.projects import Projects
 from signalbox_auth.service.quotas import QuotaDesk
+from signalbox_auth.service.recovery import Recovery
 from signalbox_auth.service.sessions import Lives, Sessions
 from signalbox_auth.service.tokens import Tokens
 from signalbox_auth.service.users import Users
 from signalbox_auth.settings import AuthSettings
 from signalbox_auth.store import access, attempts, devices, sessions
 from signalbox_auth.store.tables import SCHEMA
+from signalbox_auth.store import access, attempts, devices, links, sessions
+from signalbox_auth.store import invitations as invitation_rows
+from signalbox_auth.store import letters as letter_rows
+from signalbox_auth.work.postman import Postman
 from signalbox_common.db import Transaction
 from signalbox_common.entries import RootKey
 from signalbox_common.keys import Sealer
@@ -35,7 +43,13 @@ def build(settings: AuthSettings, *, checkpoint: Checkpoint = no_checkpoint) -> 
     passwords = Passwords(settings)
     root, buckets = RootKey.parse(settings.root_key.get_secret_value()), app.bus.buckets
     keys = Keys(app.database, store, buckets.keys, root, Sealer(secret_key, "auth/signing-keys"))
-    users = Users(app.database, passwords, registration_open=settings.registration == "open")
+    letters = Letters(app.work, sends=settings.smtp_url is not None)
+    invitations = Invitations(app.database, letters, settings.registers())
+    users = Users(app.database, passwords, invitations, letters)
+    handlers.register_links(app.bus, invitations, Recovery(app.database, passwords, letters))
+    if settings.smtp_url is not None and settings.public_url is not None:
+        relay = Relay.parse(settings.smtp_url.get_secret_value())
+        Postman(relay, settings.mail_from, settings.public_url).register(app.work)
     sessions_of_people = Sessions(app.database, passwords, keys, RefreshTokens(secret_key), _lives(settings))
     handlers.register_users(app.bus, users, sessions_of_people, Devices(app.database, sessions_of_people))
     handlers.register_tokens(
@@ -81,6 +95,9 @@ async def _tidy(transaction: Transaction) -> None:
     await sessions.tidy(transaction)
     await devices.tidy(transaction)
     await attempts.tidy(transaction, datetime.now(UTC))
+    await links.tidy(transaction)
+    await invitation_rows.tidy(transaction)
+    await letter_rows.tidy(transaction)
     await access.tidy(transaction)
 
 

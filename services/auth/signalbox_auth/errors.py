@@ -24,6 +24,43 @@ class RegistrationClosed(Forbidden):
     detail = "New users are made by administrators here."
 
 
+class InvitationNeeded(Forbidden):
+    code = "invitation_needed"
+    detail = "Whoever registers here needs an invitation."
+
+
+class BadInvitation(Forbidden):
+    code = "bad_invitation"
+    detail = "The invitation is not good, or not any more, or for another address."
+
+
+class InvitationNotFound(NotFound):
+    code = "invitation_not_found"
+    detail = "There is no such invitation, or it is not open any more."
+
+
+class TooManyInvitations(SignalboxError):
+    status = 429
+    code = "too_many_invitations"
+    detail = "Too many invitations of this project are open: revoke some."
+
+
+class AddressNeeded(Invalid):
+    code = "address_needed"
+    detail = "What is to be mailed needs an address."
+    errors = _field("email", "is needed", "missing")
+
+
+class ReservedName(Invalid):
+    code = "reserved_name"
+
+    def __init__(self, field: str) -> None:
+        super().__init__(
+            "This name, or one that looks like it, is reserved.",
+            errors=_field(field, "is reserved", "reserved"),
+        )
+
+
 class UsernameTaken(Conflict):
     code = "username_taken"
     detail = "This user name is taken."
@@ -69,6 +106,22 @@ class WrongPassword(Forbidden):
 
     code = "wrong_password"
     detail = "The current password is wrong."
+
+
+class PasswordNeeded(Invalid):
+    code = "password_needed"
+    detail = "To change the e-mail address takes the current password."
+    errors = _field("currentPassword", "is needed", "missing")
+
+
+class BadLink(Forbidden):
+    code = "bad_link"
+    detail = "The link is not good, or not any more."
+
+
+class NoMail(Conflict):
+    code = "no_mail"
+    detail = "This installation sends no mail: ask an administrator."
 
 
 # -- signing in ------------------------------------------------------------------------------------

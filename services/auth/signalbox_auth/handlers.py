@@ -3,10 +3,12 @@
 from signalbox_auth.service.audit import Audit
 from signalbox_auth.service.devices import Devices
 from signalbox_auth.service.grants import Grants
+from signalbox_auth.service.invitations import Invitations
 from signalbox_auth.service.keys import Keys
 from signalbox_auth.service.members import Members
 from signalbox_auth.service.projects import Projects
 from signalbox_auth.service.quotas import QuotaDesk
+from signalbox_auth.service.recovery import Recovery
 from signalbox_auth.service.sessions import Sessions
 from signalbox_auth.service.tokens import Tokens
 from signalbox_auth.service.users import Users
@@ -23,6 +25,7 @@ def register_users(bus: ServiceBus, users: Users, sessions: Sessions, devices: D
     bus.on_ask(contract.AdminRegister, own_transaction=True)(users.admin_register)
     bus.on_query(contract.GetMe)(users.me)
     bus.on_command(contract.UpdateMe)(users.update_me)
+    bus.on_ask(contract.ChangeEmail, own_transaction=True)(users.change_email)
     bus.on_ask(contract.ChangePassword, own_transaction=True)(users.change_password)
     bus.on_query(contract.ListUsers)(users.page)
     bus.on_query(contract.GetUser)(users.get)
@@ -39,6 +42,20 @@ def register_users(bus: ServiceBus, users: Users, sessions: Sessions, devices: D
     bus.on_query(contract.GetDevice)(devices.info)
     bus.on_ask(contract.DecideDevice)(devices.decide)
     bus.on_ask(contract.PollDevice, own_transaction=True)(devices.poll)
+
+
+def register_links(bus: ServiceBus, invitations: Invitations, recovery: Recovery) -> None:
+    bus.on_ask(contract.CreateInvitation)(invitations.create)
+    bus.on_ask(contract.CreateProjectInvitation)(invitations.create_in_project)
+    bus.on_query(contract.ListInvitations)(invitations.page)
+    bus.on_query(contract.ListProjectInvitations)(invitations.page_in_project)
+    bus.on_command(contract.RevokeInvitation)(invitations.revoke)
+    bus.on_command(contract.RevokeProjectInvitation)(invitations.revoke_in_project)
+
+    bus.on_ask(contract.CreatePasswordReset)(recovery.create)
+    bus.on_ask(contract.ForgotPassword)(recovery.forgotten)
+    bus.on_ask(contract.ResetPassword, own_transaction=True)(recovery.reset)
+    bus.on_ask(contract.ConfirmEmail)(recovery.confirm)
 
 
 def register_tokens(bus: ServiceBus, tokens: Tokens, grants: Grants) -> None:

@@ -42,6 +42,7 @@ from signalbox_gateway.routes import (
     git_credentials,
     health,
     info,
+    invitations,
     keys,
     kinds,
     live,
@@ -82,6 +83,7 @@ ROUTES = (
     devices,
     users,
     projects,
+    invitations,
     members,
     accounts,
     audit,
@@ -212,6 +214,8 @@ def _add_routes(app: FastAPI, settings: GatewaySettings) -> None:
         app.include_router(module.routes)
     pages.install_device_page(app)
     if settings.shows_docs:
+    pages.install_own_pages(app)
+    if settings.docs:
         pages.install(app)
 
 

@@ -77,6 +77,12 @@ class UnknownFields(Invalid):
         super().__init__(f"{found[0].field}: {found[0].message}", errors=found)
 
 
+class RoleWithoutProject(Invalid):
+    code = Invalid.code
+    detail = "A role is one in a project: name it, too."
+    errors = (FieldError(field="role", message="needs a projectId", code="needs_project"),)
+
+
 class BadEtag(Invalid):
     code = "bad_etag"
     detail = "If-Match takes an ETag of this resource."

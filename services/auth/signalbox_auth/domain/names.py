@@ -3,9 +3,27 @@
 import re
 import unicodedata
 
-from signalbox_auth.errors import SlugReserved
+from signalbox_auth.errors import ReservedName, SlugReserved
 
 RESERVED_SLUGS = frozenset({"default"})
+RESERVED_NAMES = (
+    "admin",
+    "admins",
+    "administrator",
+    "administrators",
+    "superadmin",
+    "superuser",
+    "sysadmin",
+    "root",
+    "system",
+    "signalbox",
+    "support",
+    "security",
+    "moderator",
+    "postmaster",
+    "webmaster",
+)
+"""What nobody may call themselves: others would believe them."""
 SLUG_LENGTH = 63
 _NOT_SLUG = re.compile(r"[^a-z0-9]+")
 
@@ -23,6 +41,36 @@ def folded(name: str) -> str:
         return plain
     visible = "".join(character for character in plain if unicodedata.category(character) != "Cf")
     return unicodedata.normalize("NFKC", visible.translate(_LOOKALIKES))
+
+
+_SHAPES = str.maketrans("0134578@$!|i", "oleastbaslll")
+_PAIRS = (("rn", "m"), ("vv", "w"), ("cl", "d"))
+
+
+def skeleton(name: str) -> str:
+    """What is left of a name for somebody who reads it in passing: the same for names that look alike."""
+    bare = "".join(
+        character
+        for character in unicodedata.normalize("NFKD", folded(name))
+        if unicodedata.category(character) != "Mn"
+    )
+    shape = "".join(filter(str.isalnum, folded(bare).translate(_SHAPES)))
+    for pair, letter in _PAIRS:
+        shape = shape.replace(pair, letter)
+    return shape
+
+
+_RESERVED_SHAPES = frozenset(map(skeleton, RESERVED_NAMES))
+
+
+def check_unreserved(name: str | None, field: str) -> None:
+    if name is not None and skeleton(name) in _RESERVED_SHAPES:
+        raise ReservedName(field)
+
+
+def is_same_mailbox(email: str, other: str) -> bool:
+    """Not what looks alike: that is somebody else's."""
+    return email.casefold() == other.casefold()
 
 
 def slug_of(name: str) -> str:

@@ -29,8 +29,12 @@ class ApiToken:
 
 
 def new_token() -> str:
+    return random_token(PREFIX)
+
+
+def random_token(prefix: str) -> str:
     random = "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM))
-    return PREFIX + random + _checksum(random)
+    return prefix + random + _checksum(random)
 
 
 def well_formed(text: str) -> bool:

@@ -21,6 +21,8 @@ class User:
     version: int = 1
     """Grows with everything that makes older grants of this user wrong."""
     deactivated_at: datetime | None = None
+    email_confirmed: bool = True
+    """Whether it is known that the address is theirs: several may say so, and one of them is known to."""
     home_project: uuid.UUID | None = None
     """The one project that a service account belongs to."""
 
@@ -29,8 +31,11 @@ class User:
         return self.deactivated_at is None
 
 
-def new_person(username: str, email: str, display_name: str, role: PlatformRole) -> User:
-    return User(uuid7(), username, email, display_name, role, datetime.now(UTC))
+def new_person(
+    username: str, email: str, display_name: str, role: PlatformRole, *, email_confirmed: bool = True
+) -> User:
+    now = datetime.now(UTC)
+    return User(uuid7(), username, email, display_name, role, now, email_confirmed=email_confirmed)
 
 
 def new_service_account(name: str, project_id: uuid.UUID, project_slug: str) -> User:

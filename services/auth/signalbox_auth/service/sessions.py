@@ -1,5 +1,6 @@
 """Sessions: signing in, staying signed in, and ending it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -21,6 +22,8 @@ from signalbox_common.db import Database, Transaction
 from signalbox_common.keys import uuid7
 from signalbox_common.outcomes import Outcome
 from signalbox_common.tokens import ACCESS, ACCESS_AUDIENCE
+
+_MORE = user_rows.UNCONFIRMED_TRIED
 
 
 @dataclass(frozen=True)
@@ -73,20 +76,34 @@ class Sessions:
         """
         async with self._passwords.turn():
             async with self._database.reading() as connection:
-                found = await user_rows.by_login(connection, login, client.address)
+                said = await user_rows.by_login(connection, login, client.address)
                 # By the account, where there is one: its name and its address are not two accounts.
-                account = str(found.user.id) if found is not None else folded(login)
-                known = found is not None and found.known_place
-                counts = attempts.counts_of(account, client.address, known_place=known)
+                accounts = {str(each.user.id): each.known_place for each in said} or {folded(login): False}
+                pairs = {
+                    account: attempts.counts_of(account, client.address, known_place=known)
+                    for account, known in accounts.items()
+                }
+                counts = list({each.key: each for some in pairs.values() for each in some}.values())
                 until = await attempt_rows.check(connection, counts)
-            stored = found.password_hash if found is not None else None
-            right = await self._passwords.verify(stored, password)
-            if not right or found is None or stored is None or not found.user.active:
+            found = await self._whose(said, password, 1 + _MORE if user_rows.is_address(login) else 1)
+            if found is None or found.password_hash is None:
                 async with self._database.transaction() as transaction:
                     await attempt_rows.failed(transaction, counts, datetime.now(UTC))
-                raise errors.BadCredentials(found.user.username if found is not None else None)
-            renewed = await self._renewed(found.user, stored, password)
-        return found, counts[0] if until is not None else None, renewed
+                raise errors.BadCredentials(said[-1].user.username if said else None)
+            renewed = await self._renewed(found.user, found.password_hash, password)
+        own = pairs[str(found.user.id)][0]
+        return found, own if until is not None else None, renewed
+
+    async def _whose(
+        self, said: Sequence[user_rows.Login], password: str, tries: int
+    ) -> user_rows.Login | None:
+        """A failure takes as long whoever says that an address is theirs, or nobody."""
+        for each in said:
+            if await self._passwords.verify(each.password_hash, password) and each.user.active:
+                return each
+        for _ in range(tries - len(said)):
+            await self._passwords.verify(None, password)
+        return None
 
     async def _renewed(self, user: User, stored: str, password: str) -> str | None:
         """The hash that there is now, where the one that there was is not made like today's."""

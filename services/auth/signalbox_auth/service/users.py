@@ -3,14 +3,22 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import SecretStr
+
 from signalbox_auth import errors
 from signalbox_auth.domain.attempts import counts_of
+from signalbox_auth.domain.links import Purpose
+from signalbox_auth.domain.names import check_unreserved, is_same_mailbox
 from signalbox_auth.domain.passwords import check_password, checked_hash
 from signalbox_auth.domain.users import User, new_person
 from signalbox_auth.passwords import Passwords
 from signalbox_auth.service import projects
+from signalbox_auth.service.invitations import Invitations
+from signalbox_auth.service.letters import Letters
+from signalbox_auth.service.recovery import changed
 from signalbox_auth.store import attempts as attempt_rows
 from signalbox_auth.store import facts
+from signalbox_auth.store import links as link_rows
 from signalbox_auth.store import projects as project_rows
 from signalbox_auth.store import sessions as session_rows
 from signalbox_auth.store import tokens as token_rows
@@ -18,7 +26,6 @@ from signalbox_auth.store import users as rows
 from signalbox_common import telemetry
 from signalbox_common.bus import Call
 from signalbox_common.contracts import auth as contract
-from signalbox_common.contracts.base import Empty
 from signalbox_common.contracts.roles import PlatformRole
 from signalbox_common.db import Database, Transaction
 from signalbox_common.outcomes import Outcome
@@ -30,10 +37,13 @@ _BATCH = 100
 
 
 class Users:
-    def __init__(self, database: Database, passwords: Passwords, *, registration_open: bool) -> None:
+    def __init__(
+        self, database: Database, passwords: Passwords, invitations: Invitations, letters: Letters
+    ) -> None:
         self._database = database
         self._passwords = passwords
-        self._registration_open = registration_open
+        self._invitations = invitations
+        self._letters = letters
 
     # -- start -------------------------------------------------------------------------------------
 
@@ -66,14 +76,42 @@ class Users:
     # -- people ------------------------------------------------------------------------------------
 
     async def register(self, call: Call, ask: contract.Register) -> Outcome[contract.User]:
-        if not self._registration_open:
-            raise errors.RegistrationClosed
+        """Whoever is reached at the address already hears of it, and nobody else: the account is made in any
+        case, and its address is one that somebody says is theirs."""
+        token = ask.invitation.get_secret_value() if ask.invitation is not None else None
+        reached = await self._invitations.check(token, ask.email)
+        check_unreserved(ask.username, "username")
+        check_unreserved(ask.display_name, "displayName")
         password = ask.password.get_secret_value()
         check_password(password, username=ask.username, email=ask.email)
         async with self._passwords.turn_of_newcomer():
             password_hash = await self._passwords.hash_of_newcomer(password)
         user = new_person(ask.username, ask.email, ask.display_name or ask.username, PlatformRole.USER)
         return await self._add(call, user, password_hash)
+        async with self._passwords.turn():
+            password_hash = await self._passwords.hash(password)
+        user = new_person(
+            ask.username,
+            ask.email,
+            ask.display_name or ask.username,
+            PlatformRole.USER,
+            email_confirmed=False,
+        )
+
+        async def work(transaction: Transaction) -> contract.User:
+            invitation = None
+            if token is not None:
+                invitation = await self._invitations.take(transaction, token, ask.email)
+            if not await rows.add(transaction, user, password_hash):
+                raise errors.UsernameTaken
+            await self._welcome(transaction, user)
+            if invitation is not None:
+                await self._invitations.accept(transaction, invitation, user)
+            if not (reached and await rows.confirm_email(transaction, user)):
+                await self._letters.about_address(transaction, user.id)
+            return _reply(user)
+
+        return await call.once(work)
 
     async def admin_register(self, call: Call, ask: contract.AdminRegister) -> Outcome[contract.User]:
         if ask.password is not None and ask.password_hash is None:
@@ -111,32 +149,56 @@ class Users:
         locked = await rows.lock(transaction, call.principal.user_id)
         if locked is None:
             raise errors.NoSuchUser
-        changes = await _changes(transaction, locked[0], command)
-        user = await rows.change(transaction, locked[0], **changes)
+        before = locked[0]
+        if command.email is not None and command.email != before.email:
+            raise errors.PasswordNeeded
+        changes = _name_of(before, command.display_name)
+        if not changes and command.email is None:
+            raise errors.NothingToChange
+        user = await rows.change(transaction, before, **changes)
         facts.record(transaction, contract.UserChanged(id=user.id, username=user.username))
         return _reply(user)
 
-    async def change_password(self, call: Call, ask: contract.ChangePassword) -> Outcome[Empty]:
+    async def change_email(self, call: Call, ask: contract.ChangeEmail) -> Outcome[contract.User]:
+        """Told alike whether the address is known or not; who was reached at the old one hears of it."""
+        user, stored = await self._signed_in(call)
+        name = _name_of(user, ask.display_name)
+        async with self._passwords.turn():
+            await self._check_password(call, user, stored, ask.current_password)
+
+        async def work(transaction: Transaction) -> contract.User:
+            locked = await rows.lock(transaction, user.id)
+            if locked is None or locked[1] != stored:
+                raise errors.WrongPassword
+            before = locked[0]
+            same = before.email is not None and is_same_mailbox(ask.email, before.email)
+            changes: dict[str, object] = name | {"email": ask.email}
+            if not same:
+                changes["email_confirmed"] = False
+                await link_rows.forget(transaction, user.id, Purpose.RESET, Purpose.CONFIRM)
+                if before.email is not None and before.email_confirmed:
+                    await self._letters.about_left(transaction, user.id, before.email)
+            after = await rows.change(transaction, before, **changes)
+            if not after.email_confirmed:
+                await self._letters.about_address(transaction, user.id)
+            facts.record(transaction, contract.UserChanged(id=after.id, username=after.username))
+            return _reply(after)
+
+        return await call.once(work)
+
+    async def change_password(
+        self, call: Call, ask: contract.ChangePassword
+    ) -> Outcome[contract.PasswordChanged]:
         """Ends every other session: whoever knew the old password must not stay."""
         principal = call.principal
         new = ask.new_password.get_secret_value()
-        async with self._database.reading() as connection:
-            user = await rows.get(connection, principal.user_id)
-            stored = await rows.password_hash_of(connection, principal.user_id)
-        if user is None or stored is None:
-            raise errors.NoSuchUser
+        user, stored = await self._signed_in(call)
         check_password(new, username=user.username, email=user.email or "")
-        counts = counts_of(str(user.id), call.client.address, known_place=True)
         async with self._passwords.turn():
-            async with self._database.reading() as connection:
-                await attempt_rows.check(connection, counts)
-            if not await self._passwords.verify(stored, ask.current_password.get_secret_value()):
-                async with self._database.transaction() as transaction:
-                    await attempt_rows.failed(transaction, counts, datetime.now(UTC))
-                raise errors.WrongPassword
+            await self._check_password(call, user, stored, ask.current_password)
             password_hash = await self._passwords.hash(new)
 
-        async def work(transaction: Transaction) -> Empty:
+        async def work(transaction: Transaction) -> contract.PasswordChanged:
             locked = await rows.lock(transaction, principal.user_id)
             if locked is None or locked[1] != stored:
                 raise errors.WrongPassword  # somebody was faster: what was given is the old password
@@ -145,9 +207,28 @@ class Users:
                 transaction, principal.user_id, "password_changed", but=principal.session_id
             )
             facts.record(transaction, contract.UserChanged(id=user.id, username=user.username))
-            return Empty()
+            return await changed(transaction, principal.user_id, end_tokens=ask.end_tokens)
 
         return await call.once(work)
+
+    async def _signed_in(self, call: Call) -> tuple[User, str]:
+        """Who asks, and the hash of their password."""
+        async with self._database.reading() as connection:
+            user = await rows.get(connection, call.principal.user_id)
+            stored = await rows.password_hash_of(connection, call.principal.user_id)
+        if user is None or stored is None:
+            raise errors.NoSuchUser
+        return user, stored
+
+    async def _check_password(self, call: Call, user: User, stored: str, given: SecretStr) -> None:
+        """Within a turn; whoever has got hold of a session must not find the password out with it."""
+        counts = counts_of(str(user.id), call.client.address, known_place=True)
+        async with self._database.reading() as connection:
+            await attempt_rows.check(connection, counts)
+        if not await self._passwords.verify(stored, given.get_secret_value()):
+            async with self._database.transaction() as transaction:
+                await attempt_rows.failed(transaction, counts, datetime.now(UTC))
+            raise errors.WrongPassword
 
     # -- administration ----------------------------------------------------------------------------
 
@@ -190,6 +271,8 @@ class Users:
         return _managed(changed)
 
     async def _changed(self, transaction: Transaction, before: User, after: User) -> None:
+        if before.email != after.email or not after.active:
+            await link_rows.forget(transaction, after.id, Purpose.RESET, Purpose.CONFIRM)
         if before.active and not after.active:
             await session_rows.revoke(transaction, after.id, "deactivated")
             await token_rows.revoke(transaction, after.id)
@@ -205,18 +288,26 @@ class Users:
         await projects.add_personal(transaction, user)
 
 
-async def _changes(
-    transaction: Transaction, user: User, command: contract.UpdateMe | contract.UpdateUser
-) -> dict[str, object]:
-    """What the command sets; the only fields that it can."""
+def _name_of(user: User, display_name: str | None) -> dict[str, object]:
+    """What it changes; administrators may call themselves so."""
+    if display_name is None:
+        return {}
+    if user.role is not PlatformRole.ADMIN:
+        check_unreserved(display_name, "displayName")
+    return {"display_name": display_name}
+
+
+async def _changes(transaction: Transaction, user: User, command: contract.UpdateUser) -> dict[str, object]:
+    """What the command sets; an administrator knows who is reached at an address."""
     changes: dict[str, object] = {}
     if command.display_name is not None:
         changes["display_name"] = command.display_name
     if command.email is not None:
-        if await rows.email_belongs_to_another(transaction.connection, command.email, user.id):
+        other = await rows.reached_at(transaction.connection, command.email)
+        if other is not None and other.id != user.id:
             raise errors.EmailTaken
-        changes["email"] = command.email
-    if not changes and not (isinstance(command, contract.UpdateUser) and command.changes_standing()):
+        changes |= {"email": command.email, "email_confirmed": True}
+    if not changes and not command.changes_standing():
         raise errors.NothingToChange
     return changes
 
@@ -234,6 +325,7 @@ def _shown(user: User) -> dict[str, Any]:
         "id": user.id,
         "username": user.username,
         "email": user.email,
+        "email_confirmed": user.email_confirmed,
         "display_name": user.display_name,
         "role": user.role,
         "created_at": user.created_at,

@@ -43,6 +43,7 @@ users = Table(
     Column("version", BigInteger),
     _time("deactivated_at"),
     _uuid("home_project"),
+    Column("email_confirmed", Boolean),
 )
 projects = Table(
     "projects",
@@ -136,6 +137,36 @@ known_places = Table(
     _uuid("user_id", key=True),
     Column("address", Text, primary_key=True),
     _time("seen_at"),
+)
+invitations = Table(
+    "invitations",
+    _metadata,
+    _uuid("id", key=True),
+    Column("email", Text),
+    _uuid("project_id"),
+    Column("role", Text),
+    _uuid("invited_by"),
+    _time("created_at"),
+    _time("expires_at"),
+    _uuid("used_by"),
+    _time("revoked_at"),
+)
+links = Table(
+    "links",
+    _metadata,
+    Column("hash", LargeBinary, primary_key=True),
+    Column("purpose", Text),
+    _uuid("user_id"),
+    _uuid("invitation_id"),
+    Column("mailed", Boolean),
+    _time("expires_at"),
+)
+letters = Table(
+    "letters",
+    _metadata,
+    Column("key", LargeBinary, primary_key=True),
+    Column("job", BigInteger),
+    _time("sent_at"),
 )
 delegations = Table(
     "delegations",

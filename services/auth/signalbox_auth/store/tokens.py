@@ -44,6 +44,20 @@ async def of_user(connection: AsyncConnection, user_id: uuid.UUID) -> list[ApiTo
     return [_token(row) for row in rows]
 
 
+async def count(connection: AsyncConnection, user_id: uuid.UUID) -> int:
+    """Those that can be used."""
+    counted: int = (
+        await connection.execute(
+            select(func.count()).where(
+                api_tokens.c.user_id == user_id,
+                api_tokens.c.revoked_at.is_(None),
+                or_(api_tokens.c.expires_at.is_(None), api_tokens.c.expires_at > func.now()),
+            )
+        )
+    ).scalar_one()
+    return counted
+
+
 async def revoke(transaction: Transaction, user_id: uuid.UUID, *, only: uuid.UUID | None = None) -> int:
     """One token of a user, or all; answers how many."""
     query = api_tokens.update().where(api_tokens.c.user_id == user_id, api_tokens.c.revoked_at.is_(None))

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Row, and_, any_, bindparam, func, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY, UUID, insert
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from signalbox_auth.domain.names import folded
@@ -17,16 +18,24 @@ from signalbox_common.contracts.roles import PlatformRole
 from signalbox_common.db import Transaction
 
 _BY_ID = select(users).where(users.c.id == bindparam("user_id"))
-_BY_LOGIN = (
-    select(users, known_places.c.user_id.label("place"))
-    .join(
-        known_places,
-        (known_places.c.user_id == users.c.id) & (known_places.c.address == bindparam("address")),
-        isouter=True,
-    )
-    .where(or_(users.c.username_folded == bindparam("login"), users.c.email_folded == bindparam("login")))
-    .limit(1)
+UNCONFIRMED_TRIED = 2
+"""Accounts that say they are reached at an address and may be signed in to by it: the newest ones."""
+_WITH_PLACE = select(users, known_places.c.user_id.label("place")).join(
+    known_places,
+    (known_places.c.user_id == users.c.id) & (known_places.c.address == bindparam("address")),
+    isouter=True,
 )
+_BY_NAME = _WITH_PLACE.where(users.c.username_folded == bindparam("login"))
+_BY_UNCONFIRMED = (
+    _WITH_PLACE.where(
+        users.c.email_folded == bindparam("login"),
+        users.c.email_confirmed.is_(False),
+        users.c.deactivated_at.is_(None),
+    )
+    .order_by(users.c.id.desc())
+    .limit(UNCONFIRMED_TRIED)
+)
+_BY_CONFIRMED = _WITH_PLACE.where(users.c.email_folded == bindparam("login"), users.c.email_confirmed)
 
 # Locked in one order by all: two transactions with the same users wait instead of blocking each other.
 _outdated = (
@@ -60,6 +69,7 @@ async def add(transaction: Transaction, user: User, password_hash: str | None) -
             created_at=user.created_at,
             kind=user.kind,
             home_project=user.home_project,
+            email_confirmed=user.email_confirmed,
         )
         .on_conflict_do_nothing()
         .returning(users.c.id)
@@ -72,9 +82,34 @@ async def username_exists(connection: AsyncConnection, username: str) -> bool:
     return (await connection.execute(found)).first() is not None
 
 
-async def email_belongs_to_another(connection: AsyncConnection, email: str, user_id: uuid.UUID) -> bool:
-    found = select(users.c.id).where(users.c.email_folded == folded(email), users.c.id != user_id)
-    return (await connection.execute(found)).first() is not None
+async def reached_at(connection: AsyncConnection, email: str) -> User | None:
+    """Who is known to be."""
+    found = select(users).where(users.c.email_folded == folded(email), users.c.email_confirmed)
+    row = (await connection.execute(found)).first()
+    return of(row) if row is not None else None
+
+
+async def said_to_be_reached_at(connection: AsyncConnection, email: str, limit: int) -> list[User]:
+    """Everybody active who says so, those first who are known to be."""
+    found = (
+        select(users)
+        .where(users.c.email_folded == folded(email), users.c.deactivated_at.is_(None))
+        .order_by(users.c.email_confirmed.desc(), users.c.id.desc())
+        .limit(limit)
+    )
+    return [of(row) for row in await connection.execute(found)]
+
+
+async def confirm_email(transaction: Transaction, user: User) -> bool:
+    """False where another account is known to be reached there."""
+    try:
+        async with transaction.connection.begin_nested():
+            await transaction.connection.execute(
+                users.update().where(users.c.id == user.id).values(email_confirmed=True)
+            )
+    except IntegrityError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -87,10 +122,17 @@ class Login:
     """Whether they have signed in from that address before."""
 
 
-async def by_login(connection: AsyncConnection, login: str, address: str | None) -> Login | None:
-    """By user name or e-mail address."""
-    row = (await connection.execute(_BY_LOGIN, {"login": folded(login), "address": address})).first()
-    return Login(of(row), row.password_hash, row.place is not None) if row is not None else None
+async def by_login(connection: AsyncConnection, login: str, address: str | None) -> list[Login]:
+    """By user name; by e-mail address whoever says it is theirs, in the order in which they are tried."""
+    values = {"login": folded(login), "address": address}
+    queries = (_BY_UNCONFIRMED, _BY_CONFIRMED) if is_address(login) else (_BY_NAME,)
+    rows = [row for query in queries for row in await connection.execute(query, values)]
+    return [Login(of(row), row.password_hash, row.place is not None) for row in rows]
+
+
+def is_address(login: str) -> bool:
+    """No user name has an @."""
+    return "@" in folded(login)
 
 
 async def password_hash_of(connection: AsyncConnection, user_id: uuid.UUID) -> str | None:
@@ -214,4 +256,5 @@ def of(row: Row[Any]) -> User:
         version=row.version,
         deactivated_at=row.deactivated_at,
         home_project=row.home_project,
+        email_confirmed=row.email_confirmed,
     )

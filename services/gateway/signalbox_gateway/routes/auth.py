@@ -15,7 +15,7 @@ from signalbox_gateway.errors import BadRefreshToken
 from signalbox_gateway.identity import CurrentAsker
 from signalbox_gateway.live.tickets import LIFE, Tickets
 from signalbox_gateway.routes.bodies import FORM, JSON, fields_of
-from signalbox_gateway.routes.here import Anybody, Here
+from signalbox_gateway.routes.here import Anybody, Here, passed_on
 from signalbox_gateway.routes.router import Routes
 from signalbox_gateway.routes.spelled import check_names
 
@@ -77,7 +77,11 @@ FOREIGN = (403, "origin_not_allowed")
 
 @routes.on("POST", "/register", contract.Register, status=201)
 async def register(here: Anybody, body: contract.Register) -> Response:
-    """Makes a user with a personal project. The password never enters a stream, a log or a table in clear."""
+    """Makes a user with a personal project. The password never enters a stream, a log or a table in clear.
+
+    Whether the address is known is not answered. Where people are invited, `invitation` is what the link of
+    theirs ends with.
+    """
     return await here.send(body)
 
 
@@ -150,14 +154,54 @@ async def me(here: Here) -> Response:
     return await here.send(contract.GetMe())
 
 
-@routes.on("PATCH", "/me", contract.UpdateMe)
-async def update_me(here: Here, body: contract.UpdateMe) -> Response:
+class MyChange(Message):
+    """Another e-mail address takes the current password."""
+
+    email: contract.Email | None = None
+    display_name: contract.DisplayName | None = None
+    current_password: contract.GivenPassword | None = None
+
+
+@routes.on("PATCH", "/me", contract.UpdateMe, contract.ChangeEmail)
+async def update_me(here: Here, body: MyChange) -> Response:
+    """What is given is set. An address is one's own to say, and confirmed by a link that is mailed there."""
+    if body.email is None or body.current_password is None:
+        return await here.send(contract.UpdateMe(email=body.email, display_name=body.display_name))
+    return await here.send(
+        contract.ChangeEmail(
+            email=body.email, current_password=body.current_password, display_name=body.display_name
+        )
+    )
+
+
+@routes.on(
+    "POST",
+    "/password",
+    contract.ChangePassword,
+    status=204,
+    shows={200: {"model": contract.PasswordChanged, "description": "With `endTokens`, true or false."}},
+)
+async def change_password(here: Here, body: contract.ChangePassword) -> Response:
+    """Ends all other sessions of the person, and with `endTokens` their API tokens; says how many remain."""
+    changed = await here.answer(body)
+    return passed_on(changed, 200 if "end_tokens" in body.model_fields_set else 204)
+
+
+@routes.on("POST", "/password/forgot", contract.ForgotPassword)
+async def forgot_password(here: Anybody, body: contract.ForgotPassword) -> Response:
+    """Mails a link to whoever is reached there. What is answered does not say whether anybody is."""
     return await here.send(body)
 
 
-@routes.on("POST", "/password", contract.ChangePassword)
-async def change_password(here: Here, body: contract.ChangePassword) -> Response:
-    """Ends all other sessions of the person."""
+@routes.on("POST", "/password/reset", contract.ResetPassword)
+async def reset_password(here: Anybody, body: contract.ResetPassword) -> Response:
+    """Takes what a link ends with, once, and ends all sessions; with `endTokens`, API tokens, too."""
+    return await here.send(body)
+
+
+@routes.on("POST", "/email/confirm", contract.ConfirmEmail)
+async def confirm_email(here: Anybody, body: contract.ConfirmEmail) -> Response:
+    """Takes what a mailed link ends with: from then on it is known who is reached there."""
     return await here.send(body)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, StringConstraints
 
-from signalbox_common.contracts.base import Ask, Command, Empty, GrantScope, Query, Reply, Text
+from signalbox_common.contracts.base import Ask, Command, GrantScope, Query, Reply, Text
 from signalbox_common.contracts.events import Event
 from signalbox_common.contracts.paging import Cursor, Search
 from signalbox_common.contracts.roles import PlatformRole
@@ -24,6 +24,8 @@ Email = Annotated[
 ]
 DisplayName = Annotated[Text, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
 NewPassword = Annotated[SecretStr, Field(min_length=12, max_length=1024)]
+LinkToken = Annotated[SecretStr, Field(max_length=100)]
+"""What a link that is good once ends with."""
 GivenPassword = Annotated[SecretStr, Field(max_length=1024)]
 
 
@@ -32,6 +34,8 @@ class User(Reply):
     username: str
     email: str | None
     """None for service accounts."""
+    email_confirmed: bool = True
+    """Whether it is known that they are reached there; others may say that it is theirs, too, until then."""
     display_name: str
     role: PlatformRole
     created_at: datetime
@@ -45,16 +49,27 @@ class ManagedUser(User):
 
 
 class Register(Ask[User]):
+    """Answered alike whether the address is known or not."""
+
     subject = "ask.auth.v1.register"
     grant = GrantScope.NONE
     area = "account"
     target = "username"
-    refusals = {"registration_closed": 403, "username_taken": 409, "email_taken": 409, "weak_password": 422}
+    refusals = {
+        "registration_closed": 403,
+        "invitation_needed": 403,
+        "bad_invitation": 403,
+        "username_taken": 409,
+        "reserved_name": 422,
+        "weak_password": 422,
+    }
 
     username: Username
     email: Email
     password: NewPassword
     display_name: DisplayName | None = None
+    invitation: LinkToken | None = None
+    """What an invitation's link ends with."""
 
 
 class AdminRegister(Ask[User]):
@@ -84,14 +99,34 @@ class UpdateMe(Command[User]):
     subject = "cmd.auth.v1.update-me"
     area = "account"
     in_person = True
-    refusals = {"email_taken": 409, "nothing_to_change": 422}
+    refusals = {"password_needed": 422, "reserved_name": 422, "nothing_to_change": 422}
 
     email: Email | None = None
+    """Only as it is already: another one takes the password, which no command carries."""
     display_name: DisplayName | None = None
 
 
-class ChangePassword(Ask[Empty]):
-    """Ends all other sessions of the person, and all of their API tokens stay."""
+class ChangeEmail(Ask[User]):
+    """With the password: who has got hold of a session must not take the account with it."""
+
+    subject = "ask.auth.v1.change-email"
+    area = "account"
+    in_person = True
+    refusals = {"wrong_password": 403, "reserved_name": 422, "too_many_attempts": 429}
+
+    email: Email
+    current_password: GivenPassword
+    display_name: DisplayName | None = None
+
+
+class PasswordChanged(Reply):
+    tokens_ended: int = 0
+    tokens_remaining: int = 0
+    """API tokens of the person that still count."""
+
+
+class ChangePassword(Ask[PasswordChanged]):
+    """Ends all other sessions of the person, and their API tokens where that is wished for."""
 
     subject = "ask.auth.v1.change-password"
     area = "account"
@@ -100,6 +135,7 @@ class ChangePassword(Ask[Empty]):
 
     current_password: GivenPassword
     new_password: NewPassword
+    end_tokens: bool = False
 
 
 class UserPage(Reply):
