@@ -4,7 +4,7 @@ import json
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from signalbox_cli.commands.common import JsonOption, UrlOption, cell, console, speaking_http
 
@@ -33,7 +33,8 @@ def list_(
     if as_json:
         print(json.dumps(found, indent=2))
         return
-    table = Table("user", "e-mail", "role", "since", box=None, header_style="dim")
+    columns = (Column("user", no_wrap=True), Column("e-mail", overflow="fold"), "role", "since")
+    table = Table(*columns, box=None, header_style="dim")
     for each in found:
         role = each["role"] if each["active"] else "deactivated"
         sure = "" if each["emailConfirmed"] or not each["email"] else " (not confirmed)"
@@ -78,7 +79,8 @@ def invitations(project: IntoOption = None, url: UrlOption = None, as_json: Json
     if as_json:
         print(json.dumps(found, indent=2))
         return
-    table = Table("invitation", "for", "into", "status", "until", box=None, header_style="dim")
+    columns = (Column("invitation", no_wrap=True), "for", "into", Column("status", no_wrap=True), "until")
+    table = Table(*columns, box=None, header_style="dim")
     for each in found:
         into = f"{each['projectId']} as {each['role']}" if each["projectId"] else ""
         table.add_row(
