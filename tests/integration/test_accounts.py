@@ -466,6 +466,8 @@ async def test_an_invitation_comes_by_mail_and_shows_who_is_reached(installation
         assert "admin invites you" in text_of(letter)
         (token,) = links_in(letter)
         assert token != made.json()["token"], "what stands in the work of a service is no secret"
+        lookalike = body("guest", email="guest@ехample.com", invitation=token)
+        assert said(await http.post(REGISTER, json=lookalike)) == (403, "bad_invitation")
         answer = await http.post(REGISTER, json=body("guest", invitation=token))
         assert answer.status_code == 201, answer.text
         assert (await http.me((await signed_in(http, "guest")).headers))["emailConfirmed"] is True

@@ -256,6 +256,30 @@ async def test_a_spec_keeps_what_is_unknown_and_warns_with_the_line(scene: tuple
     assert (await http.get("/api/v1/kinds/ghosts/strict", headers=person.headers)).status_code == 404
 
 
+async def test_what_is_written_alone_is_warned_about_too(scene: tuple[Http, Person]) -> None:
+    http, person = scene
+    ghosts = "/api/v1/kinds/ghosts"
+    body = {"metadata": {"name": "alone"}, "spec": {"systemPrompt": "You help.", "skils": ["lint"]}}
+    strict = await http.post(ghosts, json=body, params={"strict": "true"}, headers=person.headers)
+    assert (strict.status_code, strict.json()["code"]) == (422, "unknown_field")
+    made = await http.post(ghosts, json=body, headers=person.headers)
+    assert made.status_code == 201, made.text
+    warning = {
+        "field": "spec.skils",
+        "message": "There is no such field. Did you mean skills?",
+        "code": "unknown_field",
+    }
+    assert [{name: each[name] for name in warning} for each in made.json()["warnings"]] == [warning]
+    read = await http.get(f"{ghosts}/alone", headers=person.headers)
+    assert "warnings" not in read.json()
+    again = await http.put(f"{ghosts}/alone", json=made.json(), headers=person.headers)
+    assert again.status_code == 200, again.text
+    patch: dict[str, Any] = {"spec": {"skils": None}}
+    mended = await http.patch(f"{ghosts}/alone", json=patch, headers=person.headers)
+    assert mended.status_code == 200
+    assert "warnings" not in mended.json()
+
+
 async def test_documents_from_elsewhere_are_warned_about_only(scene: tuple[Http, Person]) -> None:
     http, person = scene
     theirs = GHOST.replace("signalbox.dev/v1", "agent.wecode.io/v1")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from signalbox_auth.domain.names import folded
+from signalbox_auth.domain.names import is_same_mailbox
 from signalbox_common.contracts.roles import ProjectRole
 
 MOST_IN_PROJECT = 100
@@ -32,4 +32,4 @@ class Invitation:
         return "open" if now < self.expires_at else "expired"
 
     def fits(self, email: str, now: datetime) -> bool:
-        return self.status(now) == "open" and (self.email is None or folded(self.email) == folded(email))
+        return self.status(now) == "open" and (self.email is None or is_same_mailbox(self.email, email))

@@ -61,7 +61,7 @@ class Header(BaseModel):
 
 _MADE_HERE = ("uid", "createdBy", "createdAt", "updatedAt", "deletedAt", "generation")
 """What else stands in the metadata of a resource that somebody has read, and sends again."""
-_DOCUMENT = ("apiVersion", "kind", "metadata", "spec", "status")
+_DOCUMENT = ("apiVersion", "kind", "metadata", "spec", "status", "warnings")
 
 
 def header_of(document: Mapping[str, Any]) -> tuple[str | None, str | None]:
@@ -73,14 +73,14 @@ def header_of(document: Mapping[str, Any]) -> tuple[str | None, str | None]:
     )
 
 
-def of_kind(kind: Kind, document: dict[str, Any]) -> Manifest:
+def of_kind(kind: Kind, document: dict[str, Any], *, strict: bool = False) -> Manifest:
     """Of a document that was sent to the routes of one kind, where its header may be left out."""
     version, own = document.get("apiVersion"), document.get("kind")
     if version is not None and version != API_VERSION and not _is_foreign(version):
         raise BadInput(Flaw(f"The apiVersion here is {API_VERSION}.", "wrong_api_version", "apiVersion"))
     if own is not None and own != kind.name:
         raise BadInput(Flaw(f"Here are resources of the kind {kind.name}.", "wrong_kind", "kind"))
-    return checked(kind, Document(1, document, {(): 1}), named=False)
+    return checked(kind, Document(1, document, {(): 1}), named=False, strict=strict)
 
 
 def _is_foreign(version: Any) -> bool:

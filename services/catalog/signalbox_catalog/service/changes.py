@@ -25,7 +25,7 @@ from signalbox_catalog.errors import (
 from signalbox_catalog.service.access import AccessResolver, own_place
 from signalbox_catalog.service.finding import kind_called, living_one, not_found
 from signalbox_catalog.service.limiter import ProjectLimiter
-from signalbox_catalog.service.replies import reply_of
+from signalbox_catalog.service.replies import reply_of, written_reply_of
 from signalbox_catalog.service.vault import Prepared, Vault
 from signalbox_catalog.service.writing import Places, Wish, Writer, settled
 from signalbox_catalog.store import resources, revisions
@@ -63,20 +63,21 @@ class Changes:
         self._vault = vault
         self._access = access
 
-    async def create(self, call: Call, ask: contract.CreateResource) -> Outcome[contract.Resource]:
+    async def create(self, call: Call, ask: contract.CreateResource) -> Outcome[contract.WrittenResource]:
         kind = kind_called(ask.plural)
-        manifest = of_kind(kind, ask.manifest.get_secret_value())
+        manifest = of_kind(kind, ask.manifest.get_secret_value(), strict=ask.strict)
         call = call.about(outline(manifest))
         return await self._write(call, Wish(manifest, self._place(call, manifest), exists=False))
 
-    async def replace(self, call: Call, ask: contract.ReplaceResource) -> Outcome[contract.Resource]:
+    async def replace(self, call: Call, ask: contract.ReplaceResource) -> Outcome[contract.WrittenResource]:
         kind = kind_called(ask.plural)
-        manifest = of_kind(kind, _named(ask.manifest.get_secret_value(), ask.name))
+        document = _named(ask.manifest.get_secret_value(), ask.name)
+        manifest = of_kind(kind, document, strict=ask.strict)
         call = call.about(outline(manifest))
         place = self._place(call, manifest)
         return await self._write(call, Wish(manifest, place, exists=True, version=ask.expected_version))
 
-    async def patch(self, call: Call, ask: contract.PatchResource) -> Outcome[contract.Resource]:
+    async def patch(self, call: Call, ask: contract.PatchResource) -> Outcome[contract.WrittenResource]:
         """What the patch was not made for may have changed in between: then it is merged once more."""
         kind = kind_called(ask.plural)
         place = own_place(call)
@@ -85,12 +86,12 @@ class Changes:
         if (before := await call.replayed()) is not None:
             return before
 
-        async def attempt() -> Outcome[contract.Resource]:
+        async def attempt() -> Outcome[contract.WrittenResource]:
             async with self._database.reading() as connection:
                 current = await living_one(connection, place, ask.plural, ask.name)
             if ask.expected_version not in (None, str(current.version)):
                 raise VersionMoved
-            manifest = _patched(kind, current, patch)
+            manifest = _patched(kind, current, patch, strict=ask.strict)
             if manifest.version not in (None, str(current.version)):
                 raise VersionMoved
             wish = Wish(manifest, self._place(call, manifest), exists=True, version=str(current.version))
@@ -101,10 +102,10 @@ class Changes:
         async with self._limiter.slots([place.project_id]):
             return await retry_while_contended(attempt)
 
-    async def _write(self, call: Call, wish: Wish) -> Outcome[contract.Resource]:
+    async def _write(self, call: Call, wish: Wish) -> Outcome[contract.WrittenResource]:
         wish, places = await self._resolved(call, wish)
 
-        async def attempt() -> Outcome[contract.Resource]:
+        async def attempt() -> Outcome[contract.WrittenResource]:
             prepared = await self._prepared(wish)
             async with self._limiter.slots([wish.place.project_id]):
                 return await self._commit(call, wish, places, prepared, stale=VersionMoved)
@@ -124,17 +125,17 @@ class Changes:
 
     async def _commit(
         self, call: Call, wish: Wish, places: Places, prepared: Prepared, *, stale: type[SignalboxError]
-    ) -> Outcome[contract.Resource]:
+    ) -> Outcome[contract.WrittenResource]:
         """Raises `stale` where the wish is for another version than the one that is there."""
 
-        async def work(transaction: Transaction) -> contract.Resource:
+        async def work(transaction: Transaction) -> contract.WrittenResource:
             writer = Writer(self._vault, transaction, call.principal.user_id)
             await writer.lock([wish.place], _referred(wish.manifest, places))
             try:
                 written = await writer.write([wish], places, prepared)
             except VersionMoved as error:
                 raise stale from error
-            return reply_of(written[0].after)
+            return written_reply_of(written[0].after, wish.manifest)
 
         return await call.once(work)
 
@@ -248,7 +249,7 @@ def _named(document: dict[str, Any], name: str) -> dict[str, Any]:
     return document
 
 
-def _patched(kind: Kind, current: Resource, patch: Mapping[str, Any]) -> Manifest:
+def _patched(kind: Kind, current: Resource, patch: Mapping[str, Any], *, strict: bool) -> Manifest:
     """What the patch makes of the resource as it is answered."""
     own = said_by(current)
     own["metadata"] |= {"name": current.name, "namespace": current.place.namespace}
@@ -260,7 +261,7 @@ def _patched(kind: Kind, current: Resource, patch: Mapping[str, Any]) -> Manifes
     result = merged(own, dict(patch))
     if not isinstance(result, dict):
         raise BadInput(Flaw("A merge patch is a JSON object.", "dict_type", ""))
-    return of_kind(kind, _named(result, current.name))
+    return of_kind(kind, _named(result, current.name), strict=strict)
 
 
 def _without(spec: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, Any]:

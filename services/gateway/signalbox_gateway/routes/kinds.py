@@ -27,6 +27,8 @@ PluralHere = Annotated[
 NameHere = Annotated[contract.ResourceName, Path()]
 GenerationHere = Annotated[int, Path(ge=1, le=2**53)]
 
+StrictHere = Annotated[bool, Query(description="Refuses unknown fields of the spec, instead of a warning.")]
+
 _BAD_NAMESPACE = (422, "bad_namespace")
 _UNCHANGED: Responses = {304: {"description": "Nothing within has changed."}}
 _WATCH: Responses = {
@@ -50,9 +52,11 @@ async def get_schema(plural: PluralHere, here: Here) -> dict[str, Any]:
 
 
 @routes.on("POST", "/{plural}", contract.CreateResource, status=201, also=[_BAD_NAMESPACE])
-async def create_resource(plural: PluralHere, body: contract.JsonDocument, here: InNamespace) -> Response:
+async def create_resource(
+    plural: PluralHere, body: contract.JsonDocument, here: InNamespace, strict: StrictHere = False
+) -> Response:
     """Makes one; `apiVersion` and `kind` may be left out. Keys in it go to the secret store."""
-    ask = contract.CreateResource(plural=plural, manifest=body)
+    ask = contract.CreateResource(plural=plural, manifest=body, strict=strict)
     answer = await here.answer(ask, place=_named_by(body))
     made = answer.value().metadata
     response = _versioned(answer, 201)
@@ -102,13 +106,16 @@ async def replace_resource(
     body: contract.JsonDocument,
     here: InNamespace,
     if_match: IfMatch = None,
+    strict: StrictHere = False,
 ) -> Response:
     """What the body does not say is not there afterwards; `***` leaves a key as it is.
 
     With `metadata.resourceVersion` or `If-Match`, only if nobody else was faster.
     """
     version = version_of(if_match)
-    ask = contract.ReplaceResource(plural=plural, name=name, manifest=body, expected_version=version)
+    ask = contract.ReplaceResource(
+        plural=plural, name=name, manifest=body, expected_version=version, strict=strict
+    )
     return _versioned(await here.answer(ask, place=_named_by(body)))
 
 
@@ -119,10 +126,13 @@ async def patch_resource(
     body: contract.JsonDocument,
     here: InNamespace,
     if_match: IfMatch = None,
+    strict: StrictHere = False,
 ) -> Response:
     """A JSON merge patch (RFC 7396): what is null goes, what is not named stays."""
     version = version_of(if_match)
-    ask = contract.PatchResource(plural=plural, name=name, patch=body, expected_version=version)
+    ask = contract.PatchResource(
+        plural=plural, name=name, patch=body, expected_version=version, strict=strict
+    )
     return _versioned(await here.answer(ask, place=_named_by(body)))
 
 
@@ -226,5 +236,5 @@ def _named_by(body: dict[str, Any]) -> str | None:
     return named
 
 
-def _versioned(answer: Answer[contract.Resource], status: int = 200) -> Response:
+def _versioned(answer: Answer[Any], status: int = 200) -> Response:
     return tagged(passed_on(answer, status), answer.value().metadata.resource_version)

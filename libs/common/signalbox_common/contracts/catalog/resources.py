@@ -11,6 +11,7 @@ from signalbox_common.contracts.base import (
     Ask,
     Command,
     Empty,
+    FieldError,
     GrantScope,
     Message,
     Query,
@@ -91,6 +92,15 @@ class Resource(Reply):
         return f"{self.kind}/{self.metadata.name}"
 
 
+def _none(warnings: tuple[FieldError, ...]) -> bool:
+    return not warnings
+
+
+class WrittenResource(Resource):
+    warnings: tuple[FieldError, ...] = Field(default=(), exclude_if=_none)
+    """What of it is probably misspelt, and was kept as it is; not said where there is nothing."""
+
+
 class ResourceKey(Message):
     """Names the resource that a request is about."""
 
@@ -103,7 +113,7 @@ class ResourceKey(Message):
         return f"{self.plural}/{self.name}"
 
 
-class CreateResource(Ask[Resource]):
+class CreateResource(Ask[WrittenResource]):
     """Refused where a resource of that name lives already."""
 
     subject = "ask.catalog.v1.create"
@@ -114,9 +124,11 @@ class CreateResource(Ask[Resource]):
 
     plural: Plural
     manifest: Manifest
+    strict: bool = False
+    """Refuses what would be a warning."""
 
 
-class ReplaceResource(ResourceKey, Ask[Resource]):
+class ReplaceResource(ResourceKey, Ask[WrittenResource]):
     """What the manifest does not say is not there afterwards; `***` leaves a key as it is."""
 
     subject = "ask.catalog.v1.replace"
@@ -132,9 +144,10 @@ class ReplaceResource(ResourceKey, Ask[Resource]):
 
     manifest: Manifest
     expected_version: Version | None = None
+    strict: bool = False
 
 
-class PatchResource(ResourceKey, Ask[Resource]):
+class PatchResource(ResourceKey, Ask[WrittenResource]):
     """A JSON merge patch (RFC 7396) of the resource as it is answered."""
 
     subject = "ask.catalog.v1.patch"
@@ -150,6 +163,7 @@ class PatchResource(ResourceKey, Ask[Resource]):
 
     patch: Manifest
     expected_version: Version | None = None
+    strict: bool = False
 
 
 class DeleteResource(ResourceKey, Command[Empty]):
