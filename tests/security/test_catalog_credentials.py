@@ -94,7 +94,7 @@ async def _with_token(scene: Scene, route: str, headers: dict[str, str]) -> http
     body = {"POST": ghost("new"), "PUT": ghost("own"), "PATCH": {}}.get(method)
     bare = path.count("/") > 2
     return await scene.http.request(
-        method, f"{KINDS}{path}", json=None if bare else body, params=query, headers=headers
+        method, f"{KINDS}{path}", json=None if bare else body, params=query if path else {}, headers=headers
     )
 
 

@@ -181,13 +181,16 @@ async def test_default_of_a_machine_is_its_project(scene: Scene, subtests: pytes
 WISHES: dict[str, Any] = {
     "uid": "00000000-0000-7000-8000-000000000000",
     "createdBy": "00000000-0000-7000-8000-000000000000",
-    "created_by": "00000000-0000-7000-8000-000000000000",
     "createdAt": LONG_AGO,
-    "creationTimestamp": LONG_AGO,
     "updatedAt": LONG_AGO,
     "deletedAt": LONG_AGO,
-    "deletionTimestamp": LONG_AGO,
     "generation": 99,
+}
+"""What stands in a resource that somebody has read, and may send again, as something else."""
+UNKNOWN: dict[str, Any] = {
+    "created_by": "00000000-0000-7000-8000-000000000000",
+    "creationTimestamp": LONG_AGO,
+    "deletionTimestamp": LONG_AGO,
     "version": 99,
     "projectId": "00000000-0000-7000-8000-000000000000",
     "project_id": "00000000-0000-7000-8000-000000000000",
@@ -203,8 +206,12 @@ async def test_nobody_says_what_the_catalog_says(scene: Scene, subtests: pytest.
     def wishing(**spec: Any) -> dict[str, Any]:
         wished = ghost("wished", **spec)
         wished["metadata"] |= WISHES
-        return wished | WISHES | {"status": status}
+        return wished | {"status": status}
 
+    for name, wish in UNKNOWN.items():
+        for refused in (wishing() | {name: wish}, wishing() | {"metadata": {"name": "wished", name: wish}}):
+            answer = await scene.ask("writer", "POST", "ghosts", refused)
+            assert (answer.status_code, answer.json()["code"]) == (422, "unknown_field"), answer.text
     made = await scene.good("writer", "POST", "ghosts", wishing())
     fixed = ("uid", "createdBy", "createdAt", "deletedAt", "namespace", "name")
     assert made["status"] == {"state": "Available"}

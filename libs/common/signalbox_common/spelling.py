@@ -65,6 +65,8 @@ def _plain(name: str) -> str:
 
 def _unknown(annotation: Any, value: Any, path: tuple[str | int, ...], kept: bool) -> Iterator[UnknownField]:
     origin, arguments = get_origin(annotation), get_args(annotation)
+    if not isinstance(value, dict | list) or not _has_fields(annotation):
+        return
     if origin is Annotated:
         yield from _unknown(arguments[0], value, path, kept)
     elif origin in _UNIONS:
@@ -77,6 +79,17 @@ def _unknown(annotation: Any, value: Any, path: tuple[str | int, ...], kept: boo
             yield from _unknown(arguments[1], item, (*path, name), kept)
     elif isinstance(value, dict) and isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield from _of_model(annotation, value, path, kept)
+
+
+@cache
+def _has_fields(annotation: Any) -> bool:
+    """Whether there is a model anywhere in it: of everything else, nothing is unknown."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return True
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return False
+    return any(map(_has_fields, arguments[:1] if origin is Annotated else arguments))
 
 
 def _of_model(
