@@ -261,6 +261,11 @@ async def test_hostile_archives_are_refused(
     assert (await sent(archived({"packages/good.zip": SKILL}))).status_code == 200
     found = await person.http.get(f"{KINDS}/skills/good/package", headers=person.headers)
     assert found.content == SKILL
+    again = (await sent(archived({"packages/good.zip": SKILL}))).json()
+    assert [item["action"] for item in again["items"]] == ["unchanged"]
+    assert (await person.http.get(f"{KINDS}/skills/good/package", headers=person.headers)).content == SKILL
 
     stored = [message.subject or "" for message in await installation.messages(PACKAGES.name)]
-    assert sum(".C." in subject for subject in stored) == 1, "nothing of what was refused is left"
+    assert sum(".C." in subject for subject in stored) == 1, (
+        "nothing is left of what was refused, or there already"
+    )

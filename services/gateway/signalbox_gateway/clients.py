@@ -1,5 +1,6 @@
 """Typed calls of the gateway to the services behind it."""
 
+import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
@@ -35,6 +36,8 @@ T = TypeVar("T")
 
 NOBODY = uuid.UUID(int=0)
 MAX_KEY = 255
+ARCHIVES_AT_ONCE = 4
+"""Each is in memory as a whole."""
 _OLD_GRANT = frozenset({"grant_revoked", "key_retired"})
 OPERATION_HEADER = "X-Operation-ID"
 
@@ -67,6 +70,7 @@ class Clients:
         self.bytes = BytesProxy(self.identity)
         self._places: TtlCache[uuid.UUID] = TtlCache()
         self.packages = Bucket(bus.connection, PACKAGES)
+        self.archives = asyncio.Semaphore(ARCHIVES_AT_ONCE)
         self._command_ids = CommandIds(secret_key)
         self.operation_ids = OperationIds(secret_key)
         self.patience = command_patience

@@ -170,7 +170,7 @@ class Applying:
 
     async def _opened(self, call: Call, names: set[str], into: str | None) -> Mapping[str, Access]:
         """Where `into` says so, `default` is that namespace: what others wrote has no other name for home."""
-        if into is None:
+        if into in (None, HOME):
             return await self._access.resolve(call, names)
         found = dict(await self._access.resolve(call, (names - {HOME}) | {into}))
         found.pop(HOME, None)

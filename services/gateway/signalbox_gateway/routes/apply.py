@@ -123,36 +123,44 @@ async def apply_archive(
         return await there.send(contract.AttachPackage(name="none", object=SecretStr("0" * 32)))
     if request.headers.get("content-type", ZIP).partition(";")[0].strip().lower() != ZIP:
         raise HTTPException(415)
-    archive = await asyncio.to_thread(applied_archive.opened, await request.body())
-    stored = {name: uuid.uuid4().hex for name in archive.packages}
-    ask = contract.Apply(
-        text=SecretStr(_decoded(archive.documents)),
-        namespace=namespace,
-        dry_run=dry_run,
-        prune=prune,
-        label_selector=label_selector,
-        into=into,
-        packages=tuple(
-            contract.PackagedSkill(name=name, object=SecretStr(object_)) for name, object_ in stored.items()
-        ),
-    )
-    try:
-        for name, content in archive.packages.items():
-            await here.clients.packages.put(stored[name], content)
-        applied = await here.value(ask)
-    except SignalboxError as error:
-        if error.final:
-            await _forgotten(here, stored)
-        raise
-    if dry_run:
-        await _forgotten(here, stored)
+    async with here.clients.archives:
+        archive = await asyncio.to_thread(applied_archive.opened, await request.body())
+        stored = {name: uuid.uuid4().hex for name in archive.packages}
+        packages = [
+            contract.PackagedSkill(name=name, object=SecretStr(stored_as))
+            for name, stored_as in stored.items()
+        ]
+        ask = contract.Apply(
+            text=SecretStr(_decoded(archive.documents)),
+            namespace=namespace,
+            dry_run=dry_run,
+            prune=prune,
+            label_selector=label_selector,
+            into=into,
+            packages=tuple(packages),
+        )
+        try:
+            for name, content in archive.packages.items():
+                await here.clients.packages.put(stored[name], content)
+            applied = await here.value(ask)
+        except SignalboxError as error:
+            if error.final:
+                await _forgotten(here, stored)
+            raise
+    await _forgotten(here, stored if dry_run else _unused(stored, applied))
     return await _with_tasks(here, ask, applied)
 
 
+def _unused(stored: Mapping[str, str], applied: contract.ApplyResult) -> dict[str, str]:
+    """Those of skills that have the same package already."""
+    changed = {item.name for item in applied.items if item.action is not contract.ApplyAction.UNCHANGED}
+    return {name: stored_as for name, stored_as in stored.items() if name not in changed}
+
+
 async def _forgotten(here: Sender, stored: Mapping[str, str]) -> None:
-    for object_ in stored.values():
+    for stored_as in stored.values():
         with suppress(SignalboxError):  # it is cleared away later then
-            await here.clients.packages.delete(object_)
+            await here.clients.packages.delete(stored_as)
 
 
 async def _with_tasks(here: Sender, ask: contract.Apply, applied: contract.ApplyResult) -> Response:
