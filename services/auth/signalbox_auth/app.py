@@ -22,11 +22,10 @@ from signalbox_auth.service.sessions import Lives, Sessions
 from signalbox_auth.service.tokens import Tokens
 from signalbox_auth.service.users import Users
 from signalbox_auth.settings import AuthSettings
-from signalbox_auth.store import access, attempts, devices, sessions
-from signalbox_auth.store.tables import SCHEMA
 from signalbox_auth.store import access, attempts, devices, links, sessions
 from signalbox_auth.store import invitations as invitation_rows
 from signalbox_auth.store import letters as letter_rows
+from signalbox_auth.store.tables import SCHEMA
 from signalbox_auth.work.postman import Postman
 from signalbox_common.db import Transaction
 from signalbox_common.entries import RootKey

@@ -212,10 +212,8 @@ def _add_routes(app: FastAPI, settings: GatewaySettings) -> None:
     app.include_router(websocket.routes)
     for module in sorted(ROUTES, key=lambda module: module is not live):
         app.include_router(module.routes)
-    pages.install_device_page(app)
-    if settings.shows_docs:
     pages.install_own_pages(app)
-    if settings.docs:
+    if settings.shows_docs:
         pages.install(app)
 
 

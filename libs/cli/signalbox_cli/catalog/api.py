@@ -112,9 +112,6 @@ class Catalog:
         prune: bool = False,
         selector: str | None = None,
         into: str | None = None,
-        dry_run: bool = False,
-        prune: bool = False,
-        selector: str | None = None,
         strict: bool = False,
     ) -> ApplyResult:
         """The text, or the archive with the text and packages in it."""
@@ -123,11 +120,7 @@ class Catalog:
             "/api/v1/apply" if archive is None else "/api/v1/apply/archive",
             content=text.encode() if archive is None else archive,
             headers={"Content-Type": media},
-            params=self.params(dryRun=dry_run, prune=prune, labelSelector=selector, into=into),
-            "/api/v1/apply",
-            content=text.encode(),
-            headers={"Content-Type": "application/yaml"},
-            params=self.params(dryRun=dry_run, prune=prune, labelSelector=selector, strict=strict),
+            params=self.params(dryRun=dry_run, prune=prune, labelSelector=selector, into=into, strict=strict),
             timeout=PATIENCE,
         )
         return ApplyResult.model_validate_json(answer.content)

@@ -73,8 +73,9 @@ def apply(
     with open_catalog(url, namespace) as catalog:
         if create_namespace:
             _create_namespace(catalog, into or namespace, dry_run=dry_run)
-        applied = _applied(catalog, files, dry_run=dry_run, prune=prune, selector=selector, into=into)
-        applied = _applied(catalog, files, dry_run=dry_run, prune=prune, selector=selector, strict=strict)
+        applied = _applied(
+            catalog, files, dry_run=dry_run, prune=prune, selector=selector, into=into, strict=strict
+        )
     if output is Output.JSON:
         print(to_json(applied.model_dump(mode="json", by_alias=True, exclude_none=True)))
         return
@@ -101,8 +102,14 @@ def diff(
     """Show what `apply` would change; exit code 0 for nothing, 1 for something, 2 for trouble."""
     with open_catalog(url, namespace, TROUBLE) as catalog:
         applied = _applied(
-            catalog, files, dry_run=True, prune=prune, selector=selector, into=into, code=TROUBLE
-            catalog, files, dry_run=True, prune=prune, selector=selector, strict=strict, code=TROUBLE
+            catalog,
+            files,
+            dry_run=True,
+            prune=prune,
+            selector=selector,
+            into=into,
+            strict=strict,
+            code=TROUBLE,
         )
     several = len({item.namespace for item in applied.items if item.namespace is not None}) > 1
     untold = [item for item in applied.items if _only_keys(item)]
@@ -136,15 +143,11 @@ def _applied(
     prune: bool,
     selector: str | None,
     into: str | None,
-    code: int = 1,
-) -> "ApplyResult":
-    """Refusals name the lines of the files that the person has."""
-    from signalbox_cli.catalog import packages, sources
     strict: bool,
     code: int = 1,
 ) -> "ApplyResult":
     """Refusals and warnings name the lines of the files that the person has."""
-    from signalbox_cli.catalog import sources
+    from signalbox_cli.catalog import packages, sources
     from signalbox_common.errors import SignalboxError
 
     if prune != bool(selector):
@@ -154,10 +157,15 @@ def _applied(
     folders = packages.by_name([each for each in found if isinstance(each, sources.SkillFolder)])
     archive = packages.archived(joined.text, folders) if folders else None
     try:
-        return catalog.apply(
-            joined.text, archive=archive, dry_run=dry_run, prune=prune, selector=selector, into=into
+        applied = catalog.apply(
+            joined.text,
+            archive=archive,
+            dry_run=dry_run,
+            prune=prune,
+            selector=selector,
+            into=into,
+            strict=strict,
         )
-        applied = catalog.apply(joined.text, dry_run=dry_run, prune=prune, selector=selector, strict=strict)
     except SignalboxError as error:
         if all(each.line is None for each in error.errors):
             raise

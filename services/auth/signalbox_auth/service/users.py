@@ -86,10 +86,6 @@ class Users:
         check_password(password, username=ask.username, email=ask.email)
         async with self._passwords.turn_of_newcomer():
             password_hash = await self._passwords.hash_of_newcomer(password)
-        user = new_person(ask.username, ask.email, ask.display_name or ask.username, PlatformRole.USER)
-        return await self._add(call, user, password_hash)
-        async with self._passwords.turn():
-            password_hash = await self._passwords.hash(password)
         user = new_person(
             ask.username,
             ask.email,

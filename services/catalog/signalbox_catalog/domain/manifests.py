@@ -122,12 +122,10 @@ def checked(kind: Kind, document: Document, *, named: bool = True, strict: bool 
     """
     flaws = _Flaws(document, named=named)
     foreign = _is_foreign(document.content.get("apiVersion"))
-    metadata = _checked_metadata(document.content, flaws)
-    given = document.content.get("spec", {})
-    spec = _checked_spec(kind, given, flaws)
     flaws.add_unknown(unknown_names(_DOCUMENT, document.content), refused=strict or not foreign)
     metadata = _checked_metadata(document.content, flaws, strict=strict or not foreign)
-    spec = _checked_spec(kind, document.content.get("spec", {}), flaws, strict=strict)
+    given = document.content.get("spec", {})
+    spec = _checked_spec(kind, given, flaws, strict=strict)
     if flaws.all or metadata is None or spec is None:
         raise refusal_of(*flaws.all)
     masked = mask(spec.model_dump(mode="json", by_alias=True, exclude_unset=True))

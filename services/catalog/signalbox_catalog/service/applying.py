@@ -98,9 +98,8 @@ class Applying:
         async with self._readers:
             text = ask.text.get_secret_value()
             bare = bool(ask.packages) and not text.strip()
-            read = [] if bare else await asyncio.to_thread(_read, text.encode())
+            read = [] if bare else await asyncio.to_thread(_read, text.encode(), strict=ask.strict)
         opened = await self._packages.open(ask.packages)
-            read = await asyncio.to_thread(_read, ask.text.get_secret_value().encode(), strict=ask.strict)
         try:
             plan = await self._planned(call, ask, read, opened, selector)
         except RoleTooLow as refusal:

@@ -4,8 +4,7 @@ from typing import Any
 
 from signalbox_catalog.domain.diffs import Change
 from signalbox_catalog.domain.kinds import by_name
-from signalbox_catalog.domain.resources import SHORT_FORMS, Resource
-from signalbox_catalog.domain.resources import Manifest, Resource
+from signalbox_catalog.domain.resources import SHORT_FORMS, Manifest, Resource
 from signalbox_catalog.errors import field_errors
 from signalbox_common.contracts import catalog as contract
 from signalbox_manifests import API_VERSION
@@ -25,6 +24,8 @@ def spec_of(resource: Resource) -> dict[str, Any]:
     """With the short forms that it was sent with beside what they stand for."""
     kind, short = by_name(resource.kind), resource.status.get(SHORT_FORMS, ())
     return kind.shown(resource.spec, short) if kind is not None else dict(resource.spec)
+
+
 def written_reply_of(resource: Resource, manifest: Manifest) -> contract.WrittenResource:
     """With what of its manifest is probably not what was meant."""
     warnings = field_errors(*manifest.warnings)

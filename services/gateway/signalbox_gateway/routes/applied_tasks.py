@@ -13,10 +13,9 @@ from signalbox_common.contracts import tasks as contract
 from signalbox_common.contracts.base import FieldError
 from signalbox_common.contracts.catalog import ApplyAction, ApplyResult, ApplyResultItem
 from signalbox_common.errors import SignalboxError, invalid
-from signalbox_gateway.routes.here import HOME, Sender
 from signalbox_common.spelling import CODE, unknown_fields
 from signalbox_gateway.errors import UnknownFields
-from signalbox_gateway.routes.here import Sender
+from signalbox_gateway.routes.here import HOME, Sender
 from signalbox_gateway.routes.tasks import NewTask
 from signalbox_manifests import Document, ManifestError, read
 
@@ -33,9 +32,7 @@ async def created(here: Sender, ask: catalog.Apply, applied: ApplyResult) -> App
     documents = await asyncio.to_thread(read, text.encode())
     found = {each.number: each for each in documents if each.number in wanted}
     items = [
-        await _create(here, contents[item.document], ask, item)
-        if item.document in contents and _is_task(item)
-        await _create(here, found[item.document], namespace, item)
+        await _create(here, found[item.document], ask, item)
         if item.document in found and _is_task(item)
         else item
         for item in applied.items
@@ -47,15 +44,6 @@ def _is_task(item: ApplyResultItem) -> bool:
     return item.kind == KIND and item.action is ApplyAction.SKIPPED
 
 
-async def _create(
-    here: Sender, document: Mapping[str, Any], ask: catalog.Apply, item: ApplyResultItem
-) -> ApplyResultItem:
-    """One that cannot be is skipped, and says why: the resources are applied."""
-    metadata = document.get("metadata")
-    metadata = metadata if isinstance(metadata, dict) else {}
-    namespace = str(metadata.get("namespace") or ask.into or ask.namespace)
-    if namespace == HOME and ask.into is not None:
-        namespace = ask.into
 async def check_spelling(text: str) -> None:
     """Before anything is applied, where unknown fields are refused; whatever else is wrong is told later."""
     try:
@@ -67,10 +55,14 @@ async def check_spelling(text: str) -> None:
         raise UnknownFields(flaws)
 
 
-async def _create(here: Sender, document: Document, default: str, item: ApplyResultItem) -> ApplyResultItem:
+async def _create(
+    here: Sender, document: Document, ask: catalog.Apply, item: ApplyResultItem
+) -> ApplyResultItem:
     """One that cannot be is skipped, and says why: the resources are applied."""
     metadata = _metadata_of(document)
-    namespace = str(metadata.get("namespace") or default)
+    namespace = str(metadata.get("namespace") or ask.into or ask.namespace)
+    if namespace == HOME and ask.into is not None:
+        namespace = ask.into
     try:
         body = NewTask.model_validate(_body(document.content.get("spec"), metadata))
         there = Sender(here.request, here.clients, here.asker, namespace)

@@ -42,6 +42,7 @@ IntoHere = Annotated[
     Namespace | None,
     Query(description="The slug of a project, for documents that name no namespace, or `default`."),
 ]
+StrictHere = Annotated[bool, Query(description="Refuses unknown fields of a spec, too.")]
 _BODY = {"required": True, "content": {media: {"schema": {"type": "string"}} for media in TAKEN[:2]}}
 
 
@@ -65,12 +66,7 @@ async def apply(
     prune: PruneHere = False,
     label_selector: SelectorHere = None,
     into: IntoHere = None,
-    dry_run: Annotated[bool, Query(alias="dryRun", description="Says what would change.")] = False,
-    prune: Annotated[
-        bool, Query(description="Deletes what the selector finds and the documents do not have.")
-    ] = False,
-    label_selector: Annotated[contract.LabelSelector | None, Query(alias="labelSelector")] = None,
-    strict: Annotated[bool, Query(description="Refuses unknown fields of a spec, too.")] = False,
+    strict: StrictHere = False,
 ) -> Response:
     """YAML or JSON, up to 1,000 documents and 1 MiB: all are applied, or none.
 
@@ -85,7 +81,9 @@ async def apply(
         prune=prune,
         label_selector=label_selector,
         into=into,
+        strict=strict,
     )
+    await _check(ask)
     return await _with_tasks(here, ask, await here.value(ask))
 
 
@@ -110,6 +108,7 @@ async def apply_archive(
     prune: PruneHere = False,
     label_selector: SelectorHere = None,
     into: IntoHere = None,
+    strict: StrictHere = False,
 ) -> Response:
     """Documents with the packages of skills, at most 32 MiB: all are applied, or none.
 
@@ -137,8 +136,10 @@ async def apply_archive(
             prune=prune,
             label_selector=label_selector,
             into=into,
+            strict=strict,
             packages=tuple(packages),
         )
+        await _check(ask)
         try:
             for name, content in archive.packages.items():
                 await here.clients.packages.put(stored[name], content)
@@ -149,6 +150,12 @@ async def apply_archive(
             raise
     await _forgotten(here, stored if dry_run else _unused(stored, applied))
     return await _with_tasks(here, ask, applied)
+
+
+async def _check(ask: contract.Apply) -> None:
+    """The catalog knows no tasks: it says nothing of their fields."""
+    if ask.strict:
+        await applied_tasks.check_spelling(ask.text.get_secret_value())
 
 
 def _unused(stored: Mapping[str, str], applied: contract.ApplyResult) -> dict[str, str]:
@@ -166,13 +173,6 @@ async def _forgotten(here: Sender, stored: Mapping[str, str]) -> None:
 async def _with_tasks(here: Sender, ask: contract.Apply, applied: contract.ApplyResult) -> Response:
     if not ask.dry_run:
         applied = await applied_tasks.created(here, ask, applied)
-        strict=strict,
-    )
-    if strict:
-        await applied_tasks.check_spelling(ask.text.get_secret_value())
-    applied = await here.value(ask)
-    if not dry_run:
-        applied = await applied_tasks.created(here, ask.text.get_secret_value(), namespace, applied)
     return Response(applied.encode(), media_type="application/json")
 
 

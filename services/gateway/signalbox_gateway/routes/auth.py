@@ -87,7 +87,10 @@ async def register(here: Anybody, body: contract.Register) -> Response:
 
 @routes.on("POST", "/admin/register", contract.AdminRegister, status=201)
 async def admin_register(here: Here, body: contract.AdminRegister) -> Response:
-    """Makes a user with any role, with a password or with its bcrypt or argon2id hash. Admins only."""
+    """Makes a user with any role, by default an administrator, with a password or with its bcrypt or argon2id
+    hash. Admins only."""
+    if "role" not in body.model_fields_set:
+        body = body.model_copy(update={"role": contract.PlatformRole.ADMIN})
     return await here.send(body)
 
 

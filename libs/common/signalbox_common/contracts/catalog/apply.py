@@ -63,8 +63,6 @@ class Apply(Ask[ApplyResult]):
         "upload_not_found": 404,
         "conflict": 409,
         "still_referenced": 409,
-        "conflict": 409,
-        "still_referenced": 409,
         "unknown_field": 422,
     }
 
