@@ -11,7 +11,6 @@ from typing import Annotated, Generic, TypeVar
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import SecretStr
-from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
 from starlette.types import Scope
 
@@ -252,11 +251,12 @@ async def signed_asker(identity: Identity, scope: Scope) -> Asker | None:
 
 
 def _shown(scope: Scope) -> str:
-    headers = Headers(scope=scope)
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer":
-        token = cookie_parser(headers.get("cookie", "")).get(cookies.ACCESS, "")
-    return token
+    said: dict[bytes, bytes] = dict(scope["headers"])
+    scheme, _, token = said.get(b"authorization", b"").partition(b" ")
+    if scheme.lower() == b"bearer":
+        return token.decode("latin-1")
+    cookie = said.get(b"cookie", b"").decode("latin-1")
+    return cookie_parser(cookie).get(cookies.ACCESS, "") if cookie else ""
 
 
 async def current_asker(

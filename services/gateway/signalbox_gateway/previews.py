@@ -79,7 +79,7 @@ _NOT_OUT = frozenset(
         *("accept-ch", "critical-ch", "location"),
     )
 )
-_NOT_OUT_LIKE = ("x-accel-",)
+_NOT_OUT_LIKE = ("x-accel-", "ratelimit-")
 """Of one hop, or what would hold for all of our origin, or be done by a proxy before us."""
 
 

@@ -2,9 +2,9 @@
 
 import asyncio
 import re
+from collections.abc import Iterable
 from enum import StrEnum
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from signalbox_common.bus.headers import client
@@ -75,7 +75,7 @@ class RateLimits:
 
         async def send_on(message: Message) -> None:
             if message["type"].endswith("http.response.start"):  # of HTTP, or of a WebSocket that is refused
-                _tell(MutableHeaders(scope=message), allowance)
+                message["headers"] = [*message.get("headers", ()), *_told(allowance)]
             await send(message)
 
         if allowance.granted:
@@ -100,8 +100,11 @@ class RateLimits:
         return f"{kind}:{who}", self._user if kind is RouteClass.LINKS else self._anonymous
 
 
-def _tell(headers: MutableHeaders, allowance: Allowance) -> None:
-    headers["RateLimit-Limit"] = str(allowance.limit)
-    headers["RateLimit-Remaining"] = str(allowance.left)
-    headers["RateLimit-Reset"] = str(allowance.full_after)
-    headers["RateLimit-Policy"] = f"{allowance.limit};w={PER:.0f}"
+def _told(allowance: Allowance) -> Iterable[tuple[bytes, bytes]]:
+    """As they are sent: this is done for every answer."""
+    return (
+        (b"ratelimit-limit", b"%d" % allowance.limit),
+        (b"ratelimit-remaining", b"%d" % allowance.left),
+        (b"ratelimit-reset", b"%d" % allowance.full_after),
+        (b"ratelimit-policy", b"%d;w=%d" % (allowance.limit, PER)),
+    )
