@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +90,8 @@ class HttpProtocol(HttpToolsProtocol):
     """Bytes that have come since the last that were of a body."""
     _head = 0
     _headers = 0
+    _most_head: float = math.inf
+    _most_headers: float = math.inf
     _in_body = False
     _body_seen = 0
     _body_timer: asyncio.TimerHandle | None = None
@@ -96,6 +99,8 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self.logger = _quiet
+        bounds = self.config.bounds
+        self._most_head, self._most_headers = bounds.head or math.inf, bounds.headers or math.inf
         self._who = self.config.peers.enter(self.client[0] if self.client else None)
         if self.config.peers.is_crowded(self._who):
             self._refuse(_CROWDED)
@@ -109,8 +114,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self.parser is None or self._why is not None:
             return
-        most = self.config.bounds.head
-        if most and self._overhead > most + len(data):
+        if self._overhead > self._most_head + len(data):
             self._refuse(_HEAD_TOO_LARGE)
         elif self._in_body and self._body_timer is None:
             self._watch_body()
@@ -128,14 +132,16 @@ class HttpProtocol(HttpToolsProtocol):
         scope["extensions"] = {TRANSPORT: self._signalbox}
 
     def on_url(self, url: bytes) -> None:
-        self._count(len(url))
+        self._head += len(url)
+        if self._head > self._most_head:
+            self._why_not(_HEAD_TOO_LARGE)
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers += 1
-        if 0 < self.config.bounds.headers < self._headers:
+        self._head += len(name) + len(value)
+        if self._head > self._most_head or self._headers > self._most_headers:
             self._why_not(_HEAD_TOO_LARGE)
-        self._count(len(name) + len(value))
         if not self._in_body:  # what comes after it is read by nobody
             super().on_header(name, value)
 
@@ -153,7 +159,8 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._overhead = 0
         self._in_body = False
-        self._unwatch_body()
+        if self._body_timer is not None:
+            self._unwatch_body()
         super().on_message_complete()
 
     # -- the end of it --------------------------------------------------------------------------------------
@@ -214,11 +221,6 @@ class HttpProtocol(HttpToolsProtocol):
         self._who = None
 
     # -- bounds ---------------------------------------------------------------------------------------------
-
-    def _count(self, size: int) -> None:
-        self._head += size
-        if 0 < self.config.bounds.head < self._head:
-            self._why_not(_HEAD_TOO_LARGE)
 
     def _expect(self) -> None:
         """Whoever takes longer for the head of a request is let go."""

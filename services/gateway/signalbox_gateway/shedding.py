@@ -13,7 +13,7 @@ from signalbox_gateway.problems import of_error
 from signalbox_gateway.rates import RouteClass, class_of
 
 LAG = Gauge("signalbox_http_lag_seconds", "How far the process is behind with what it should have done")
-_LOOK_EVERY = 0.05
+_LOOK_EVERY = 0.2
 _LOOKS = 3
 """In a row that are late before it counts: one that is late alone is over already."""
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from signalbox_gateway import shedding
 from signalbox_gateway.lately import Lately
 from signalbox_gateway.shedding import Lag, LoadShedding
 
@@ -61,7 +62,8 @@ async def test_so_many_wait_and_no_more() -> None:
     assert await front.ask() == 200
 
 
-async def test_being_late_once_is_nothing() -> None:
+async def test_being_late_once_is_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shedding, "_LOOK_EVERY", 0.02)
     lag = Lag()
     lag.start()
     try:
