@@ -27,7 +27,9 @@ EVERYTHING = "!nobody-has-this"
 KEY = "sk-live-0123456789abcdef"
 """A key, as somebody would put one into a spec."""
 IDS = {"X-Request-ID": "the-same", "X-Correlation-ID": "for-both"}
-OF_THE_MOMENT = frozenset({"date", "x-operation-id", "content-length"})
+OF_THE_MOMENT = frozenset(
+    {"date", "x-operation-id", "content-length", "server-timing", "ratelimit-remaining", "ratelimit-reset"}
+)
 
 Seen = tuple[int, bytes, list[tuple[str, str]]]
 

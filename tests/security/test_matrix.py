@@ -28,7 +28,9 @@ pytestmark = pytest.mark.fresh  # every right of everybody is tried
 
 API = "/api/v1"
 IDS = {"X-Request-ID": "the-same", "X-Correlation-ID": "for-both"}
-OF_THE_MOMENT = frozenset({"date", "x-operation-id"})
+OF_THE_MOMENT = frozenset(
+    {"date", "x-operation-id", "server-timing", "ratelimit-remaining", "ratelimit-reset"}
+)
 
 
 @pytest.fixture(scope="module")
