@@ -81,7 +81,9 @@ async def egress_of(
     found = Egress(server, writer)
     found.lease(LEASE)
 
-    async def resolved(host: str, _port: int, _within: float | None = None) -> list[addresses.Address]:
+    async def resolved(
+        host: str, _port: int, _within: float | None = None, _lookup: addresses.Lookup | None = None
+    ) -> list[addresses.Address]:
         found.asked.append(host)
         if host in names:
             return [ipaddress.ip_address(each) for each in names[host]]
