@@ -127,8 +127,10 @@ def _only_looked_up_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """`forge.invalid` is at this machine, for who looks at addresses and for nobody else."""
     looked = addresses.addresses_of
 
-    async def once(host: str, port: int, within: float | None = 10.0) -> list[addresses.Address]:
-        return await looked("127.0.0.1" if host == "forge.invalid" else host, port, within)
+    async def once(
+        host: str, port: int, within: float | None, lookup: addresses.Lookup
+    ) -> list[addresses.Address]:
+        return await looked("127.0.0.1" if host == "forge.invalid" else host, port, within, lookup)
 
     monkeypatch.setattr(addresses, "addresses_of", once)
 
@@ -145,7 +147,7 @@ async def test_it_connects_to_the_address_that_was_looked_at(
 async def test_in_the_clear_only_to_hosts_of_ones_own(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    async def public(_host: str, _port: int, _within: float | None = None) -> list[addresses.Address]:
+    async def public(*_asked: object) -> list[addresses.Address]:
         return [ipaddress.ip_address("93.184.216.34")]
 
     monkeypatch.setattr(addresses, "addresses_of", public)

@@ -58,9 +58,10 @@ async def test_the_calls_that_scripts_make(installation: Installation) -> None:
                 "env": {"model": "openai", "model_id": "gpt-4"},
                 "temperature": 0.7,
                 "maxTokens": 2000,
-            }
+            },
+            **MODEL["spec"],  # what was sent, beside what it stands for
         }
-        assert made["shells"]["spec"] == {"shellType": "Chat", "description": "Talks."}
+        assert made["shells"]["spec"] == {"shellType": "Chat", **SHELL["spec"]}
         again = await http.post(f"{KINDS}/bots", json=BOT, headers=headers)
         assert (again.status_code, again.json()["code"]) == (409, "already_exists")
         page = await catalog.get("bots", namespace="default")

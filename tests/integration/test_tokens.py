@@ -60,7 +60,7 @@ async def test_scopes_limit_and_time_ends(installation: Installation) -> None:
         assert (refused.status_code, refused.json()["code"]) == (403, "insufficient_scope")
         assert (await http.get("/api/v1/auth/me", headers=bearer(token))).status_code == 403
         may = (await http.get("/api/v1/info", headers=bearer(token))).json()["may"]
-        assert may == ["auth.list-projects"]
+        assert may == ["auth.get-quotas", "auth.list-projects"]
 
         unknown = await http.post(TOKENS, json={"name": "x", "scopes": ["rockets:write"]}, headers=me)
         assert unknown.status_code == 422

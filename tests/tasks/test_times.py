@@ -292,7 +292,7 @@ async def test_a_full_disk_starts_nothing_and_loses_nothing(
         made = await schedule(there, every=60)
         await ready(there, made)
         with monkeypatch.context() as full:
-            full.setattr(DiskSpace, "_free", 0.0)
+            full.setattr(DiskSpace, "free", 0.0)
             await clock.set(due(made) + timedelta(seconds=1))
             with pytest.raises(DiskFull):
                 await instance.fire()
