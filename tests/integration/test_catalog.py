@@ -16,11 +16,11 @@ GHOST = {
     "metadata": {"name": "code-assistant", "namespace": "default"},
     "spec": {"systemPrompt": "You are a code assistant.", "description": "Helps."},
 }
-MODEL = {
+MODEL: dict[str, Any] = {
     "metadata": {"name": "gpt-4", "namespace": "default"},
     "spec": {"provider": "openai", "model": "gpt-4", "temperature": 0.7, "maxTokens": 2000},
 }
-SHELL = {
+SHELL: dict[str, Any] = {
     "metadata": {"name": "chat-shell", "namespace": "default"},
     "spec": {"type": "Chat", "description": "Talks."},
 }

@@ -55,7 +55,7 @@ SAMPLE = (
     Arrow("run setup: PUT /sandboxes/…/processes/setup.1 (1)", AFTER),
     Arrow("run shell: commit log,runs (1)", BEFORE),
     Arrow("run collect: PUT /changes/… (1)", AFTER),
-    Arrow("run: commit outbox,projects,runs,tasks,work (1)", AFTER),
+    Arrow("run: commit notices,outbox,projects,runs,tasks,usage_days,work (1)", AFTER),
 )
 SAMPLE_OF_TEAM = (Arrow("tasks-v1-answer-run: answer (1)", BEFORE),)
 
