@@ -17,7 +17,7 @@ from signalbox_catalog.service.access import Access, AccessResolver
 from signalbox_catalog.service.changes import called, namespaces_of, outline, retry_while_contended
 from signalbox_catalog.service.limiter import ProjectLimiter
 from signalbox_catalog.service.packages import SKILL, OpenedPackage, Packages, described
-from signalbox_catalog.service.replies import change_of
+from signalbox_catalog.service.replies import change_of, spec_of
 from signalbox_catalog.service.vault import Prepared, Vault
 from signalbox_catalog.service.writing import Places, Wish, Writer, WriteResult, settled
 from signalbox_catalog.store import resources
@@ -364,12 +364,17 @@ def _untold(done: WriteResult, manifest: Manifest, *, tried: bool) -> str | None
 
 
 def _difference(done: WriteResult) -> tuple[contract.Change, ...]:
-    before = said_by(done.before) if done.before is not None else {}
-    after = said_by(done.after) if done.before is not None else _without_empty(said_by(done.after))
+    before = _answered(done.before) if done.before is not None else {}
+    after = _answered(done.after) if done.before is not None else _without_empty(_answered(done.after))
     changes = list(diff(before, after))
     if done.before is not None:
         changes += other_keys(done.before, done.after)
     return tuple(change_of(change) for change in changes)
+
+
+def _answered(resource: Resource) -> dict[str, Any]:
+    """As whoever looks at it before and afterwards is told."""
+    return said_by(resource) | {"spec": spec_of(resource)}
 
 
 def _without_empty(said: dict[str, Any]) -> dict[str, Any]:
@@ -393,7 +398,7 @@ def _skipped_item(step: _ForeignDocument) -> contract.ApplyResultItem:
 
 
 def _pruned_item(resource: Resource, *, diffs: bool) -> contract.ApplyResultItem:
-    gone = [change_of(change) for change in diff(_without_empty(said_by(resource)), {})] if diffs else None
+    gone = [change_of(change) for change in diff(_without_empty(_answered(resource)), {})] if diffs else None
     return contract.ApplyResultItem(
         kind=resource.kind,
         namespace=resource.place.namespace,
