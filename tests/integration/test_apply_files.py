@@ -287,12 +287,12 @@ async def test_short_forms_are_written_out(installation: Installation) -> None:
         tried = await applied(catalog, text, dryRun=True)
         assert actions(await applied(catalog, text)) == ["created"] * len(short)
         for number, (kind, sent, whole) in enumerate(short):
-            added = {change["path"]: change["new"] for change in tried[number]["diff"]}
-            assert added["/spec"] == whole
             plural = f"{kind.lower()}s"
             both = whole | {name: value for name, value in sent.items() if name != "modelConfig"}
             if sent.get("bots") == bots:
                 both["bots"] = ["bot", "bot", {"botRef": {"name": "bot"}, "role": "leader", "name": "Lead"}]
+            added = {change["path"]: change["new"] for change in tried[number]["diff"]}
+            assert added["/spec"] == both
             assert (await catalog.get(f"{plural}/n{number}"))["spec"] == both, "with what was sent beside it"
             alone = await catalog.create(plural, f"alone-{number}", sent)
             assert alone["spec"] == both, "as the route of its kind has it"
