@@ -244,19 +244,10 @@ async def test_only_who_asked_and_maintainers_cancel(there: OperationPerson) -> 
 
 
 async def test_a_repository_that_is_deleted_meanwhile(there: OperationPerson) -> None:
+    """Whoever has looked at it before tries once more, in vain."""
     place = await fetched_place(there)
     away = partial(answering, 503, place.remote.name)
     there.scene.remote.behaviours.append(away)
-    try:
-        begun = await there.begin(place, type="branch", name="x")
-
-        async def tried() -> bool:
-            return bool((await there.look(begun))["status"] == "running")
-
-        await eventually(tried, what="it is tried")
-        await there.scene.ask("DELETE", f"/{place.repository}", status=204)
-    finally:
-        there.scene.remote.behaviours.remove(away)
 
     async def ended() -> Any:
         async with there.scene.installation.sql() as connection:
@@ -265,7 +256,17 @@ async def test_a_repository_that_is_deleted_meanwhile(there: OperationPerson) ->
             )
         return row if row["status"] not in ("pending", "running") else None
 
-    status, error = await eventually(ended, within=30, what="it has ended")
+    try:
+        begun = await there.begin(place, type="branch", name="x")
+
+        async def tried() -> bool:
+            return bool((await there.look(begun))["status"] == "running")
+
+        await eventually(tried, what="it is tried")
+        await there.scene.ask("DELETE", f"/{place.repository}", status=204)
+        status, error = await eventually(ended, within=60, what="it has ended")
+    finally:
+        there.scene.remote.behaviours.remove(away)
     assert status == "failed"
     assert "repository_not_found" in error
     assert refs_of(place) == {"refs/heads/main": place.base}
