@@ -15,9 +15,9 @@ import httpx
 import psutil
 import pytest
 
-from signalbox_catalog.service.limiter import AT_ONCE
 from signalbox_common.bus.objects import Bucket
 from signalbox_common.contracts.streams import PACKAGES
+from signalbox_common.limiter import AT_ONCE
 from signalbox_common.testing import eventually
 from tests.security.abuse import AS_ZIP, JSON
 from tests.security.matrix import SKILL_PACKAGE

@@ -589,7 +589,7 @@ async def test_what_is_old_is_forgotten(
     there: TaskScene, service: Service, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was sent, and secrets that nothing is signed with."""
-    monkeypatch.setattr("signalbox_tasks.service.notifications.ON_THE_WAY", timedelta(0))
+    monkeypatch.setattr("signalbox_tasks.service.signing_secrets.ON_THE_WAY", timedelta(0))
     found = await notification(there, receiver.url())
     for number in range(2):
         await do(there, found, "test", status=201)

@@ -1,5 +1,6 @@
 """Triggers: tasks that are started by what others send, each delivery once, and by nobody else."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from signalbox_common.testing import eventually
-from signalbox_tasks.service import triggers as declared
+from signalbox_tasks.service import signing_secrets
 from signalbox_tasks.triggers import matches
 from tests.support.installation import Installation
 from tests.support.live import fanout
@@ -319,7 +320,7 @@ async def test_a_secret_that_came_to_nothing_is_forgotten(
     again = {"name": "the only one", "verify": "github", "projectId": there.project, "task": NOTHING}
     await there.ask("POST", TRIGGERS, status=409, json=again)
     other = await there.ask("POST", f"{TRIGGERS}/{made['trigger']['id']}/rotate")
-    monkeypatch.setattr(declared, "_ON_THE_WAY", timedelta(seconds=-1))
+    monkeypatch.setattr(signing_secrets, "ON_THE_WAY", timedelta(seconds=-1))
     async with there.service() as service, service.database.transaction() as transaction:
         await service.tidy(transaction)
     body = b"{}"
@@ -328,3 +329,58 @@ async def test_a_secret_that_came_to_nothing_is_forgotten(
         names = await sql.fetch("select name from tasks.secrets where name like 'triggers/%'")
         keys = await sql.fetch("select secret from tasks.triggers where secret is not null")
     assert {each["name"].split("/")[2] for each in names} == {each["secret"].hex for each in keys}
+
+
+async def test_a_crowd_at_one_project_holds_up_no_other(there: TaskScene) -> None:
+    """What is sent there waits for its turn, and for no connection of the database meanwhile."""
+    made = await trigger(there, perMinute=600)
+    stranger = await there.http.sign_up()
+    async with there.installation.sql() as sql, sql.transaction():
+        lock = "select from tasks.projects where project_id = $1 for update"
+        await sql.execute(lock, uuid.UUID(there.project))
+        crowd = [asyncio.create_task(_sent(there, made, n)) for n in range(60)]
+
+        async def waits() -> bool:
+            waiting = "wait_event_type = 'Lock' and datname = current_database()"
+            return await there.installation.count("pg_stat_activity", waiting) >= 2
+
+        await eventually(waits, what="some wait for the project")
+        others = [await there.ask("GET", "/api/v1/tasks", headers=stranger) for _ in range(10)]
+        mine = {"title": "Mine", "noop": {}}
+        others.append(await there.ask("POST", "/api/v1/tasks", status=201, json=mine, headers=stranger))
+    assert len(others) == 11
+    assert {await each for each in crowd} <= {200, 503}
+
+
+async def _sent(there: TaskScene, made: Any, number: int) -> int:
+    headers = {"idempotency-key": f"crowd {number}"}
+    answer = await there.http.post(f"{HOOKS}/{made['token']}", json={}, headers=headers)
+    return answer.status_code
+
+
+async def test_a_crowd_of_new_ones_gets_in(there: TaskScene) -> None:
+    bodies = [{"name": f"crowd {n}", "task": NOTHING, "projectId": there.project} for n in range(40)]
+    made = await gathered(*(there.ask("POST", TRIGGERS, status=201, json=each) for each in bodies))
+    assert len({each["trigger"]["id"] for each in made}) == 40
+
+
+async def test_what_nobody_is_known_to_send_fills_no_log(there: TaskScene) -> None:
+    """Whoever guesses addresses and signatures would write as many lines as they want."""
+    made = await trigger(there, verify="github")
+
+    async def lines() -> int:
+        found = await there.installation.messages("EVENTS", "evt._.tasks.audit.recorded")
+        return sum(b"tasks.call-trigger" in each.data for each in found)
+
+    before = await lines()
+    for _ in range(5):
+        await send(there, {"token": "x" * 43}, status=404)
+        await send(there, made, status=401)
+    first = await send(there, made, body=b"{}", x_hub_signature_256=signed_by_github(made, b"{}"))
+    assert first["outcome"] == "started"
+
+    async def told() -> bool:
+        return await lines() > before
+
+    await eventually(told, what="what was done is written down")
+    assert await lines() == before + 1

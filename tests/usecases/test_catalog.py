@@ -10,13 +10,13 @@ from pydantic import Secret
 from signalbox_catalog import errors
 from signalbox_catalog.service.access import AccessResolver
 from signalbox_catalog.service.changes import Changes
-from signalbox_catalog.service.limiter import ProjectLimiter
 from signalbox_catalog.service.reading import Reading
 from signalbox_catalog.service.vault import Vault
 from signalbox_common.bus import Bus
 from signalbox_common.contracts import catalog as contract
 from signalbox_common.errors import SignalboxError
 from signalbox_common.keys import uuid7
+from signalbox_common.limiter import ProjectLimiter
 from signalbox_common.principal import Principal
 from signalbox_common.secrets import KeyFile, LocalSecrets
 from tests.support.lab import LabSettings

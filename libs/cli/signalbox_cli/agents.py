@@ -4,34 +4,17 @@ from collections.abc import Iterator
 from typing import Any
 
 from signalbox_cli.catalog.operations import wait_for
-from signalbox_cli.client import Client
-from signalbox_cli.records import find, made, pages
+from signalbox_cli.records import RecordApi, made, pages
 
 _AGENTS = "/api/v1/agents"
 
 
-class AgentApi:
-    def __init__(self, http: Client, project: str | None = None) -> None:
-        self.http = http
-        self._project = {"projectId": project} if project else {}
-
-    def every(self) -> Iterator[dict[str, Any]]:
-        """Newest first."""
-        return pages(self.http, _AGENTS, **self._project)
-
-    def find(self, named: str) -> dict[str, Any]:
-        return find(self.every(), named, "agents")
+class AgentApi(RecordApi):
+    path = _AGENTS
+    plural = "agents"
 
     def create(self, body: dict[str, Any]) -> dict[str, Any]:
         return made(self.http, _AGENTS, body | self._project)
-
-    def change(self, agent: str, body: dict[str, Any]) -> dict[str, Any]:
-        wait_for(self.http, self.http.patch(f"{_AGENTS}/{agent}", json=body))
-        found: dict[str, Any] = self.http.get(f"{_AGENTS}/{agent}").json()
-        return found
-
-    def delete(self, agent: str) -> None:
-        wait_for(self.http, self.http.delete(f"{_AGENTS}/{agent}"))
 
     def note(self, agent: str, body: dict[str, Any]) -> None:
         wait_for(self.http, self.http.post(f"{_AGENTS}/{agent}/activity", json=body))

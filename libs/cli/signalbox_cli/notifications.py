@@ -4,49 +4,25 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from signalbox_cli.catalog.operations import wait_for
-from signalbox_cli.client import Client
-from signalbox_cli.records import find, made, pages
+from signalbox_cli.records import RecordApi, made, pages
 
 _NOTIFICATIONS = "/api/v1/notifications"
 _LOOK = 0.2
 
 
-class NotificationApi:
-    def __init__(self, http: Client, project: str | None = None) -> None:
-        self.http = http
-        self._project = {"projectId": project} if project else {}
-
-    def every(self) -> Iterator[dict[str, Any]]:
-        """Newest first."""
-        return pages(self.http, _NOTIFICATIONS, **self._project)
-
-    def find(self, named: str) -> dict[str, Any]:
-        return find(self.every(), named, "notifications")
+class NotificationApi(RecordApi):
+    path = _NOTIFICATIONS
+    plural = "notifications"
 
     def create(self, body: dict[str, Any]) -> dict[str, Any]:
         """With the secret."""
         found: dict[str, Any] = self.http.post(_NOTIFICATIONS, json=body | self._project).json()
         return found
 
-    def change(self, notification: str, body: dict[str, Any]) -> dict[str, Any]:
-        path = f"{_NOTIFICATIONS}/{notification}"
-        wait_for(self.http, self.http.patch(path, json=body))
-        return self._now(path)
-
-    def do(self, notification: str, what: str) -> dict[str, Any]:
-        """`pause` or `resume`; the notification as it is then."""
-        path = f"{_NOTIFICATIONS}/{notification}"
-        wait_for(self.http, self.http.post(f"{path}/{what}"))
-        return self._now(path)
-
     def rotate(self, notification: str) -> dict[str, Any]:
         """With the new secret."""
         found: dict[str, Any] = self.http.post(f"{_NOTIFICATIONS}/{notification}/rotate").json()
         return found
-
-    def delete(self, notification: str) -> None:
-        wait_for(self.http, self.http.delete(f"{_NOTIFICATIONS}/{notification}"))
 
     def test(self, notification: str) -> dict[str, Any]:
         """The delivery of a ping."""
@@ -68,10 +44,6 @@ class NotificationApi:
         while found["attempts"] == delivery["attempts"] and time.monotonic() < deadline:
             time.sleep(_LOOK)
             found = self._now(path)
-        return found
-
-    def _now(self, path: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.http.get(path).json()
         return found
 
 

@@ -1,7 +1,7 @@
 """What the routes of all records have in common: pages, names, and answers that come later."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from signalbox_cli.catalog.errors import Mistake
 from signalbox_cli.catalog.operations import wait_for
@@ -42,3 +42,40 @@ def made(
         answer = http.get(f"{below or path}/{operation.resource}")
     found: dict[str, Any] = answer.json()
     return found
+
+
+class RecordApi:
+    """The routes of one kind of records, all of the asker's or those of a project."""
+
+    path: ClassVar[str]
+    plural: ClassVar[str]
+
+    def __init__(self, http: Client, project: str | None = None) -> None:
+        self.http = http
+        self._project = {"projectId": project} if project else {}
+
+    def every(self) -> Iterator[dict[str, Any]]:
+        """Newest first."""
+        return pages(self.http, self.path, **self._project)
+
+    def find(self, named: str) -> dict[str, Any]:
+        return find(self.every(), named, self.plural)
+
+    def change(self, record: str, body: dict[str, Any]) -> dict[str, Any]:
+        """As it is then."""
+        path = f"{self.path}/{record}"
+        wait_for(self.http, self.http.patch(path, json=body))
+        return self._now(path)
+
+    def do(self, record: str, what: str) -> dict[str, Any]:
+        """`pause` or `resume`, where there is that; the record as it is then."""
+        path = f"{self.path}/{record}"
+        wait_for(self.http, self.http.post(f"{path}/{what}"))
+        return self._now(path)
+
+    def delete(self, record: str) -> None:
+        wait_for(self.http, self.http.delete(f"{self.path}/{record}"))
+
+    def _now(self, path: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.http.get(path).json()
+        return found

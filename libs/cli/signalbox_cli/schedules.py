@@ -5,25 +5,15 @@ from datetime import UTC, datetime, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from signalbox_cli.catalog.operations import wait_for
-from signalbox_cli.client import Client
-from signalbox_cli.records import find, made, pages
+from signalbox_cli.records import RecordApi, made, pages
 
 _SCHEDULES, _TASKS = "/api/v1/schedules", "/api/v1/tasks"
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"))
 
 
-class ScheduleApi:
-    def __init__(self, http: Client, project: str | None = None) -> None:
-        self.http = http
-        self._project = {"projectId": project} if project else {}
-
-    def every(self) -> Iterator[dict[str, Any]]:
-        """Newest first."""
-        return pages(self.http, _SCHEDULES, **self._project)
-
-    def find(self, named: str) -> dict[str, Any]:
-        return find(self.every(), named, "schedules")
+class ScheduleApi(RecordApi):
+    path = _SCHEDULES
+    plural = "schedules"
 
     def create(self, task: dict[str, Any], when: dict[str, Any], name: str | None = None) -> dict[str, Any]:
         """Called as its task is, where it has no name of its own."""
@@ -33,31 +23,13 @@ class ScheduleApi:
             return made(self.http, _TASKS, body, below=_SCHEDULES)
         return made(self.http, _SCHEDULES, {"name": name, "task": task} | when | self._project)
 
-    def change(self, schedule: str, body: dict[str, Any]) -> dict[str, Any]:
-        path = f"{_SCHEDULES}/{schedule}"
-        wait_for(self.http, self.http.patch(path, json=body))
-        return self._now(path)
-
-    def do(self, schedule: str, what: str) -> dict[str, Any]:
-        """`pause` or `resume`; the schedule as it is then."""
-        path = f"{_SCHEDULES}/{schedule}"
-        wait_for(self.http, self.http.post(f"{path}/{what}"))
-        return self._now(path)
-
     def run(self, schedule: str) -> dict[str, Any]:
         """The task."""
         return made(self.http, f"{_SCHEDULES}/{schedule}/run", below=_TASKS)
 
-    def delete(self, schedule: str) -> None:
-        wait_for(self.http, self.http.delete(f"{_SCHEDULES}/{schedule}"))
-
     def history(self, schedule: str) -> Iterator[dict[str, Any]]:
         """Newest first."""
         return pages(self.http, f"{_SCHEDULES}/{schedule}/history")
-
-    def _now(self, path: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.http.get(path).json()
-        return found
 
 
 # -- times -------------------------------------------------------------------------------------------------

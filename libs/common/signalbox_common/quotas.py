@@ -34,9 +34,9 @@ class ProjectQuotas:
         where = "where project_id = :project"
         self._get = text(f"select limits, given, version from {schema}.quotas {where}")  # noqa: S608 - a name of ours
         self._note = text(
-            f"insert into {schema}.quotas (project_id) values (:project) on conflict do nothing"  # noqa: S608
+            f"insert into {schema}.quotas (project_id) values (:project) on conflict do nothing"  # noqa: S608 - as above
         )
-        self._lock = text(f"select limits, given, version from {schema}.quotas {where} for update")  # noqa: S608
+        self._lock = text(f"select limits, given, version from {schema}.quotas {where} for update")  # noqa: S608 - as above
         self._save = text(
             f"insert into {schema}.quotas (project_id, limits, given, version) "  # noqa: S608 - as above
             "values (:project, cast(:limits as jsonb), :given, :version) on conflict (project_id) do update "

@@ -6,7 +6,6 @@ from signalbox_catalog import handlers
 from signalbox_catalog.service.access import AccessResolver
 from signalbox_catalog.service.applying import Applying
 from signalbox_catalog.service.changes import Changes
-from signalbox_catalog.service.limiter import ProjectLimiter
 from signalbox_catalog.service.packages import Packages
 from signalbox_catalog.service.projects import Projects
 from signalbox_catalog.service.reading import Reading
@@ -18,6 +17,7 @@ from signalbox_catalog.service.watching import Watching
 from signalbox_catalog.settings import CatalogSettings
 from signalbox_common.bus.objects import Bucket
 from signalbox_common.contracts.streams import PACKAGES
+from signalbox_common.limiter import ProjectLimiter
 from signalbox_common.outcomes import Checkpoint, no_checkpoint
 from signalbox_common.runtime import Service, run
 

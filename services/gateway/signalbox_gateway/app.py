@@ -124,8 +124,10 @@ def build(settings: GatewaySettings, *, started: Callable[[], object] | None = N
     secret_key = settings.secret_key.get_secret_value()
     clients = Clients(bus, secret_key, command_patience=settings.command_patience)
     node = Node(clients, redis)
-    guards = Guards(Lag(), Allowances(redis), clients.identity)
-    report = _health(settings, bus, redis)
+    # Half of what services keep free: until then, they say themselves what they cannot take.
+    space = DiskSpace(settings.disk_path, settings.disk_least_free / 2)
+    guards = Guards(Lag(), Allowances(redis), clients.identity, space)
+    report = _health(settings, bus, redis, space)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -178,11 +180,10 @@ def build(settings: GatewaySettings, *, started: Callable[[], object] | None = N
     return app
 
 
-def _health(settings: GatewaySettings, bus: Bus, redis: MeasuredRedis) -> Health:
+def _health(settings: GatewaySettings, bus: Bus, redis: MeasuredRedis, space: DiskSpace) -> Health:
     async def check_redis() -> None:
         await redis.ping()
 
-    space = DiskSpace(settings.disk_path, settings.disk_least_free / 2)
     telemetry.DISK_FREE.set_function(lambda: space.free)
     found = Health(
         settings,

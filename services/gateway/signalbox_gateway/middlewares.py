@@ -47,6 +47,7 @@ class Guards:
     lag: Lag
     allowances: Allowances
     identity: Identity
+    space: DiskSpace
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
@@ -61,10 +62,9 @@ def add_middlewares(
     app: FastAPI, settings: GatewaySettings, limits: bodies.Limits = (), guards: Guards | None = None
 ) -> None:
     """What every request passes, the last one added first; `limits` of those bodies that may be larger."""
-    # Half of what services keep free: until then, they say themselves what they cannot take.
-    app.add_middleware(DiskGuard, space=DiskSpace(settings.disk_path, settings.disk_least_free / 2))
     app.add_middleware(GZipMiddleware, minimum_size=1024)
     if guards is not None:
+        app.add_middleware(DiskGuard, space=guards.space)
         app.add_middleware(
             RateLimits,
             allowances=guards.allowances,

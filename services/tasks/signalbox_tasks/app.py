@@ -1,13 +1,16 @@
 """Composition root of the tasks service."""
 
+import uuid
 from collections.abc import Awaitable, Callable
 
 from signalbox_common.addresses import PrivateHosts
 from signalbox_common.contracts.tasks import StepName
-from signalbox_common.db import Transaction
+from signalbox_common.db import Database, Transaction
 from signalbox_common.keys import StepIds
+from signalbox_common.limiter import ProjectLimiter
 from signalbox_common.quotas import ProjectQuotas
 from signalbox_common.runtime import Service, run
+from signalbox_common.secrets import SecretStore
 from signalbox_common.storage import ProjectStorage
 from signalbox_tasks import handlers
 from signalbox_tasks.data.attachments import AttachmentRoutes
@@ -27,13 +30,17 @@ from signalbox_tasks.service.proofs import Proofs
 from signalbox_tasks.service.quotas import RunQuotas
 from signalbox_tasks.service.runs import Runs
 from signalbox_tasks.service.schedules import Schedules
+from signalbox_tasks.service.signing_secrets import SigningSecrets
 from signalbox_tasks.service.tasks import Tasks
 from signalbox_tasks.service.triggers import Triggers
 from signalbox_tasks.service.turns import Turns
 from signalbox_tasks.service.usage import Usage
 from signalbox_tasks.settings import TasksSettings
 from signalbox_tasks.store import agents as agent_rows
+from signalbox_tasks.store import notifications as notification_rows
+from signalbox_tasks.store import projects
 from signalbox_tasks.store import runs as rows
+from signalbox_tasks.store import triggers as trigger_rows
 from signalbox_tasks.store import usage as usage_rows
 from signalbox_tasks.work.closing import Closing
 from signalbox_tasks.work.delegations import Delegations
@@ -74,11 +81,12 @@ def build(settings: TasksSettings) -> Service:
     agents = Agents(app.database, turns)
     authorities = Authorities(app.work, proofs)
     schedules = Schedules(app.database, turns, authorities, tasks)
-    triggers = Triggers(app.database, secrets, turns, authorities)
-    calls = Calls(app.database, secrets, turns, app.space)
+    limiter, (of_triggers, of_notifications) = ProjectLimiter(), _signing_secrets(app.database, secrets)
+    triggers = Triggers(app.database, of_triggers, turns, authorities, limiter)
+    calls = Calls(app.database, of_triggers, turns, app.space, limiter)
     outside = OutsideEvents(app.database, app.work, calls, app.space)
     private = PrivateHosts.parse(settings.private_hosts)
-    notifications = Notifications(app.database, secrets, app.work, turns, private)
+    notifications = Notifications(app.database, of_notifications, app.work, turns, private, limiter)
     attachments = Attachments(app.database, storage, most_mb=settings.attachments_mb)
     handlers.register(
         app.bus,
@@ -124,7 +132,7 @@ def build(settings: TasksSettings) -> Service:
     ).register(app.work)
     Closing(delegations).register(app.work)
     outside.register(app.work)
-    Notifier(app.database, app.work, secrets, Webhooks(private)).register()
+    Notifier(app.database, app.work, of_notifications, Webhooks(private)).register()
     scheduler = Scheduler(app.database, app.work, turns, app.space)
     StandingAuthority(app.database, delegations, scheduler, ids).register(app.work)
     timekeeper = Timekeeper(app.database, news)
@@ -146,13 +154,30 @@ def build(settings: TasksSettings) -> Service:
         for forget in ended:
             await forget(transaction, settings.tasks_kept_days)
         await attachments.measure(transaction)
-        for clear in (environments.forget, attachments.forget, proofs.forget):
-            await clear()
-        for keeper in (triggers, notifications):
-            await keeper.forget_secrets()
+        for each in (environments, attachments, proofs, of_triggers, of_notifications):
+            await each.forget()
 
     app.prepare, app.finish, app.tidy = prepare, finish, tidy
     return app
+
+
+def _signing_secrets(database: Database, secrets: SecretStore) -> tuple[SigningSecrets, SigningSecrets]:
+    """Of triggers, and of notifications."""
+
+    async def of_trigger(trigger: uuid.UUID, secret: uuid.UUID) -> bool:
+        async with database.reading() as connection:
+            return await trigger_rows.is_signed_with(connection, trigger, secret)
+
+    async def of_notification(notification: uuid.UUID, secret: uuid.UUID) -> bool:
+        async with database.transaction() as transaction:
+            now, _ = await projects.moments(transaction)
+            found = await notification_rows.known(transaction, notification)
+        return found is not None and secret in found.secrets(now)
+
+    return (
+        SigningSecrets(secrets, "triggers", of_trigger),
+        SigningSecrets(secrets, "notifications", of_notification),
+    )
 
 
 def main() -> None:

@@ -120,9 +120,9 @@ def _register_schedules(bus: ServiceBus, schedules: Schedules) -> None:
 
 
 def _register_triggers(bus: ServiceBus, triggers: Triggers, calls: Calls, outside: OutsideEvents) -> None:
-    bus.on_ask(contract.CreateTrigger)(triggers.create)
-    bus.on_ask(contract.RotateTrigger)(triggers.rotate)
-    bus.on_ask(contract.CallTrigger)(calls.call)
+    bus.on_ask(contract.CreateTrigger, own_transaction=True)(triggers.create)
+    bus.on_ask(contract.RotateTrigger, own_transaction=True)(triggers.rotate)
+    bus.on_ask(contract.CallTrigger, own_transaction=True)(calls.call)
     bus.on_command(contract.UpdateTrigger)(triggers.update)
     bus.on_command(contract.PauseTrigger)(triggers.pause)
     bus.on_command(contract.ResumeTrigger)(triggers.resume)

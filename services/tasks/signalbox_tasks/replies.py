@@ -160,13 +160,5 @@ def secrets_of(run: uuid.UUID) -> str:
     return f"runs/{run.hex}/"
 
 
-def trigger_secret(trigger: uuid.UUID, secret: uuid.UUID) -> str:
-    return f"triggers/{trigger.hex}/{secret.hex}"
-
-
-def notification_secret(notification: uuid.UUID, secret: uuid.UUID) -> str:
-    return f"notifications/{notification.hex}/{secret.hex}"
-
-
 def environment_name(environment: uuid.UUID) -> str:
     return f"environments/{environment.hex}"

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import format_datetime, parseaddr
-from typing import Literal
+from typing import Literal, cast
 from urllib.parse import unquote, urlsplit
 
+Scheme = Literal["smtp", "smtp+plain", "smtps"]
 _PORTS = {"smtp": 587, "smtp+plain": 25, "smtps": 465}
 
 
@@ -15,7 +16,7 @@ _PORTS = {"smtp": 587, "smtp+plain": 25, "smtps": 465}
 class Relay:
     """Where mail is handed over."""
 
-    scheme: Literal["smtp", "smtp+plain", "smtps"]
+    scheme: Scheme
     """TLS where it is offered, never, or from the start."""
     host: str
     port: int
@@ -33,7 +34,7 @@ class Relay:
         if scheme not in _PORTS or not parts.hostname or parts.path not in ("", "/"):
             raise ValueError("SIGNALBOX_SMTP_URL is like smtp://user:password@host:587 or smtps://host")
         return Relay(
-            scheme=scheme,  # type: ignore[arg-type]
+            scheme=cast(Scheme, scheme),
             host=parts.hostname,
             port=port or _PORTS[scheme],
             username=unquote(parts.username) if parts.username else None,

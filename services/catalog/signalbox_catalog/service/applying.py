@@ -15,7 +15,6 @@ from signalbox_catalog.domain.resources import Key, Manifest, Place, Resource, o
 from signalbox_catalog.errors import BadInput, NamespaceNotFound, RoleTooLow, field_errors, refusal_of
 from signalbox_catalog.service.access import Access, AccessResolver
 from signalbox_catalog.service.changes import called, namespaces_of, outline, retry_while_contended
-from signalbox_catalog.service.limiter import ProjectLimiter
 from signalbox_catalog.service.packages import SKILL, OpenedPackage, Packages, described
 from signalbox_catalog.service.replies import change_of, spec_of
 from signalbox_catalog.service.vault import Prepared, Vault
@@ -26,6 +25,7 @@ from signalbox_common.contracts import catalog as contract
 from signalbox_common.contracts.catalog import ApplyAction
 from signalbox_common.contracts.roles import ProjectRole
 from signalbox_common.db import Database, Transaction
+from signalbox_common.limiter import ProjectLimiter
 from signalbox_common.outcomes import Outcome
 from signalbox_manifests import Document, Flaw, ManifestError, read
 

@@ -24,7 +24,6 @@ from signalbox_catalog.errors import (
 )
 from signalbox_catalog.service.access import AccessResolver, own_place
 from signalbox_catalog.service.finding import kind_called, living_one, not_found
-from signalbox_catalog.service.limiter import ProjectLimiter
 from signalbox_catalog.service.replies import reply_of, written_reply_of
 from signalbox_catalog.service.vault import Prepared, Vault
 from signalbox_catalog.service.writing import Places, Wish, Writer, settled
@@ -34,6 +33,7 @@ from signalbox_common.contracts import catalog as contract
 from signalbox_common.contracts.base import Empty
 from signalbox_common.db import Database, Transaction
 from signalbox_common.errors import SignalboxError
+from signalbox_common.limiter import ProjectLimiter
 from signalbox_common.outcomes import Outcome
 from signalbox_manifests import Document, Flaw
 

@@ -13,7 +13,6 @@ from signalbox_catalog.domain.resources import Key, Manifest
 from signalbox_catalog.errors import BadInput, PackageNotFound, UploadNotFound
 from signalbox_catalog.service.access import own_place
 from signalbox_catalog.service.finding import living_one
-from signalbox_catalog.service.limiter import ProjectLimiter
 from signalbox_catalog.service.replies import reply_of
 from signalbox_catalog.service.vault import Vault
 from signalbox_catalog.service.writing import Wish, Writer
@@ -22,6 +21,7 @@ from signalbox_common.bus import Call
 from signalbox_common.bus.objects import Bucket, ObjectNotFound
 from signalbox_common.contracts import catalog as contract
 from signalbox_common.db import Database, Transaction
+from signalbox_common.limiter import ProjectLimiter
 from signalbox_common.outcomes import Outcome
 from signalbox_manifests import Flaw
 

@@ -16,10 +16,12 @@ from signalbox_common.contracts import tasks as contract
 from signalbox_common.contracts.tasks import LARGEST_PAYLOAD, Verification
 from signalbox_common.db import Database, Transaction
 from signalbox_common.errors import SignalboxError, Unavailable
-from signalbox_common.secrets import SecretNotFound, SecretStore
+from signalbox_common.limiter import ProjectLimiter
+from signalbox_common.outcomes import Outcome
+from signalbox_common.secrets import SecretNotFound
 from signalbox_common.space import DiskSpace
 from signalbox_tasks import errors
-from signalbox_tasks.replies import trigger_secret
+from signalbox_tasks.service.signing_secrets import SigningSecrets
 from signalbox_tasks.service.starting import add_alone, started
 from signalbox_tasks.service.turns import Turns
 from signalbox_tasks.store import projects, triggers
@@ -46,21 +48,35 @@ class Sent:
 
 
 class Calls:
-    def __init__(self, database: Database, secrets: SecretStore, turns: Turns, space: DiskSpace) -> None:
+    def __init__(
+        self,
+        database: Database,
+        secrets: SigningSecrets,
+        turns: Turns,
+        space: DiskSpace,
+        limiter: ProjectLimiter,
+    ) -> None:
         self._database = database
+        self._limiter = limiter
         self._secrets = secrets
         self._turns = turns
         self._space = space
 
-    async def call(self, call: Call, ask: contract.CallTrigger) -> contract.TriggerCall:
+    async def call(self, call: Call, ask: contract.CallTrigger) -> Outcome[contract.TriggerCall]:
         """Nobody is known to ask: what counts is the address, and the signature where there is one."""
         self._space.require()
         token = hashlib.sha256(ask.token.get_secret_value().encode()).digest()
-        trigger = await triggers.called(call.transaction.connection, token)
+        async with self._database.reading() as connection:
+            trigger = await triggers.called(connection, token)
         if trigger is None:
             raise errors.TriggerNotFound
         sent = await self._checked(trigger, ask)
-        return await self.take(call.transaction, trigger.project_id, trigger.id, sent)
+
+        async def take(opened: Call, _ask: contract.CallTrigger) -> contract.TriggerCall:
+            return await self.take(opened.transaction, trigger.project_id, trigger.id, sent)
+
+        async with self._limiter.slots([trigger.project_id]):
+            return await call.take_effect(take, ask)
 
     async def take(
         self, transaction: Transaction, project: uuid.UUID, trigger: uuid.UUID, sent: Sent
@@ -172,7 +188,7 @@ class Calls:
         if trigger.secret is None:
             raise errors.BadSignature
         try:
-            return (await self._secrets.get(trigger_secret(trigger.id, trigger.secret))).value
+            return await self._secrets.get(trigger.id, trigger.secret)
         except SecretNotFound:
             raise errors.BadSignature from None
 

@@ -3,9 +3,7 @@
 import secrets as random
 import uuid
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic import SecretStr
@@ -19,33 +17,39 @@ from signalbox_common.contracts.base import Empty
 from signalbox_common.contracts.tasks import NoticeStatus, NotifiedStatus
 from signalbox_common.db import Database, Transaction
 from signalbox_common.keys import uuid7
+from signalbox_common.limiter import ProjectLimiter
 from signalbox_common.outcomes import Outcome
 from signalbox_common.paging import cut, id_cursor, number_cursor
-from signalbox_common.secrets import SecretNotFound, SecretStore
 from signalbox_common.work import Worker
 from signalbox_tasks import errors
 from signalbox_tasks.notifications import PING, BadEndpoint, Endpoint, Notice, Notification, new_secret
-from signalbox_tasks.replies import SCHEMA, notification_secret
+from signalbox_tasks.replies import SCHEMA
 from signalbox_tasks.service.notices import MOST_PENDING, wake
+from signalbox_tasks.service.signing_secrets import SigningSecrets
 from signalbox_tasks.service.turns import Turns
 from signalbox_tasks.store import notifications, projects
 
 MOST = 20
 """Of one project."""
 _SECRET_BYTES = 32
-ON_THE_WAY = timedelta(hours=1)
-"""How long a notification that is not there may yet come."""
 
 
 class Notifications:
     def __init__(
-        self, database: Database, secrets: SecretStore, worker: Worker, turns: Turns, private: PrivateHosts
+        self,
+        database: Database,
+        secrets: SigningSecrets,
+        worker: Worker,
+        turns: Turns,
+        private: PrivateHosts,
+        limiter: ProjectLimiter,
     ) -> None:
         self._database = database
         self._secrets = secrets
         self._worker = worker
         self._turns = turns
         self._private = private
+        self._limiter = limiter
 
     # -- declared ----------------------------------------------------------------------------------------
 
@@ -93,22 +97,15 @@ class Notifications:
         notification: uuid.UUID,
         work: Callable[[Transaction, uuid.UUID], Awaitable[Notification]],
     ) -> Outcome[contract.NotificationKey]:
-        """With a new secret, which is stored before the row that says that it counts."""
-        secret, text = uuid.uuid4(), new_secret(random.token_bytes(_SECRET_BYTES))
-        name = notification_secret(notification, secret)
-        answered = await call.replayed()
-        if answered is None:
-            await self._secrets.put(name, text.encode())
+        text = new_secret(random.token_bytes(_SECRET_BYTES))
 
-        async def keyed(transaction: Transaction) -> contract.NotificationKey:
-            found = await work(transaction, secret)
-            tell_of(transaction, found)
+        async def keyed(opened: Call, secret: uuid.UUID) -> contract.NotificationKey:
+            found = await work(opened.transaction, secret)
+            tell_of(opened.transaction, found)
             return contract.NotificationKey(notification=notification_reply(found), secret=SecretStr(text))
 
-        outcome = await call.once(keyed)
-        if answered is None and (outcome.failed or outcome.replayed):
-            await self._secrets.delete(name)
-        return outcome
+        async with self._limiter.slots([call.principal.project()]):
+            return await self._secrets.keyed(call, notification, text, keyed)
 
     async def update(self, call: Call, command: contract.UpdateNotification) -> contract.Notification:
         changes: dict[str, Any] = {}
@@ -143,27 +140,13 @@ class Notifications:
         await wake(self._worker, call.transaction, found.project_id, [found.id])  # its row of work goes
         event = contract.NotificationDeleted(notification=found.id)
         outbox.emit(call.transaction, SCHEMA, event, project=found.project_id)
-        call.transaction.after_commit.append(self._without_secrets(found.id))
+        self._secrets.forget_after(call.transaction, found.id)
         return Empty()
 
     async def forget(self, transaction: Transaction, days: int) -> None:
         """What was sent so long ago, and those of projects that were deleted then."""
         for each in await notifications.forget(transaction, days):
-            transaction.after_commit.append(self._without_secrets(each))
-
-    async def forget_secrets(self) -> None:
-        """Those that nothing is signed with: of what came to nothing, is gone, or has newer ones."""
-        for name in await self._secrets.names("notifications/"):
-            _, identifier, secret = name.split("/")
-            async with self._database.transaction() as transaction:
-                now, _ = await projects.moments(transaction)
-                found = await notifications.known(transaction, uuid.UUID(identifier))
-            if found is not None and uuid.UUID(secret) in found.secrets(now):
-                continue
-            with suppress(SecretNotFound):
-                age = datetime.now(UTC) - (await self._secrets.get(name)).created_at
-                if age > ON_THE_WAY:
-                    await self._secrets.delete(name)
+            self._secrets.forget_after(transaction, each)
 
     def _checked(self, text: str) -> str:
         try:
@@ -173,13 +156,6 @@ class Notifications:
         if not found.is_reachable(self._private):
             raise errors.BadNotification(f"{found.host} is no address that is public.")
         return str(found)
-
-    def _without_secrets(self, found: uuid.UUID) -> Any:
-        async def remove() -> None:
-            for name in await self._secrets.names(f"notifications/{found.hex}/"):
-                await self._secrets.delete(name)
-
-        return remove
 
     async def _changed(self, call: Call, found: Notification) -> contract.Notification:
         await notifications.save(call.transaction, found)

@@ -3,9 +3,8 @@
 import hashlib
 import secrets as random
 import uuid
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic import SecretStr
@@ -18,12 +17,14 @@ from signalbox_common.contracts.base import Empty
 from signalbox_common.contracts.tasks import NewTask, TriggeredTask, TriggerRules, Verification
 from signalbox_common.db import Database, Transaction
 from signalbox_common.keys import uuid7
+from signalbox_common.limiter import ProjectLimiter
+from signalbox_common.outcomes import Outcome
 from signalbox_common.paging import cut, id_cursor, number_cursor
-from signalbox_common.secrets import SecretNotFound, SecretStore
 from signalbox_tasks import errors
-from signalbox_tasks.replies import SCHEMA, trigger_secret
+from signalbox_tasks.replies import SCHEMA
 from signalbox_tasks.service.attachments import held
 from signalbox_tasks.service.authorities import Authorities, given
+from signalbox_tasks.service.signing_secrets import SigningSecrets
 from signalbox_tasks.service.tasks import checked
 from signalbox_tasks.service.turns import Turns
 from signalbox_tasks.store import projects, triggers
@@ -31,32 +32,69 @@ from signalbox_tasks.triggers import BadPath, Trigger, parsed
 
 MOST = 1_000
 _KEYED = frozenset({Verification.GITHUB, Verification.STANDARD})
-_SECRETS = "triggers/"
-_ON_THE_WAY = timedelta(hours=1)
-"""How long a trigger that is not there may yet come."""
 _PREFIX = {Verification.GITHUB: "", Verification.STANDARD: "whsec_"}
 
 
 class Triggers:
     def __init__(
-        self, database: Database, secrets: SecretStore, turns: Turns, authorities: Authorities
+        self,
+        database: Database,
+        secrets: SigningSecrets,
+        turns: Turns,
+        authorities: Authorities,
+        limiter: ProjectLimiter,
     ) -> None:
         self._database = database
         self._secrets = secrets
         self._turns = turns
         self._authorities = authorities
+        self._limiter = limiter
 
     # -- declared ----------------------------------------------------------------------------------------
 
-    async def create(self, call: Call, ask: contract.CreateTrigger) -> contract.TriggerKey:
+    async def create(self, call: Call, ask: contract.CreateTrigger) -> Outcome[contract.TriggerKey]:
+        identifier, secret = uuid7(), _new_secret(ask.verify)
+
+        async def add(opened: Call, key: uuid.UUID | None) -> contract.TriggerKey:
+            return await self._add(opened, ask, identifier, key, secret)
+
+        return await self._keyed(call, identifier, secret, add)
+
+    async def rotate(self, call: Call, ask: contract.RotateTrigger) -> Outcome[contract.TriggerKey]:
+        async with self._database.reading() as connection:
+            secret = _new_secret((await _there(connection, call, ask.trigger)).verify)
+
+        async def change(opened: Call, key: uuid.UUID | None) -> contract.TriggerKey:
+            return await self._renew(opened, ask.trigger, key, secret)
+
+        return await self._keyed(call, ask.trigger, secret, change)
+
+    async def _keyed(
+        self,
+        call: Call,
+        trigger: uuid.UUID,
+        secret: str | None,
+        work: Callable[[Call, uuid.UUID | None], Awaitable[contract.TriggerKey]],
+    ) -> Outcome[contract.TriggerKey]:
+        async with self._limiter.slots([call.principal.project()]):
+            if secret is not None:
+                return await self._secrets.keyed(call, trigger, secret, work)
+            return await call.take_effect(lambda opened, _: work(opened, None), call.asked.request)
+
+    async def _add(
+        self,
+        call: Call,
+        ask: contract.CreateTrigger,
+        identifier: uuid.UUID,
+        key: uuid.UUID | None,
+        secret: str | None,
+    ) -> contract.TriggerKey:
         transaction, who = call.transaction, call.principal
         state = await self._turns.locked(transaction, who.project())
         if await triggers.of_project(transaction, state.project) >= MOST:
             raise errors.TooManyTriggers(MOST)
         _check(ask.rules)
         token = _new_token() if ask.event is None else None
-        identifier = uuid7()
-        key, secret = await self._new_secret(identifier, ask.verify)
         trigger = Trigger(
             id=identifier,
             project_id=state.project,
@@ -80,16 +118,17 @@ class Triggers:
         _tell(transaction, trigger)
         return _key(trigger, token, secret)
 
-    async def rotate(self, call: Call, ask: contract.RotateTrigger) -> contract.TriggerKey:
-        found = await self._locked(call, ask.trigger)
+    async def _renew(
+        self, call: Call, trigger: uuid.UUID, key: uuid.UUID | None, secret: str | None
+    ) -> contract.TriggerKey:
+        found = await self._locked(call, trigger)
         moment, _ = await projects.moments(call.transaction)
         token = _new_token() if found.event is None else None
-        key, secret = await self._new_secret(found.id, found.verify)
         changed = found.changed(moment, token=_hash(token) if token is not None else None, secret=key)
         await triggers.save(call.transaction, changed)
         _tell(call.transaction, changed)
         if found.secret is not None:
-            call.transaction.after_commit.append(self._without(trigger_secret(found.id, found.secret)))
+            self._secrets.forget_after(call.transaction, found.id, found.secret)
         return _key(changed, token, secret)
 
     async def update(self, call: Call, command: contract.UpdateTrigger) -> contract.Trigger:
@@ -134,26 +173,13 @@ class Triggers:
         await self._authorities.let_go(call.transaction, found.authority, found.project_id)
         event = contract.TriggerDeleted(trigger=found.id)
         outbox.emit(call.transaction, SCHEMA, event, project=found.project_id)
-        if found.secret is not None:
-            call.transaction.after_commit.append(self._without(trigger_secret(found.id, found.secret)))
+        self._secrets.forget_after(call.transaction, found.id)
         return Empty()
 
     async def forget(self, transaction: Transaction, days: int) -> None:
         """What was sent so long ago, and those of projects that were deleted then."""
         for authority in await triggers.forget(transaction, days):
             await self._authorities.let_go(transaction, authority)
-
-    async def forget_secrets(self) -> None:
-        """Those that nothing is signed with: of what came to nothing, or is gone."""
-        for name in await self._secrets.names(_SECRETS):
-            _, trigger, secret = name.split("/")
-            async with self._database.reading() as connection:
-                if await triggers.is_signed_with(connection, uuid.UUID(trigger), uuid.UUID(secret)):
-                    continue
-            with suppress(SecretNotFound):
-                age = datetime.now(UTC) - (await self._secrets.get(name)).created_at
-                if age > _ON_THE_WAY:
-                    await self._secrets.delete(name)
 
     async def _checked(self, call: Call, task: NewTask) -> TriggeredTask:
         """What it refers to is there, and stays as long as it does."""
@@ -169,22 +195,6 @@ class Triggers:
         await self._authorities.keep(call, trigger.authority)
         _tell(call.transaction, trigger)
         return trigger_reply(trigger)
-
-    async def _new_secret(
-        self, trigger: uuid.UUID, verify: Verification
-    ) -> tuple[uuid.UUID | None, str | None]:
-        """Stored before the row that says that it counts; the one before stays until that has committed."""
-        if verify not in _KEYED:
-            return None, None
-        key, secret = uuid.uuid4(), _PREFIX[verify] + random.token_urlsafe(32)
-        await self._secrets.put(trigger_secret(trigger, key), secret.encode())
-        return key, secret
-
-    def _without(self, secret: str) -> Any:
-        async def remove() -> None:
-            await self._secrets.delete(secret)
-
-        return remove
 
     async def _locked(self, call: Call, trigger: uuid.UUID) -> Trigger:
         project, known = call.principal.project(), None
@@ -249,6 +259,10 @@ async def _there(connection: AsyncConnection, call: Call, trigger: uuid.UUID) ->
     if found is None:
         raise errors.TriggerNotFound
     return found
+
+
+def _new_secret(verify: Verification) -> str | None:
+    return _PREFIX[verify] + random.token_urlsafe(32) if verify in _KEYED else None
 
 
 def _new_token() -> str:

@@ -13,14 +13,13 @@ from collections.abc import Sequence
 from signalbox_common import telemetry
 from signalbox_common.db import Database, Transaction
 from signalbox_common.errors import SignalboxError
-from signalbox_common.secrets import SecretStore
 from signalbox_common.work import Job, Worker
 from signalbox_common.work.kinds import Retry
 from signalbox_tasks.domain import SHOWN
 from signalbox_tasks.notifications import Attempt, Endpoint, Notice, Notification, signature
-from signalbox_tasks.replies import notification_secret
 from signalbox_tasks.service.notices import SEND, WAKE
 from signalbox_tasks.service.notifications import tell_of
+from signalbox_tasks.service.signing_secrets import SigningSecrets
 from signalbox_tasks.store import notifications, projects
 from signalbox_tasks.work.webhooks import Webhooks
 
@@ -37,7 +36,9 @@ _AGENT = "Signalbox"
 
 
 class Notifier:
-    def __init__(self, database: Database, worker: Worker, secrets: SecretStore, webhooks: Webhooks) -> None:
+    def __init__(
+        self, database: Database, worker: Worker, secrets: SigningSecrets, webhooks: Webhooks
+    ) -> None:
         self._database = database
         self._worker = worker
         self._secrets = secrets
@@ -112,8 +113,9 @@ class Notifier:
     async def _secrets_of(self, notification: Notification) -> Sequence[str]:
         async with self._database.transaction() as transaction:
             now, _ = await projects.moments(transaction)
-        names = [notification_secret(notification.id, each) for each in notification.secrets(now)]
-        return [(await self._secrets.get(name)).value.decode() for name in names]
+        return [
+            (await self._secrets.get(notification.id, each)).decode() for each in notification.secrets(now)
+        ]
 
     async def _note(self, job: Job, sent: Notice, attempt: Attempt) -> None:
         """What came of it: of the notice, and of the receiver."""

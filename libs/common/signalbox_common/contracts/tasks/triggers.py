@@ -43,7 +43,7 @@ Matching = Annotated[
 Mapped = Annotated[dict[VariableName, JsonPath], Field(max_length=100)]
 PerMinute = Annotated[int, Field(ge=1, le=600)]
 Digest = Annotated[Text, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-DeliveryId = Annotated[Text, StringConstraints(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")]
+DeliveryId = Annotated[Text, StringConstraints(min_length=1, max_length=200, pattern=r"^[ -~]+$")]
 
 
 class Verification(StrEnum):
@@ -241,6 +241,14 @@ class TriggerCall(Reply):
     called_at: datetime
 
 
+_CAUSED_BY_ANYBODY = TRIGGER_NOT_FOUND | {
+    "bad_signature": 401,
+    "too_late": 401,
+    "bad_payload": 422,
+    "too_many_calls": 429,
+}
+
+
 class CallTrigger(Ask[TriggerCall]):
     """From whoever knows its address: nobody is known to ask. An ask, because a payload may hold secrets, and
     is stored nowhere. The same delivery once more is answered as it was."""
@@ -248,12 +256,9 @@ class CallTrigger(Ask[TriggerCall]):
     subject = "ask.tasks.v1.call-trigger"
     grant = GrantScope.NONE
     once = False  # a delivery is known by more than its key
-    refusals = TRIGGER_NOT_FOUND | {
-        "bad_signature": 401,
-        "too_late": 401,
-        "bad_payload": 422,
+    unrecorded = frozenset(_CAUSED_BY_ANYBODY) | {"trigger_paused"}
+    refusals = _CAUSED_BY_ANYBODY | {
         "trigger_paused": 409,
-        "too_many_calls": 429,
         "project_gone": 409,
         "disk_full": 507,
     }
