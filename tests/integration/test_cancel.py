@@ -93,10 +93,7 @@ async def test_whoever_asked_may_end_it(site: Site, installation: Installation) 
     assert (again.status_code, again.json()["code"]) == (409, "already_ended")
     assert site.workshop.world.made == []
 
-    async def told() -> bool:
-        return await installation.count("tasks.outbox") == 0
-
-    await eventually(told)
+    await installation.all_told("tasks")
     notes = await installation.messages("EVENTS", "evt._.tasks.lab.taken")
     assert [note.data for note in notes] == [b'{"text":"no house"}']
     lines = await installation.messages("EVENTS", "evt._.tasks.audit.recorded")

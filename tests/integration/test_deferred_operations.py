@@ -123,10 +123,7 @@ async def test_an_operation_is_answered_once(installation: Installation, tmp_pat
         assert again is not None
         assert again.value() == Noted(id="early", handled=0)
 
-        async def told() -> bool:
-            return await installation.count("tasks.outbox") == 0
-
-        await eventually(told)
+        await installation.all_told("tasks")
         assert len(await installation.messages("EVENTS", "evt._.tasks.audit.recorded")) == 1
 
 

@@ -69,6 +69,7 @@ async def test_work_that_is_dropped_is_fenced_off_and_answered(
             await waiting
         assert dropped.value.code == "work_dropped"
         goes_on.set()
+    assert await installation.count("tasks.outbox", "subject like '%lab.taken'") == 0
     assert await installation.messages("EVENTS", "evt._.tasks.lab.taken") == [], "it was overtaken"
 
 

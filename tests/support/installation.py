@@ -208,9 +208,21 @@ class Installation:
         finally:
             await connection.close()
 
-    async def count(self, table: str, where: str = "true") -> int:
+    async def value(self, question: str) -> Any:
         async with self.sql() as connection:
-            return int(await connection.fetchval(f"select count(*) from {table} where {where}"))
+            return await connection.fetchval(question)
+
+    async def count(self, table: str, where: str = "true") -> int:
+        return int(await self.value(f"select count(*) from {table} where {where}"))
+
+    async def all_told(self, service: str) -> None:
+        """Waits until what this service has committed by now is on the bus: answers may come before."""
+        newest = await self.value(f"select coalesce(max(id), 0) from {service}.outbox")
+
+        async def published() -> bool:
+            return await self.count(f"{service}.outbox", f"id <= {newest}") == 0
+
+        await eventually(published, what=f"what {service} has committed is told")
 
     async def messages(self, stream: str, subject: str = ">") -> list[Any]:
         """What a stream holds, oldest first."""

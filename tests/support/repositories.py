@@ -86,6 +86,7 @@ class GitScene:
 
     async def facts(self, what: str) -> list[Any]:
         """What was told of it, in its order."""
+        await self.installation.all_told("git")
         messages = await self.installation.messages("EVENTS", f"evt.{self.project}.git.{what}")
         return [json.loads(message.data) for message in messages]
 

@@ -104,6 +104,7 @@ class SandboxScene:
 
     async def facts(self, sandbox: str) -> list[Any]:
         """What was told of it, in its order."""
+        await self.installation.all_told("sandbox")
         messages = await self.installation.messages("EVENTS", "evt.*.sandbox.sandbox.changed")
         found = [json.loads(message.data) for message in messages]
         return [each for each in found if each["sandbox"] == sandbox]

@@ -137,6 +137,7 @@ class TaskScene:
 
     async def facts(self, what: str, run: str) -> list[Any]:
         """What was told of a run, in its order."""
+        await self.installation.all_told("tasks")
         messages = await self.installation.messages("EVENTS", f"evt.{self.project}.tasks.run.{what}")
         return [found for message in messages if (found := json.loads(message.data))["run"] == run]
 

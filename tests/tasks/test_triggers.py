@@ -369,6 +369,7 @@ async def test_what_nobody_is_known_to_send_fills_no_log(there: TaskScene) -> No
     made = await trigger(there, verify="github")
 
     async def lines() -> int:
+        await there.installation.all_told("tasks")
         found = await there.installation.messages("EVENTS", "evt._.tasks.audit.recorded")
         return sum(b"tasks.call-trigger" in each.data for each in found)
 
