@@ -21,6 +21,10 @@ DEFAULTS = {
     "storageBytes": None,
     "tokensPerMonth": None,
     "costPerMonth": None,
+    "resources": 100_000,
+    "catalogBytes": 1024**3,
+    "packageBytes": 256 * 1024**2,
+    "apiTokens": 1_000,
 }
 
 

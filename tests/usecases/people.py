@@ -7,9 +7,13 @@ from signalbox_auth.service.members import Members
 from signalbox_auth.service.projects import Projects
 from signalbox_auth.store import members, users
 from signalbox_common.contracts import auth as contract
+from signalbox_common.contracts.auth import QuotaLimits
 from signalbox_common.contracts.roles import PlatformRole, ProjectRole
 from signalbox_common.principal import Principal
+from signalbox_common.quotas import ProjectQuotas
 from tests.support.usecases import Scene, principal
+
+NO_QUOTAS = ProjectQuotas("auth", QuotaLimits())
 
 
 async def person(auth: Scene, name: str, role: PlatformRole = PlatformRole.USER) -> User:
@@ -34,5 +38,5 @@ async def join(auth: Scene, owner: Principal, name: str, role: ProjectRole) -> P
 
 async def account(auth: Scene, owner: Principal, role: ProjectRole = ProjectRole.DEVELOPER) -> uuid.UUID:
     """A service account of the owner's project."""
-    create = Members(auth.database).create_account
+    create = Members(auth.database, NO_QUOTAS).create_account
     return (await auth.do(create, contract.CreateServiceAccount(name="robot", role=role), owner)).id

@@ -10,14 +10,17 @@ from pydantic import Secret
 from signalbox_catalog import errors
 from signalbox_catalog.service.access import AccessResolver
 from signalbox_catalog.service.changes import Changes
+from signalbox_catalog.service.quotas import CatalogQuotas
 from signalbox_catalog.service.reading import Reading
 from signalbox_catalog.service.vault import Vault
 from signalbox_common.bus import Bus
 from signalbox_common.contracts import catalog as contract
+from signalbox_common.contracts.auth import QuotaLimits
 from signalbox_common.errors import SignalboxError
 from signalbox_common.keys import uuid7
 from signalbox_common.limiter import ProjectLimiter
 from signalbox_common.principal import Principal
+from signalbox_common.quotas import ProjectQuotas
 from signalbox_common.secrets import KeyFile, LocalSecrets
 from tests.support.lab import LabSettings
 from tests.support.usecases import Scene, principal
@@ -34,9 +37,9 @@ def ada() -> Principal:
 def changes(catalog: Scene, tmp_path: Path) -> Changes:
     """On a bus that is not started: nobody here looks into another namespace."""
     vault = Vault(LocalSecrets(catalog.database, KeyFile(tmp_path / "catalog.keys", KEY)), KEY)
-    return Changes(
-        catalog.database, vault, AccessResolver(Bus(LabSettings(service="catalog"))), ProjectLimiter()
-    )
+    quotas = CatalogQuotas(ProjectQuotas("catalog", QuotaLimits()))
+    access = AccessResolver(Bus(LabSettings(service="catalog")))
+    return Changes(catalog.database, vault, quotas, access, ProjectLimiter())
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from signalbox_common.keys import Sealer, uuid7
 from signalbox_common.secrets import KeyFile, LocalSecrets
 from signalbox_common.work import Worker
 from tests.support.usecases import Scene, principal
-from tests.usecases.people import account, person, project
+from tests.usecases.people import NO_QUOTAS, account, person, project
 
 ADMIN = PlatformRole.ADMIN
 KEY = "a key of these tests, long enough for all"
@@ -58,7 +58,7 @@ def sessions(auth: Scene, tmp_path: Path) -> Sessions:
 
 @pytest.fixture
 def tokens(auth: Scene) -> Tokens:
-    return Tokens(auth.database)
+    return Tokens(auth.database, NO_QUOTAS)
 
 
 async def session(auth: Scene, user: User) -> uuid.UUID:

@@ -12,14 +12,14 @@ from signalbox_common.contracts import auth as contract
 from signalbox_common.contracts.roles import ProjectRole
 from signalbox_common.principal import Principal
 from tests.support.usecases import Scene, principal
-from tests.usecases.people import account, join, person, project
+from tests.usecases.people import NO_QUOTAS, account, join, person, project
 
 OWNER, MAINTAINER, DEVELOPER = ProjectRole.OWNER, ProjectRole.MAINTAINER, ProjectRole.DEVELOPER
 
 
 @pytest.fixture
 def members(auth: Scene) -> Members:
-    return Members(auth.database)
+    return Members(auth.database, NO_QUOTAS)
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ async def test_a_service_account_owns_nothing_and_ends_with_its_tokens(
     with pytest.raises(errors.StaysAtHome):
         await auth.do(members.change, contract.ChangeMember(user_id=robot, role=OWNER), ada)
     ask = contract.CreateServiceAccountToken(account_id=robot, name="ci")
-    token = await auth.do(Tokens(auth.database).create_for_account, ask, ada)
+    token = await auth.do(Tokens(auth.database, NO_QUOTAS).create_for_account, ask, ada)
     with pytest.raises(errors.AccountNotFound):
         await auth.do(
             members.delete_account, contract.DeleteServiceAccount(account_id=robot), await _elsewhere(auth)

@@ -241,9 +241,9 @@ class QuotaExceeded(SignalboxError):
     retry_after = 10
     passing = True
 
-    def __init__(self, name: str, *, limit: float, used: float) -> None:
+    def __init__(self, name: str, *, limit: float, used: float, whose: str = "The project has") -> None:
         super().__init__(
-            f"The project has a quota of {limit:,} for {name}, and {used:,} are used.",
+            f"{whose} a quota of {limit:,} for {name}, and {used:,} are used.",
             errors=[FieldError(field=name, message=f"{used:,} of {limit:,} are used", code=self.code)],
         )
         self.retry_after = type(self).retry_after

@@ -30,7 +30,7 @@ class ProjectQuotas:
     """Those of the installation, and what was set for a project beside them."""
 
     def __init__(self, schema: str, defaults: QuotaLimits) -> None:
-        self._defaults = defaults
+        self.defaults = defaults
         where = "where project_id = :project"
         self._get = text(f"select limits, given, version from {schema}.quotas {where}")  # noqa: S608 - a name of ours
         self._note = text(
@@ -47,7 +47,7 @@ class ProjectQuotas:
     async def of(self, connection: AsyncConnection, project: uuid.UUID) -> Quotas:
         row = (await connection.execute(self._get, {"project": project})).first()
         if row is None:
-            return Quotas(project_id=project, limits=self._defaults)
+            return Quotas(project_id=project, limits=self.defaults)
         given = tuple(map(QuotaName, row.given))
         limits = self.limits({"limits": row.limits, "given": row.given})
         return Quotas(project_id=project, limits=limits, given=given, version=row.version)
@@ -55,9 +55,9 @@ class ProjectQuotas:
     def limits(self, row: Mapping[str, Any] | None) -> QuotaLimits:
         """As that row has them, which was read with something else."""
         if row is None:
-            return self._defaults
+            return self.defaults
         given = tuple(map(QuotaName, row["given"]))
-        return self._defaults.changed(QuotaLimits.model_validate(row["limits"]), given)
+        return self.defaults.changed(QuotaLimits.model_validate(row["limits"]), given)
 
     async def lock(self, transaction: Transaction, project: uuid.UUID) -> Quotas:
         """To the end of the transaction: what is counted meanwhile is counted by one at a time."""

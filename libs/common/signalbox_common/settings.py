@@ -156,6 +156,12 @@ class QuotaSettings(EnvironmentSettings):
     quota_storage_bytes: int | None = Field(default=None, ge=0)
     quota_tokens_per_month: int | None = Field(default=None, ge=0)
     quota_cost_per_month: float | None = Field(default=None, ge=0)
+    quota_resources: int | None = Field(default=100_000, ge=0)
+    quota_catalog_bytes: int | None = Field(default=1024**3, ge=0)
+    quota_package_bytes: int | None = Field(default=256 * 1024**2, ge=0)
+    """All projects share one store of packages, of 2 GiB."""
+    quota_api_tokens: int | None = Field(default=1_000, ge=0)
+    """The same for each person."""
 
     def limits(self) -> QuotaLimits:
         return QuotaLimits(
@@ -165,6 +171,10 @@ class QuotaSettings(EnvironmentSettings):
             storage_bytes=self.quota_storage_bytes,
             tokens_per_month=self.quota_tokens_per_month,
             cost_per_month=self.quota_cost_per_month,
+            resources=self.quota_resources,
+            catalog_bytes=self.quota_catalog_bytes,
+            package_bytes=self.quota_package_bytes,
+            api_tokens=self.quota_api_tokens,
         )
 
 

@@ -39,6 +39,7 @@ def build(settings: AuthSettings, *, checkpoint: Checkpoint = no_checkpoint) -> 
     app = Service(settings, checkpoint=checkpoint)
     secret_key = settings.secret_key.get_secret_value()
     store = app.keep_secrets(settings)
+    known_quotas = ProjectQuotas(SCHEMA, settings.limits())
     passwords = Passwords(settings)
     root, buckets = RootKey.parse(settings.root_key.get_secret_value()), app.bus.buckets
     keys = Keys(app.database, store, buckets.keys, root, Sealer(secret_key, "auth/signing-keys"))
@@ -52,10 +53,14 @@ def build(settings: AuthSettings, *, checkpoint: Checkpoint = no_checkpoint) -> 
     sessions_of_people = Sessions(app.database, passwords, keys, RefreshTokens(secret_key), _lives(settings))
     handlers.register_users(app.bus, users, sessions_of_people, Devices(app.database, sessions_of_people))
     handlers.register_tokens(
-        app.bus, Tokens(app.database), Grants(app.database, keys, app.bus.keys, app.bus.revoked)
+        app.bus, Tokens(app.database, known_quotas), Grants(app.database, keys, app.bus.keys, app.bus.revoked)
     )
-    quotas = QuotaDesk(app.database, ProjectQuotas(SCHEMA, settings.limits()))
-    handlers.register_projects(app.bus, Projects(app.database), Members(app.database), quotas)
+    handlers.register_projects(
+        app.bus,
+        Projects(app.database, settings.projects_per_person),
+        Members(app.database, known_quotas),
+        QuotaDesk(app.database, known_quotas),
+    )
     anchor = Anchor(app.database, buckets.audit, root)
     app.health.degraded_by |= {"audit": anchor.degraded, "signing-keys": keys.degraded}
     audit = Audit(app.database, Chain(secret_key), anchor)

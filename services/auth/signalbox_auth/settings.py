@@ -30,6 +30,8 @@ class AuthSettings(SecretStoreSettings, QuotaSettings):
     session_idle_days: int = Field(default=30, ge=1)
     """A session that is not used for this long is over."""
     session_longest_days: int = Field(default=180, ge=1)
+    projects_per_person: int | None = Field(default=500, ge=1)
+    """That somebody has made and that are there, or were deleted within the last day."""
     argon2_memory_kib: int = Field(default=19_456, ge=8)
     argon2_time: int = Field(default=2, ge=1)
     argon2_parallelism: int = Field(default=1, ge=1)

@@ -10,7 +10,8 @@ from signalbox_catalog.service.trees import Trees
 from signalbox_catalog.service.watching import Watching
 from signalbox_common.bus import ServiceBus
 from signalbox_common.contracts import catalog as contract
-from signalbox_common.contracts.streams import PROJECT_BACK, PROJECT_GONE
+from signalbox_common.contracts.streams import CATALOG_QUOTAS, PROJECT_BACK, PROJECT_GONE
+from signalbox_common.quotas import ProjectQuotas
 
 
 def register_reads(bus: ServiceBus, reading: Reading, trees: Trees, watching: Watching) -> None:
@@ -43,6 +44,7 @@ def register_packages(bus: ServiceBus, packages: Packages) -> None:
     bus.on_query(contract.GetPackage)(packages.get)
 
 
-def register_facts(bus: ServiceBus, projects: Projects) -> None:
+def register_facts(bus: ServiceBus, projects: Projects, quotas: ProjectQuotas) -> None:
     bus.on_fact(PROJECT_GONE)(projects.gone)
     bus.on_fact(PROJECT_BACK)(projects.back)
+    bus.on_fact(CATALOG_QUOTAS)(quotas.changed)

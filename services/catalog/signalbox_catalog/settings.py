@@ -4,10 +4,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from signalbox_common.settings import SecretStoreSettings
+from signalbox_common.settings import QuotaSettings, SecretStoreSettings
 
 
-class CatalogSettings(SecretStoreSettings):
+class CatalogSettings(SecretStoreSettings, QuotaSettings):
     service: Literal["catalog"] = "catalog"
     deleted_kept_days: int = Field(default=30, ge=0)
     """How long a deleted resource can be restored."""

@@ -41,6 +41,10 @@ QUOTAS = {
     "storageBytes": "bytes that are kept",
     "tokensPerMonth": "tokens a month",
     "costPerMonth": "cost a month",
+    "resources": "resources of the catalog",
+    "catalogBytes": "bytes of these and their history",
+    "packageBytes": "bytes of packages of skills",
+    "apiTokens": "tokens of service accounts",
 }
 _NONE, _DEFAULT = "none", "default"
 
@@ -105,12 +109,27 @@ def set_(
     storage_bytes: Bound = None,
     tokens_per_month: Bound = None,
     cost_per_month: Bound = None,
+    resources: Bound = None,
+    catalog_bytes: Bound = None,
+    package_bytes: Bound = None,
+    api_tokens: Bound = None,
     project: ProjectOption = None,
     url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Change those that are named, for administrators. `none` is no bound, `default` the installation's."""
-    given = (live_sandboxes, queued_tasks, running_tasks, storage_bytes, tokens_per_month, cost_per_month)
+    given = (
+        live_sandboxes,
+        queued_tasks,
+        running_tasks,
+        storage_bytes,
+        tokens_per_month,
+        cost_per_month,
+        resources,
+        catalog_bytes,
+        package_bytes,
+        api_tokens,
+    )
     changes = {
         name: _bound(name, value) for name, value in zip(QUOTAS, given, strict=True) if value is not None
     }

@@ -50,7 +50,7 @@ from signalbox_common.programs import OWNERS
 DAY = 24 * 3600.0
 MIB = 1024 * 1024
 
-GENERATION = 19
+GENERATION = 20
 """Grows whenever provisioning changes; an older program refuses to provision a newer installation."""
 
 KEY_BUCKET = "grant-keys"
@@ -218,6 +218,7 @@ TRIGGERS_TOLD = FactConsumer("tasks", "outside-event", OutsideEvent)
 RUN_QUOTAS = FactConsumer("tasks", "quotas-changed", QuotasChanged)
 SANDBOX_QUOTAS = FactConsumer("sandbox", "quotas-changed", QuotasChanged)
 REPOSITORY_QUOTAS = FactConsumer("git", "quotas-changed", QuotasChanged)
+CATALOG_QUOTAS = FactConsumer("catalog", "quotas-changed", QuotasChanged)
 RUN_STORAGE = FactConsumer("tasks", "storage-measured", StorageMeasured)
 SANDBOX_STORAGE = FactConsumer("sandbox", "storage-measured", StorageMeasured)
 REPOSITORY_STORAGE = FactConsumer("git", "storage-measured", StorageMeasured)
@@ -247,6 +248,7 @@ FACT_CONSUMERS: tuple[FactConsumer, ...] = (
     RUN_QUOTAS,
     SANDBOX_QUOTAS,
     REPOSITORY_QUOTAS,
+    CATALOG_QUOTAS,
     RUN_STORAGE,
     SANDBOX_STORAGE,
     REPOSITORY_STORAGE,

@@ -13,15 +13,19 @@ from signalbox_auth.store import tokens as token_rows
 from signalbox_auth.store import users as user_rows
 from signalbox_common.bus import Call
 from signalbox_common.contracts import auth as contract
+from signalbox_common.contracts.auth import QuotaName
 from signalbox_common.contracts.base import Empty
 from signalbox_common.contracts.roles import ProjectRole
 from signalbox_common.db import Database, Transaction
+from signalbox_common.errors import QuotaExceeded
 from signalbox_common.paging import cut, id_cursor, read_id_cursor
+from signalbox_common.quotas import ProjectQuotas
 
 
 class Members:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, quotas: ProjectQuotas) -> None:
         self._database = database
+        self._quotas = quotas
 
     async def page(self, call: Call, query: contract.ListMembers) -> contract.MemberPage:
         async with self._database.reading() as connection:
@@ -90,6 +94,10 @@ class Members:
         check_may_set(project.role, command.role)
         if command.role is ProjectRole.OWNER:
             raise errors.StaysAtHome
+        limit = (await self._quotas.of(transaction.connection, project.id)).limits.api_tokens
+        used = await rows.count_of_accounts(transaction.connection, project.id)
+        if limit is not None and used >= limit:
+            raise QuotaExceeded(QuotaName.API_TOKENS, limit=limit, used=used)
         account = new_service_account(command.name, project.id, project.slug)
         await user_rows.add(transaction, account, None)
         await rows.add(transaction, project.id, account.id, command.role)

@@ -17,15 +17,19 @@ from signalbox_common.contracts import auth as contract
 from signalbox_common.contracts.base import Empty
 from signalbox_common.contracts.roles import ProjectRole
 from signalbox_common.db import Database, Transaction
+from signalbox_common.errors import QuotaExceeded
 from signalbox_common.keys import uuid7
 from signalbox_common.paging import cut, id_cursor, read_id_cursor
 
 _SLUG_TRIES = 5
+_PROJECTS = "projects"
+"""What the quota is called that each person has."""
 
 
 class Projects:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, per_person: int | None = None) -> None:
         self._database = database
+        self._per_person = per_person
 
     async def create(self, call: Call, command: contract.CreateProject) -> contract.Project:
         transaction, creator = call.transaction, call.principal.user_id
@@ -33,6 +37,10 @@ class Projects:
             user = await user_rows.get(transaction.connection, creator)
             if user is None or user.kind == "service":
                 raise errors.StaysAtHome
+        await user_rows.hold(transaction, creator)
+        used = await rows.count_created(transaction.connection, creator)
+        if self._per_person is not None and used >= self._per_person:
+            raise QuotaExceeded(_PROJECTS, limit=self._per_person, used=used, whose="You have")
         project = await _add(
             transaction,
             name=command.name,

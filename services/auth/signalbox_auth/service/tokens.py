@@ -9,23 +9,35 @@ from signalbox_auth.domain.tokens import ApiToken, checked_scopes, hash_of, new_
 from signalbox_auth.store import members as member_rows
 from signalbox_auth.store import projects as project_rows
 from signalbox_auth.store import tokens as rows
+from signalbox_auth.store import users as user_rows
 from signalbox_common.bus import Call
 from signalbox_common.contracts import auth as contract
+from signalbox_common.contracts.auth import QuotaName
 from signalbox_common.contracts.base import Empty
 from signalbox_common.db import Database
+from signalbox_common.errors import QuotaExceeded
 from signalbox_common.keys import uuid7
+from signalbox_common.quotas import ProjectQuotas
 
 _HINT = 4
 
 
 class Tokens:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, quotas: ProjectQuotas) -> None:
         self._database = database
+        self._quotas = quotas
 
     # -- of people ---------------------------------------------------------------------------------
 
     async def create(self, call: Call, ask: contract.CreateToken) -> contract.CreatedApiToken:
-        return await _add(call, call.principal.user_id, ask)
+        """As many as the service accounts of a project may have for which nothing was said."""
+        user = call.principal.user_id
+        await user_rows.hold(call.transaction, user)
+        used = await rows.count(call.transaction.connection, user)
+        limit = self._quotas.defaults.api_tokens
+        if limit is not None and used >= limit:
+            raise QuotaExceeded(QuotaName.API_TOKENS, limit=limit, used=used, whose="You have")
+        return await _add(call, user, ask)
 
     async def page(self, call: Call, _query: contract.ListTokens) -> contract.ApiTokenPage:
         return await self._page(call.principal.user_id)
@@ -41,6 +53,11 @@ class Tokens:
         self, call: Call, ask: contract.CreateServiceAccountToken
     ) -> contract.CreatedApiToken:
         await self._check_account(call, ask.account_id)
+        connection, project = call.transaction.connection, call.principal.project()
+        limit = (await self._quotas.of(connection, project)).limits.api_tokens
+        used = await rows.count_of_accounts(connection, project)
+        if limit is not None and used >= limit:
+            raise QuotaExceeded(QuotaName.API_TOKENS, limit=limit, used=used)
         return await _add(call, ask.account_id, ask)
 
     async def page_of_account(

@@ -4,7 +4,7 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, bindparam, delete, select
+from sqlalchemy import Row, bindparam, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -74,6 +74,19 @@ async def service_accounts(connection: AsyncConnection, project_id: uuid.UUID) -
         .limit(500)
     )
     return [_member(row) for row in await connection.execute(query)]
+
+
+async def count_of_accounts(connection: AsyncConnection, project_id: uuid.UUID) -> int:
+    """Service accounts of that project."""
+    counted: int = (
+        await connection.execute(
+            select(func.count())
+            .select_from(members)
+            .join(users, users.c.id == members.c.user_id)
+            .where(members.c.project_id == project_id, users.c.home_project == project_id)
+        )
+    ).scalar_one()
+    return counted
 
 
 async def user_ids(connection: AsyncConnection, project_id: uuid.UUID) -> list[uuid.UUID]:

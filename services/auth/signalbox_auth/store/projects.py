@@ -1,6 +1,7 @@
 """Projects, always as one of their members sees them."""
 
 import uuid
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Row, bindparam, func, literal, or_, select
@@ -169,3 +170,16 @@ def _project(row: Row[Any], role: ProjectRole | None = None) -> Project:
         updated_at=row.updated_at,
         personal_of=row.personal_of,
     )
+
+
+async def count_created(connection: AsyncConnection, user_id: uuid.UUID) -> int:
+    """Those that somebody has made; deleted ones count for a day, so that nobody goes on and on."""
+    counted: int = (
+        await connection.execute(
+            select(func.count()).where(
+                projects.c.created_by == user_id,
+                or_(projects.c.deleted_at.is_(None), projects.c.deleted_at > func.now() - timedelta(days=1)),
+            )
+        )
+    ).scalar_one()
+    return counted

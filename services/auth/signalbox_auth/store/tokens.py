@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from signalbox_auth.domain.tokens import ApiToken
 from signalbox_auth.store import facts
-from signalbox_auth.store.tables import api_tokens
+from signalbox_auth.store.tables import api_tokens, users
 from signalbox_common.contracts.auth import AccessRevoked
 from signalbox_common.db import Transaction
 
@@ -50,6 +50,23 @@ async def count(connection: AsyncConnection, user_id: uuid.UUID) -> int:
         await connection.execute(
             select(func.count()).where(
                 api_tokens.c.user_id == user_id,
+                api_tokens.c.revoked_at.is_(None),
+                or_(api_tokens.c.expires_at.is_(None), api_tokens.c.expires_at > func.now()),
+            )
+        )
+    ).scalar_one()
+    return counted
+
+
+async def count_of_accounts(connection: AsyncConnection, project_id: uuid.UUID) -> int:
+    """The same of all service accounts of a project."""
+    counted: int = (
+        await connection.execute(
+            select(func.count())
+            .select_from(api_tokens)
+            .join(users, users.c.id == api_tokens.c.user_id)
+            .where(
+                users.c.home_project == project_id,
                 api_tokens.c.revoked_at.is_(None),
                 or_(api_tokens.c.expires_at.is_(None), api_tokens.c.expires_at > func.now()),
             )

@@ -258,3 +258,8 @@ def of(row: Row[Any]) -> User:
         home_project=row.home_project,
         email_confirmed=row.email_confirmed,
     )
+
+
+async def hold(transaction: Transaction, user_id: uuid.UUID) -> None:
+    """To the end of the transaction: what somebody has is counted by one at a time."""
+    await transaction.connection.execute(select(users.c.id).where(users.c.id == user_id).with_for_update())

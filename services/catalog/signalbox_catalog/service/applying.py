@@ -15,7 +15,8 @@ from signalbox_catalog.domain.resources import Key, Manifest, Place, Resource, o
 from signalbox_catalog.errors import BadInput, NamespaceNotFound, RoleTooLow, field_errors, refusal_of
 from signalbox_catalog.service.access import Access, AccessResolver
 from signalbox_catalog.service.changes import called, namespaces_of, outline, retry_while_contended
-from signalbox_catalog.service.packages import SKILL, OpenedPackage, Packages, described
+from signalbox_catalog.service.packages import SKILL, OpenedPackage, Packages, described, replaced_by
+from signalbox_catalog.service.quotas import CatalogQuotas
 from signalbox_catalog.service.replies import change_of, spec_of
 from signalbox_catalog.service.vault import Prepared, Vault
 from signalbox_catalog.service.writing import Places, Wish, Writer, WriteResult, settled
@@ -77,6 +78,7 @@ class Applying:
         self,
         database: Database,
         vault: Vault,
+        quotas: CatalogQuotas,
         access: AccessResolver,
         limiter: ProjectLimiter,
         packages: Packages,
@@ -84,6 +86,7 @@ class Applying:
         self._database = database
         self._limiter = limiter
         self._vault = vault
+        self._quotas = quotas
         self._access = access
         self._packages = packages
         self._readers = asyncio.Semaphore(AT_ONCE)
@@ -106,23 +109,30 @@ class Applying:
             if refusal.project is None or ask.dry_run:
                 raise
             return await _refused(call.within(refusal.project), refusal)
+        uploaded = [each.object.get_secret_value() for each in ask.packages]
         if ask.dry_run:
-            return await self._tried(call, plan)
+            tried = await self._tried(call, plan)
+            await self._packages.clear(uploaded)
+            return tried
         call = call.about(_outline(plan))
         if len(plan.projects) == 1:
             call = call.within(*plan.projects)
 
         async def attempt() -> Outcome[contract.ApplyResult]:
             prepared = await self._prepared(plan, store=True)
+            replaced: list[str] = []
 
             async def work(transaction: Transaction) -> contract.ApplyResult:
                 written, pruned = await self._carry_out(call, transaction, plan, prepared)
                 parts = [each.after for each in written if each.changed] + pruned
                 call.note_parts(transaction, [(called(each), each.place.project_id) for each in parts])
+                replaced[:] = [stored_as for each in written for stored_as in replaced_by(each)]
                 return _applied(plan, written, pruned, dry_run=False)
 
             async with self._limiter.slots(plan.projects):
-                return await call.once(work)
+                outcome = await call.once(work)
+            await self._packages.clear([*uploaded, *replaced])
+            return outcome
 
         return await retry_while_contended(attempt)
 
@@ -185,7 +195,7 @@ class Applying:
         self, call: Call, transaction: Transaction, plan: _Plan, prepared: Prepared
     ) -> tuple[list[WriteResult], list[Resource]]:
         wishes = plan.wishes
-        writer = Writer(self._vault, transaction, call.principal.user_id)
+        writer = Writer(self._vault, self._quotas, transaction, call.principal.user_id)
         await writer.lock({*(wish.place for wish in wishes), *plan.prune_in}, plan.referred)
         written = await writer.write(wishes, plan.places, prepared)
         pruned: list[Resource] = []

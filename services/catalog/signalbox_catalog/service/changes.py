@@ -24,6 +24,7 @@ from signalbox_catalog.errors import (
 )
 from signalbox_catalog.service.access import AccessResolver, own_place
 from signalbox_catalog.service.finding import kind_called, living_one, not_found
+from signalbox_catalog.service.quotas import CatalogQuotas
 from signalbox_catalog.service.replies import reply_of, written_reply_of
 from signalbox_catalog.service.vault import Prepared, Vault
 from signalbox_catalog.service.writing import Places, Wish, Writer, settled
@@ -56,11 +57,17 @@ async def retry_while_contended(attempt: Callable[[], Awaitable[T]]) -> T:
 
 class Changes:
     def __init__(
-        self, database: Database, vault: Vault, access: AccessResolver, limiter: ProjectLimiter
+        self,
+        database: Database,
+        vault: Vault,
+        quotas: CatalogQuotas,
+        access: AccessResolver,
+        limiter: ProjectLimiter,
     ) -> None:
         self._database = database
         self._limiter = limiter
         self._vault = vault
+        self._quotas = quotas
         self._access = access
 
     async def create(self, call: Call, ask: contract.CreateResource) -> Outcome[contract.WrittenResource]:
@@ -129,7 +136,7 @@ class Changes:
         """Raises `stale` where the wish is for another version than the one that is there."""
 
         async def work(transaction: Transaction) -> contract.WrittenResource:
-            writer = Writer(self._vault, transaction, call.principal.user_id)
+            writer = Writer(self._vault, self._quotas, transaction, call.principal.user_id)
             await writer.lock([wish.place], _referred(wish.manifest, places))
             try:
                 written = await writer.write([wish], places, prepared)
@@ -155,7 +162,7 @@ class Changes:
         place = own_place(call)
 
         async def work(transaction: Transaction) -> Empty:
-            writer = Writer(self._vault, transaction, call.principal.user_id)
+            writer = Writer(self._vault, self._quotas, transaction, call.principal.user_id)
             await writer.lock([place])
             current = await living_one(transaction.connection, place, command.plural, command.name)
             if command.expected_version not in (None, str(current.version)):
@@ -177,7 +184,7 @@ class Changes:
             found = await resources.last_deleted(transaction.connection, key)
             manifest = _manifest_of(kind, found) if found is not None else None
             places = await self._open(call, manifest)
-            writer = Writer(self._vault, transaction, call.principal.user_id)
+            writer = Writer(self._vault, self._quotas, transaction, call.principal.user_id)
             await writer.lock([place], _referred(manifest, places))
             if await resources.get(transaction.connection, key) is not None:
                 raise AlreadyExists(f"{kind.singular} {command.name}", place.namespace)
@@ -201,7 +208,7 @@ class Changes:
                 raise GenerationNotFound
             manifest = _manifest_of(kind, before.resource)
             places = await self._open(call, manifest)
-            writer = Writer(self._vault, transaction, call.principal.user_id)
+            writer = Writer(self._vault, self._quotas, transaction, call.principal.user_id)
             await writer.lock([place], _referred(manifest, places))
             current = await resources.get(transaction.connection, seen.key)
             if current is None or current.uid != seen.uid:

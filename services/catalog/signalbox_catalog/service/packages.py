@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,18 +10,20 @@ from signalbox_catalog.domain import packages
 from signalbox_catalog.domain.kinds import by_name
 from signalbox_catalog.domain.manifests import of_kind
 from signalbox_catalog.domain.packages import Package
-from signalbox_catalog.domain.resources import Key, Manifest
+from signalbox_catalog.domain.resources import Key, Manifest, Resource
 from signalbox_catalog.errors import BadInput, PackageNotFound, UploadNotFound
 from signalbox_catalog.service.access import own_place
 from signalbox_catalog.service.finding import living_one
+from signalbox_catalog.service.quotas import CatalogQuotas
 from signalbox_catalog.service.replies import reply_of
 from signalbox_catalog.service.vault import Vault
-from signalbox_catalog.service.writing import Wish, Writer
-from signalbox_catalog.store import resources
+from signalbox_catalog.service.writing import Wish, Writer, WriteResult
+from signalbox_catalog.store import resources, usage
 from signalbox_common.bus import Call
 from signalbox_common.bus.objects import Bucket, ObjectNotFound
 from signalbox_common.contracts import catalog as contract
 from signalbox_common.db import Database, Transaction
+from signalbox_common.errors import SignalboxError
 from signalbox_common.limiter import ProjectLimiter
 from signalbox_common.outcomes import Outcome
 from signalbox_manifests import Flaw
@@ -53,11 +56,19 @@ class OpenedPackage:
 
 
 class Packages:
-    def __init__(self, database: Database, bucket: Bucket, vault: Vault, limiter: ProjectLimiter) -> None:
+    def __init__(
+        self,
+        database: Database,
+        bucket: Bucket,
+        vault: Vault,
+        quotas: CatalogQuotas,
+        limiter: ProjectLimiter,
+    ) -> None:
         self._database = database
         self._limiter = limiter
         self._bucket = bucket
         self._vault = vault
+        self._quotas = quotas
         self._lookers = asyncio.Semaphore(AT_ONCE)
 
     async def attach(self, call: Call, ask: contract.AttachPackage) -> Outcome[contract.Resource]:
@@ -73,16 +84,32 @@ class Packages:
         manifest = _manifest(ask.name, package)
         call = call.about(package.sha256)
 
+        replaced: list[str] = []
+
         async def work(transaction: Transaction) -> contract.Resource:
-            writer = Writer(self._vault, transaction, call.principal.user_id)
+            replaced.clear()
+            writer = Writer(self._vault, self._quotas, transaction, call.principal.user_id)
             await writer.lock([place])
             current = await resources.get(transaction.connection, key)
             if current is None:
                 current = (await writer.write([Wish(manifest, place)], {}, {}))[0].after
+            replaced.extend(_objects_of(current))
             return reply_of(await writer.set_status(current, {**current.status, **status}))
 
         async with self._limiter.slots([place.project_id]):
-            return await call.once(work)
+            outcome = await call.once(work)
+        await self.clear([stored_as, *replaced])
+        return outcome
+
+    async def clear(self, stored: Sequence[str]) -> None:
+        """Those of them that nothing refers to, after the commit; what stays here goes with the hour."""
+        if not stored:
+            return
+        async with self._database.reading() as connection:
+            kept = await usage.of_objects(connection, stored)
+        for stored_as in set(stored) - kept:
+            with suppress(SignalboxError):
+                await self._bucket.delete(stored_as)
 
     async def open(self, uploaded: Sequence[contract.PackagedSkill]) -> list[OpenedPackage]:
         """Raises BadInput for all that is wrong with any of them."""
@@ -122,6 +149,17 @@ class Packages:
         async with self._lookers:
             raw = await self._bucket.get(stored_as)
             return await asyncio.to_thread(packages.inspect, raw)
+
+
+def replaced_by(done: WriteResult) -> list[str]:
+    """Objects that were of that resource, and are not any more."""
+    before = _objects_of(done.before) if done.before is not None else []
+    return [each for each in before if each not in _objects_of(done.after)]
+
+
+def _objects_of(resource: Resource) -> list[str]:
+    kept = resource.status.get("package")
+    return [str(kept["object"])] if isinstance(kept, Mapping) else []
 
 
 def _of(skill: str, flaw: Flaw) -> Flaw:

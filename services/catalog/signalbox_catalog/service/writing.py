@@ -30,6 +30,7 @@ from signalbox_catalog.errors import (
     VersionConflict,
     VersionMoved,
 )
+from signalbox_catalog.service.quotas import CatalogQuotas
 from signalbox_catalog.service.vault import Prepared, Vault
 from signalbox_catalog.store import facts, namespaces, resources, revisions
 from signalbox_common.db import Transaction
@@ -96,16 +97,19 @@ def settled(manifest: Manifest, places: Places) -> Manifest:
 class Writer:
     """One change of one or many resources."""
 
-    def __init__(self, vault: Vault, transaction: Transaction, by: uuid.UUID) -> None:
+    def __init__(self, vault: Vault, quotas: CatalogQuotas, transaction: Transaction, by: uuid.UUID) -> None:
         self._vault = vault
+        self._quotas = quotas
         self._transaction = transaction
         self._by = by
         self._now = datetime.now(UTC)
+        self._found_at: dict[uuid.UUID, int] = {}
         self._versions: dict[uuid.UUID, int] = {}
 
     async def lock(self, written: Collection[Place], referred: Collection[Place] = ()) -> None:
         """Comes before everything else, once."""
-        self._versions = await namespaces.lock(self._transaction, written, referred)
+        self._found_at = await namespaces.lock(self._transaction, written, referred)
+        self._versions = dict(self._found_at)
 
     async def write(self, wishes: Sequence[Wish], places: Places, prepared: Prepared) -> list[WriteResult]:
         """All of them, or none: in their order, whatever order they depend on each other in."""
@@ -237,6 +241,7 @@ class Writer:
     ) -> None:
         if not changes:
             return
+        await self._check([(done.before, done.after) for done in changes])
         new = [done.after for done in changes if done.before is None]
         changed = [done.after for done in changes if done.before is not None]
         if new:
@@ -256,6 +261,10 @@ class Writer:
                 for done in changes
             ]
         )
+
+    async def _check(self, changes: Sequence[tuple[Resource | None, Resource]]) -> None:
+        """Comes before anything of them is stored."""
+        await self._quotas.check(self._transaction.connection, self._found_at, changes)
 
     async def _record(self, new: Sequence[Revision]) -> None:
         await revisions.add(self._transaction, new)
@@ -293,6 +302,7 @@ class Writer:
         back = self._next(replace(resource, deleted_at=None, updated_at=self._now))
         wish = Wish(manifest, resource.place)
         targets = await self._targets([(wish, WriteResult(None, back))], places, [])
+        await self._check([(resource, back)])
         await resources.change(self._transaction, [back])
         await resources.refer(self._transaction, targets)
         await self._record([Revision(ChangeKind.RESTORED, back, None, self._by, self._now)])
@@ -319,6 +329,7 @@ class Writer:
     async def set_status(self, current: Resource, status: Mapping[str, Any]) -> Resource:
         """What is observed about it; no new generation."""
         done = self._numbered(WriteResult(current, replace(current, status=status, updated_at=self._now)))
+        await self._check([(current, done.after)])
         await resources.change(self._transaction, [done.after])
         await self._record([Revision(ChangeKind.UPDATED, done.after, current.labels, self._by, self._now)])
         return done.after

@@ -1,6 +1,9 @@
 """What of the secret store and of the packages is referred to, by anything that is still kept."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from signalbox_common.db import Transaction
 
@@ -19,6 +22,12 @@ _OBJECTS = text(
     where status -> 'package' is not null
     """
 )
+_OF_OBJECTS = text(
+    """
+    select status -> 'package' ->> 'object' from catalog.resources
+    where status -> 'package' is not null and status -> 'package' ->> 'object' = any(:objects)
+    """
+)
 
 
 async def bundles(transaction: Transaction) -> set[str]:
@@ -27,3 +36,8 @@ async def bundles(transaction: Transaction) -> set[str]:
 
 async def objects(transaction: Transaction) -> set[str]:
     return set((await transaction.connection.execute(_OBJECTS)).scalars())
+
+
+async def of_objects(connection: AsyncConnection, objects: Sequence[str]) -> set[str]:
+    """Those of them that something is stored as."""
+    return set((await connection.execute(_OF_OBJECTS, {"objects": list(objects)})).scalars())

@@ -148,7 +148,6 @@ async def apply_archive(
             if error.final:
                 await _forgotten(here, stored)
             raise
-    await _forgotten(here, stored if dry_run else _unused(stored, applied))
     return await _with_tasks(here, ask, applied)
 
 
@@ -156,12 +155,6 @@ async def _check(ask: contract.Apply) -> None:
     """The catalog knows no tasks: it says nothing of their fields."""
     if ask.strict:
         await applied_tasks.check_spelling(ask.text.get_secret_value())
-
-
-def _unused(stored: Mapping[str, str], applied: contract.ApplyResult) -> dict[str, str]:
-    """Those of skills that have the same package already."""
-    changed = {item.name for item in applied.items if item.action is not contract.ApplyAction.UNCHANGED}
-    return {name: stored_as for name, stored_as in stored.items() if name not in changed}
 
 
 async def _forgotten(here: Sender, stored: Mapping[str, str]) -> None:

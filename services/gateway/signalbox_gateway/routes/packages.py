@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from signalbox_common.bus.objects import ObjectNotFound
 from signalbox_common.contracts import catalog as contract
 from signalbox_common.errors import SignalboxError
 from signalbox_gateway.errors import PackageDamaged, PackageMissing
@@ -62,7 +63,11 @@ async def put_package(name: NameHere, request: Request, here: InNamespace) -> Re
 @routes.on("GET", "/{name}/package", contract.GetPackage, shows=_DOWNLOAD, response_class=Response)
 async def get_package(name: NameHere, here: InNamespace) -> Response:
     info = await here.value(contract.GetPackage(name=name))
-    content = await here.clients.packages.get(info.object)
+    try:
+        content = await here.clients.packages.get(info.object)
+    except ObjectNotFound:  # it was replaced in between
+        info = await here.value(contract.GetPackage(name=name))
+        content = await here.clients.packages.get(info.object)
     if hashlib.sha256(content).hexdigest() != info.sha256:
         raise PackageDamaged
     headers = {

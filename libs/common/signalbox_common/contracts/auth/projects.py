@@ -43,7 +43,7 @@ class CreateProject(Command[Project]):
     subject = "cmd.auth.v1.create-project"
     area = "projects"
     target = "name"
-    refusals = {"service_account": 403, "slug_taken": 409}
+    refusals = {"service_account": 403, "slug_taken": 409, "quota_exceeded": 429}
 
     name: ProjectName
     slug: Slug | None = None

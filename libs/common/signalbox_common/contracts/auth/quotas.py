@@ -23,6 +23,10 @@ class QuotaName(StrEnum):
     STORAGE_BYTES = "storageBytes"
     TOKENS_PER_MONTH = "tokensPerMonth"
     COST_PER_MONTH = "costPerMonth"
+    RESOURCES = "resources"
+    CATALOG_BYTES = "catalogBytes"
+    PACKAGE_BYTES = "packageBytes"
+    API_TOKENS = "apiTokens"
 
 
 class QuotaLimits(Message):
@@ -39,6 +43,14 @@ class QuotaLimits(Message):
     tokens_per_month: Bound | None = None
     """In and out together, of the runs that have ended in this month (UTC)."""
     cost_per_month: Cost | None = None
+    resources: Bound | None = None
+    """Of the catalog, of all kinds; deleted ones not counted."""
+    catalog_bytes: Bound | None = None
+    """Of all states of resources that are kept, deleted ones included."""
+    package_bytes: Bound | None = None
+    """Of packages of skills, those of deleted ones included until they are gone for good."""
+    api_tokens: Bound | None = None
+    """Of its service accounts, as far as they can be used; and as many service accounts."""
 
     def changed(self, given: "QuotaLimits", names: tuple[QuotaName, ...]) -> "QuotaLimits":
         """With those of the names as they are there."""

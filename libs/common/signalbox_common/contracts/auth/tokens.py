@@ -37,6 +37,7 @@ class CreateToken(Ask[CreatedApiToken]):
     area = "account"
     in_person = True
     target = "name"
+    refusals = {"quota_exceeded": 429}
 
     name: TokenName
     scopes: Scopes = ()
@@ -85,7 +86,7 @@ class CreateServiceAccount(Command[ServiceAccount]):
     area = "projects"
     in_person = True
     target = "name"
-    refusals = {"service_account": 403}
+    refusals = {"service_account": 403, "quota_exceeded": 429}
 
     name: AccountName
     role: ProjectRole = ProjectRole.DEVELOPER
@@ -117,7 +118,7 @@ class CreateServiceAccountToken(Ask[CreatedApiToken]):
     area = "projects"
     in_person = True
     target = "account_id"
-    refusals = {"service_account_not_found": 404}
+    refusals = {"service_account_not_found": 404, "quota_exceeded": 429}
 
     account_id: uuid.UUID
     name: TokenName

@@ -64,6 +64,7 @@ class Apply(Ask[ApplyResult]):
         "conflict": 409,
         "still_referenced": 409,
         "unknown_field": 422,
+        "quota_exceeded": 429,
     }
 
     text: Annotated[SecretStr, Field(max_length=MAX_TEXT)]

@@ -76,6 +76,7 @@ class RollBackResource(ResourceKey, Command[Resource]):
         "resource_not_found": 404,
         "generation_not_found": 404,
         "version_conflict": 409,
+        "quota_exceeded": 429,
     }
 
     generation: int = Field(ge=1)

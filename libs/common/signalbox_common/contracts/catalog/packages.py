@@ -47,7 +47,7 @@ class AttachPackage(Ask[Resource]):
     grant = GrantScope.PROJECT
     least_role = ProjectRole.DEVELOPER
     target = "name"
-    refusals = {"upload_not_found": 404}
+    refusals = {"upload_not_found": 404, "quota_exceeded": 429}
 
     name: ResourceName
     object: ObjectName

@@ -120,7 +120,7 @@ class CreateResource(Ask[WrittenResource]):
     grant = GrantScope.PROJECT
     least_role = ProjectRole.DEVELOPER
     target = "plural"
-    refusals = {"kind_not_found": 404, "already_exists": 409, "unknown_field": 422}
+    refusals = {"kind_not_found": 404, "already_exists": 409, "unknown_field": 422, "quota_exceeded": 429}
 
     plural: Plural
     manifest: Manifest
@@ -140,6 +140,7 @@ class ReplaceResource(ResourceKey, Ask[WrittenResource]):
         "resource_not_found": 404,
         "version_conflict": 409,
         "unknown_field": 422,
+        "quota_exceeded": 429,
     }
 
     manifest: Manifest
@@ -159,6 +160,7 @@ class PatchResource(ResourceKey, Ask[WrittenResource]):
         "resource_not_found": 404,
         "version_conflict": 409,
         "unknown_field": 422,
+        "quota_exceeded": 429,
     }
 
     patch: Manifest
@@ -191,7 +193,7 @@ class RestoreResource(ResourceKey, Command[Resource]):
     grant = GrantScope.PROJECT
     least_role = ProjectRole.DEVELOPER
     target = "about"
-    refusals = {"kind_not_found": 404, "nothing_deleted": 404, "already_exists": 409}
+    refusals = {"kind_not_found": 404, "nothing_deleted": 404, "already_exists": 409, "quota_exceeded": 429}
 
     plural: Plural
     name: ResourceName
