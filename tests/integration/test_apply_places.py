@@ -199,7 +199,7 @@ async def test_pruning_takes_a_selector(installation: Installation) -> None:
         assert await names(catalog) == {"there", "new"}
 
 
-async def test_what_is_referred_to_from_elsewhere_is_not_pruned(installation: Installation) -> None:
+async def test_what_is_referred_to_within_its_project_is_not_pruned(installation: Installation) -> None:
     async with catalog_of(installation) as catalog:
         _, slug = await project(catalog, "Holder")
         ours: dict[str, Any] = {"labels": {"app": "x"}}
@@ -227,10 +227,10 @@ async def test_what_is_referred_to_from_elsewhere_is_not_pruned(installation: In
             text_of(document("Shell", "s", SHELL), document("Bot", "b", far)),
             namespace=slug,
         )
-        answer = await catalog.apply(text, prune=True, labelSelector="app=x")
-        refused(answer, 409, "still_referenced")
-        assert slug not in answer.text
-        assert (await catalog.get("ghosts/far"))["metadata"]["deletedAt"] is None
+        items = await applied(catalog, text, prune=True, labelSelector="app=x")
+        assert actions(items) == ["unchanged", "deleted"], "what is in another project keeps nothing here"
+        tree = await catalog.get("bots/b/resolved", namespace=slug)
+        assert tree["references"]["ghostRef"]["broken"]
 
 
 @pytest.mark.parametrize(

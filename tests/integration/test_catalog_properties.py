@@ -63,6 +63,7 @@ async def test_any_sequence_of_changes_leaves_what_a_model_says(installation: In
     done = Counter(status for walk in walks for status in walk.statuses)
     print(f"{len(walks)} sequences, {done.total()} changes: {sorted(done.items())}")
     assert {name for name, status in done if status < 300} == {*STEPS, "dry run"}
+    assert sum(walk.broken for walk in walks), "something was referred to from elsewhere and deleted"
     assert {status for _, status in done} == {200, 201, 204, 404, 409, 422}
 
 

@@ -18,6 +18,7 @@ from signalbox_catalog.store import revisions as revision_rows
 from signalbox_common.contracts.streams import PACKAGE_BUCKET
 from signalbox_common.runtime import Service
 from signalbox_common.testing import eventually
+from tests.support.applying import project as new_project
 from tests.support.catalog import KINDS, Catalog, catalog_of
 from tests.support.installation import Installation
 from tests.support.sse import outbox_is_empty, published
@@ -274,3 +275,41 @@ async def test_tidying_is_in_nobodys_way(installation: Installation) -> None:
             count = "select deadlocks from pg_stat_database where datname = current_database()"
             assert await sql.fetchval(count) == 0
     print(f"100 sets were applied, tidied up {tidied} times")
+
+
+async def test_what_other_projects_refer_to_is_purged_too(installation: Installation) -> None:
+    """What they wrote stays as broken as it was; whoever is changing it at the moment is not waited for."""
+    async with catalog_of(installation, deleted_kept_days=0) as catalog:
+        http, me = catalog.http, catalog.headers
+        project, slug = await new_project(catalog, "Holder")
+        viewer = await http.join(me, project, "viewer")
+        await catalog.create("ghosts", "g")
+        await catalog.create("shells", "s", namespace=slug)
+        refs = {"ghostRef": {"name": "g", "namespace": catalog.namespace}, "shellRef": "s"}
+        await catalog.create("bots", "b", refs, namespace=slug)
+
+        async def seen(headers: dict[str, str]) -> tuple[Any, str]:
+            answer = await http.get(f"{KINDS}/bots/b/resolved", params={"namespace": slug}, headers=headers)
+            return answer.json(), answer.headers["etag"]
+
+        hidden = await seen(viewer)
+        assert (await http.delete(f"{GHOSTS}/g", headers=me)).status_code == 204
+        broken = await seen(me)
+        assert broken[0]["references"]["ghostRef"] == {
+            "kind": "Ghost",
+            "namespace": catalog.namespace,
+            "name": "g",
+            "broken": True,
+        }
+        async with installation.sql() as sql, sql.transaction():
+            await sql.execute("select from catalog.refs for update")
+            await tidy(catalog.service)
+            assert await installation.count("catalog.resources", "kind = 'Ghost'") == 1, "an hour later"
+        await tidy(catalog.service)
+        assert await installation.count("catalog.resources", "kind = 'Ghost'") == 0
+        assert await seen(me) == broken
+        assert await seen(viewer) == hidden
+        await catalog.create("ghosts", "g")
+        assert await seen(me) == broken, "the name is another one's by now"
+        await outbox_is_empty(installation)
+        assert [each.change for each in await published(installation)].count("purged") == 1

@@ -190,8 +190,8 @@ async def test_no_bot_outlives_its_ghost_across_namespaces_in_both_directions(
             for space in spaces:
                 born = [
                     answers[f"b{n}"].status_code == 201
-                    for n, (_, there) in enumerate(pairs)
-                    if there == space
+                    for n, (here, there) in enumerate(pairs)
+                    if here == there == space
                 ]
                 assert (answers[space.slug].status_code == 204) == (not any(born)), (number, space, born)
             await all_of(

@@ -166,24 +166,6 @@ async def test_a_cookie_applies_only_for_our_own_pages(scene: Scene, subtests: p
     assert (await scene.good("alice", "GET", "ghosts"))["items"] == []
 
 
-async def test_what_is_referred_to_and_deleted_at_once_leaves_no_loose_end(scene: Scene) -> None:
-    """Across projects, whoever is faster."""
-    for number in range(25):
-        name = f"s{number}"
-        await scene.good("bob", "POST", "ghosts", ghost(name), namespace=BETA)
-        answers = await asyncio.gather(
-            scene.ask("writer", "POST", "bots", bot(name, {"name": name, "namespace": BETA})),
-            scene.ask("bob", "DELETE", f"ghosts/{name}", namespace=BETA),
-        )
-        assert tuple(answer.status_code for answer in answers) in {(201, 409), (422, 204)}
-    async with scene.installation.sql() as connection:
-        loose = await connection.fetchval(
-            "select count(*) from catalog.refs join catalog.resources on uid in (from_uid, to_uid)"
-            " where deleted_at is not null"
-        )
-    assert loose == 0
-
-
 # -- how much somebody takes ------------------------------------------------------------------------------
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import httpx
 import pytest
 
-from signalbox_common.testing import eventually
 from tests.security.scene import (
     ALPHA,
     BETA,
@@ -220,66 +219,3 @@ async def test_a_watch_ends_with_the_membership(scene: Scene) -> None:
     text = await asyncio.wait_for(watching, 30)
     assert "spirit" in text
     assert "nobody of alpha" not in text
-
-
-# -- deleting what others refer to ------------------------------------------------------------------------
-
-
-async def test_the_owner_of_the_other_learns_no_names(scene: Scene, subtests: pytest.Subtests) -> None:
-    await scene.good("writer", "POST", "bots", bot("secretive"))
-    await scene.good(
-        "bob", "POST", "shells", {"metadata": {"name": "s"}, "spec": {"shellType": "Chat"}}, namespace=BETA
-    )
-    own = bot("theirs", {"name": "spirit"})
-    own["spec"]["shellRef"] = {"name": "s"}
-    await scene.good("bob", "POST", "bots", own, namespace=BETA)
-    of_alpha = ("secretive", ALPHA, scene.projects[ALPHA], scene.people["writer"].id)
-    refused = {
-        "delete": await scene.ask("bob", "DELETE", "ghosts/spirit", namespace=BETA),
-        "cascade": await scene.ask("bob", "DELETE", "ghosts/spirit", namespace=BETA, cascade="true"),
-        "cascade from below": await scene.ask(
-            "bob", "DELETE", "skills/craft-of-beta", namespace=BETA, cascade="true"
-        ),
-        "prune": await scene.apply(
-            "bob", [ghost("other", BETA)], namespace=BETA, prune="true", labelSelector="of"
-        ),
-        "dry prune": await scene.apply(
-            "bob", [ghost("other", BETA)], namespace=BETA, prune="true", labelSelector="of", dryRun="true"
-        ),
-    }
-    for what, answer in refused.items():
-        with subtests.test(what):
-            assert (answer.status_code, answer.json()["code"]) == (409, "still_referenced")
-            assert not [word for word in of_alpha if word in answer.text]
-    with subtests.test("operation"):
-        operation = refused["delete"].headers["X-Operation-ID"]
-        report = await scene.http.get(f"/api/v1/operations/{operation}", headers=scene.headers("bob"))
-        assert report.json()["status"] == "failed"
-        assert not [word for word in of_alpha if word in report.text.replace(operation, "")]
-    for path in ("ghosts/spirit", "skills/craft-of-beta", "bots/theirs"):
-        await scene.good("bob", "GET", path, namespace=BETA)
-    with subtests.test("audit log"):
-        written = json.dumps(await scene.log(BETA))
-        assert "secretive" not in written
-        assert scene.projects[ALPHA] not in written
-    await scene.good("writer", "DELETE", "bots/secretive")
-    await scene.good("bob", "DELETE", "ghosts/spirit", namespace=BETA, cascade="true")
-
-
-async def test_a_deleted_project_holds_nothing_of_others(scene: Scene) -> None:
-    """Nobody could undo it there: whoever may read something once could keep it for ever."""
-    headers = scene.headers("writer")
-    delta = await scene.http.project(headers, "Delta")
-    shell = {"metadata": {"name": "shell"}, "spec": {"shellType": "Chat"}}
-    await scene.good("writer", "POST", "shells", shell, namespace="delta")
-    await scene.good("writer", "POST", "bots", bot(), namespace="delta")
-    held = await scene.ask("bob", "DELETE", "ghosts/spirit", namespace=BETA)
-    assert held.json()["code"] == "still_referenced"
-    gone = await scene.http.delete(f"/api/v1/projects/{delta}", headers=headers)
-    assert gone.status_code == 204
-
-    async def free() -> bool:
-        answer = await scene.ask("bob", "DELETE", "ghosts/spirit", namespace=BETA)
-        return answer.status_code == 204
-
-    await eventually(free, within=3, what="nothing holds it any more")

@@ -90,6 +90,10 @@ class Thing:
     history: dict[int, tuple[Spec, str | None]] = field(default_factory=dict)
     spans: dict[int, tuple[int, int]] = field(default_factory=dict)
     """The first and the last version of each generation."""
+    bound: dict[str, int] = field(default_factory=dict)
+    """What it refers to, by field: a name that was taken over since is another number."""
+    number: int = 0
+    """Given once, so that no two things have it."""
     deleted_by: int = 0
     """Which of all changes has deleted it."""
 
@@ -147,6 +151,7 @@ class World:
         self.heads = {HOME: 0, OTHER: 0}
         self.log: dict[str, list[tuple[str, str, str, int, int]]] = {HOME: [], OTHER: []}
         self.acts = 0
+        self.made = 0
         self.tried = False
         """A dry run does not tell whether a key is the one that is there."""
 
@@ -164,8 +169,47 @@ class World:
         }
 
     def referrers(self, keys: Iterable[Key]) -> list[Thing]:
+        """Of the same namespace: from elsewhere nothing is kept here."""
         wanted = set(keys)
-        return [t for t in self.living.values() if wanted & set(self.targets(t.key, t.spec).values())]
+        return [
+            thing
+            for thing in self.living.values()
+            if any(
+                target in wanted and target[0] == thing.key[0]
+                for target in self.targets(thing.key, thing.spec).values()
+            )
+        ]
+
+    def bind(self, thing: Thing, there: Mapping[Key, Thing]) -> None:
+        """To what has the names that it names, which must be there."""
+        targets = self.targets(thing.key, thing.spec)
+        if set(targets.values()) - there.keys():
+            raise UNFIT
+        thing.bound = {at: there[target].number for at, target in targets.items()}
+
+    def held(self, thing: Thing) -> dict[str, Thing | None]:
+        """What it refers to, as far as that lives."""
+        living = {each.number: each for each in self.living.values()}
+        return {at: living.get(number) for at, number in thing.bound.items()}
+
+    def referred_from_elsewhere(self) -> set[Key]:
+        """Living ones that may go, and leave something broken."""
+        living = {thing.number: thing for thing in self.living.values()}
+        found = {
+            living[number].key
+            for holder in self.living.values()
+            for number in holder.bound.values()
+            if number in living and living[number].key[0] != holder.key[0]
+        }
+        return {key for key in found if not self.referrers([key])}
+
+    def _is_renewed(self, now: Thing, wished: set[Key]) -> bool:
+        """Whether what it names elsewhere is all there, and not all what it refers to."""
+        elsewhere = {at: key for at, key in self.targets(now.key, now.spec).items() if key[0] != now.key[0]}
+        made = wished - self.living.keys()
+        return set(elsewhere.values()) <= self.living.keys() | made and any(
+            key in made or self.living[key].number != now.bound[at] for at, key in elsewhere.items()
+        )
 
     def selected(self, space: str, plural: str, selector: str) -> list[Thing]:
         fits = SELECTORS[selector]
@@ -187,19 +231,21 @@ class World:
         refused: list[Refused] = []
         for doc in docs:
             try:
-                decided.append(self._decided(doc, exists, version))
+                decided.append(self._decided(doc, exists, version, {each.key for each in docs}))
             except Refused as no:
                 refused.append(Refused(409, "conflict") if many and no is MOVED else no)
         if refused:
             raise next((no for no in refused if no.status == 422), refused[0])
         there = {**self.living, **{thing.key: thing for _, thing in decided}}
         for action, thing in decided:
-            if action != "unchanged" and set(self.targets(thing.key, thing.spec).values()) - there.keys():
-                raise UNFIT
+            if action != "unchanged":
+                self.bind(thing, there)
         self.living = there
         return decided
 
-    def _decided(self, doc: Doc, exists: bool | None, version: str | None) -> tuple[str, Thing]:
+    def _decided(
+        self, doc: Doc, exists: bool | None, version: str | None, wished: set[Key]
+    ) -> tuple[str, Thing]:
         now = self.living.get(doc.key)
         if now is None and exists:
             raise MISSING
@@ -211,9 +257,12 @@ class World:
         after = Thing(doc.key, "", spec, secret, doc.labels)
         if now is None:
             after.generation = 1
+            self.made += 1
+            after.number = self.made
             return "created", after
         sent = secret is not None and MASK not in doc.spec["modelConfig"]["env"].values()
         same = (spec, secret, doc.labels) == (now.spec, now.secret, now.labels)
+        same = same and not self._is_renewed(now, wished)
         if doc.version not in (None, str(now.version)) and (sent or not same):
             raise MOVED
         if same and not (sent and self.tried):
@@ -259,7 +308,7 @@ class World:
             raise MOVED
         doomed = [now]
         while more := [t for t in self.referrers(t.key for t in doomed) if t not in doomed]:
-            if not cascade or any(t.key[0] != key[0] for t in more):
+            if not cascade:
                 raise Refused(409, "still_referenced")
             doomed += more
         return self._buried(doomed)
@@ -288,8 +337,7 @@ class World:
         if not found:
             raise Refused(404, "nothing_deleted")
         last = max(found, key=lambda thing: thing.deleted_by)
-        if set(self.targets(key, last.spec).values()) - self.living.keys():
-            raise UNFIT
+        self.bind(last, self.living)
         self.graves.remove(last)
         self.living[key] = last
         return last
@@ -308,6 +356,7 @@ class World:
         if set(self.targets(key, spec).values()) - self.living.keys():
             raise UNFIT
         now.spec, now.secret = spec, secret
+        self.bind(now, self.living)
         now.generation += 1
         return "updated", now
 

@@ -165,7 +165,8 @@ class Fancy:
                 key = self.key(living)
                 await walk.patch(key, self.patch(key[1]), self.version(), self.version())
             case "delete":
-                await walk.delete(self.key(living), self.version(), cascade=self.maybe())
+                among = (walk.world.referred_from_elsewhere() if self.maybe() else None) or living
+                await walk.delete(self.key(among), self.version(), cascade=self.maybe())
             case "restore":
                 await walk.restore(self.key(graves - living.keys() or graves))
             case "roll back":

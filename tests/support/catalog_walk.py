@@ -37,6 +37,8 @@ class Walk:
         self.person = person
         self.world = World(person.slugs)
         self.statuses: list[tuple[str, int]] = []
+        self.broken = 0
+        """References that were seen to be."""
         self._vault = vault
         self._sql = sql
         self._uids: set[str] = set()
@@ -187,6 +189,10 @@ class Walk:
         await self._number([(change, thing) for change, thing in done if change != "unchanged"])
         if status != 204 and name != "apply":
             self._check(answer.json(), done[0][1])
+        for thing in list(self.world.living.values()):
+            if None in self.world.held(thing).values():
+                space, plural, own_name = thing.key
+                self._check_tree(await self.person.get(f"{plural}/{own_name}/resolved", space), thing)
         return done
 
     async def _number(self, changed: Empty) -> None:
@@ -210,7 +216,9 @@ class Walk:
         spaces = {UUID(project): space for space, project in self.person.projects.items()}
         return spaces[row["project_id"]], PLURAL_OF[row["kind"]], row["name"]
 
-    def _check(self, body: Any, thing: Thing, generation: int | None = None) -> None:
+    def _check(
+        self, body: Any, thing: Thing, generation: int | None = None, state: str = "Available"
+    ) -> None:
         """That this is the resource, as it is now or as it was at the end of a generation."""
         metadata = body["metadata"]
         space, plural, name = thing.key
@@ -218,7 +226,7 @@ class Walk:
         version = thing.version if generation is None else thing.spans[at][1]
         assert (body["kind"], body["apiVersion"]) == (KIND_OF[plural], "signalbox.dev/v1")
         assert body["spec"] == thing.history[at][0]
-        assert body["status"] == {"state": "Available"}
+        assert body["status"] == {"state": state}
         told = (metadata["name"], metadata["namespace"], metadata["uid"], metadata["generation"])
         assert told == (name, self.person.slugs[space], thing.uid, at)
         assert metadata["resourceVersion"] == str(version)
@@ -293,11 +301,18 @@ class Walk:
         self._check_tree(await self.person.get(f"{where}/resolved", space), thing)
 
     def _check_tree(self, tree: Any, thing: Thing) -> None:
-        self._check(tree, thing)
+        held = self.world.held(thing)
+        self._check(tree, thing, state="BrokenReference" if None in held.values() else "Available")
+        assert tree["references"].keys() == held.keys()
         targets = self.world.targets(thing.key, thing.spec)
-        assert tree["references"].keys() == targets.keys()
         for at, below in tree["references"].items():
-            self._check_tree(below, self.world.living[targets[at]])
+            if (target := held[at]) is not None:
+                self._check_tree(below, target)
+                continue
+            self.broken += 1
+            space, plural, name = targets[at]
+            where = {"kind": KIND_OF[plural], "namespace": self.person.slugs[space], "name": name}
+            assert below == where | {"broken": True}
 
     async def _gone(self, key: Key) -> None:
         if key not in self.world.living:
@@ -318,12 +333,13 @@ class Walk:
             " where project_id = any($1)",
             [UUID(project) for project in self.person.projects.values()],
         )
-        # A key that is not there is a reference to, or from, something that is deleted.
-        found = {(living[ref["from_uid"]], ref["field"], living[ref["to_uid"]]) for ref in refs}
+        # A key that is not there is a reference from something that is deleted.
+        found = {(living[ref["from_uid"]], ref["field"], str(ref["to_uid"])) for ref in refs}
+        uids = {thing.number: thing.uid for thing in (*self.world.living.values(), *self.world.graves)}
         assert found == {
-            (thing.key, at, target)
+            (thing.key, at, uids[number])
             for thing in self.world.living.values()
-            for at, target in self.world.targets(thing.key, thing.spec).items()
+            for at, number in thing.bound.items()
         }
         for row in rows:
             thing = self.world.living.get(self._key(row)) if row["deleted_at"] is None else None

@@ -46,11 +46,13 @@ async def revisions(installation: Installation) -> list[Any]:
 
 
 async def dangling(installation: Installation) -> int:
-    """References of which one end is not a living resource, and bots that refer to nothing."""
+    """References of what is deleted, or to it within its project, and bots that refer to nothing."""
     async with installation.sql() as sql:
         ends = await sql.fetchval(
-            "select count(*) from catalog.refs join catalog.resources on uid in (from_uid, to_uid)"
-            " where deleted_at is not null"
+            "select count(*) from catalog.refs join catalog.resources as holder on holder.uid = from_uid"
+            " join catalog.resources as target on target.uid = to_uid"
+            " where holder.deleted_at is not null"
+            " or (target.deleted_at is not null and target.project_id = holder.project_id)"
         )
         bots = await sql.fetchval(
             "select count(*) from catalog.resources where kind = 'Bot' and deleted_at is null"

@@ -325,3 +325,32 @@ async def test_a_task_among_the_documents_that_are_applied(there: TaskScene) -> 
     [task] = listed["items"]
     await there.ended(task)
     assert await there.log(task["runId"]) == "hail all of you\n"
+
+
+async def test_what_a_bot_refers_to_in_another_project_goes(there: TaskScene) -> None:
+    """Whoever owns that deletes it; tasks that wait, and new ones, are told what is missing."""
+    other = await there.ask("POST", "/api/v1/projects", status=201, json={"name": "Elsewhere"})
+    where, slug = {"namespace": other["slug"]}, other["slug"]
+    ghost = {"metadata": {"name": "muse"}, "spec": {"systemPrompt": "Sing."}}
+    await there.ask("POST", "/api/v1/kinds/ghosts", status=201, params=where, json=ghost)
+    documents = bot("singer", script("echo la"))
+    documents[-1]["spec"]["ghostRef"] = {"name": "muse", "namespace": slug}
+    await apply(there, *documents)
+    await team(there, "choir", {"botRef": {"name": "singer"}})
+    first = await there.create(exec={"script": "sleep 600"})
+    made = await there.create(team="choir", dependsOn=[first["id"]])
+    await there.ask("DELETE", "/api/v1/kinds/ghosts/muse", status=204, params=where)
+    async with there.installation.sql() as sql:
+        await sql.execute("delete from tasks.dependencies where task_id = $1", made["id"])
+    await there.cancel(first["id"])
+    failed = await there.ended(made, "failed")
+    told = (
+        f"There is no ghost muse in the namespace {slug} any more: ghostRef of the bot singer refers to it."
+    )
+    assert (failed["error"]["code"], failed["error"]["detail"]) == ("unresolvable", told)
+    body = {"title": "Do it", "projectId": there.project, "bot": "singer"}
+    refused = await there.ask("POST", "/api/v1/tasks", status=422, json=body)
+    assert (refused["code"], refused["detail"]) == ("unresolvable", told)
+    await there.ask("POST", "/api/v1/kinds/ghosts/muse/restore", params=where)
+    await there.ended(await there.create(bot="singer"))
+    await there.nothing_is_left()

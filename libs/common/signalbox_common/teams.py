@@ -51,6 +51,7 @@ class TeamMember:
 
 def read(root: Mapping[str, Any]) -> tuple[TeamMember, ...]:
     """Those who work, in their order; raises BadTeam."""
+    _check_whole(root)
     if root["kind"] == "Bot":
         return (_member(root, {}),)
     spec, references = root["spec"], root["references"]
@@ -67,6 +68,18 @@ def read(root: Mapping[str, Any]) -> tuple[TeamMember, ...]:
     if not found:
         raise BadTeam("unresolvable", f"The team {_name(root)} has no members.")
     return found[:1] if model == "solo" else found
+
+
+def _check_whole(resource: Mapping[str, Any]) -> None:
+    for field, below in resource["references"].items():
+        if below.get("broken"):
+            missing = f"{below['kind'].lower()} {below['name']} in the namespace {below['namespace']}"
+            holder = f"{resource['kind'].lower()} {_name(resource)}"
+            raise BadTeam(
+                "unresolvable", f"There is no {missing} any more: {field} of the {holder} refers to it."
+            )
+        if not below.get("unreadable"):
+            _check_whole(below)
 
 
 def _member(bot: Mapping[str, Any] | None, member: Mapping[str, Any]) -> TeamMember:

@@ -142,21 +142,19 @@ class Contention(Unavailable):
 
 
 class StillReferenced(Conflict):
-    """Names who refers to it: those that the asker may know, and how many others there are."""
+    """Names who refers to it: resources of the same project, which its members may know."""
 
     code = "still_referenced"
 
-    def __init__(self, referrers: Sequence[tuple[str, str, str]], hidden: int) -> None:
+    def __init__(self, referrers: Sequence[tuple[str, str, str]]) -> None:
         """Each with its kind, namespace and name."""
         named = [f"{kind.lower()} {name}" for kind, _, name in referrers]
         listed = named[:_LISTED]
         if len(named) > _LISTED:
             listed.append(f"{len(named) - _LISTED} more")
-        if hidden:
-            listed.append(f"{hidden} in other namespaces")
-        way_out = "" if hidden else " Delete those first, or all of them with `cascade=true`."
+        way_out = "Delete those first, or all of them with `cascade=true`."
         super().__init__(
-            f"It is referred to by {', '.join(listed)}.{way_out}",
+            f"It is referred to by {', '.join(listed)}. {way_out}",
             errors=[
                 FieldError(field=f"{kind}/{namespace}/{name}", message="refers to it", code="refers")
                 for kind, namespace, name in referrers[:_TOLD]

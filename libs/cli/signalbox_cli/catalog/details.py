@@ -8,6 +8,7 @@ from signalbox_cli.catalog.api import Catalog
 from signalbox_cli.catalog.documents import to_yaml
 from signalbox_cli.catalog.formatting import age, called, harmless, lined_up, moment, on_one_line
 from signalbox_common.contracts.catalog import (
+    BrokenReference,
     Generation,
     HiddenReference,
     KindEntry,
@@ -20,17 +21,21 @@ from signalbox_common.errors import SignalboxError
 LAST = 5
 PACKAGED = "skills"
 _WIDTH = 14
+_References = Mapping[str, ResourceTree | HiddenReference | BrokenReference]
 
 
 def described(catalog: Catalog, kind: KindEntry, name: str) -> Iterator[str]:
     resource = catalog.get(kind, name)
-    yield from _itself(resource)
+    references: _References = {}
+    status = resource.status
     try:
-        references: Mapping[str, ResourceTree | HiddenReference] = catalog.resolved(kind, name).references
+        tree = catalog.resolved(kind, name)
+        references, status = tree.references, tree.status
     except SignalboxError as error:
         if error.status != 404:
             raise
-        references = {}  # it was deleted in this moment
+        # It was deleted in this moment.
+    yield from _itself(resource, str(status.get("state", "-")))
     if references:
         yield "References:"
         yield from _references(references, resource.metadata.namespace, "  ")
@@ -62,7 +67,7 @@ def files(package: PackageInfo) -> list[str]:
     return [*lined_up(rows), total]
 
 
-def _itself(resource: Resource) -> Iterator[str]:
+def _itself(resource: Resource, state: str) -> Iterator[str]:
     metadata, now = resource.metadata, datetime.now(UTC)
     yield _line("Name", metadata.name)
     yield _line("Namespace", metadata.namespace)
@@ -74,7 +79,7 @@ def _itself(resource: Resource) -> Iterator[str]:
     yield _line("Created", f"{moment(metadata.created_at, now)} by {metadata.created_by}")
     yield _line("Changed", f"{age(metadata.updated_at, now)} ago")
     yield _line("Generation", f"{metadata.generation} (resourceVersion {metadata.resource_version})")
-    yield _line("State", str(resource.status.get("state", "-")))
+    yield _line("State", state)
     yield "Spec:"
     yield from (f"  {harmless(line)}" for line in to_yaml(resource.spec).splitlines())
 
@@ -91,12 +96,14 @@ def _pairs(name: str, pairs: Mapping[str, str]) -> Iterator[str]:
         yield f"{label:<{_WIDTH}} {on_one_line(f'{key}={value}', 120)}"
 
 
-def _references(
-    references: Mapping[str, ResourceTree | HiddenReference], namespace: str, indent: str
-) -> Iterator[str]:
+def _references(references: _References, namespace: str, indent: str) -> Iterator[str]:
     for field, found in references.items():
         if isinstance(found, HiddenReference):
             where = f" (in {found.namespace}, which you may not read)"
+            yield f"{indent}{harmless(field)}: {called(found.kind, found.name)}{where}"
+            continue
+        if isinstance(found, BrokenReference):
+            where = f" (not there any more in {found.namespace})"
             yield f"{indent}{harmless(field)}: {called(found.kind, found.name)}{where}"
             continue
         own = found.metadata.namespace

@@ -13,7 +13,9 @@ from signalbox_catalog.domain.masks import MASK
 from signalbox_manifests import Document, Flaw
 
 AVAILABLE: Mapping[str, Any] = {"state": "Available"}
-"""What is referred to by a living resource lives itself, so whatever lives can be used."""
+"""Of a resource by itself: what becomes of others is no change of it, and stands in its tree."""
+BROKEN = "BrokenReference"
+"""The state in a tree of what refers to something that is not there any more."""
 
 
 @dataclass(frozen=True)

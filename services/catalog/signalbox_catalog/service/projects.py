@@ -8,7 +8,7 @@ from signalbox_common.contracts.auth import ProjectDeleted, ProjectRestored
 
 class Projects:
     async def gone(self, call: FactCall, event: ProjectDeleted) -> None:
-        """Nobody there can let go of what it refers to, so from now on that holds nothing."""
+        """What it refers to is not kept by that, whether it is there or not."""
         await namespaces.set_gone(call.transaction, Place(event.id, event.slug), gone=True)
 
     async def back(self, call: FactCall, event: ProjectRestored) -> None:

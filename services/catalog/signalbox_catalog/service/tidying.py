@@ -46,9 +46,11 @@ class Tidying:
     async def _purge(self, transaction: Transaction, before: datetime) -> None:
         """What was deleted long ago is gone for good, its history included."""
         while old := await resources.to_purge(transaction, before, BATCH):
-            await resources.purge(transaction, [resource.uid for resource in old])
-            facts.purged(transaction, old)
-            log.info("deleted resources are gone for good", resources=len(old))
+            gone = await resources.purge(transaction, [resource.uid for resource in old])
+            facts.purged(transaction, [resource for resource in old if resource.uid in gone])
+            log.info("deleted resources are gone for good", resources=len(gone))
+            if len(gone) < len(old):
+                break  # somebody is changing what refers to them: an hour later
 
     async def _clear_away(self, transaction: Transaction, before: datetime) -> None:
         """Keys and packages that nothing refers to, because a write failed or what they were of is gone."""

@@ -114,11 +114,12 @@ class Writer:
     async def write(self, wishes: Sequence[Wish], places: Places, prepared: Prepared) -> list[WriteResult]:
         """All of them, or none: in their order, whatever order they depend on each other in."""
         current = await resources.living(self._transaction.connection, [wish.key for wish in wishes])
+        renewed = await self._renewed(wishes, current, places)
         flaws: list[Flaw] = []
         decided: list[tuple[Wish, WriteResult]] = []
         for wish in wishes:
             try:
-                decided.append((wish, self._decide(wish, current.get(wish.key), prepared)))
+                decided.append((wish, self._decide(wish, current.get(wish.key), prepared, renewed)))
             except BadInput as error:
                 flaws += error.flaws
             except (ResourceNotFound, AlreadyExists, VersionMoved) as error:
@@ -136,7 +137,44 @@ class Writer:
         await self._store(changes, targets)
         return [numbered[n] for n in range(len(decided))]
 
-    def _decide(self, wish: Wish, current: Resource | None, prepared: Prepared) -> WriteResult:
+    async def _renewed(
+        self, wishes: Sequence[Wish], current: Mapping[Key, Resource], places: Places
+    ) -> frozenset[Key]:
+        """Those that name something in other projects that is by now another one than they refer to.
+
+        Writing them again takes it, even where they say the same as before; nothing else does.
+        """
+        named: dict[Key, dict[str, Key]] = {}
+        for wish in wishes:
+            keys = {each.field: _key_of(each, wish.place, places) for each in wish.manifest.references}
+            elsewhere = {
+                field: key
+                for field, key in keys.items()
+                if key is not None and key.project_id != wish.place.project_id
+            }
+            if wish.key in current and elsewhere and None not in keys.values():
+                named[wish.key] = elsewhere
+        if not named:
+            return frozenset()
+        connection = self._transaction.connection
+        there = await resources.living(
+            connection, {key for fields in named.values() for key in fields.values()}
+        )
+        made = {wish.key for wish in wishes} - current.keys()
+        held = await resources.referred(connection, [current[key].uid for key in named])
+
+        def is_renewed(key: Key) -> bool:
+            before = held.get(current[key].uid, {})
+            return set(named[key].values()) <= there.keys() | made and any(
+                target in made or there[target].uid != before.get(field)
+                for field, target in named[key].items()
+            )
+
+        return frozenset(key for key in named if is_renewed(key))
+
+    def _decide(
+        self, wish: Wish, current: Resource | None, prepared: Prepared, renewed: Collection[Key]
+    ) -> WriteResult:
         manifest = wish.manifest
         if current is None:
             if wish.exists:
@@ -160,7 +198,7 @@ class Writer:
         secrets = self._vault.settle(wish.key, manifest, prepared, current)
         after = updated(current, manifest, secrets, self._now)
         status = _observed(current.status, wish.status)
-        changes = differs(current, after) or status != current.status
+        changes = differs(current, after) or status != current.status or wish.key in renewed
         after = replace(after, status=_with_short(status, manifest.short))
         # Where a key was sent, an old version is refused whether it is the right one or not.
         if (changes or manifest.found) and manifest.version not in (None, str(current.version)):
@@ -274,25 +312,25 @@ class Writer:
     # -- deleting and bringing back ------------------------------------------------------------------
 
     async def delete(self, doomed: Sequence[Resource], *, cascade: bool) -> list[Resource]:
-        """Also those of the same projects that refer to them, if so wished; whoever else does, forbids it."""
-        projects = {resource.place.project_id for resource in doomed}
+        """Also those of the same project that refer to them, if so wished; else those forbid it.
+
+        Whoever refers from another project is not asked: nobody keeps what is another's. What they wrote
+        stays, broken until this is restored.
+        """
         found = {resource.uid: resource for resource in doomed}
         frontier = list(found)
         while frontier:
             referrers = [
                 r for r in await resources.referrers(self._transaction, frontier) if r.uid not in found
             ]
-            ours = [r for r in referrers if r.place.project_id in projects]
-            if referrers and (not cascade or len(ours) < len(referrers)):
-                names = [(r.kind, r.place.namespace, r.name) for r in ours]
-                raise StillReferenced(names, len(referrers) - len(ours))
-            found |= {resource.uid: resource for resource in ours}
-            frontier = [resource.uid for resource in ours]
+            if referrers and not cascade:
+                raise StillReferenced([(r.kind, r.place.namespace, r.name) for r in referrers])
+            found |= {resource.uid: resource for resource in referrers}
+            frontier = [resource.uid for resource in referrers]
         # Whoever refers goes first.
         ordered = sorted(found.values(), key=lambda resource: -kinds.rank(resource.kind))
         gone = [self._next(replace(r, deleted_at=self._now, updated_at=self._now)) for r in ordered]
         await resources.refer(self._transaction, {resource.uid: {} for resource in gone})
-        await resources.let_go_of(self._transaction, [resource.uid for resource in gone])
         await resources.change(self._transaction, gone)
         await self._record([Revision(ChangeKind.DELETED, r, r.labels, self._by, self._now) for r in gone])
         return gone

@@ -65,7 +65,7 @@ async def reached(connection: AsyncConnection, project_id: uuid.UUID) -> tuple[i
 
 
 async def set_gone(transaction: Transaction, place: Place, *, gone: bool) -> None:
-    """A deleted project holds nothing of others: nobody there could let go of it."""
+    """Whether the project is deleted."""
     await transaction.connection.execute(_KNOW, {"project_id": place.project_id, "slug": place.namespace})
     await transaction.connection.execute(
         namespaces.update().where(namespaces.c.project_id == place.project_id).values(gone=gone)

@@ -291,8 +291,21 @@ async def to_purge(transaction: Transaction, before: datetime, limit: int) -> li
     return [resource_of(row, row.slug) for row in rows]
 
 
-async def purge(transaction: Transaction, uids: Collection[uuid.UUID]) -> None:
-    await transaction.connection.execute(delete(resources).where(resources.c.uid.in_(uids)))
+async def purge(transaction: Transaction, uids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+    """Answers which are gone: not those whose references from other projects are being changed."""
+    free = (
+        select(references.c.from_uid, references.c.field)
+        .where(references.c.to_uid.in_(uids))
+        .with_for_update(skip_locked=True)
+    )
+    await transaction.connection.execute(
+        delete(references).where(tuple_(references.c.from_uid, references.c.field).in_(free))
+    )
+    held = select(references.c.to_uid).where(references.c.to_uid == resources.c.uid)
+    gone = await transaction.connection.execute(
+        delete(resources).where(resources.c.uid.in_(uids), ~held.exists()).returning(resources.c.uid)
+    )
+    return set(gone.scalars())
 
 
 # -- references --------------------------------------------------------------------------------------------
@@ -312,17 +325,27 @@ async def refer(transaction: Transaction, targets: dict[uuid.UUID, dict[str, uui
         await transaction.connection.execute(_REFER, rows)
 
 
-async def let_go_of(transaction: Transaction, uids: Collection[uuid.UUID]) -> None:
-    """What projects that are gone still refer to."""
-    await transaction.connection.execute(delete(references).where(references.c.to_uid.in_(uids)))
+async def referred(
+    connection: AsyncConnection, uids: Collection[uuid.UUID]
+) -> dict[uuid.UUID, dict[str, uuid.UUID]]:
+    """What each of these refers to, by field, deleted or not."""
+    found: dict[uuid.UUID, dict[str, uuid.UUID]] = {}
+    for row in await connection.execute(select(references).where(references.c.from_uid.in_(uids))):
+        found.setdefault(row.from_uid, {})[row.field] = row.to_uid
+    return found
 
 
 async def referrers(transaction: Transaction, uids: Collection[uuid.UUID]) -> list[Resource]:
-    """Whoever refers to any of these."""
+    """Whoever refers to any of these from the same project."""
+    target = resources.alias("target")
+    beside = (
+        select(references.c.from_uid, target.c.project_id)
+        .join(target, target.c.uid == references.c.to_uid)
+        .where(references.c.to_uid.in_(uids))
+    )
     rows = await transaction.connection.execute(
-        _LIVING.where(
-            namespaces.c.gone.is_(False),
-            resources.c.uid.in_(select(references.c.from_uid).where(references.c.to_uid.in_(uids))),
-        ).order_by(resources.c.kind, resources.c.name)
+        _LIVING.where(tuple_(resources.c.uid, resources.c.project_id).in_(beside)).order_by(
+            resources.c.kind, resources.c.name
+        )
     )
     return [resource_of(row, row.slug) for row in rows]

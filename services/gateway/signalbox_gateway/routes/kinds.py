@@ -141,10 +141,10 @@ async def delete_resource(
     plural: PluralHere,
     name: NameHere,
     here: InNamespace,
-    cascade: Annotated[bool, Query(description="Also deletes whatever refers to it.")] = False,
+    cascade: Annotated[bool, Query(description="Also deletes whatever refers to it in its project.")] = False,
     if_match: IfMatch = None,
 ) -> Response:
-    """Refused with 409 while others refer to it. Can be restored for 30 days, if not set otherwise."""
+    """Refused with 409 while its project refers to it. Can be restored for 30 days, if not set otherwise."""
     version = version_of(if_match)
     return await here.send(
         contract.DeleteResource(plural=plural, name=name, cascade=cascade, expected_version=version)

@@ -169,7 +169,7 @@ class PatchResource(ResourceKey, Ask[WrittenResource]):
 
 
 class DeleteResource(ResourceKey, Command[Empty]):
-    """Can be restored for a while. Refused while others refer to it, unless those go with it."""
+    """Can be restored for a while. Refused while its project refers to it, unless that goes with it."""
 
     subject = "cmd.catalog.v1.delete"
     grant = GrantScope.PROJECT

@@ -15,6 +15,15 @@ class HiddenReference(Reply):
     unreadable: bool = True
 
 
+class BrokenReference(Reply):
+    """Of a project that the asker may read: what was written, and is not there any more."""
+
+    kind: str
+    namespace: str
+    name: str
+    broken: bool = True
+
+
 class ResourceTree(Reply):
     """A resource, and below each field that refers to another one, that one."""
 
@@ -23,7 +32,7 @@ class ResourceTree(Reply):
     metadata: Metadata
     spec: dict[str, Any]
     status: dict[str, Any]
-    references: "dict[str, ResourceTree | HiddenReference]"
+    references: "dict[str, ResourceTree | HiddenReference | BrokenReference]"
     """By field of the spec: `ghostRef`, `members.0.botRef`."""
 
 

@@ -63,7 +63,7 @@ STATEMENTS = (
     )
     """,
     "create index labels_uid on catalog.labels (uid)",
-    # Living resources only, on both ends: a row here is why something cannot be deleted.
+    # Of living resources; what is referred to lives as well, if it is of the same project.
     """
     create table catalog.refs (
         from_uid uuid not null references catalog.resources (uid) on delete cascade,
