@@ -99,7 +99,39 @@ async def test_what_it_publishes_arrives(stack: Stack) -> None:
         async with aclosing(follow(client, project=project, after=begin, types=["ext.*"])) as each:
             seen = await asyncio.wait_for(anext(each), 20)
     assert (seen.event["type"], seen.event["id"], seen.event["data"]) == (f"ext.{KIND}", "1", {"ok": True})
-    assert seen.event["source"] == "/ci"
+    assert seen.event["source"] == f"/projects/{project}/publishers/{made.name}#/ci"
+    assert seen.event["claimedsource"] == "/ci"
+
+
+async def test_who_published_it_is_told_whatever_they_say(stack: Stack) -> None:
+    """One publisher, another one and a user name each other as the source, with the same id: nobody is taken
+    for another, and nobody's event takes another's away."""
+    async with stack.client() as client:
+        http = Http(client, None)  # type: ignore[arg-type]  # nothing here looks inside
+        me = await http.sign_up()
+        project = await http.project(me)
+        user = (await client.get("/api/v1/auth/me", headers=me)).json()["id"]
+        where = f"/api/v1/projects/{project}/events"
+        begin = (await client.get(where, headers=me)).json()["nextCursor"]
+        makers = [create(stack, project), create(stack, project)]
+        names = [f"/projects/{project}/publishers/{made.name}" for made in makers]
+        names.append(f"/projects/{project}/users/{user}")
+        for made, forged in zip(makers, (names[1], names[2]), strict=True):
+            async with connected(made) as publisher:
+                for source in (forged, "/ci"):
+                    headers = event("1", **{"ce-source": source, "ce-claimedsource": "/other"})
+                    await publisher.jetstream().publish(f"ext.{project}.{KIND}", b"{}", headers=headers)
+        for source in (names[0], "/ci"):
+            body = {"type": f"ext.{KIND}", "id": "1", "source": source}
+            assert (await client.post(where, json=body, headers=me)).status_code == 202
+        client.headers.update(me)
+        async with aclosing(follow(client, project=project, after=begin, types=["ext.*"])) as each:
+            seen = [(await asyncio.wait_for(anext(each), 20)).event for _ in range(6)]
+    assert [(one["source"], one["claimedsource"], one["id"]) for one in seen] == [
+        (f"{name}#{claimed}", claimed, "1")
+        for name, forged in zip(names, (names[1], names[2], names[0]), strict=True)
+        for claimed in (forged, "/ci")
+    ]
 
 
 async def test_what_it_wants_acknowledged_elsewhere_goes_nowhere(stack: Stack) -> None:

@@ -81,7 +81,7 @@ async def publish(client: Client, numbers: range) -> None:
 async def told(installation: Installation) -> dict[tuple[str, str], list[int]]:
     found: dict[tuple[str, str], list[int]] = {}
     for message in await installation.messages("EVENTS", "evt.*.ext.>"):
-        lane = (str(message.subject).split(".")[1], message.headers["ce-source"])
+        lane = (str(message.subject).split(".")[1], message.headers["ce-claimedsource"])
         found.setdefault(lane, []).append(json.loads(message.data))
     return found
 

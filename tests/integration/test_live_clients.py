@@ -156,7 +156,11 @@ async def test_an_event_from_outside(scene: Scene) -> None:
         await stream.until(lambda: [event.name for event in stream.events][-1:] == ["ext.end"])
     assert [event.name for event in stream.events] == ["ext.ci.finished", "ext.a", "ext.end"]
     told = json.loads(stream.events[0].data or "")
-    assert (told["id"], told["source"], told["data"]) == ("17", "/ci", {"ok": True})
+    user = (await scene.http.get("/api/v1/auth/me", headers=scene.me)).json()["id"]
+    stamp = f"/projects/{scene.project}/users/{user}"
+    assert (told["id"], told["source"], told["data"]) == ("17", f"{stamp}#/ci", {"ok": True})
+    assert told["claimedsource"] == "/ci"
+    assert json.loads(stream.events[1].data or "")["source"] == stamp, "who names none is the source"
     assert told["project"] == scene.project
 
 
@@ -191,7 +195,7 @@ async def test_what_is_no_event_is_refused(scene: Scene, body: Any, field: str, 
     problem = answer.json()
     assert problem["code"] == "bad_event"
     assert [(each["field"], each["code"]) for each in problem["errors"]] == [(field, code)]
-    assert await scene.installation.messages("EXTERNAL", f"ext.{scene.project}.>") == []
+    assert await scene.installation.messages("EXTERNAL", f"ext.users.*.{scene.project}.>") == []
 
 
 async def test_an_operation_of_another_project_is_not_named(scene: Scene) -> None:

@@ -16,6 +16,8 @@ from signalbox_cli.provision.permissions import ADMIN, of_user
 from signalbox_common.bus.wakeups import ALL, look_subject
 from signalbox_common.contracts.base import Request, contracts_of
 from signalbox_common.contracts.streams import (
+    BY_PUBLISHERS,
+    BY_USERS,
     INGEST,
     INGEST_LETTERS,
     STREAMS,
@@ -45,6 +47,7 @@ def subjects() -> list[str]:
         found |= {look_subject(owner, ALL), look_subject(owner, "abcdef123456")}
     found |= {f"dlq.{fact.name}.x" for fact in TOPOLOGY.facts}
     found |= {f"evt.{PROJECT}.ext.thing.done", f"{INGEST_LETTERS}.x", "reply.abc.def"}
+    found |= {f"{by}.x.{PROJECT}.thing.done" for by in (BY_PUBLISHERS, BY_USERS)}
     found |= {f"_INBOX.{program}.x" for program in PROGRAMS}
     for stream in (*STREAMS, *(letters_of(owner) for owner in OWNERS)):
         found |= {each.replace("*", "x").replace(">", "x.y.z.w") for each in stream.subjects}
@@ -88,7 +91,7 @@ def should(program: str, subject: str) -> bool:
             readers = {fact.name: fact.service for fact in TOPOLOGY.facts} | {INGEST.name: FANOUT}
             return program == (words[1] if words[0] == "cmd" else readers.get(words[0]))
         case "ext":
-            return program == "gateway"
+            return program == "gateway" and words[0] == "users"
         case "reply":
             return program in OWNERS
         case "node":

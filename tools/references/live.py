@@ -30,7 +30,8 @@ _SSE = (
 _OUTSIDE = (
     f"CloudEvents 1.0 into {EXTERNAL.name}, in binary or structured mode, data as JSON of at most"
     f" {MAX_DATA // 1024} KiB; the type is `ext.` and the rest of the subject. What is none goes to"
-    f" `{INGEST_LETTERS}.<subject>`."
+    f" `{INGEST_LETTERS}.<subject>`. Its source is told as who published it, then, behind `#`, the"
+    " source that it names."
 )
 
 

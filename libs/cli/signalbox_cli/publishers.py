@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nats
+from nats.aio.client import Client
 from nats.errors import Error as NatsError
+from nats.js.errors import APIError, NoStreamResponseError
 
 from signalbox_cli.operator import ONCE
 from signalbox_cli.provision.credentials import Credentials, Publisher, locked, nats_config
@@ -155,6 +157,30 @@ async def is_let_in(url: str, user: str, *, wanted: bool = True) -> bool:
         if known is wanted:
             return True
         await asyncio.sleep(0.1)
+    return False
+
+
+async def is_heard(installation: Installation, url: str, user: str, project: str) -> bool:
+    """Has what it publishes reach the stream; False where that takes too long.
+
+    An account that is new to a running server has no way to the others until the server reads its
+    configuration once more. What is sent to try it names another stream: it is answered, and not kept.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        client = Client()
+        try:
+            await client.connect(url, inbox_prefix=f"_INBOX.{user}", error_cb=_silent, **ONCE)
+            await client.jetstream().publish(f"ext.{project}.probe", stream="NONE", timeout=1)
+        except NoStreamResponseError:
+            installation.reload()
+        except APIError:
+            return True
+        except (NatsError, OSError, TimeoutError):
+            pass  # the server is busy with its configuration
+        finally:
+            await client.close()
+        await asyncio.sleep(0.2)
     return False
 
 

@@ -1,6 +1,7 @@
 """The parts of the stack runner that need no processes."""
 
 import json
+import re
 import stat
 import subprocess
 import sys
@@ -126,11 +127,17 @@ def test_servers_know_every_user(tmp_path: Path) -> None:
 
 def test_services_outside_have_an_account_of_their_own(tmp_path: Path) -> None:
     credentials = Credentials.load_or_make(tmp_path / "secrets.json")
-    credentials.publishers["ci"] = Publisher("0a000000-0000-7000-8000-00000000000a", "its password")
-    ours, outside = nats_config(credentials, listen="127.0.0.1:4222", store="/data").split("OUTSIDE {")
-    assert '"publisher-ci"' in outside
-    assert '"publisher-ci"' not in ours
-    assert '"gateway"' not in outside
+    project = "0a000000-0000-7000-8000-00000000000a"
+    for name in ("ci", "lab"):
+        credentials.publishers[name] = Publisher(project, "its password")
+    config = nats_config(credentials, listen="127.0.0.1:4222", store="/data")
+    ours, ci, lab = re.split(r"  OUTSIDE-\w+ {", config)
+    for name, own, others in (("ci", ci, ours + lab), ("lab", lab, ours + ci)):
+        assert f'"publisher-{name}"' in own
+        assert f'"publisher-{name}"' not in others
+        theirs = {"account": "SIGNALBOX", "subject": f"ext.publishers.{name}.{project}.>"}
+        assert json.dumps({"service": theirs, "to": f"ext.{project}.>"}) in own
+        assert '"gateway"' not in own
 
 
 def test_streams_of_an_earlier_installation_move_into_the_account(tmp_path: Path) -> None:

@@ -1,4 +1,8 @@
-"""Events of services outside: what they must look like, wherever they come in."""
+"""Events of services outside: what they must look like, wherever they come in, and who published them.
+
+Who it was is what the subject in the stream says, which nobody outside can choose: NATS puts the account of a
+publisher there, and the gateway the user who was logged in.
+"""
 
 import hashlib
 import json
@@ -8,8 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 from signalbox_common.cloudevents import MESSAGE_ID
+from signalbox_common.contracts.streams import BY_PUBLISHERS, BY_USERS
 from signalbox_common.keys import OperationIds, is_canonical_uuid
 
 MAX_DATA = 64 * 1024
@@ -23,6 +29,10 @@ OURS = "/signalbox/"
 _TYPE = re.compile(r"ext(?:\.[A-Za-z0-9][A-Za-z0-9_-]{0,63}){1,4}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _PLAIN = re.compile(r"[ -~]*")
+_WHO = re.compile(r"[a-z]+(?:/[A-Za-z0-9][A-Za-z0-9_-]{0,63})?")
+_UNNAMED = "publishers"
+"""Somebody who may publish for the project, on a NATS server that does not say who."""
+_IN_FRAGMENT = "/:?@!$&'()*+,;="
 _TAKEN = frozenset(
     {"specversion", "id", "type", "source", "subject", "time", "datacontenttype", "dataschema", "data"}
 )
@@ -44,28 +54,39 @@ class ExternalEvent:
     """A checked event of a project, from outside."""
 
     project: uuid.UUID
+    publisher: str
+    """Who in the project: `publishers/<name>`, `users/<id>`."""
     type: str
     id: str
-    source: str
+    claimed: str
+    """What its publisher calls the source."""
     time: str
     subject: str | None
     operation: str | None
     data: bytes
 
     @property
+    def source(self) -> str:
+        """Who published it, and behind `#` the source that they name, if it is another."""
+        stamp = stamp_of(self.project, self.publisher)
+        return stamp if self.claimed == stamp else f"{stamp}#{quote(self.claimed, safe=_IN_FRAGMENT)}"
+
+    @property
     def taken_in_on(self) -> str:
-        return f"ext.{self.project}.{self.type.removeprefix('ext.')}"
+        whose = self.publisher.replace("/", ".")
+        return f"ext.{whose}.{self.project}.{self.type.removeprefix('ext.')}"
 
     @property
     def told_on(self) -> str:
         return f"evt.{self.project}.{self.type}"
 
     def headers(self) -> dict[str, str]:
+        """As its publisher says it."""
         told = {
             "ce-specversion": "1.0",
             "ce-id": self.id,
             "ce-type": self.type,
-            "ce-source": self.source,
+            "ce-source": self.claimed,
             "ce-time": self.time,
             "content-type": "application/json",
         }
@@ -77,12 +98,14 @@ class ExternalEvent:
 
     @property
     def message_id(self) -> str:
-        """The same for the same event of the same project, and for nobody else's."""
+        """The same for the same event of the same publisher, and for nobody else's."""
         digest = hashlib.sha256(f"{self.source}\0{self.id}".encode()).hexdigest()[:32]
         return f"ext:{self.project}:{digest}"
 
     def stored(self) -> dict[str, str]:
-        return self.headers() | {MESSAGE_ID: self.message_id}
+        """As everybody is told it."""
+        stamped = {"ce-source": self.source, "ce-claimedsource": self.claimed}
+        return self.headers() | stamped | {MESSAGE_ID: self.message_id}
 
 
 class Reader:
@@ -93,11 +116,8 @@ class Reader:
 
     def of_message(self, subject: str, headers: Mapping[str, str], body: bytes) -> ExternalEvent:
         """As NATS carries them: attributes in headers, or all of it as one JSON object."""
-        tokens = subject.split(".")
-        if len(tokens) < 3 or not is_canonical_uuid(tokens[1]):
-            raise BadEvent("", "bad_subject", "the subject is ext.<project>.<type>")
-        kept = tokens[2:] if tokens[2] != "ext" else tokens[3:]
-        kind = ".".join(("ext", *kept))
+        project, publisher, words = _whose(subject)
+        kind = ".".join(("ext", *(words if words[0] != "ext" else words[1:])))
         lowered = {name.lower(): str(value) for name, value in headers.items()}
         media = lowered.get("content-type", lowered.get("ce-datacontenttype", "application/json"))
         if media.partition(";")[0].strip().lower() == STRUCTURED:
@@ -113,18 +133,21 @@ class Reader:
             document |= {"datacontenttype": media, "data": _json(body, MAX_DATA) if body else None}
         if "id" not in document or "source" not in document or document.get("specversion") != "1.0":
             raise BadEvent("", "bad_event", "an event has specversion 1.0, an id and a source")
-        return self._checked(uuid.UUID(tokens[1]), document, kind)
+        return self._checked(project, publisher, document, kind)
 
-    def of_json(self, project: uuid.UUID, document: Any, *, source: str, event_id: str) -> ExternalEvent:
-        """As HTTP carries them; what is not said is what is given here."""
+    def of_json(self, project: uuid.UUID, document: Any, *, user: uuid.UUID, event_id: str) -> ExternalEvent:
+        """As HTTP carries them; whoever names no source is the source, and the id is what is given here."""
         if not isinstance(document, dict):
             raise BadEvent("", "bad_event", "an event is one JSON object")
-        given = {"id": event_id, "source": source} | document
+        publisher = f"users/{user}"
+        given = {"id": event_id, "source": stamp_of(project, publisher)} | document
         if given.get("specversion", "1.0") != "1.0":
             raise BadEvent("specversion", "bad_version", "only 1.0 is known")
-        return self._checked(project, given, None)
+        return self._checked(project, publisher, given, None)
 
-    def _checked(self, project: uuid.UUID, document: dict[str, Any], kind: str | None) -> ExternalEvent:
+    def _checked(
+        self, project: uuid.UUID, publisher: str, document: dict[str, Any], kind: str | None
+    ) -> ExternalEvent:
         unknown = sorted(str(name) for name in document.keys() - _TAKEN - _EXTENSIONS)
         if unknown:
             raise BadEvent(unknown[0][:MAX_TEXT], "unknown_attribute", "there is no such attribute")
@@ -146,9 +169,10 @@ class Reader:
             raise BadEvent("project", "bad_project", "the project is not the one that this was sent to")
         return ExternalEvent(
             project=project,
+            publisher=publisher,
             type=said,
             id=event_id,
-            source=source,
+            claimed=source,
             time=_time(_text(document, "time")),
             subject=_text(document, "subject"),
             operation=self._operation(project, _text(document, "operation")),
@@ -162,6 +186,20 @@ class Reader:
         if ref is None or ref.project_id != project:
             raise BadEvent("operation", "bad_operation", "there is no such operation in this project")
         return text
+
+
+def stamp_of(project: uuid.UUID, publisher: str) -> str:
+    return f"/projects/{project}/{publisher}"
+
+
+def _whose(subject: str) -> tuple[uuid.UUID, str, list[str]]:
+    """The project, who in it, and the words of the type, by where in the stream a message is."""
+    tokens, publisher = subject.split(".")[1:], _UNNAMED
+    if subject.startswith((f"{BY_PUBLISHERS}.", f"{BY_USERS}.")):
+        publisher, tokens = "/".join(tokens[:2]), tokens[2:]
+    if len(tokens) < 2 or not is_canonical_uuid(tokens[0]) or _WHO.fullmatch(publisher) is None:
+        raise BadEvent("", "bad_subject", "the subject is ext.<project>.<type>")
+    return uuid.UUID(tokens[0]), publisher, tokens[1:]
 
 
 def plain(text: str) -> str:

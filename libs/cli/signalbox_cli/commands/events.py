@@ -130,7 +130,10 @@ def create_publisher(
     except (publishers.PublisherError, OSError) as error:
         raise fail(str(error)) from None
     user, url = made.user(name), _url(made, name, where)
-    if reloaded and not asyncio.run(publishers.is_let_in(url, user)):
+    if reloaded and not (
+        asyncio.run(publishers.is_let_in(url, user))
+        and asyncio.run(publishers.is_heard(installation, url, user, project))
+    ):
         raise fail("NATS has not taken the new user: look into its log, or restart the stack")
     if as_json:
         told = {"name": name, "url": url, "subject": f"ext.{project}.>", "inboxPrefix": f"_INBOX.{user}"}
@@ -140,7 +143,7 @@ def create_publisher(
     console.print(f"publish to   ext.{project}.<type>", soft_wrap=True, markup=False)
     console.print(f"inbox prefix _INBOX.{user}", soft_wrap=True, markup=False)
     if not reloaded:
-        errors.print("NATS knows it as soon as it reads its configuration again (SIGHUP) or starts anew.")
+        errors.print("NATS knows it as soon as it reads its configuration twice (SIGHUP) or starts anew.")
 
 
 @publisher.command("list")

@@ -1,21 +1,21 @@
-"""The accounts of NATS: one for the streams, one for each program, one for those outside.
+"""The accounts of NATS: one for the streams, one for each program, one for each publisher outside.
 
 Whatever the server itself sends goes wherever who asked wanted it, and nobody's permissions are looked at:
 an answer of the stream, a message of a consumer. Between accounts it comes back only to the account of who
 asked, and there are no streams there. What crosses from one account to another follows from the permissions.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from signalbox_cli.provision.permissions import of_user
 from signalbox_common.bus.connection import STREAMS_API
-from signalbox_common.contracts.streams import EXTERNAL, Topology
+from signalbox_common.contracts.streams import BY_PUBLISHERS, Topology
 from signalbox_common.programs import OWNERS, PROGRAMS
 
-STREAMS, OUTSIDE = "SIGNALBOX", "OUTSIDE"
-"""Where the streams, the administrator and the operator are; and the services outside that publish events."""
+STREAMS = "SIGNALBOX"
+"""Where the streams, the administrator and the operator are."""
 EARLIER_ACCOUNT = "$G"
 """Where the streams of installations before that are."""
 _REPLIES = "reply.*.*"
@@ -56,9 +56,23 @@ def account_of(user: str) -> str:
     return user.upper() if user in PROGRAMS else STREAMS
 
 
-def crossings(topology: Topology) -> list[Crossing]:
-    """All there are; each account exports nothing else, and to nobody else."""
-    found = {Crossing(STREAMS, EXTERNAL.subjects[0], OUTSIDE, "service")}
+def account_of_publisher(name: str) -> str:
+    """A service outside is told apart from others by the account that it comes from."""
+    return f"OUTSIDE-{name}"
+
+
+def crossings(topology: Topology, publishers: Mapping[str, str]) -> list[Crossing]:
+    """All there are; each account exports nothing else, and to nobody else. Of publishers, the projects."""
+    found = {
+        Crossing(
+            STREAMS,
+            f"{BY_PUBLISHERS}.{name}.{project}.>",
+            account_of_publisher(name),
+            "service",
+            local=f"ext.{project}.>",
+        )
+        for name, project in publishers.items()
+    }
     for program in PROGRAMS:
         account, rights = account_of(program), of_user(program, topology)
         for subject in rights.publish or ():

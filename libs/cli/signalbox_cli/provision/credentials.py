@@ -15,10 +15,10 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from signalbox_cli.provision.accounts import (
-    OUTSIDE,
     STREAMS,
     Crossing,
     account_of,
+    account_of_publisher,
     crossings,
     exports,
     imports,
@@ -258,12 +258,11 @@ def nats_config(
     for user in USERS:
         entry = _nats_user(user, credentials.passwords["nats"][user], of_user(user, topology))
         users.setdefault(account_of(user), []).append(entry)
-    users[OUTSIDE] = []
     for name, publisher in sorted(credentials.publishers.items()):
         user = publisher.user(name)
         rights = of_publisher(publisher.project, f"_INBOX.{user}")
-        users[OUTSIDE].append(_nats_user(user, publisher.password, rights))
-    between = crossings(topology)
+        users[account_of_publisher(name)] = [_nats_user(user, publisher.password, rights)]
+    between = crossings(topology, {name: each.project for name, each in credentials.publishers.items()})
     lines = [
         f"listen: {_quoted(listen)}",
         "server_name: signalbox",

@@ -10,6 +10,7 @@ from signalbox_common.contracts.base import Request, contracts_of
 from signalbox_common.contracts.streams import (
     AUDIT_BUCKET,
     AUDIT_HEAD,
+    BY_USERS,
     COMMANDS,
     DEAD_LETTERS,
     EVENTS,
@@ -92,7 +93,7 @@ def _gateway() -> Permissions:
             "cmd.>",
             "ask.>",
             "qry.>",
-            EXTERNAL.subjects[0],
+            f"{BY_USERS}.>",
             *_checking_tokens(),
             *_files(PACKAGES),
             *_reading(EVENTS),

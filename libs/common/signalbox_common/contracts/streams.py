@@ -129,6 +129,9 @@ EXTERNAL = Stream(
     duplicate_window=0.1,
     description="What services outside publish, before it is checked",
 )
+BY_PUBLISHERS, BY_USERS = "ext.publishers", "ext.users"
+"""Where in it comes what a publisher has sent to `ext.<project>.<type>` from its own account, and what the
+gateway took from a user. Who it was and the project follow: `ext.publishers.<name>.<project>.<type>`."""
 DEAD_LETTERS = Stream(
     "DEAD_LETTERS",
     ("dlq.>",),

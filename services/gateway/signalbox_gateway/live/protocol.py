@@ -16,7 +16,14 @@ class ListedEvent(BaseModel):
 
     id: str
     type: str
-    source: str
+    source: str = Field(
+        description="A service of ours, or who published it: `/projects/<id>/users/<id>` or"
+        " `/projects/<id>/publishers/<name>`, then, behind `#`, the source that they name,"
+        " percent-encoded where it must be."
+    )
+    claimedsource: str | None = Field(
+        default=None, description="Of events from outside alone: the source as their publisher names it."
+    )
     time: str | None = None
     subject: str | None = None
     project: uuid.UUID

@@ -149,6 +149,8 @@ def event_of(subject: str, headers: Mapping[str, str], body: bytes, offset: int)
         "operation": operation,
         "data": data,
     }
+    if tokens[2] == "ext" and (claimed := headers.get("ce-claimedsource")):
+        shown["claimedsource"] = claimed
     text = json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
     if not _is_encodable(text):
         text = json.dumps(shown, separators=(",", ":"))

@@ -221,15 +221,16 @@ async def publish_event(
 ) -> Response:
     """Takes in a CloudEvent that happened elsewhere; its type is `ext.` and one to four words.
 
-    An event with the source and the id of an earlier one is told once.
+    Its source is told as `/projects/<id>/users/<id>` of whoever publishes it, with the source that it names
+    behind `#`, and as named in `claimedsource`. An event with the source and the id of an earlier one is told
+    once.
     """
     await require_access(clients, asker, project_id, WRITE, ProjectRole.DEVELOPER)
     reader: Reader = request.app.state.external
     key = RequestContext.of(request).idempotency_key
     event_id = str(uuid7()) if key is None else str(uuid.uuid5(project_id, f"{asker.user_id} {key}"))
-    source = f"/projects/{project_id}/users/{asker.user_id}"
     try:
-        event = reader.of_json(project_id, await request.json(), source=source, event_id=event_id)
+        event = reader.of_json(project_id, await request.json(), user=asker.user_id, event_id=event_id)
     except BadEvent as error:
         raise UntellableEvent(
             [FieldError(field=error.attribute, message=error.detail, code=error.code)]
