@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,14 +28,21 @@ def fanout(installation: Installation) -> AbstractAsyncContextManager[asyncio.su
     return installation.shared("fan-out", lambda: _fanout(installation))
 
 
+def fanout_with(
+    installation: Installation, settings: Mapping[str, str]
+) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
+    """One with settings of its own."""
+    return _fanout(installation, **settings)
+
+
 @asynccontextmanager
-async def _fanout(installation: Installation) -> AsyncIterator[asyncio.subprocess.Process]:
+async def _fanout(installation: Installation, **settings: str) -> AsyncIterator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "signalbox_common.start",
         "signalbox_gateway.fanout.app",
-        env=os.environ | installation.environment("fanout"),
+        env=os.environ | installation.environment("fanout") | settings,
     )
     try:
         yield process

@@ -36,6 +36,9 @@ SCHEDULE_TIMES = Counter(
 TRIGGER_CALLS = Counter(
     "signalbox_trigger_calls_total", "Deliveries to triggers, by what became of them", ["outcome"]
 )
+EVENTS_DROPPED = Counter(
+    "signalbox_outside_events_dropped_total", "What came from outside, was no event, and too much to keep"
+)
 LINES_LOST = Counter("signalbox_log_lines_lost_total", "Lines of the log that could not be written")
 DISK_FREE = Gauge("signalbox_disk_free_ratio", "The part of the disk that is free")
 NOTICES = Counter(

@@ -19,6 +19,7 @@ from signalbox_gateway.addresses import Addresses
 from signalbox_gateway.allowances import Allowances
 from signalbox_gateway.clients import Clients
 from signalbox_gateway.cookies import Cookies
+from signalbox_gateway.event_quotas import EventQuotas
 from signalbox_gateway.external import Reader
 from signalbox_gateway.lately import Lately
 from signalbox_gateway.live import websocket
@@ -171,6 +172,9 @@ def build(settings: GatewaySettings, *, started: Callable[[], object] | None = N
     app.state.clients = clients
     app.state.node = node
     app.state.tickets = Tickets(redis, secret_key)
+    app.state.event_quotas = EventQuotas(
+        redis, events=settings.quota_events_per_day, size=settings.quota_event_bytes_per_day
+    )
     _furnish(app, settings)
     problems.install(app)
     openapi.install(app)

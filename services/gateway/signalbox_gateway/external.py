@@ -80,6 +80,16 @@ class ExternalEvent:
     def told_on(self) -> str:
         return f"evt.{self.project}.{self.type}"
 
+    @property
+    def of_user(self) -> bool:
+        """Whether it came over HTTP."""
+        return self.publisher.startswith("users/")
+
+    @property
+    def size(self) -> int:
+        """About how many bytes a stream keeps of it."""
+        return 256 + len(self.data) + sum(len(name) + len(value) for name, value in self.stored().items())
+
     def headers(self) -> dict[str, str]:
         """As its publisher says it."""
         told = {
@@ -200,6 +210,15 @@ def _whose(subject: str) -> tuple[uuid.UUID, str, list[str]]:
     if len(tokens) < 2 or not is_canonical_uuid(tokens[0]) or _WHO.fullmatch(publisher) is None:
         raise BadEvent("", "bad_subject", "the subject is ext.<project>.<type>")
     return uuid.UUID(tokens[0]), publisher, tokens[1:]
+
+
+def project_of(subject: str) -> uuid.UUID | None:
+    """Whose it is, whatever else is wrong with it."""
+    try:
+        project, _, _ = _whose(subject)
+    except BadEvent:
+        return None
+    return project
 
 
 def plain(text: str) -> str:

@@ -5,18 +5,29 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 
-from signalbox_common.settings import DEVELOPMENT_SECRET, ServiceSettings
+from signalbox_common.settings import DEVELOPMENT_SECRET, EnvironmentSettings, ServiceSettings
 
 _LOCAL_ORIGINS = ("http://localhost:3000", "http://localhost:8000")
 
 
-class FanoutSettings(ServiceSettings):
+class EventSettings(EnvironmentSettings):
+    """How much may come in of what happened outside; 0 is no bound."""
+
+    quota_events_per_day: int = Field(default=100_000, ge=0)
+    """Of one project, and over HTTP of one person in all projects."""
+    quota_event_bytes_per_day: int = Field(default=64 * 1024 * 1024, ge=0)
+    """The same in bytes: all projects share the 4 GiB of the stream of events."""
+
+
+class FanoutSettings(ServiceSettings, EventSettings):
     service: Literal["fanout"] = "fanout"
+    quota_dead_letters_per_day: int = Field(default=1_000, ge=0)
+    """Of one project, for what comes in and is no event; what is more is counted, and not kept."""
     secret_key: SecretStr = Field(default=SecretStr(DEVELOPMENT_SECRET), validation_alias="SECRET_KEY")
     """Operation ids that others name are checked with it."""
 
 
-class GatewaySettings(ServiceSettings):
+class GatewaySettings(ServiceSettings, EventSettings):
     service: Literal["gateway"] = "gateway"
     secret_key: SecretStr = Field(default=SecretStr(DEVELOPMENT_SECRET), validation_alias="SECRET_KEY")
     """Command ids, request digests, operation ids and CSRF tokens are derived from it."""

@@ -218,5 +218,5 @@ def redis_rules(user: str) -> list[str]:
     if user == "gateway":
         return ["~*", "&*", *_COMMANDS, "-@scripting", "+eval", "+evalsha"]  # rates are counted by a script
     if user == FANOUT:
-        return ["~live:*", "&progress:*", *_COMMANDS]  # its history is written by scripts
+        return ["~live:*", "~quota:*", "&progress:*", *_COMMANDS]  # written by scripts
     return [f"~{user}:*", f"&{user}:*", *_COMMANDS, "-@scripting"]

@@ -10,8 +10,9 @@ from signalbox_common import background, telemetry
 from signalbox_common.bus.connection import Connection
 from signalbox_common.errors import Unavailable
 from signalbox_common.health import Health, HealthServer
+from signalbox_gateway.event_quotas import EventQuotas
 from signalbox_gateway.external import Reader
-from signalbox_gateway.fanout.ingest import Ingest
+from signalbox_gateway.fanout.ingest import Ingest, Intake
 from signalbox_gateway.fanout.replicator import Replicator
 from signalbox_gateway.live.keepalive import FanoutHeartbeat
 from signalbox_gateway.measured_redis import MeasuredRedis
@@ -69,10 +70,17 @@ class Fanout:
             telemetry.shutdown()
 
     def _work(self) -> list[asyncio.Task[None]]:
-        reader = Reader(self._settings.secret_key.get_secret_value())
+        settings = self._settings
+        intake = Intake(
+            Reader(settings.secret_key.get_secret_value()),
+            EventQuotas(
+                self._redis, events=settings.quota_events_per_day, size=settings.quota_event_bytes_per_day
+            ),
+            EventQuotas.of_letters(self._redis, settings.quota_dead_letters_per_day),
+        )
         return [
             asyncio.create_task(Replicator(self._connection, self._redis).run(), name="replicator"),
-            asyncio.create_task(Ingest(self._connection, reader).run(), name="ingest"),
+            asyncio.create_task(Ingest(self._connection, intake).run(), name="ingest"),
             asyncio.create_task(FanoutHeartbeat(self._redis).beat(self._settings.instance), name="heartbeat"),
         ]
 

@@ -18,6 +18,7 @@ from signalbox_common.errors import OperationNotFound, SignalboxError
 from signalbox_common.keys import uuid7
 from signalbox_gateway.clients import RequestContext
 from signalbox_gateway.errors import BadEventTypes, PositionExpired, UntellableEvent
+from signalbox_gateway.event_quotas import EventQuotas
 from signalbox_gateway.external import STRUCTURED, BadEvent, Reader
 from signalbox_gateway.identity import Asker, CurrentAsker, Identity, current_asker
 from signalbox_gateway.live.access import WRITE, own_projects, require_access
@@ -210,7 +211,7 @@ _NEW_EVENT = {
     grant=GrantScope.PROJECT,
     takes=(JSON, STRUCTURED),
     body=_NEW_EVENT,
-    also=[*_REFUSED[:2], (422, "bad_event"), (422, "bad_idempotency_key")],
+    also=[*_REFUSED[:2], (422, "bad_event"), (422, "bad_idempotency_key"), (429, "quota_exceeded")],
 )
 async def publish_event(
     request: Request,
@@ -235,6 +236,8 @@ async def publish_event(
         raise UntellableEvent(
             [FieldError(field=error.attribute, message=error.detail, code=error.code)]
         ) from error
+    quotas: EventQuotas = request.app.state.event_quotas
+    await quotas.take(project_id, event.size, user=asker.user_id)
     await publish(clients.bus.connection, event)
     return JSONResponse({"id": event.id}, 202)
 
