@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from tests.support.installation import Installation
-from tests.support.shopkeeper import BOT, TEAM, Person, person_of, rows
+from tests.support.shopkeeper import BOT, GHOST, TEAM, Person, person_of, rows
 from tests.support.stack import CLI
 
 
@@ -122,6 +122,22 @@ async def test_deleted_and_brought_back(person: Person) -> None:
     assert "nothing was deleted" in no.stderr
     yes = await asyncio.to_thread(delete, b"y\n")
     assert (yes.returncode, yes.stdout) == (0, "bot/clerk deleted\nghost/helper deleted\n")
+
+
+async def test_what_is_gone_in_another_project_is_said(person: Person) -> None:
+    await person.shop()
+    project = await person.http.project(person.headers, "Market")
+    found = await person.http.get(f"/api/v1/projects/{project}", headers=person.headers)
+    market = found.json()["slug"]
+    away = person.write("ghost.yaml", GHOST)
+    assert "ghost/helper created" in await person.out("apply", "-f", away, "-n", market)
+    abroad = yaml.safe_load(BOT)
+    abroad["spec"]["ghostRef"] = {"name": "helper", "namespace": market}
+    await person.run("apply", "-f", person.write("bot.yaml", yaml.safe_dump(abroad)))
+    assert await person.out("delete", "ghost", "helper", "-n", market) == "ghost/helper deleted\n"
+    told = await person.out("describe", "bot", "clerk")
+    assert "State:         BrokenReference\n" in told
+    assert f"  ghostRef: ghost/helper (not there any more in {market})\n" in told
 
 
 async def test_what_goes_on_is_followed(installation: Installation, tmp_path: Path) -> None:
