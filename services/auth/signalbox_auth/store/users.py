@@ -262,4 +262,5 @@ def of(row: Row[Any]) -> User:
 
 async def hold(transaction: Transaction, user_id: uuid.UUID) -> None:
     """To the end of the transaction: what somebody has is counted by one at a time."""
-    await transaction.connection.execute(select(users.c.id).where(users.c.id == user_id).with_for_update())
+    held = select(users.c.id).where(users.c.id == user_id).with_for_update(key_share=True)
+    await transaction.connection.execute(held)

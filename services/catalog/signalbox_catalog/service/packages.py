@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,14 +18,16 @@ from signalbox_catalog.service.replies import reply_of
 from signalbox_catalog.service.vault import Vault
 from signalbox_catalog.service.writing import Wish, Writer, WriteResult
 from signalbox_catalog.store import resources, usage
+from signalbox_common import telemetry
 from signalbox_common.bus import Call
 from signalbox_common.bus.objects import Bucket, ObjectNotFound
 from signalbox_common.contracts import catalog as contract
 from signalbox_common.db import Database, Transaction
-from signalbox_common.errors import SignalboxError
 from signalbox_common.limiter import ProjectLimiter
 from signalbox_common.outcomes import Outcome
 from signalbox_manifests import Flaw
+
+log = telemetry.get_logger()
 
 AT_ONCE = 2
 """Packages that are looked through at the same time: each is in memory as a whole."""
@@ -105,11 +106,13 @@ class Packages:
         """Those of them that nothing refers to, after the commit; what stays here goes with the hour."""
         if not stored:
             return
-        async with self._database.reading() as connection:
-            kept = await usage.of_objects(connection, stored)
-        for stored_as in set(stored) - kept:
-            with suppress(SignalboxError):
+        try:
+            async with self._database.reading() as connection:
+                kept = await usage.of_objects(connection, stored)
+            for stored_as in set(stored) - kept:
                 await self._bucket.delete(stored_as)
+        except Exception as error:  # noqa: BLE001 - what was asked for is done, whatever becomes of this
+            log.warning("packages are cleared away later", reason=repr(error)[:200])
 
     async def open(self, uploaded: Sequence[contract.PackagedSkill]) -> list[OpenedPackage]:
         """Raises BadInput for all that is wrong with any of them."""
