@@ -10,7 +10,7 @@ REFERENCES_ARGS ?=
 
 .PHONY: help
 help: ## Show what there is to make
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[36m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[36m%-15s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: .venv/.ready ## Install everything into .venv (needs Python 3.11 with venv; servers are wheels)
@@ -59,6 +59,10 @@ lint: setup ## Check style, types, import rules, contracts and the compose file
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	@$(BIN)/python -m tools.references --check
+
+.PHONY: supply-chain
+supply-chain: setup ## Check the installed servers against their recorded sums
+	@$(BIN)/python -m tools.supply_chain
 
 .PHONY: fmt
 fmt: setup ## Format the code and sort imports

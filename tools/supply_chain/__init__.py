@@ -1,1 +1,1 @@
-"""Compares the servers that are installed with what was checked, and with what their wheels say."""
+"""The servers of the native stack: whether they are what was recorded, and what they were built from."""
