@@ -3,6 +3,8 @@
 import asyncio
 from typing import Any
 
+import pytest
+
 from signalbox_auth.app import build
 from signalbox_auth.settings import AuthSettings
 from signalbox_common.testing import running
@@ -26,6 +28,7 @@ async def crowd(http: Http, path: str, headers: dict[str, str], **body: Any) -> 
     )
 
 
+@pytest.mark.fresh
 async def test_a_person_has_so_many_tokens(installation: Installation) -> None:
     settings = installation.settings(AuthSettings, quota_api_tokens=MOST)
     async with running(build(settings)), running(build(settings)), installation.gateway() as http:
@@ -63,6 +66,7 @@ async def test_a_project_has_so_many_service_accounts_and_tokens_of_them(install
         assert made.status_code == 201, "those of the account that is gone count no more"
 
 
+@pytest.mark.fresh
 async def test_somebody_makes_so_many_projects(installation: Installation) -> None:
     """Each has quotas of its own: without a bound for them there were none at all."""
     settings = installation.settings(AuthSettings, projects_per_person=MOST)
