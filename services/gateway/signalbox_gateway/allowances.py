@@ -4,27 +4,19 @@ A process takes a few at a time from the count that all share, so that most requ
 """
 
 import asyncio
-import hashlib
 import math
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from typing import Any, cast
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError
 
-from signalbox_common import telemetry
-
-log = telemetry.get_logger()
+from signalbox_gateway.shared_script import RedisAway, SharedScript
 
 PER = 60.0
 """Seconds that a limit counts for; what was used comes back evenly within them."""
 KNOWN = 20_000
 """Keys that are remembered here; those that were not seen for longest make room."""
-AWAY = 2.0
-"""Seconds for which a Redis that has not answered is left alone."""
-PATIENCE = 0.25
 _SHARE = 50
 """The part of a limit that is taken at a time."""
 _HELD_FOR = 10.0
@@ -42,7 +34,6 @@ redis.call('HSET', KEYS[1], 'left', left - given, 'at', now)
 redis.call('EXPIRE', KEYS[1], math.ceil(per))
 return {given, tostring(left - given)}
 """
-_DIGEST = hashlib.sha1(_TAKE.encode(), usedforsecurity=False).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -83,9 +74,8 @@ class _Account:
 
 class Allowances:
     def __init__(self, redis: Redis) -> None:
-        self._redis = redis
+        self._script = SharedScript(redis, _TAKE, of="requests")
         self._accounts: OrderedDict[str, _Account] = OrderedDict()
-        self._away_until = 0.0
 
     async def take(self, key: str, limit: int) -> Allowance:
         """One of so many a minute."""
@@ -97,7 +87,7 @@ class Allowances:
     async def _take(self, key: str, account: _Account, limit: int) -> Allowance:
         while True:
             now = time.monotonic()
-            if now < self._away_until:
+            if self._script.is_away:
                 return self._own(account, limit, now)
             if account.held and now < account.held_until:
                 account.held -= 1
@@ -119,29 +109,18 @@ class Allowances:
 
     async def _refill(self, key: str, account: _Account, limit: int) -> None:
         try:
-            async with asyncio.timeout(PATIENCE):
-                given, left = await self._shared(key, limit)
-        except (RedisError, OSError, TimeoutError) as error:
-            if not self._away_until:
-                log.warning("requests are counted here alone", reason=repr(error)[:200])
-            self._away_until = time.monotonic() + AWAY
+            arguments = (limit, PER, max(1, limit // _SHARE))
+            answer = await self._script.run(f"rate:{key}", arguments=arguments)
+        except RedisAway:
+            pass  # whoever waits for it counts alone
         else:
-            self._away_until = 0.0
+            given, left = int(answer[0]), float(answer[1])
             now = time.monotonic()
             account.held, account.left, account.held_until = given, left, now + _HELD_FOR
             if not given:
                 account.none_until = now + max(0.0, 1 - left) * PER / limit
         finally:
             account.taking = None
-
-    async def _shared(self, key: str, limit: int) -> tuple[int, float]:
-        arguments = (f"rate:{key}", limit, PER, max(1, limit // _SHARE))
-        redis = cast(Any, self._redis)  # its types say that scripts answer texts
-        try:
-            given, left = await redis.evalsha(_DIGEST, 1, *arguments)
-        except NoScriptError:
-            given, left = await redis.eval(_TAKE, 1, *arguments)
-        return int(given), float(left)
 
     @staticmethod
     def _own(account: _Account, limit: int, now: float) -> Allowance:

@@ -5,30 +5,21 @@ push out everybody's history. What was used comes back evenly within a day. It i
 processes; here, while that is away.
 """
 
-import asyncio
-import hashlib
 import math
 import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError
 
-from signalbox_common import telemetry
 from signalbox_common.errors import QuotaExceeded
-
-log = telemetry.get_logger()
+from signalbox_gateway.shared_script import RedisAway, SharedScript
 
 DAY = 86_400.0
 KNOWN = 20_000
 """Keys that are remembered here."""
-PATIENCE = 0.5
-AWAY = 2.0
-"""Seconds for which a Redis that has not answered is left alone."""
 LETTER = 8 * 1024
 """Bytes that a dead letter may have, taken all together."""
 
@@ -60,7 +51,6 @@ for number, key in ipairs(KEYS) do
 end
 return {0, 0, ''}
 """
-_DIGEST = hashlib.sha1(_TAKE.encode(), usedforsecurity=False).hexdigest()
 _NAMES = ("eventsPerDay", "eventBytesPerDay")
 
 
@@ -75,11 +65,10 @@ class _Left:
 class EventQuotas:
     def __init__(self, redis: Redis, *, events: int, size: int, kind: str = "events") -> None:
         """0 is no bound."""
-        self._redis = redis
+        self._script = SharedScript(redis, _TAKE, of=kind)
         self._most = (events, size)
         self._kind = kind
         self._own: OrderedDict[str, _Left] = OrderedDict()
-        self._away_until = 0.0
 
     @classmethod
     def of_letters(cls, redis: Redis, letters: int) -> "EventQuotas":
@@ -108,24 +97,11 @@ class EventQuotas:
             raise refusal
 
     async def _taken(self, keys: Sequence[str], size: int) -> tuple[int, int, float]:
-        if time.monotonic() < self._away_until:
-            return self._alone(keys, size)
+        names = (f"quota:{self._kind}:{key}" for key in keys)
         try:
-            async with asyncio.timeout(PATIENCE):
-                return await self._shared(keys, size)
-        except (RedisError, OSError, TimeoutError) as error:
-            log.warning("events are counted here alone", reason=repr(error)[:200])
-            self._away_until = time.monotonic() + AWAY
+            which, what, left = await self._script.run(*names, arguments=(DAY, size, *self._most))
+        except RedisAway:
             return self._alone(keys, size)
-
-    async def _shared(self, keys: Sequence[str], size: int) -> tuple[int, int, float]:
-        names = [f"quota:{self._kind}:{key}" for key in keys]
-        arguments = (*names, DAY, size, *self._most)
-        redis = cast(Any, self._redis)  # its types say that scripts answer texts
-        try:
-            which, what, left = await redis.evalsha(_DIGEST, len(names), *arguments)
-        except NoScriptError:
-            which, what, left = await redis.eval(_TAKE, len(names), *arguments)
         return int(which), int(what), float(left or 0)
 
     def _alone(self, keys: Sequence[str], size: int) -> tuple[int, int, float]:

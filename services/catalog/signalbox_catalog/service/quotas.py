@@ -1,5 +1,6 @@
 """Holds projects to what they may have in the catalog."""
 
+import math
 import time
 import uuid
 from collections import OrderedDict
@@ -26,10 +27,8 @@ Change = tuple[Resource | None, Resource]
 
 
 class CatalogQuotas:
-    """Exact for how many there are, with the project locked; nothing of a project is counted twice.
-
-    What a project had at one of its versions is remembered, and only what came after that is looked up. What
-    was forgotten meanwhile is noticed when there would be too much.
+    """Exact, with the project locked, but for what was forgotten meanwhile: that is noticed when there would
+    be too much. What a project had at its last version is remembered, and only what came after it looked up.
     """
 
     def __init__(self, quotas: ProjectQuotas) -> None:
@@ -37,37 +36,45 @@ class CatalogQuotas:
         self._known: OrderedDict[uuid.UUID, tuple[CatalogSpace, float]] = OrderedDict()
 
     async def check(
-        self, connection: AsyncConnection, versions: Mapping[uuid.UUID, int], changes: Sequence[Change]
+        self,
+        connection: AsyncConnection,
+        versions: Mapping[uuid.UUID, int],
+        changes: Sequence[Change],
+        *,
+        first: bool,
     ) -> None:
-        """Before these are stored, with their projects locked at those versions."""
+        """Before these are stored, with their projects locked at those versions; `first`, if this transaction
+        has stored nothing yet: only what is committed is remembered."""
         for project in sorted({after.place.project_id for _, after in changes}):
             own = [change for change in changes if change[1].place.project_id == project]
-            await self._check(connection, project, versions[project], own)
+            now, limits = await self._now(connection, project, versions[project], own, remember=first)
+            refusal = _exceeded(limits, now, own)
+            if refusal is not None:
+                raise refusal
+            await self._check_packages(connection, project, limits.package_bytes, own)
 
-    async def _check(
-        self, connection: AsyncConnection, project: uuid.UUID, version: int, changes: Sequence[Change]
-    ) -> None:
-        known, measured_at = self._known.get(project) or await self._measured(connection, project, version)
+    async def _now(
+        self,
+        connection: AsyncConnection,
+        project: uuid.UUID,
+        version: int,
+        changes: Sequence[Change],
+        *,
+        remember: bool,
+    ) -> tuple[CatalogSpace, QuotaLimits]:
+        known, measured_at = self._known.get(project) or (None, -math.inf)
+        if known is None:
+            known, measured_at = await space.measure(connection, project, version), time.monotonic()
         now, row = await space.since(connection, project, known, version)
         limits = self._quotas.limits(row)
-        if _exceeded(limits, now, changes) is not None and (
-            known.version != version or time.monotonic() - measured_at > TRUSTED
-        ):
-            now, _ = await self._measured(connection, project, version)
-        refusal = _exceeded(limits, now, changes)
-        if refusal is not None:
-            raise refusal
-        await self._check_packages(connection, project, limits.package_bytes, changes)
-
-    async def _measured(
-        self, connection: AsyncConnection, project: uuid.UUID, version: int
-    ) -> tuple[CatalogSpace, float]:
-        found = await space.measure(connection, project, version), time.monotonic()
-        self._known[project] = found
-        self._known.move_to_end(project)
-        while len(self._known) > KNOWN:
-            self._known.popitem(last=False)
-        return found
+        if _exceeded(limits, now, changes) and time.monotonic() - measured_at > TRUSTED:
+            now, measured_at = await space.measure(connection, project, version), time.monotonic()
+        if remember:
+            self._known[project] = (now, measured_at)
+            self._known.move_to_end(project)
+            while len(self._known) > KNOWN:
+                self._known.popitem(last=False)
+        return now, limits
 
     @staticmethod
     async def _check_packages(

@@ -103,6 +103,7 @@ class Writer:
         self._transaction = transaction
         self._by = by
         self._now = datetime.now(UTC)
+        self._stored = False
         self._found_at: dict[uuid.UUID, int] = {}
         self._versions: dict[uuid.UUID, int] = {}
 
@@ -302,9 +303,11 @@ class Writer:
 
     async def _check(self, changes: Sequence[tuple[Resource | None, Resource]]) -> None:
         """Comes before anything of them is stored."""
-        await self._quotas.check(self._transaction.connection, self._found_at, changes)
+        connection = self._transaction.connection
+        await self._quotas.check(connection, self._found_at, changes, first=not self._stored)
 
     async def _record(self, new: Sequence[Revision]) -> None:
+        self._stored = True
         await revisions.add(self._transaction, new)
         facts.record(self._transaction, new)
         await namespaces.advance(self._transaction, self._versions)
